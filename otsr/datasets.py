@@ -1,0 +1,77 @@
+"""Course photos and phone crops: where they are, which split they belong to, whether they are intact.
+
+They travel with the package, so that a notebook in Colab and a laptop without network find the same files.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from pathlib import Path
+
+_SPLITS = ("train", "val", "test")
+
+
+def data_dir() -> Path:
+    """The folder `data/`: $OTSR_DATA if set, else the one inside the installed package, else the checkout's."""
+    package = Path(__file__).parent
+    chosen = os.environ.get("OTSR_DATA")
+    candidates = [Path(chosen)] if chosen else [package / "data", package.parent / "data"]
+    for folder in candidates:
+        if (folder / "photos" / "SOURCES.tsv").is_file():
+            return folder
+    raise FileNotFoundError(
+        f"no course data in {' or '.join(map(str, candidates))} (expected photos/SOURCES.tsv); "
+        "set OTSR_DATA to the repository's data/ folder, or install otsr again"
+    )
+
+
+def sources(folder: str) -> list[dict[str, str]]:
+    """Rows of data/<folder>/SOURCES.tsv: file, licence, author, source, sha256 and more, one dict a file."""
+    with (data_dir() / folder / "SOURCES.tsv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def photos(split: str | None = None) -> list[Path]:
+    """Sharp photographs, about 1024×700, public domain or CC0, sorted by name.
+
+    Args:
+        split: "train", "val" or "test"; None for all. Test photos never enter training or tuning.
+    """
+    if split is not None and split not in _SPLITS:
+        raise ValueError(f"split is {split!r}, expected one of {', '.join(_SPLITS)}, or None for all")
+    folder = data_dir() / "photos"
+    return sorted(folder / row["file"] for row in sources("photos") if split in (None, row["split"]))
+
+
+def phone_crops(kind: str | None = None, iso: int | None = None) -> list[Path]:
+    """JPEG crops, 1024×768, of four photos of one phone (Xiaomi Mi A3), sorted by name.
+
+    Args:
+        kind: "smooth" (noise), "texture" (detail) or "mixed"; None for all.
+        iso: sensitivity, 100, 132, 382 or 1792; None for all.
+    """
+    folder = data_dir() / "phone"
+    rows = [
+        row
+        for row in sources("phone")
+        if iso in (None, int(row["iso"])) and kind in (None, Path(row["file"]).stem.split("_")[1])
+    ]
+    if not rows:
+        raise ValueError(
+            f"no phone crop of kind {kind!r} at ISO {iso}; "
+            "kinds are smooth, texture, mixed; ISO is 100, 132, 382 or 1792"
+        )
+    return sorted(folder / row["file"] for row in rows)
+
+
+def damaged_files() -> list[str]:
+    """Vendored files that are missing or whose sha256 differs from SOURCES.tsv; empty when all is well."""
+    bad = []
+    for table in sorted(data_dir().glob("*/SOURCES.tsv")):
+        for row in sources(table.parent.name):
+            path = table.parent / row["file"]
+            if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != row["sha256"]:
+                bad.append(f"{table.parent.name}/{row['file']}")
+    return bad
