@@ -14,7 +14,7 @@ _SPLITS = ("train", "val", "test")
 
 
 def data_dir() -> Path:
-    """The folder `data/`: $OTSR_DATA if set, else the one inside the installed package, else the checkout's."""
+    """The folder `data/`: $OTSR_DATA if set, else inside the installed package, else the checkout's."""
     package = Path(__file__).parent
     chosen = os.environ.get("OTSR_DATA")
     candidates = [Path(chosen)] if chosen else [package / "data", package.parent / "data"]

@@ -22,25 +22,7 @@ import torch
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from otsr.resampling import resize
-
-__all__ = [
-    "MAX_PIXELS",
-    "ImageError",
-    "ImageSource",
-    "Picture",
-    "atomic_path",
-    "crop_to_multiple",
-    "find_images",
-    "luma",
-    "open_picture",
-    "read",
-    "resize",
-    "to_array",
-    "to_pil",
-    "to_tensor",
-    "write",
-]
+from otsr.resampling import resize as resize  # part of this room; the mathematics is next door
 
 MAX_PIXELS = 100_000_000
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm"})
@@ -117,7 +99,7 @@ def open_picture(source: ImageSource) -> Picture:
 
 
 def read(source: ImageSource) -> Tensor:
-    """A picture as a tensor (3, H, W) in [0, 1], transparent parts composited on white; see `open_picture`."""
+    """A picture as a tensor (3, H, W) in [0, 1], transparency composited on white; see `open_picture`."""
     picture = open_picture(source)
     image = torch.from_numpy(picture.pixels).permute(2, 0, 1).float().div(255)
     if picture.alpha is None:
@@ -338,7 +320,8 @@ def _walk(folder: Path, above: frozenset[Path], report: Callable[[Path, str], No
 def luma(image: Tensor) -> Tensor:
     """Luminance of BT.601, as MATLAB's rgb2ycbcr: Y = (65.481 R + 128.553 G + 24.966 B + 16) / 255.
 
-    (…, 3, H, W) becomes (…, 1, H, W). Values lie in [16/255, 235/255]. This is the channel on which super-resolution papers measure "PSNR-Y".
+    (…, 3, H, W) becomes (…, 1, H, W), with values in [16/255, 235/255]: the channel on which papers measure
+    "PSNR-Y".
     """
     if image.dim() < 3 or image.shape[-3] != 3:
         raise ValueError(f"luma needs (…, 3, H, W), got {tuple(image.shape)}")

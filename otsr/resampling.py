@@ -1,6 +1,6 @@
 """MATLAB's bicubic resize, for any factor, batched, on any device, with gradients.
 
-Each axis is a product with a banded matrix, made in blocks of outputs so that the cost stays linear in the size.
+Each axis is a product with a banded matrix, made in blocks of outputs: the cost is linear in the size.
 """
 
 from __future__ import annotations

@@ -1,0 +1,259 @@
+"""Pictures are read whatever their kind, written whole or not at all, and converted by the book."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageCms
+
+from otsr import images
+from otsr.images import ImageError
+
+
+@pytest.fixture
+def colours() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (12, 17, 3), dtype=np.uint8)
+
+
+def save(path: Path, array: np.ndarray, mode: str | None = None, **options: object) -> Path:
+    image = Image.fromarray(array)
+    (image.convert(mode) if mode else image).save(path, **options)
+    return path
+
+
+def png_16_bit(values: np.ndarray) -> bytes:
+    """A 48-bit PNG written by hand: Pillow cannot write one."""
+    height, width, _ = values.shape
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    head = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp", ".webp"])
+def test_lossless_colour_is_read_exactly(tmp_path: Path, colours: np.ndarray, suffix: str) -> None:
+    options = {"lossless": True, "exact": True} if suffix == ".webp" else {}
+    picture = images.open_picture(save(tmp_path / f"a{suffix}", colours, **options))
+    np.testing.assert_array_equal(picture.pixels, colours)
+    assert picture.alpha is None and not picture.grey
+
+
+def test_jpeg_is_read_close_to_what_was_saved(tmp_path: Path) -> None:
+    ramp = np.repeat(np.linspace(0, 255, 64).astype(np.uint8)[None, :, None], 32, 0).repeat(3, 2)
+    image = images.read(save(tmp_path / "a.jpg", ramp, quality=95))
+    assert image.shape == (3, 32, 64) and image.dtype == torch.float32
+    assert (image - torch.from_numpy(ramp).permute(2, 0, 1) / 255).abs().max() < 0.03
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA"])
+def test_grey_becomes_three_equal_channels_and_is_remembered(
+    tmp_path: Path, colours: np.ndarray, mode: str
+) -> None:
+    picture = images.open_picture(save(tmp_path / "a.png", colours, mode))
+    assert picture.grey
+    assert (picture.pixels == picture.pixels[..., :1]).all()
+
+
+def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path: Path) -> None:
+    values = np.array([[0, 257, 128 * 257, 65535]], dtype=np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(images.open_picture(tmp_path / "a.png").pixels[0, :, 0], [0, 1, 128, 255])
+
+
+def test_sixteen_bit_colour_is_read_at_eight_bits(tmp_path: Path) -> None:
+    values = np.random.default_rng(1).integers(0, 65536, (5, 7, 3))
+    (tmp_path / "a.png").write_bytes(png_16_bit(values))
+    pixels = images.open_picture(tmp_path / "a.png").pixels.astype(float)
+    assert np.abs(pixels - values / 257).max() <= 1
+
+
+def test_transparency_is_kept_apart_and_composited_on_white(tmp_path: Path, colours: np.ndarray) -> None:
+    alpha = np.random.default_rng(2).integers(0, 256, colours.shape[:2], dtype=np.uint8)
+    Image.fromarray(np.dstack([colours, alpha])).save(tmp_path / "a.png")
+    picture = images.open_picture(tmp_path / "a.png")
+    np.testing.assert_array_equal(picture.alpha, alpha)
+    share = alpha[..., None] / 255
+    expected = (share * colours / 255 + (1 - share)).transpose(2, 0, 1)
+    np.testing.assert_allclose(images.read(tmp_path / "a.png").numpy(), expected, atol=1e-6)
+
+
+def test_palette_transparency_is_seen(tmp_path: Path, colours: np.ndarray) -> None:
+    image = Image.fromarray(colours).quantize(16)
+    image.save(tmp_path / "a.png", transparency=3)
+    alpha = images.open_picture(tmp_path / "a.png").alpha
+    assert alpha is not None
+    np.testing.assert_array_equal(alpha == 0, np.asarray(image) == 3)
+
+
+def test_an_opaque_alpha_channel_is_dropped(colours: np.ndarray) -> None:
+    opaque = np.dstack([colours, np.full(colours.shape[:2], 255, np.uint8)])
+    assert images.open_picture(opaque).alpha is None
+
+
+def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
+    flat = np.full((8, 8, 3), (200, 40, 90), np.uint8)
+    picture = images.open_picture(save(tmp_path / "a.jpg", flat, "CMYK", quality=100))
+    assert np.abs(picture.pixels.astype(int) - flat).max() <= 3
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_rotation_is_applied(tmp_path: Path, orientation: int) -> None:
+    upright = np.zeros((4, 6, 3), np.uint8)
+    upright[0, 0] = 255  # a mark in the top left corner
+    stored = {
+        1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
+        5: upright.transpose(1, 0, 2), 6: np.rot90(upright), 7: np.rot90(upright, 2).transpose(1, 0, 2),
+        8: np.rot90(upright, -1),
+    }[orientation]  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(images.open_picture(tmp_path / "a.png").pixels, upright)
+
+
+def test_the_colour_profile_survives_and_other_metadata_does_not(tmp_path: Path, colours: np.ndarray) -> None:
+    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exif = Image.Exif()
+    exif[0x010F] = "A camera maker"
+    Image.fromarray(colours).save(tmp_path / "a.jpg", icc_profile=icc, exif=exif)
+    picture = images.open_picture(tmp_path / "a.jpg")
+    assert picture.icc == icc
+    images.write(tmp_path / "b.jpg", picture.pixels, icc=picture.icc)
+    with Image.open(tmp_path / "b.jpg") as written:
+        assert written.info["icc_profile"] == icc
+        assert not written.getexif()
+
+
+def test_the_first_frame_of_an_animation_is_used_with_a_warning(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ((10, 20, 30), (200, 0, 0))]
+    frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:], lossless=True)
+    with pytest.warns(UserWarning, match="only the first"):
+        picture = images.open_picture(tmp_path / "a.webp")
+    assert tuple(picture.pixels[0, 0]) == (10, 20, 30)
+
+
+def test_damaged_and_foreign_files_are_named_with_the_reason(tmp_path: Path, colours: np.ndarray) -> None:
+    whole = io.BytesIO()
+    Image.fromarray(colours.repeat(20, 0).repeat(20, 1)).save(whole, "PNG")
+    (tmp_path / "cut.png").write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "text.jpg").write_text("<html>404</html>")
+    for name, reason in [
+        ("cut.png", "truncated"),
+        ("empty.png", "empty"),
+        ("text.jpg", "<html>404"),
+        ("no.png", "no such"),
+    ]:
+        with pytest.raises(ImageError, match=reason) as caught:
+            images.open_picture(tmp_path / name)
+        assert name in str(caught.value)
+    with pytest.raises(ImageError, match="not a file"):
+        images.open_picture(tmp_path)
+
+
+@pytest.mark.parametrize("side", [10_001, 30_000])
+def test_pictures_above_the_limit_are_refused_before_decoding(tmp_path: Path, side: int) -> None:
+    head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + b"IHDR" + head + struct.pack(">I", zlib.crc32(b"IHDR" + head))
+    (tmp_path / "bomb.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT" + b"\0" * 4
+    )
+    with warnings.catch_warnings(), pytest.raises(ImageError, match="limit"):
+        warnings.simplefilter("error")
+        images.open_picture(tmp_path / "bomb.png")
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((3, 4, 5)),
+        np.zeros((0, 4, 3)),
+        np.zeros((4, 4, 3), np.int64),
+        np.full((4, 4, 3), np.nan),
+        np.zeros(4),
+    ],
+)
+def test_arrays_that_are_no_picture_are_refused(array: np.ndarray) -> None:
+    with pytest.raises(ImageError, match="array:"):
+        images.open_picture(array)
+
+
+def test_tensors_round_rather_than_truncate() -> None:
+    image = torch.tensor([0.0, 0.4 / 255, 0.6 / 255, 254.6 / 255, 1.2, -3.0]).repeat(3, 1, 1)
+    assert images.to_array(image)[0, :, 0].tolist() == [0, 0, 1, 255, 255, 0]
+
+
+def test_an_image_survives_the_way_to_a_file_and_back(tmp_path: Path, colours: np.ndarray) -> None:
+    image = images.to_tensor(colours)
+    images.write(tmp_path / "a.png", image)
+    assert torch.equal(images.read(tmp_path / "a.png"), image)
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, colours: np.ndarray) -> None:
+    target = tmp_path / "a.png"
+    images.write(target, colours)
+    before = target.read_bytes()
+    with pytest.raises(RuntimeError), images.atomic_path(target) as temporary:
+        temporary.write_bytes(b"half")
+        raise RuntimeError("power cut")
+    assert target.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "reason"),
+    [
+        ("a.xyz", {}, "cannot write .xyz"),
+        ("nowhere/a.png", {}, "does not exist"),
+        ("a.jpg", {"alpha": np.zeros((12, 17), np.uint8)}, "no transparency"),
+    ],
+)
+def test_writing_the_impossible_says_why(
+    tmp_path: Path, colours: np.ndarray, name: str, options: dict, reason: str
+) -> None:
+    with pytest.raises(ImageError, match=reason):
+        images.write(tmp_path / name, colours, **options)
+
+
+def test_folders_are_walked_in_order_and_loops_reported(tmp_path: Path) -> None:
+    for name in ("b/2.png", "a.jpg", "b/1.PNG", "note.txt", ".hidden.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "b" / "loop").symlink_to(tmp_path)
+    problems: list[tuple[Path, str]] = []
+    found = images.find_images(
+        [tmp_path, tmp_path / "gone"], lambda path, reason: problems.append((path, reason))
+    )
+    assert [str(path.relative_to(tmp_path)) for path in found] == ["a.jpg", "b/1.PNG", "b/2.png"]
+    assert [path.name for path, _ in problems] == ["loop", "gone"]
+
+
+def test_luma_matches_the_values_of_rgb2ycbcr() -> None:
+    primaries = torch.eye(3).view(3, 3, 1)  # red, green, blue, one a row
+    assert torch.allclose(
+        images.luma(primaries).flatten() * 255, torch.tensor([81.481, 144.553, 40.966]), atol=1e-4
+    )
+    assert images.luma(torch.ones(2, 3, 4, 5)).shape == (2, 1, 4, 5)
+    assert torch.allclose(images.luma(torch.ones(3, 1, 1)) * 255, torch.tensor(235.0))
+
+
+def test_crop_keeps_the_top_left_multiple() -> None:
+    image = torch.arange(35.0).view(1, 5, 7)
+    assert torch.equal(images.crop_to_multiple(image, 3), image[:, :3, :6])
+    with pytest.raises(ValueError, match="no multiple of 8"):
+        images.crop_to_multiple(image, 8)
