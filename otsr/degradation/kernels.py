@@ -1,0 +1,407 @@
+"""Blur kernels: make, move, compose, compare and average them, and blur-and-downsample with them.
+
+A kernel is a (k, k) tensor that sums to 1, on the HR grid, read as a point spread function: x runs right,
+y runs down, and the origin is the array's geometric centre (k − 1)/2. There is ONE sampling grid, that of
+bicubic: LR pixel i sits at HR coordinate s·(i + ½) − ½, the middle of its block of s pixels. A kernel for scale
+s therefore has a size of the parity of s (even for ×2 and ×4), else it would shift the picture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import ot
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor
+
+from otsr.resampling import resize
+
+_ENTROPY = 1.5  # px²; smallest error of the variances of known barycentres, see tests/unit/test_kernels.py
+
+
+def gaussian(
+    size: int,
+    variance_x: float,
+    variance_y: float | None = None,
+    angle: float = 0.0,
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Gaussian kernel k(p) ∝ exp(−½ pᵀ Σ⁻¹ p), Σ = R diag(variance_x, variance_y) Rᵀ, sampled at the taps.
+
+    Args:
+        size: k. Below about 3 standard deviations to each side the tails are cut and the variance shrinks.
+        variance_x: variance along the first axis, in HR pixels².
+        variance_y: variance along the second axis; None makes the kernel isotropic.
+        angle: degrees by which the first axis is turned counter-clockwise, as seen on screen.
+
+    Returns:
+        (size, size), sums to 1.
+    """
+    _check_size(size)
+    variance_y = variance_x if variance_y is None else variance_y
+    for name, value in (("variance_x", variance_x), ("variance_y", variance_y)):
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(
+                f"{name} is {value}, expected a positive number of pixels² (for no blur take delta)"
+            )
+    x, y = _grid(size)
+    cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    first, second = cosine * x - sine * y, sine * x + cosine * y  # y runs down
+    exponent = -0.5 * (first**2 / variance_x + second**2 / variance_y)
+    kernel = (exponent - exponent.max()).exp()
+    return (kernel / kernel.sum()).to(dtype)
+
+
+def motion(size: int, length: float, angle: float = 0.0, *, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Straight uniform motion: a centred segment of `length` HR pixels, spread bilinearly on the taps.
+
+    Its variance along the motion is length²/12, plus that of the bilinear footprint (below ¼ pixel² an axis).
+
+    Args:
+        angle: degrees, counter-clockwise as seen on screen; 0 is horizontal.
+
+    Raises:
+        ValueError: the segment does not fit into `size`.
+    """
+    _check_size(size)
+    if not (math.isfinite(length) and length >= 0):
+        raise ValueError(f"length is {length}, expected a number of pixels, not negative")
+    direction = np.array([math.cos(math.radians(angle)), -math.sin(math.radians(angle))])
+    if length * np.abs(direction).max() > size - 1 + 1e-9:
+        raise ValueError(f"a motion of length {length} at {angle}° does not fit size {size}; enlarge size")
+    steps = max(1, math.ceil(64 * length))
+    along = ((np.arange(steps) + 0.5) / steps - 0.5) * length
+    return _splat(along[:, None] * direction, np.full(steps, 1 / steps), size).to(dtype)
+
+
+def delta(size: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
+    """No blur: all mass at the geometric centre. With an even size that lies between taps: four taps of ¼."""
+    _check_size(size)
+    return _splat(np.zeros((1, 2)), np.ones(1), size).to(dtype)
+
+
+def bicubic(scale: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
+    """MATLAB's antialiased bicubic as explicit taps: `downsample` with them is `images.resize` by 1/scale.
+
+    The taps are what `resize` answers to single bright pixels: k = 4·scale (one less for odd scales), some
+    negative.
+    """
+    _check_scale(scale)
+    size = 4 * scale - scale % 2
+    line = torch.eye(9 * scale, dtype=torch.float64)[:, None, None, :]
+    taps = resize(line, 1 / scale, size=(1, 9))[:, 0, 0, 4]
+    start = (9 * scale - size) // 2
+    taps = taps[start : start + size]
+    return torch.outer(taps, taps).to(dtype)
+
+
+def rotate(kernel: Tensor, angle: float) -> Tensor:
+    """Turn a kernel by `angle` degrees counter-clockwise about its geometric centre (cubic splines).
+
+    The size stays; what leaves the array is lost and the rest is scaled to the same sum. Splines overshoot
+    a little around sharp taps: where the kernel has no negative tap, neither has the result.
+    """
+    _check_kernel(kernel)
+    quarters = angle / 90
+    if quarters == round(quarters):
+        return torch.rot90(kernel, int(quarters) % 4, (0, 1)).contiguous()
+    values = kernel.detach().cpu().double().numpy()
+    cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    matrix = np.array([[cosine, sine], [-sine, cosine]])  # from a tap's (row, column) to where it comes from
+    middle = np.full(2, (kernel.shape[0] - 1) / 2)
+    turned = ndimage.affine_transform(values, matrix, middle - matrix @ middle, order=3, mode="grid-constant")
+    if values.min() >= 0:
+        turned = turned.clip(0)
+    return torch.from_numpy(turned * (values.sum() / turned.sum())).to(kernel)
+
+
+def shift(kernel: Tensor, dx: float, dy: float) -> Tensor:
+    """Move a kernel by (dx, dy) HR pixels, right and down, whole or not, without blurring it.
+
+    Keys' cubic between the taps: mean and covariance are moved exactly (linear interpolation would add up to
+    ¼ pixel² of variance); around sharp taps it leaves negative ones. The size stays; what leaves the array is
+    lost and the rest is scaled to the same sum. `centre` pads first and loses nothing.
+    """
+    _check_kernel(kernel)
+    size = kernel.shape[0]
+    moved = _shift_matrix(size, size, dy).to(kernel) @ kernel @ _shift_matrix(size, size, dx).to(kernel).T
+    return moved * (kernel.sum() / moved.sum())
+
+
+def centre(kernel: Tensor, scale: int) -> Tensor:
+    """Move the centre of mass to the geometric centre, in an array whose size has the parity of `scale`.
+
+    Nothing is cut: the array grows by what a shift between taps needs (13 taps become 16 for ×2), and outer
+    rings of zeros go. A kernel that is centred already, in a size of the right parity, comes back as it is.
+
+    Raises:
+        ValueError: the kernel sums to zero or less, so that it has no centre of mass.
+    """
+    _check_kernel(kernel)
+    _check_scale(scale)
+    mean, _ = moments(kernel)
+    dx, dy = (0.0 if abs(value) < 1e-6 else value for value in mean.tolist())
+    size = kernel.shape[0]
+    if dx == dy == 0 and (size - scale) % 2 == 0:
+        return kernel
+    grown = size + 2 * (math.ceil(max(abs(dx), abs(dy))) + 2)
+    grown += (grown - scale) % 2
+    rows, columns = _shift_matrix(size, grown, -dy), _shift_matrix(size, grown, -dx)
+    moved = rows.to(kernel) @ kernel @ columns.to(kernel).T
+    used = moved.detach().abs() > 1e-12 * float(moved.detach().abs().max())
+    lines = torch.nonzero(used.any(0) | used.any(1)).flatten()
+    ring = min(int(lines[0]), grown - 1 - int(lines[-1]))
+    return moved[ring : grown - ring, ring : grown - ring].contiguous()
+
+
+def compose(kernel: Tensor) -> Tensor:
+    """The ×4 kernel of two ×2 steps with the same kernel: k₄ = k₂ * (k₂ ↑ 2), (k, k) to (3k − 2, 3k − 2).
+
+    ↑ 2 puts a zero between taps: one LR pixel of the first step is two HR pixels. Reference: KernelGAN,
+    Bell-Kligler et al., NeurIPS 2019.
+    """
+    _check_kernel(kernel)
+    size = kernel.shape[0]
+    dilated = kernel.new_zeros(2 * size - 1, 2 * size - 1)
+    dilated[::2, ::2] = kernel
+    return F.conv2d(dilated[None, None], kernel.flip(0, 1)[None, None], padding=size - 1)[0, 0]
+
+
+def downsample(image: Tensor, kernel: Tensor, scale: int) -> Tensor:
+    """Blur and downsample, y = (x * k)↓s, on the one sampling grid.
+
+    y_i = Σ_p k(p) x(s·(i + ½) − ½ − p) along both axes: a convolution, so a bright pixel is spread to the
+    picture of the kernel. Borders are reflected (replicated where the image is smaller than the kernel's reach).
+
+    Args:
+        image: (C, H, W) or (B, C, H, W), floating point, any device.
+        kernel: (k, k), or (B, k, k) with one kernel a sample; k of the parity of `scale`. Moved to image's
+            device and dtype; taps may be negative.
+        scale: s, whole, at least 1.
+
+    Returns:
+        (…, C, ⌈H/s⌉, ⌈W/s⌉) in image's dtype, not clipped. Gradients flow to image and kernel.
+    """
+    _check_scale(scale)
+    if image.dim() not in (3, 4) or not image.is_floating_point():
+        raise ValueError(
+            f"image is {tuple(image.shape)} {image.dtype}, expected floating (C, H, W) or (B, C, H, W)"
+        )
+    if image.dim() == 3:
+        if kernel.dim() == 3 and kernel.shape[0] != 1:
+            raise ValueError(f"{kernel.shape[0]} kernels for one image; pass one, or a batch of images")
+        return downsample(image[None], kernel, scale)[0]
+    batch, channels, height, width = image.shape
+    if kernel.dim() == 3 and kernel.shape[0] not in (1, batch):
+        raise ValueError(
+            f"{kernel.shape[0]} kernels for a batch of {batch}; expected one kernel or one a sample"
+        )
+    _check_kernel(kernel[0] if kernel.dim() == 3 else kernel)
+    size = kernel.shape[-1]
+    if (size - scale) % 2:
+        raise ValueError(
+            f"a kernel of size {size} has its centre off the grid of scale {scale} by half a pixel; "
+            "call kernels.centre(kernel, scale) first"
+        )
+    if size < scale:
+        kernel = F.pad(kernel, [(scale - size) // 2] * 4)
+        size = scale
+    reach = (size - scale) // 2
+    padded = _pad(image, reach, reach + -width % scale, reach, reach + -height % scale)
+    taps = kernel.to(image).flip(-1, -2)
+    if taps.dim() == 3 and taps.shape[0] > 1:
+        weight = taps[:, None].repeat_interleave(channels, 0)
+        flat = F.conv2d(
+            padded.reshape(1, batch * channels, *padded.shape[-2:]),
+            weight,
+            None,
+            scale,
+            0,
+            1,
+            batch * channels,
+        )
+    else:
+        flat = F.conv2d(
+            padded.reshape(batch * channels, 1, *padded.shape[-2:]),
+            taps.reshape(1, 1, size, size),
+            None,
+            scale,
+        )
+    return flat.reshape(batch, channels, *flat.shape[-2:])
+
+
+def moments(kernel: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (2,) and covariance (2, 2) of a kernel as a distribution, order (x, y), in HR pixels and pixels².
+
+    The mean is counted from the geometric centre: (0, 0) for a centred kernel. x runs right and y down, so a
+    blur that rises to the right on screen has a negative covariance of x and y. float64.
+
+    Raises:
+        ValueError: the kernel's sum is not positive.
+    """
+    _check_kernel(kernel)
+    values = kernel.double()
+    total = values.sum()
+    if not total > 0:
+        raise ValueError(f"kernel sums to {float(total):.3g}; it needs positive mass to have a mean")
+    points = torch.stack(_grid(kernel.shape[0]), -1).to(values)
+    mean = torch.einsum("yx,yxc->c", values, points) / total
+    points = points - mean
+    return mean, torch.einsum("yx,yxa,yxb->ab", values, points, points) / total
+
+
+def l2_distance(kernel: Tensor, truth: Tensor) -> float:
+    """Relative distance ‖k − truth‖ / ‖truth‖ over the taps, the smaller array padded with zeros.
+
+    Raises:
+        ValueError: the sizes differ in parity, so that taps do not lie on taps; call `centre` on both first.
+    """
+    first, second = _same_size([kernel, truth])
+    return float((first - second).norm() / second.norm())
+
+
+def w2_distance(first: Tensor, second: Tensor) -> float:
+    """Exact Wasserstein distance W₂ (not its square) between two kernels as distributions, in HR pixels.
+
+    W₂² = min over plans P of Σ P_ij ‖p_i − q_j‖², solved by POT's network simplex on the taps that hold mass.
+    Sizes and parities may differ: both are placed about their geometric centres. Negative taps count as
+    zero and both kernels are scaled to mass 1. Some 1000 taps a kernel take about a second.
+
+    Reference: Peyré & Cuturi, Computational Optimal Transport, 2019, section 2.
+    """
+    (mass_a, points_a), (mass_b, points_b) = _support(first), _support(second)
+    cost = ot.dist(points_a, points_b)  # squared Euclidean
+    return math.sqrt(max(0.0, float(ot.emd2(mass_a, mass_b, cost, numItermax=10_000_000))))
+
+
+def average(kernels: Sequence[Tensor] | Tensor, weights: Sequence[float] | None = None) -> Tensor:
+    """Plain (or weighted) average of the taps: mixes the blurs, so two crossed ones become a cross."""
+    stack = torch.stack(_same_size(kernels))
+    return torch.einsum("n,nyx->yx", _check_weights(weights, len(stack)).to(stack), stack)
+
+
+def barycentre(kernels: Sequence[Tensor] | Tensor, weights: Sequence[float] | None = None) -> Tensor:
+    """Wasserstein barycentre: the kernel b with the smallest Σ w_i W₂²(b, k_i). It moves mass, mixes none.
+
+    Of two perpendicular Gaussians (variances 6 and 1) the average has variances 3.5, the barycentre 2.975.
+    POT's debiased entropic barycentre with an entropy of 1.5 pixels²: of POT's solvers on a fixed grid it
+    blurs least (2.98; the plain convolutional one 3.2 at best). Negative taps count as zero.
+
+    Returns:
+        (k, k) of the largest size given, sums to 1.
+
+    Reference: Janati, Cuturi, Gramfort, ICML 2020.
+    """
+    stack = torch.stack(_same_size(kernels))
+    proportions = _check_weights(weights, len(stack))
+    values = stack.detach().cpu().double().clamp(min=0).numpy()
+    margin = 4  # the solver's entropy spreads mass beyond the support
+    values = np.pad(values, ((0, 0), (margin, margin), (margin, margin)))
+    values /= values.sum((1, 2), keepdims=True)
+    size = values.shape[1]
+    found = ot.bregman.convolutional_barycenter2d_debiased(
+        values, _ENTROPY / (size - 1) ** 2, weights=proportions.numpy(), numItermax=20_000, stopThr=1e-9
+    )
+    found = found[margin : size - margin, margin : size - margin]
+    return torch.from_numpy(found / found.sum()).to(stack)
+
+
+def _grid(size: int) -> tuple[Tensor, Tensor]:
+    """x (right) and y (down) of every tap, counted from the geometric centre, (size, size) float64."""
+    line = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
+    return line[None, :].expand(size, size), line[:, None].expand(size, size)
+
+
+def _splat(points: np.ndarray, mass: np.ndarray, size: int) -> Tensor:
+    """Spread points (n, 2) of (x, y) from the centre bilinearly on a grid: mass and mean are kept exactly."""
+    place = points + (size - 1) / 2
+    low = np.clip(np.floor(place).astype(int), 0, max(size - 2, 0))
+    part = place - low
+    kernel = np.zeros((size, size))
+    for right in (0, 1):
+        for down in (0, 1):
+            weight = np.abs(1 - right - part[:, 0]) * np.abs(1 - down - part[:, 1]) * mass
+            columns, rows = np.minimum(low[:, 0] + right, size - 1), np.minimum(low[:, 1] + down, size - 1)
+            np.add.at(kernel, (rows, columns), weight)
+    return torch.from_numpy(kernel)
+
+
+def _shift_matrix(size: int, grown: int, amount: float) -> Tensor:
+    """(grown, size): moves a line of taps by `amount`, into `grown` taps about the same centre (Keys' cubic)."""
+    source = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
+    target = torch.arange(grown, dtype=torch.float64) - (grown - 1) / 2
+    distance = (target[:, None] - source[None, :] - amount).abs()
+    near = (1.5 * distance - 2.5) * distance**2 + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    return torch.where(distance <= 1, near, torch.where(distance < 2, far, torch.zeros_like(distance)))
+
+
+def _pad(image: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
+    height, width = image.shape[-2:]
+    mode = "reflect" if max(left, right) < width and max(top, bottom) < height else "replicate"
+    return F.pad(image, (left, right, top, bottom), mode=mode)
+
+
+def _support(kernel: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Masses (n,) that sum to 1 and places (n, 2) of the positive taps."""
+    _check_kernel(kernel)
+    values = kernel.detach().cpu().double().numpy()
+    used = values > 0
+    if not used.any():
+        raise ValueError("kernel has no positive tap, so it is no distribution")
+    x, y = _grid(kernel.shape[0])
+    return values[used] / values[used].sum(), np.stack([x.numpy()[used], y.numpy()[used]], 1)
+
+
+def _same_size(kernels: Sequence[Tensor] | Tensor) -> list[Tensor]:
+    """The kernels, padded about their centres to the largest size."""
+    if len(kernels) == 0:
+        raise ValueError("no kernels given, expected at least one")
+    for kernel in kernels:
+        _check_kernel(kernel)
+    sizes = [kernel.shape[0] for kernel in kernels]
+    largest = max(sizes)
+    if any((largest - size) % 2 for size in sizes):
+        raise ValueError(
+            f"kernels of sizes {sorted(set(sizes))} do not share a centre; call kernels.centre on each first"
+        )
+    return [
+        F.pad(kernel, [(largest - size) // 2] * 4).to(kernels[0])
+        for kernel, size in zip(kernels, sizes, strict=True)
+    ]
+
+
+def _check_weights(weights: Sequence[float] | None, count: int) -> Tensor:
+    if weights is None:
+        return torch.full((count,), 1 / count, dtype=torch.float64)
+    values = torch.as_tensor(weights, dtype=torch.float64)
+    if values.shape != (count,) or not (values >= 0).all() or not values.sum() > 0:
+        raise ValueError(
+            f"weights are {values.tolist()}, expected {count} numbers, not negative, not all zero"
+        )
+    return values / values.sum()
+
+
+def _check_kernel(kernel: Tensor) -> None:
+    if (
+        kernel.dim() != 2
+        or kernel.shape[0] != kernel.shape[1]
+        or kernel.shape[0] == 0
+        or not kernel.is_floating_point()
+    ):
+        raise ValueError(f"kernel is {tuple(kernel.shape)} {kernel.dtype}, expected a floating square (k, k)")
+
+
+def _check_size(size: int) -> None:
+    if size < 1 or size != int(size):
+        raise ValueError(f"size is {size}, expected a whole number of taps, at least 1")
+
+
+def _check_scale(scale: int) -> None:
+    if scale < 1 or scale != int(scale):
+        raise ValueError(f"scale is {scale}, expected a whole number, at least 1")
