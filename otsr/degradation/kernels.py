@@ -2,8 +2,8 @@
 
 A kernel is a (k, k) tensor that sums to 1, on the HR grid, read as a point spread function: x runs right,
 y runs down, and the origin is the array's geometric centre (k − 1)/2. There is ONE sampling grid, that of
-bicubic: LR pixel i sits at HR coordinate s·(i + ½) − ½, the middle of its block of s pixels. A kernel for scale
-s therefore has a size of the parity of s (even for ×2 and ×4), else it would shift the picture.
+bicubic: LR pixel i sits at HR coordinate s·(i + ½) − ½, the middle of its block of s pixels. A kernel for
+scale s therefore has a size of the parity of s (even for ×2 and ×4), else it would shift the picture.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ def downsample(image: Tensor, kernel: Tensor, scale: int) -> Tensor:
     """Blur and downsample, y = (x * k)↓s, on the one sampling grid.
 
     y_i = Σ_p k(p) x(s·(i + ½) − ½ − p) along both axes: a convolution, so a bright pixel is spread to the
-    picture of the kernel. Borders are reflected (replicated where the image is smaller than the kernel's reach).
+    picture of the kernel. Borders are reflected, or replicated where the image is smaller than k.
 
     Args:
         image: (C, H, W) or (B, C, H, W), floating point, any device.
@@ -332,7 +332,7 @@ def _splat(points: np.ndarray, mass: np.ndarray, size: int) -> Tensor:
 
 
 def _shift_matrix(size: int, grown: int, amount: float) -> Tensor:
-    """(grown, size): moves a line of taps by `amount`, into `grown` taps about the same centre (Keys' cubic)."""
+    """(grown, size): moves taps by `amount`, into `grown` taps about the same centre (Keys' cubic)."""
     source = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
     target = torch.arange(grown, dtype=torch.float64) - (grown - 1) / 2
     distance = (target[:, None] - source[None, :] - amount).abs()
