@@ -1,1 +1,8 @@
 """Stages 1 and 2: how a camera degrades (kernels, noise), and clean photos degraded alike (`Degradation`)."""
+
+from __future__ import annotations
+
+from otsr.degradation.noise import NoisePool, collect_noise
+from otsr.degradation.pipeline import Degradation
+
+__all__ = ["Degradation", "NoisePool", "collect_noise"]

@@ -102,10 +102,19 @@ class NoisePool:
         """p, the side of a patch in pixels."""
         return self.patches.shape[-1]
 
+    def parts(self) -> tuple[Tensor, dict[str, Any]]:
+        """The patches and everything else as JSON values: what a file keeps."""
+        return self.patches, {"sources": self.sources, "tags": self.tags, "collected": self.notes}
+
+    @classmethod
+    def from_parts(cls, patches: Tensor, notes: dict[str, Any]) -> NoisePool:
+        """The pool whose `parts` these are."""
+        return cls(patches, notes["sources"], notes["tags"], notes["collected"])
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the pool as one safetensors file, atomically."""
-        notes = {"sources": self.sources, "tags": self.tags, "collected": self.notes}
-        write_tensors(path, _KIND, _VERSION, {"patches": self.patches}, notes)
+        patches, notes = self.parts()
+        write_tensors(path, _KIND, _VERSION, {"patches": patches}, notes)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> NoisePool:
@@ -116,9 +125,11 @@ class NoisePool:
         """
         tensors, notes = read_tensors(path, _KIND, _VERSION)
         try:
-            return cls(tensors["patches"], notes["sources"], notes["tags"], notes["collected"])
-        except (KeyError, TypeError, DegradationError) as error:
-            raise DegradationError(f"{path}: this {_KIND} is damaged ({error!r}); collect it again") from None
+            return cls.from_parts(tensors["patches"], notes)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DegradationError(
+                f"{path}: this {_KIND} file is damaged ({error}); collect it again"
+            ) from None
 
     def subset(self, tag: str) -> NoisePool:
         """The patches that carry `tag`."""

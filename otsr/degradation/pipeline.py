@@ -1,0 +1,227 @@
+"""Degradation: from a clean photo to the LR image that a given camera would have taken of it.
+
+    clean-up → blur → downsample → noise → JPEG
+
+Each step has a measured part (kernels, a noise pool) and is drawn anew for every sample, so that a network trained
+on the pairs meets the whole camera. The parts and settings live in one file.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from otsr.degradation.kernels import downsample
+from otsr.degradation.noise import NoisePool
+from otsr.degradation.storage import DegradationError, read_tensors, write_tensors
+from otsr.images import crop_to_multiple, resize, to_pil
+
+_KIND, _VERSION = "otsr degradation", 1
+
+
+class Degradation:
+    """y = JPEG( clip( (x' * k)↓s + n ) ), x' = the clean photo x shrunk by `cleanup` and cropped to multiples of s.
+
+    k is drawn from `kernels`, n from `noise`, the JPEG quality from its range, once for each sample.
+    RealSR's recipe (Ji et al., CVPRW 2020) is cleanup 2, scale 4, a noise pool, no JPEG; with kernels on its
+    second track. OTSR's for phone photos has cleanup 1.
+
+    Args:
+        scale: s, whole, at least 1.
+        kernels: (k, k), (N, k, k), or a list of (k, k) in different sizes; each sums to 1, with the parity of s
+            (see `kernels.centre`); None for MATLAB's bicubic.
+        noise: pool to inject from; None for none.
+        jpeg: (low, high), range of qualities from 1 to 100, both included; None for no compression.
+        cleanup: factor ≥ 1 by which the photo is shrunk first (bicubic), so that its own noise, blur and
+            compression go; 1 leaves it.
+
+    Raises:
+        ValueError: an argument makes no sense; the message names it.
+    """
+
+    def __init__(
+        self,
+        scale: int,
+        kernels: Tensor | Sequence[Tensor] | None = None,
+        noise: NoisePool | None = None,
+        jpeg: tuple[int, int] | None = None,
+        cleanup: float = 1.0,
+    ) -> None:
+        if isinstance(scale, bool) or not isinstance(scale, int) or scale < 1:
+            raise ValueError(f"scale is {scale!r}, expected a whole number, at least 1")
+        if noise is not None and not isinstance(noise, NoisePool):
+            raise ValueError(
+                f"noise is a {type(noise).__name__}, expected a NoisePool (see collect_noise) or None"
+            )
+        if isinstance(cleanup, bool) or not isinstance(cleanup, (int, float)) or not 1 <= cleanup < math.inf:
+            raise ValueError(f"cleanup is {cleanup!r}, expected a number, at least 1 (1 leaves the photo)")
+        self.scale = scale
+        self.kernels = None if kernels is None else _stack(kernels, scale)
+        self.noise = noise
+        self.jpeg = None if jpeg is None else _qualities(jpeg)
+        self.cleanup = float(cleanup)
+
+    def __repr__(self) -> str:
+        kernels = (
+            "bicubic" if self.kernels is None else f"{len(self.kernels)} of {self.kernels.shape[-1]} taps"
+        )
+        noise = "none" if self.noise is None else f"{len(self.noise)} patches of {self.noise.size} pixels"
+        return (
+            f"Degradation(scale={self.scale}, kernels: {kernels}, noise: {noise}, "
+            f"jpeg={self.jpeg}, cleanup={self.cleanup:g})"
+        )
+
+    def apply(self, hr: Tensor, seed: int | None = None, generator: torch.Generator | None = None) -> Tensor:
+        """The LR image or images of `hr`; see `pair`."""
+        return self.pair(hr, seed, generator)[1]
+
+    def pair(
+        self, hr: Tensor, seed: int | None = None, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The cleaned HR images and their LR images, aligned: LR pixel i shows the middle of HR block i.
+
+        Args:
+            hr: (3, H, W) or (B, 3, H, W) in [0, 1], any device. Every sample gets its own kernel, noise and
+                JPEG quality.
+            seed: the same seed gives the same images.
+            generator: source of randomness on the CPU, in place of a seed. With neither, every call differs.
+
+        Returns:
+            (…, 3, s·h, s·w) and (…, 3, h, w) in [0, 1], on hr's device.
+
+        Raises:
+            ValueError: hr is no image in [0, 1], or too small for the scale or the kernels.
+        """
+        generator = _generator(seed, generator)
+        clean = self._clean(hr)
+        batch = clean if clean.dim() == 4 else clean[None]
+        if self.kernels is None:
+            lr = resize(batch, 1 / self.scale)
+        else:
+            drawn = torch.randint(len(self.kernels), (len(batch),), generator=generator)
+            lr = downsample(batch, self.kernels[drawn], self.scale)
+        lr = lr.clamp(0, 1)
+        if self.noise is not None:
+            lr = self.noise.inject(lr, generator)
+        if self.jpeg is not None:
+            low, high = self.jpeg
+            qualities = torch.randint(low, high + 1, (len(lr),), generator=generator).tolist()
+            lr = torch.stack(
+                [_compress(image, quality) for image, quality in zip(lr, qualities, strict=True)]
+            )
+        return clean, lr.reshape(*clean.shape[:-2], *lr.shape[-2:])
+
+    def _clean(self, hr: Tensor) -> Tensor:
+        _check_image(hr)
+        shrunk = hr if self.cleanup == 1 else resize(hr, 1 / self.cleanup).clamp(0, 1)
+        height, width = shrunk.shape[-2:]
+        needed = max(self.scale, 0 if self.kernels is None else self.kernels.shape[-1])
+        if min(height, width) < needed:
+            shape = f"{hr.shape[-1]}×{hr.shape[-2]}"
+            after = f" ({width}×{height} after clean-up by {self.cleanup:g})" if self.cleanup > 1 else ""
+            what = "scale" if needed == self.scale else f"kernel of {needed} taps at scale"
+            raise ValueError(
+                f"hr is {shape}{after}; the {what} {self.scale} needs at least {needed}×{needed}: "
+                "give a larger image" + (", or a smaller cleanup" if self.cleanup > 1 else "")
+            )
+        return crop_to_multiple(shrunk, self.scale)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write kernels, noise pool and settings as one safetensors file, atomically."""
+        tensors = {} if self.kernels is None else {"kernels": self.kernels}
+        notes: dict[str, Any] = {
+            "scale": self.scale,
+            "jpeg": self.jpeg,
+            "cleanup": self.cleanup,
+            "noise": None,
+        }
+        if self.noise is not None:
+            tensors["noise"], notes["noise"] = self.noise.parts()
+        write_tensors(path, _KIND, _VERSION, tensors, notes)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Degradation:
+        """Read what `save` wrote: the same seed then gives bitwise the same images.
+
+        Raises:
+            DegradationError: no such file, another kind of file, a newer version, or a damaged one.
+        """
+        tensors, notes = read_tensors(path, _KIND, _VERSION)
+        try:
+            noise = None if notes["noise"] is None else NoisePool.from_parts(tensors["noise"], notes["noise"])
+            return cls(notes["scale"], tensors.get("kernels"), noise, notes["jpeg"], notes["cleanup"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DegradationError(f"{path}: this {_KIND} file is damaged ({error}); make it again") from None
+
+
+def _stack(kernels: Tensor | Sequence[Tensor], scale: int) -> Tensor:
+    """(N, k, k) float32 of one or many kernels, padded with zeros to the largest."""
+    many = list(kernels[None] if isinstance(kernels, Tensor) and kernels.dim() == 2 else kernels)
+    if not many:
+        raise ValueError("kernels is empty; give at least one, or None for bicubic")
+    for number, kernel in enumerate(many):
+        if not isinstance(kernel, Tensor) or kernel.dim() != 2 or kernel.shape[0] != kernel.shape[1]:
+            found = tuple(kernel.shape) if isinstance(kernel, Tensor) else type(kernel).__name__
+            raise ValueError(f"kernels[{number}] is {found}, expected a square tensor (k, k)")
+        if (kernel.shape[0] - scale) % 2:
+            raise ValueError(
+                f"kernels[{number}] has {kernel.shape[0]} taps a side, which puts its centre off the grid of "
+                f"scale {scale}; call kernels.centre(kernel, {scale}) first"
+            )
+        total = float(kernel.double().sum())
+        if not abs(total - 1) < 1e-3:
+            raise ValueError(f"kernels[{number}] sums to {total:.4g}, expected 1; divide it by its sum")
+    largest = max(kernel.shape[0] for kernel in many)
+    padded = [F.pad(kernel.detach(), [(largest - kernel.shape[0]) // 2] * 4) for kernel in many]
+    return torch.stack([kernel.float().cpu() for kernel in padded])
+
+
+def _qualities(jpeg: Sequence[int]) -> tuple[int, int]:
+    if not isinstance(jpeg, (tuple, list)) or len(jpeg) != 2 or not all(type(q) is int for q in jpeg):
+        raise ValueError(f"jpeg is {jpeg!r}, expected (low, high), two whole numbers from 1 to 100")
+    low, high = jpeg
+    if not 1 <= low <= high <= 100:
+        raise ValueError(f"jpeg is ({low}, {high}), expected 1 <= low <= high <= 100")
+    return low, high
+
+
+def _generator(seed: int | None, generator: torch.Generator | None) -> torch.Generator:
+    if seed is not None and generator is not None:
+        raise ValueError("both seed and generator are given; give one of them")
+    if generator is not None:
+        return generator
+    fresh = torch.Generator()
+    if seed is None:
+        fresh.seed()
+    else:
+        fresh.manual_seed(seed)
+    return fresh
+
+
+def _check_image(hr: Tensor) -> None:
+    if not isinstance(hr, Tensor) or hr.dim() not in (3, 4) or hr.shape[-3] != 3 or hr.numel() == 0:
+        found = tuple(hr.shape) if isinstance(hr, Tensor) else type(hr).__name__
+        raise ValueError(f"hr is {found}, expected a tensor (3, H, W) or (B, 3, H, W), none empty")
+    if not hr.is_floating_point():
+        raise ValueError(f"hr is {hr.dtype}, expected floating values in [0, 1]; see images.read")
+    low, high = float(hr.min()), float(hr.max())
+    if not (low >= -1e-3 and high <= 1 + 1e-3):
+        raise ValueError(f"hr holds values from {low:.4g} to {high:.4g}, expected [0, 1]; see images.read")
+
+
+def _compress(image: Tensor, quality: int) -> Tensor:
+    """(3, H, W) through JPEG in memory, with colours at half resolution (4:2:0) as phones do."""
+    file = io.BytesIO()
+    to_pil(image).save(file, "JPEG", quality=quality, subsampling="4:2:0")
+    with Image.open(file) as decoded:
+        pixels = torch.from_numpy(np.array(decoded.convert("RGB")))
+    return pixels.permute(2, 0, 1).to(image).div(255)
