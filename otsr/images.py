@@ -219,6 +219,28 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_writable(path: str | os.PathLike[str], width: int, height: int, *, alpha: bool = False) -> str:
+    """The format that `write` would use, found before the work that makes the picture.
+
+    Raises:
+        ImageError: unknown suffix, missing folder, alpha in a JPEG, or a size that the format cannot hold.
+    """
+    path = Path(path)
+    kind = _FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise ImageError(
+            f"{path}: cannot write {path.suffix or 'a file without suffix'}; use {', '.join(_FORMATS)}"
+        )
+    if not path.parent.is_dir():
+        raise ImageError(f"{path}: the folder {path.parent} does not exist")
+    if alpha and kind == "JPEG":
+        raise ImageError(f"{path}: JPEG holds no transparency; write PNG, WebP or TIFF")
+    limit = {"JPEG": 65_535, "WEBP": 16_383}.get(kind)
+    if limit and max(width, height) > limit:
+        raise ImageError(f"{path}: {width}×{height} is too large for {kind} ({limit}); write PNG")
+    return kind
+
+
 def write(
     path: str | os.PathLike[str],
     image: Tensor | np.ndarray | Image.Image,
@@ -239,27 +261,14 @@ def write(
         OSError: the disk is full or not writable; nothing is left behind.
     """
     path = Path(path)
-    kind = _FORMATS.get(path.suffix.lower())
-    if kind is None:
-        raise ImageError(
-            f"{path}: cannot write {path.suffix or 'a file without suffix'}; use {', '.join(_FORMATS)}"
-        )
-    if not path.parent.is_dir():
-        raise ImageError(f"{path}: the folder {path.parent} does not exist")
     if isinstance(image, Tensor):
         image = to_pil(image)
     elif isinstance(image, np.ndarray):
         image = Image.fromarray(image)
+    kind = check_writable(path, *image.size, alpha=alpha is not None or "A" in image.mode)
     if alpha is not None:
-        if kind == "JPEG":
-            raise ImageError(f"{path}: JPEG holds no transparency; write PNG, WebP or TIFF")
         image = image.copy()
         image.putalpha(Image.fromarray(alpha))
-    limit = {"JPEG": 65_535, "WEBP": 16_383}.get(kind)
-    if limit and max(image.size) > limit:
-        raise ImageError(
-            f"{path}: {image.size[0]}×{image.size[1]} is too large for {kind} ({limit}); write PNG"
-        )
     options: dict[str, object] = {"icc_profile": icc} if icc else {}
     if kind in ("JPEG", "WEBP"):
         options["quality"] = quality
