@@ -8,10 +8,14 @@ from otsr.transport.discrete import (
     sinkhorn_divergence,
     unbalanced_plan,
 )
+from otsr.transport.gaussian import GaussianMap, bures_wasserstein, gaussian_map
 
 __all__ = [
+    "GaussianMap",
     "Potentials",
     "barycentric_map",
+    "bures_wasserstein",
+    "gaussian_map",
     "potentials",
     "quadratic_cost",
     "sinkhorn_divergence",

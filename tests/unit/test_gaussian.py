@@ -1,0 +1,86 @@
+"""Gaussian transport agrees with scipy's matrix square roots, with POT, and with sampled plans."""
+
+from __future__ import annotations
+
+import numpy as np
+import ot
+import pytest
+import torch
+from scipy.linalg import sqrtm
+from torch import Tensor
+
+from otsr.transport import bures_wasserstein, gaussian_map
+from otsr.transport.gaussian import moments, square_root
+
+
+def gaussian(dim: int, seed: int, rank: int | None = None) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    factor = torch.randn(dim, rank or dim, generator=generator, dtype=torch.float64)
+    return torch.randn(dim, generator=generator, dtype=torch.float64), factor @ factor.T / dim
+
+
+@pytest.mark.parametrize("dim", [1, 2, 16, 128])
+def test_the_map_carries_mean_and_covariance_and_is_symmetric(dim: int) -> None:
+    source, target = gaussian(dim, 0), gaussian(dim, 1)
+    found = gaussian_map(source, target)
+    T = found.matrix
+    assert torch.allclose(T, T.T, atol=1e-6)
+    assert torch.allclose(T @ source[1] @ T.T, target[1], atol=1e-6)
+    assert torch.allclose(found(source[0]), target[0])
+    assert not found.noise.any()
+
+
+def test_the_map_is_the_formula_with_scipys_square_roots() -> None:
+    (m1, A), (m2, B) = gaussian(5, 2), gaussian(5, 3)
+    root = np.real(sqrtm(A.numpy()))
+    expected = np.linalg.inv(root) @ np.real(sqrtm(root @ B.numpy() @ root)) @ np.linalg.inv(root)
+    np.testing.assert_allclose(gaussian_map((m1, A), (m2, B)).matrix, expected, atol=1e-8)
+
+
+def test_the_distance_is_pots_squared() -> None:
+    (m1, A), (m2, B) = gaussian(6, 4), gaussian(6, 5)
+    theirs = ot.gaussian.bures_wasserstein_distance(m1.numpy(), m2.numpy(), A.numpy(), B.numpy())
+    assert abs(float(bures_wasserstein((m1, A), (m2, B))) - theirs**2) < 1e-8
+
+
+def test_the_distance_in_one_dimension_is_that_of_means_and_deviations() -> None:
+    first = (torch.tensor([1.0]), torch.tensor([[4.0]]))
+    second = (torch.tensor([-2.0]), torch.tensor([[9.0]]))
+    assert abs(float(bures_wasserstein(first, second)) - (3**2 + (3 - 2) ** 2)) < 1e-12
+
+
+def test_the_map_costs_exactly_the_distance() -> None:
+    (m1, A), (m2, B) = gaussian(4, 6), gaussian(4, 7)
+    T = gaussian_map((m1, A), (m2, B)).matrix
+    step = torch.eye(4, dtype=torch.float64) - T
+    cost = (m1 - m2).square().sum() + (step @ A @ step.T).trace()
+    assert abs(float(cost - bures_wasserstein((m1, A), (m2, B)))) < 1e-8
+
+
+def test_a_degenerate_source_reaches_the_target_with_noise_at_the_optimal_cost() -> None:
+    """The conditional mean of a lossy measurement is degenerate; a deterministic map would miss the target."""
+    (m1, A), (m2, B) = gaussian(6, 8, rank=3), gaussian(6, 9)
+    found = gaussian_map((m1, A), (m2, B))
+    T, noise = found.matrix, found.noise
+    assert torch.linalg.eigvalsh(noise).min() > -1e-9 and noise.trace() > 0.1
+    assert torch.allclose(T @ A @ T.T + noise, B, atol=1e-6)
+    cost = (m1 - m2).square().sum() + A.trace() + B.trace() - 2 * (T @ A).trace()
+    assert abs(float(cost - bures_wasserstein((m1, A), (m2, B)))) < 1e-6
+    generator = torch.Generator().manual_seed(0)
+    samples = m1 + torch.randn(40_000, 6, generator=generator, dtype=torch.float64) @ square_root(A)
+    mean, covariance = moments(found(samples, generator))
+    assert (mean - m2).abs().max() < 0.05 and (covariance - B).abs().max() < 0.1
+
+
+def test_senseless_moments_are_refused() -> None:
+    eye = torch.eye(2)
+    with pytest.raises(ValueError, match="semi-definite"):
+        gaussian_map((torch.zeros(2), torch.diag(torch.tensor([1.0, -1.0]))), (torch.zeros(2), eye))
+    with pytest.raises(ValueError, match="not symmetric"):
+        bures_wasserstein((torch.zeros(2), torch.tensor([[1.0, 0.5], [0.0, 1.0]])), (torch.zeros(2), eye))
+    with pytest.raises(ValueError, match=r"expected \(d,\)"):
+        bures_wasserstein((torch.zeros(3), eye), (torch.zeros(2), eye))
+    with pytest.raises(ValueError, match="2 dimensions, target in 3"):
+        gaussian_map((torch.zeros(2), eye), (torch.zeros(3), torch.eye(3)))
+    with pytest.raises(ValueError, match="n of at least 2"):
+        moments(torch.zeros(1, 3))
