@@ -3,7 +3,7 @@
 In a patch whose scene is flat, whatever varies is the camera's noise: sensor, denoiser, demosaicking and JPEG
 together. Nothing is modelled, so nothing is modelled wrongly. Two published rules say what is flat: RealSR (Ji
 et al., CVPRW 2020) bounds the variance; OTSR's blind rule (Li et al., 2022) also asks that every window of the
-patch looks like the whole.
+patch looks like the whole. Both take fine wood grain and soft shading for noise, so two tests of ours follow.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -33,6 +34,8 @@ _ADVICE = {
     "no variance": "these areas are clipped or synthetic; give images with noise in them",
     "a window's mean differs": "raise mean_tolerance, take smaller patches, or use rule='realsr'",
     "a window's variance differs": "raise variance_tolerance, take a larger window, or use rule='realsr'",
+    "a texture with a direction": "raise max_coherence, if these areas are noise after all",
+    "shading without grain": "give sharper or noisier images, or raise max_correlation",
     "image smaller than a patch": "take smaller patches",
 }
 
@@ -250,6 +253,8 @@ def collect_noise(
     min_mean: float = 0.0,
     mean_tolerance: float = 0.1,
     variance_tolerance: float = 0.25,
+    max_coherence: float = 0.15,
+    max_correlation: float = 0.9,
     tags: Sequence[str] | None = None,
 ) -> NoisePool:
     """Collect the smooth patches of photos into a pool of real noise.
@@ -260,6 +265,11 @@ def collect_noise(
     - "otsr": variance ≤ max_variance (50), and for every window w of the patch
       |mean_w − mean| ≤ mean_tolerance · mean and |variance_w − variance| ≤ variance_tolerance · variance
       (the paper's patch is 256 with windows of 64; the smaller defaults fit crops of a megapixel).
+
+    Then two tests that the papers do not have (1.0 switches each off). Noise has no direction: the coherence
+    (λ₁ − λ₂)/(λ₁ + λ₂) of the structure tensor of the patch (gradients after a Gaussian of 1 pixel) is at most
+    max_coherence; wood grain and cloth exceed it. Noise is not smooth: the correlation of neighbours,
+    1 − mean squared difference / (2 variance), is at most max_correlation; shading exceeds it.
 
     Patches lie `stride` apart and windows side by side; where they do not fill the length, a last one is flush
     with the end, so that no pixel goes untested. Variances come from integral images.
@@ -291,6 +301,8 @@ def collect_noise(
         min_mean,
         mean_tolerance,
         variance_tolerance,
+        max_coherence,
+        max_correlation,
     )
     kept: list[np.ndarray] = []
     sources: list[str] = []
@@ -326,6 +338,8 @@ class _Flatness:
     min_mean: float
     mean_tolerance: float
     variance_tolerance: float
+    max_coherence: float
+    max_correlation: float
 
     def __post_init__(self) -> None:
         if self.rule not in _MAX_VARIANCE:
@@ -334,7 +348,13 @@ class _Flatness:
             raise ValueError(f"patch is {self.patch} and stride {self.stride}, expected at least 2 and 1")
         if self.rule == "otsr" and not 2 <= self.window <= self.patch:
             raise ValueError(f"window is {self.window}, expected 2 to {self.patch}, the size of a patch")
-        for name in ("max_variance", "mean_tolerance", "variance_tolerance"):
+        for name in (
+            "max_variance",
+            "mean_tolerance",
+            "variance_tolerance",
+            "max_coherence",
+            "max_correlation",
+        ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a positive number")
 
@@ -345,12 +365,15 @@ class _Flatness:
         grey = _grey(torch.from_numpy(pixels).permute(2, 0, 1)[None])[0].numpy()
         tables = _integral(grey), _integral(grey**2)
         rows, columns = (_starts(length, self.patch, self.stride) for length in grey.shape)
-        mean, variance = _moments(tables, rows, columns, self.patch)
+        mean, variance = _mean_and_variance(tables, rows, columns, self.patch)
         reasons = np.full(mean.shape, "", dtype=object)
+        coherence, correlation = _texture(grey, rows, columns, self.patch, variance)
+        reasons[coherence > self.max_coherence] = "a texture with a direction"
+        reasons[correlation > self.max_correlation] = "shading without grain"
         if self.rule == "otsr":
             offsets = _starts(self.patch, self.window, self.window)
             every_row, every_column = ((starts[:, None] + offsets).ravel() for starts in (rows, columns))
-            window_mean, window_variance = _moments(tables, every_row, every_column, self.window)
+            window_mean, window_variance = _mean_and_variance(tables, every_row, every_column, self.window)
             grid = (len(rows), len(offsets), len(columns), len(offsets))
             mean_off = np.abs(window_mean.reshape(grid) - mean[:, None, :, None]).max((1, 3))
             variance_off = np.abs(window_variance.reshape(grid) - variance[:, None, :, None]).max((1, 3))
@@ -363,22 +386,34 @@ class _Flatness:
         return rows, columns, reasons
 
 
-def _moments(
+def _texture(
+    grey: np.ndarray, rows: np.ndarray, columns: np.ndarray, side: int, variance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Coherence of the structure tensor, and correlation of neighbours, of every patch; see `collect_noise`."""
+    down, right = np.gradient(gaussian_filter(grey, 1.0))
+    yy, xx, xy = (
+        _box_mean(_integral(values), rows, columns, side) for values in (down**2, right**2, down * right)
+    )
+    coherence = np.sqrt((xx - yy) ** 2 + 4 * xy**2) / np.maximum(xx + yy, 1e-12)
+    steps = np.diff(grey, axis=0, append=grey[-1:]) ** 2 + np.diff(grey, axis=1, append=grey[:, -1:]) ** 2
+    roughness = _box_mean(
+        _integral(steps), rows, columns, side
+    )  # both directions: 4 variances for white noise
+    return coherence, 1 - roughness / np.maximum(4 * variance, 1e-12)
+
+
+def _mean_and_variance(
     tables: tuple[np.ndarray, np.ndarray], rows: np.ndarray, columns: np.ndarray, side: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance of the boxes of `side` at every pair of rows and columns."""
-    below, right = rows + side, columns + side
-    mean, square = (
-        (
-            table[np.ix_(below, right)]
-            - table[np.ix_(rows, right)]
-            - table[np.ix_(below, columns)]
-            + table[np.ix_(rows, columns)]
-        )
-        / side**2
-        for table in tables
-    )
+    """Mean and variance of the boxes at every pair of rows and columns, from integrals of values and squares."""
+    mean, square = (_box_mean(table, rows, columns, side) for table in tables)
     return mean, np.maximum(square - mean**2, 0)
+
+
+def _box_mean(table: np.ndarray, rows: np.ndarray, columns: np.ndarray, side: int) -> np.ndarray:
+    below, right = rows + side, columns + side
+    inside = table[np.ix_(below, right)] - table[np.ix_(rows, right)]
+    return (inside - table[np.ix_(below, columns)] + table[np.ix_(rows, columns)]) / side**2
 
 
 def _integral(values: np.ndarray) -> np.ndarray:
