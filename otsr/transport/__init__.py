@@ -1,5 +1,6 @@
-"""Optimal transport between finite sets and between Gaussians. Knows no image, no network, no file."""
+"""Optimal transport between finite sets and Gaussians, and the critic that learns it. Knows no image, no network, no file."""
 
+from otsr.transport.critic import critic_loss, generator_loss, regularity_loss
 from otsr.transport.discrete import (
     Potentials,
     barycentric_map,
@@ -15,9 +16,12 @@ __all__ = [
     "Potentials",
     "barycentric_map",
     "bures_wasserstein",
+    "critic_loss",
     "gaussian_map",
+    "generator_loss",
     "potentials",
     "quadratic_cost",
+    "regularity_loss",
     "sinkhorn_divergence",
     "unbalanced_plan",
 ]
