@@ -1,4 +1,4 @@
-"""Optimal transport between finite sets and Gaussians, and the critic that learns it. Knows no image, no network, no file."""
+"""Optimal transport between finite sets and Gaussians, and the critic that learns it: no images, networks or files."""
 
 from otsr.transport.critic import critic_loss, generator_loss, regularity_loss
 from otsr.transport.discrete import (
