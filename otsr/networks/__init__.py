@@ -1,0 +1,1 @@
+"""Networks: generators that make pictures, critics that weigh them, features that compare them."""

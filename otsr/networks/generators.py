@@ -1,0 +1,228 @@
+"""Generators: an LR picture in, an SR picture out.
+
+`RRDBNet` is the network of ESRGAN, RealSR and OTSR: nearly all of its work is done at LR size, by residual blocks in
+residual blocks without batch norm, then it is enlarged by nearest neighbour and convolution.
+
+    lr ── first ──┬── trunk (nb × [3 dense blocks]) ── trunk_last ── + ──┬── enlarge ×2 … ── hr ── last ── sr
+                  └─────────────────────────────────────────────────┘  features │ reconstruct
+
+`Compact` is small enough to train on a laptop: plain convolutions at LR size predict what is added to the
+enlarged input.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from otsr.resampling import resize
+
+SCALES = (2, 4)
+_WIDEST, _DEEPEST = 1024, 256  # far above any network in use; a file that asks for more is not believed
+
+
+class DenseBlock(nn.Module):
+    """Five convolutions; each sees the input and all outputs before it: x + 0.2·f(x). (B, nf, h, w), same out."""
+
+    def __init__(self, nf: int, gc: int) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(nf + i * gc, gc if i < 4 else nf, 3, padding=1) for i in range(5)
+        )
+        for convolution in self.convolutions:
+            _initialise_small(convolution)
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = x
+        for convolution in self.convolutions[:4]:
+            seen = torch.cat([seen, _leaky(convolution(seen))], dim=1)
+        return torch.add(x, self.convolutions[4](seen), alpha=0.2)
+
+
+class ResidualInResidual(nn.Module):
+    """Three dense blocks in a row: x + 0.2·f(x). (B, nf, h, w), same out."""
+
+    def __init__(self, nf: int, gc: int) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*(DenseBlock(nf, gc) for _ in range(3)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.add(x, self.blocks(x), alpha=0.2)
+
+
+class RRDBNet(nn.Module):
+    """Generator of ESRGAN, RealSR and OTSR: (B, 3, h, w) to (B, 3, s·h, s·w), sRGB in [0, 1], not clipped.
+
+    Args:
+        nf: channels of the trunk.
+        nb: residual-in-residual blocks.
+        gc: channels that each convolution in a dense block adds.
+        scale: 2 or 4.
+        unshuffle: 2 in the ×2 networks of Real-ESRGAN: the input is folded to half size and 12 channels first, and
+            the network enlarges ×4. Odd sizes are padded by repetition. 1 otherwise.
+
+    Attributes:
+        scale: enlargement.
+        architecture: the arguments, as `build` takes them.
+        alignment: LR pixels at whose multiples a window must start to see what the whole picture shows.
+
+    Raises:
+        ValueError: an argument is out of range; the message names it.
+
+    Reference: Wang et al., ESRGAN, ECCV workshops 2018, arXiv 1809.00219.
+    """
+
+    def __init__(self, nf: int = 64, nb: int = 23, gc: int = 32, scale: int = 4, unshuffle: int = 1) -> None:
+        super().__init__()
+        _check(nf=(nf, _WIDEST), nb=(nb, _DEEPEST), gc=(gc, _WIDEST), scale=(scale, SCALES))
+        if unshuffle not in (1, 2) or (unshuffle == 2 and scale != 2):
+            raise ValueError(f"unshuffle is {unshuffle!r} at scale {scale}, expected 1, or 2 at scale 2")
+        self.scale = scale
+        self.alignment = unshuffle
+        self.architecture: dict[str, Any] = {
+            "name": "RRDBNet", "nf": nf, "nb": nb, "gc": gc, "scale": scale, "unshuffle": unshuffle,
+        }  # fmt: skip
+        self.first = nn.Conv2d(3 * unshuffle**2, nf, 3, padding=1)
+        self.trunk = nn.Sequential(*(ResidualInResidual(nf, gc) for _ in range(nb)))
+        self.trunk_last = nn.Conv2d(nf, nf, 3, padding=1)
+        self.enlarge = nn.ModuleList(
+            nn.Conv2d(nf, nf, 3, padding=1) for _ in range(int(math.log2(scale * unshuffle)))
+        )
+        self.hr = nn.Conv2d(nf, nf, 3, padding=1)
+        self.last = nn.Conv2d(nf, 3, 3, padding=1)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        """(B, 3, s·h, s·w) of (B, 3, h, w)."""
+        return self.reconstruct(self.features(lr))
+
+    def features(self, lr: Tensor) -> Tensor:
+        """(B, nf, h, w) of (B, 3, h, w): the part at LR size, nearly all of the work and of the context."""
+        if self.alignment == 1:
+            return self._trunk(lr)
+        height, width = lr.shape[-2:]
+        even = functional.pad(lr, (0, width % 2, 0, height % 2), mode="replicate")
+        half = self._trunk(functional.pixel_unshuffle(even, 2))
+        return self._enlarge(half, 0)[..., :height, :width]
+
+    def reconstruct(self, features: Tensor) -> Tensor:
+        """(B, 3, s·h, s·w) of (B, nf, h, w): enlarges; an output sees 2 LR pixels around it, no more."""
+        for stage in range(self.alignment - 1, len(self.enlarge)):
+            features = self._enlarge(features, stage)
+        return self.last(_leaky(self.hr(features)))
+
+    def _trunk(self, x: Tensor) -> Tensor:
+        shallow = self.first(x)
+        return shallow + self.trunk_last(self.trunk(shallow))
+
+    def _enlarge(self, x: Tensor, stage: int) -> Tensor:
+        return _leaky(self.enlarge[stage](functional.interpolate(x, scale_factor=2.0, mode="nearest")))
+
+    @property
+    def receptive_radius(self) -> int:
+        """LR pixels around an output pixel's own that can change it. Far ones change it little."""
+        radius = 2  # hr and last, in output pixels
+        for _ in self.enlarge:
+            radius = math.ceil((radius + 1) / 2)
+        radius += 2 + 15 * len(self.trunk)
+        return radius if self.alignment == 1 else 2 * radius + 1
+
+
+class Compact(nn.Module):
+    """Small generator: (B, 3, h, w) to (B, 3, s·h, s·w), sRGB in [0, 1], not clipped.
+
+    3×3 convolutions and PReLU at LR size, rearranged into pixels and added to the enlarged input. It starts close to
+    that enlargement, so training starts from bicubic's PSNR. With base "nearest" it holds the weights of Real-ESRGAN's
+    compact networks.
+
+    Args:
+        nf: channels.
+        nb: convolutions nf → nf.
+        scale: 2 or 4.
+        base: how the input is enlarged, "bicubic" (MATLAB's, see `otsr.images.resize`) or "nearest".
+
+    Attributes:
+        scale, architecture, alignment: as in `RRDBNet`.
+
+    Raises:
+        ValueError: an argument is out of range; the message names it.
+
+    Reference: Shi et al., CVPR 2016, arXiv 1609.05158 (pixel shuffle); Wang et al., Real-ESRGAN, arXiv 2107.10833.
+    """
+
+    def __init__(self, nf: int = 32, nb: int = 8, scale: int = 4, base: str = "bicubic") -> None:
+        super().__init__()
+        _check(
+            nf=(nf, _WIDEST), nb=(nb, _DEEPEST), scale=(scale, SCALES), base=(base, ("bicubic", "nearest"))
+        )
+        self.scale = scale
+        self.alignment = 1
+        self.base = base
+        self.architecture: dict[str, Any] = {
+            "name": "Compact", "nf": nf, "nb": nb, "scale": scale, "base": base,
+        }  # fmt: skip
+        layers: list[nn.Module] = []
+        for channels in (3, *[nf] * nb):
+            layers += [nn.Conv2d(channels, nf, 3, padding=1), nn.PReLU(nf)]
+        self.body = nn.Sequential(*layers, nn.Conv2d(nf, 3 * scale**2, 3, padding=1))
+        _initialise_small(self.body[-1])
+
+    def forward(self, lr: Tensor) -> Tensor:
+        """(B, 3, s·h, s·w) of (B, 3, h, w)."""
+        detail = functional.pixel_shuffle(self.body(lr), self.scale)
+        if self.base == "nearest":
+            return functional.interpolate(lr, scale_factor=float(self.scale), mode="nearest") + detail
+        with torch.autocast(
+            lr.device.type, enabled=False
+        ):  # 16-bit products would cost the input its last bits
+            return resize(lr.float(), self.scale) + detail
+
+    @property
+    def receptive_radius(self) -> int:
+        """LR pixels around an output pixel's own that can change it."""
+        return sum(isinstance(layer, nn.Conv2d) for layer in self.body)
+
+
+GENERATORS: dict[str, type[RRDBNet] | type[Compact]] = {"RRDBNet": RRDBNet, "Compact": Compact}
+
+
+def build(architecture: dict[str, Any]) -> RRDBNet | Compact:
+    """The network that an `architecture` describes, with fresh weights.
+
+    Raises:
+        ValueError: an unknown name, an unknown argument, or a value out of range; the message names it.
+    """
+    arguments = dict(architecture)
+    name = arguments.pop("name", None)
+    if name not in GENERATORS:
+        raise ValueError(f"architecture name is {name!r}, expected one of {', '.join(GENERATORS)}")
+    try:
+        return GENERATORS[name](**arguments)
+    except TypeError as error:
+        raise ValueError(f"architecture {architecture!r}: {error}") from None
+
+
+def _leaky(x: Tensor) -> Tensor:
+    return functional.leaky_relu(x, 0.2, inplace=True)
+
+
+def _initialise_small(convolution: nn.Module) -> None:
+    """He's initialisation × 0.1, no bias: a deep residual network starts near the identity (ESRGAN, section 3.1)."""
+    if isinstance(convolution, nn.Conv2d):
+        nn.init.kaiming_normal_(convolution.weight)
+        with torch.no_grad():
+            convolution.weight *= 0.1
+        nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
+
+
+def _check(**arguments: tuple[Any, Any]) -> None:
+    """Each argument is (value, largest) for a whole number from 1, or (value, allowed values)."""
+    for name, (value, allowed) in arguments.items():
+        if isinstance(allowed, tuple):
+            if value not in allowed:
+                raise ValueError(f"{name} is {value!r}, expected one of {', '.join(map(str, allowed))}")
+        elif not (type(value) is int and 1 <= value <= allowed):
+            raise ValueError(f"{name} is {value!r}, expected a whole number from 1 to {allowed}")
