@@ -128,7 +128,7 @@ class RRDBNet(nn.Module):
         for _ in self.enlarge:
             radius = math.ceil((radius + 1) / 2)
         radius += 2 + 15 * len(self.trunk)
-        return radius if self.alignment == 1 else 2 * radius + 1
+        return self.alignment * radius
 
 
 class Compact(nn.Module):
@@ -175,9 +175,8 @@ class Compact(nn.Module):
         detail = functional.pixel_shuffle(self.body(lr), self.scale)
         if self.base == "nearest":
             return functional.interpolate(lr, scale_factor=float(self.scale), mode="nearest") + detail
-        with torch.autocast(
-            lr.device.type, enabled=False
-        ):  # 16-bit products would cost the input its last bits
+        device = "cpu" if lr.is_meta else lr.device.type
+        with torch.autocast(device, enabled=False):  # 16-bit products would cost the input its last bits
             return resize(lr.float(), self.scale) + detail
 
     @property

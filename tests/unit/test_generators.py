@@ -1,0 +1,241 @@
+"""Generators: sizes, shapes, context, precision, and that they are described by what they say of themselves."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from otsr.images import resize
+from otsr.networks.generators import Compact, RRDBNet, build
+
+NETWORKS: list[dict[str, Any]] = [
+    {"name": "RRDBNet", "nf": 8, "nb": 2, "gc": 4, "scale": 4, "unshuffle": 1},
+    {"name": "RRDBNet", "nf": 8, "nb": 1, "gc": 6, "scale": 2, "unshuffle": 1},
+    {"name": "RRDBNet", "nf": 8, "nb": 1, "gc": 4, "scale": 2, "unshuffle": 2},
+    {"name": "Compact", "nf": 8, "nb": 3, "scale": 4, "base": "bicubic"},
+    {"name": "Compact", "nf": 8, "nb": 2, "scale": 2, "base": "nearest"},
+]
+every_network = pytest.mark.parametrize("architecture", NETWORKS, ids=lambda a: f"{a['name']}x{a['scale']}")
+
+
+def make(architecture: dict[str, Any], seed: int = 0) -> Any:
+    """A network whose layers all matter: the small initialisation would hide mistakes in the dense blocks."""
+    network = build(architecture).eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.dim() == 4:
+                fan_in = parameter[0].numel()
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) / fan_in**0.5)
+    return network
+
+
+def picture(height: int = 12, width: int = 10, seed: int = 1) -> Tensor:
+    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def test_the_papers_network_has_16_697_987_parameters() -> None:
+    with torch.device("meta"):
+        network = RRDBNet(64, 23, 32, 4)
+    assert sum(parameter.numel() for parameter in network.parameters()) == 16_697_987
+
+
+def test_rrdbnet_computes_the_formula_of_esrgan_written_out() -> None:
+    network = make(NETWORKS[0])
+    weights = dict(network.named_parameters())
+
+    def conv(x: Tensor, name: str) -> Tensor:
+        return functional.conv2d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], padding=1)
+
+    def act(x: Tensor) -> Tensor:
+        return torch.where(x > 0, x, 0.2 * x)
+
+    lr = picture()
+    shallow = conv(lr, "first")
+    x = shallow
+    for i in range(2):
+        outer = x
+        for j in range(3):
+            name = f"trunk.{i}.blocks.{j}.convolutions"
+            x1 = act(conv(x, f"{name}.0"))
+            x2 = act(conv(torch.cat((x, x1), 1), f"{name}.1"))
+            x3 = act(conv(torch.cat((x, x1, x2), 1), f"{name}.2"))
+            x4 = act(conv(torch.cat((x, x1, x2, x3), 1), f"{name}.3"))
+            x = x + 0.2 * conv(torch.cat((x, x1, x2, x3, x4), 1), f"{name}.4")
+        x = outer + 0.2 * x
+    x = shallow + conv(x, "trunk_last")
+    for stage in range(2):
+        x = act(conv(x.repeat_interleave(2, 2).repeat_interleave(2, 3), f"enlarge.{stage}"))
+    expected = conv(act(conv(x, "hr")), "last")
+    torch.testing.assert_close(network(lr), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_an_unshuffled_network_sees_the_four_phases_of_the_picture_as_channels() -> None:
+    network = make(NETWORKS[2])
+    lr = picture(6, 8)
+    phases = torch.stack(
+        [lr[0, c, i::2, j::2] for c in range(3) for i in range(2) for j in range(2)]
+    )  # 12 channels: colour, then row, then column, as Real-ESRGAN's weights expect
+    plain = RRDBNet(8, 1, 4, 4)
+    plain.first = nn.Conv2d(12, 8, 3, padding=1)
+    plain.load_state_dict(network.state_dict())
+    torch.testing.assert_close(network(lr), plain(phases[None]))
+
+
+def test_compact_adds_rearranged_detail_to_the_enlarged_input() -> None:
+    for architecture in NETWORKS[3:]:
+        network = make(architecture)
+        lr, s = picture(), network.scale
+        x = lr
+        for layer in network.body:
+            x = layer(x)
+        nearest = lr.repeat_interleave(s, 2).repeat_interleave(s, 3)
+        expected = resize(lr, s) if network.base == "bicubic" else nearest
+        for c in range(3):
+            for i in range(s):
+                for j in range(s):
+                    expected[:, c, i::s, j::s] += x[:, c * s * s + i * s + j]
+        torch.testing.assert_close(network(lr), expected, atol=1e-5, rtol=1e-5)
+
+
+@every_network
+def test_any_size_is_enlarged_exactly_scale_times(architecture: dict[str, Any]) -> None:
+    network = build(architecture)
+    for height, width in ((1, 1), (1, 7), (5, 4), (9, 11)):
+        with torch.no_grad():
+            shape = network(picture(height, width)).shape
+        assert shape == (1, 3, height * network.scale, width * network.scale)
+
+
+@every_network
+def test_architecture_builds_the_same_network_again(architecture: dict[str, Any]) -> None:
+    network = make(architecture)
+    again = build(network.architecture)
+    assert again.architecture == architecture
+    again.load_state_dict(network.state_dict())
+    assert torch.equal(again.eval()(picture()), network(picture()))
+
+
+@every_network
+def test_the_receptive_radius_is_what_gradients_reach(architecture: dict[str, Any]) -> None:
+    network = make(architecture)
+    radius, s = network.receptive_radius, network.scale
+    middle = radius + 4 - radius % 2
+    lr = picture(2 * middle + 2, 2 * middle + 2).requires_grad_()
+    sr = network(lr)
+    reached = 0
+    for y in range(2 * s):  # every phase of two neighbouring LR pixels
+        (gradient,) = torch.autograd.grad(
+            sr[0, :, middle * s + y, middle * s + y].sum(), lr, retain_graph=True
+        )
+        touched = gradient.abs().sum((0, 1)).nonzero().flatten()
+        reached = max(reached, int((touched - (middle + y // s)).abs().max()))
+    assert reached == radius
+
+
+@pytest.mark.parametrize("architecture", NETWORKS[:3], ids=str)
+def test_features_and_reconstruct_are_the_two_halves_of_forward(architecture: dict[str, Any]) -> None:
+    network = make(architecture)
+    for height, width in ((7, 5), (6, 8)):
+        lr = picture(height, width)
+        features = network.features(lr)
+        assert features.shape == (1, 8, height, width)
+        assert torch.equal(network.reconstruct(features), network(lr))
+
+
+def test_reconstruct_sees_two_lr_pixels_and_no_more() -> None:
+    for architecture in NETWORKS[:3]:
+        network = make(architecture)
+        features = torch.randn(1, 8, 11, 11, requires_grad=True)
+        sr = network.reconstruct(features)
+        s = network.scale
+        (gradient,) = torch.autograd.grad(sr[..., 5 * s : 6 * s, 5 * s : 6 * s].sum(), features)
+        touched = gradient.abs().sum((0, 1)).nonzero()
+        assert int((touched - 5).abs().max()) <= 2
+
+
+@every_network
+def test_channels_last_gives_the_same_picture(architecture: dict[str, Any]) -> None:
+    network, lr = make(architecture), picture()
+    with torch.no_grad():
+        expected = network(lr)
+        fast = network.to(memory_format=torch.channels_last)(lr.to(memory_format=torch.channels_last))
+    torch.testing.assert_close(fast, expected, atol=1e-5, rtol=1e-5)
+
+
+@every_network
+def test_bf16_autocast_stays_within_bf16s_precision(architecture: dict[str, Any]) -> None:
+    network, lr = make(architecture), picture()
+    with torch.no_grad():
+        expected = network(lr)
+        with torch.autocast("cpu", torch.bfloat16):
+            narrow = network(lr).float()
+    difference = (narrow - expected).abs().max()
+    assert 0 < difference < 0.05 * expected.abs().max()
+
+
+def test_autocast_does_not_round_the_bicubic_base() -> None:
+    network = Compact(8, 1)
+    nn.init.zeros_(network.body[-1].weight)  # type: ignore[arg-type]
+    expected = resize(picture(), 4)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(network(picture()), expected)
+
+
+@every_network
+def test_shapes_can_be_computed_without_memory(architecture: dict[str, Any]) -> None:
+    with torch.device("meta"):
+        network = build(architecture)
+        shape = network(torch.empty(1, 3, 3000, 2001)).shape
+    assert shape == (1, 3, 3000 * network.scale, 2001 * network.scale)
+
+
+@every_network
+def test_every_parameter_gets_a_gradient(architecture: dict[str, Any]) -> None:
+    network = make(architecture).train()
+    network(picture()).square().mean().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+def test_dense_blocks_start_small_as_in_esrgan() -> None:
+    torch.manual_seed(0)
+    network = RRDBNet(32, 1, 16)
+    for i, convolution in enumerate(network.trunk[0].blocks[0].convolutions):
+        fan_in = (32 + 16 * i) * 9
+        assert convolution.weight.std().item() == pytest.approx(0.1 * (2 / fan_in) ** 0.5, rel=0.06)
+        assert convolution.bias.abs().max() == 0
+
+
+def test_a_fresh_compact_network_starts_within_a_few_hundredths_of_bicubic() -> None:
+    torch.manual_seed(0)
+    with torch.no_grad():
+        assert (Compact()(picture()) - resize(picture(), 4)).abs().max() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("architecture", "words"),
+    [
+        ({"name": "UNet"}, "'UNet', expected one of RRDBNet, Compact"),
+        ({}, "name is None"),
+        ({"name": "RRDBNet", "scale": 3}, "scale is 3, expected one of 2, 4"),
+        ({"name": "RRDBNet", "nf": 0}, "nf is 0, expected a whole number from 1"),
+        ({"name": "RRDBNet", "nb": 10**9}, "nb is 1000000000"),
+        ({"name": "RRDBNet", "gc": "32"}, "gc is '32'"),
+        ({"name": "RRDBNet", "nf": True}, "nf is True"),
+        ({"name": "RRDBNet", "unshuffle": 2}, "unshuffle is 2 at scale 4"),
+        ({"name": "RRDBNet", "depth": 3}, "depth"),
+        ({"name": "Compact", "base": "lanczos"}, "base is 'lanczos'"),
+        ({"name": "Compact", "scale": 8}, "scale is 8"),
+    ],
+)
+def test_an_architecture_that_cannot_be_built_is_refused_by_name(
+    architecture: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)):
+        build(architecture)
