@@ -1,0 +1,13 @@
+"""How good is a super-resolved picture? Every metric says its channel, border, range and protocol.
+
+Rule for all: pictures are tensors of sRGB values in [0, 1]; (3, H, W) gives a tensor without dimensions (use
+`float(...)`), (B, 3, H, W) gives a tensor (B,), one value a picture. NaN, wrong shapes and values outside [0, 1]
+are refused: clamp a network's output first, since that is what a file would hold.
+"""
+
+from otsr.metrics.fidelity import lr_consistency, psnr, ssim, st_lpips
+from otsr.metrics.intervals import Interval, mean_interval
+from otsr.metrics.naturalness import niqe
+from otsr.metrics.patches import patch_swd
+
+__all__ = ["Interval", "lr_consistency", "mean_interval", "niqe", "patch_swd", "psnr", "ssim", "st_lpips"]

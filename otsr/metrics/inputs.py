@@ -1,0 +1,63 @@
+"""The door of every metric: what comes in is checked once, here, and the message says what to do."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def as_batch(image: Tensor, name: str) -> Tensor:
+    """(B, 3, H, W) of at least float32 from a picture or a batch of pictures in [0, 1].
+
+    Raises:
+        TypeError: not a floating-point tensor.
+        ValueError: another shape, an empty side, NaN, or values outside [0, 1].
+    """
+    if not isinstance(image, Tensor) or not image.is_floating_point():
+        found = image.dtype if isinstance(image, Tensor) else type(image).__name__
+        raise TypeError(
+            f"{name} is {found}, expected a floating-point tensor in [0, 1]; "
+            "otsr.images.read makes one of a file, array or PIL image"
+        )
+    if image.dim() not in (3, 4) or image.shape[-3] != 3 or image.numel() == 0:
+        raise ValueError(f"{name} has shape {tuple(image.shape)}, expected (3, H, W) or (B, 3, H, W)")
+    low, high = (bound.item() for bound in torch.aminmax(image.detach()))
+    if not (low >= 0 and high <= 1):
+        if low != low:
+            raise ValueError(f"{name} holds NaN; find the step that made it")
+        advice = "divide by 255" if low >= 0 and 2 < high <= 255 else "clamp it with .clamp(0, 1)"
+        raise ValueError(f"{name} holds values from {low:.4g} to {high:.4g}, expected [0, 1]; {advice}")
+    batch = image if image.dim() == 4 else image[None]
+    return batch if batch.dtype == torch.float64 else batch.float()
+
+
+def as_pair(sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor]:
+    """Both as batches, of equal shape, dtype and device."""
+    first, second = as_batch(sr, "sr"), as_batch(hr, "hr")
+    if sr.shape != hr.shape:
+        raise ValueError(
+            f"sr has shape {tuple(sr.shape)}, hr {tuple(hr.shape)}; they must be equal: "
+            "crop hr to a multiple of the scale before it is degraded (otsr.images.crop_to_multiple)"
+        )
+    if sr.device != hr.device:
+        raise ValueError(f"sr is on {sr.device}, hr on {hr.device}; move one with .to(...)")
+    dtype = torch.promote_types(first.dtype, second.dtype)
+    return first.to(dtype), second.to(dtype)
+
+
+def cut_border(batch: Tensor, border: int, smallest: int, metric: str) -> Tensor:
+    """Without `border` pixels on each side; at least `smallest` must remain."""
+    if border < 0:
+        raise ValueError(f"border is {border}, expected 0 or more pixels")
+    height, width = batch.shape[-2:]
+    if min(height, width) - 2 * border < smallest:
+        raise ValueError(
+            f"{metric} needs {smallest} pixels on each side inside a border of {border}, "
+            f"the picture has {width}×{height}; use a larger picture or a smaller border"
+        )
+    return batch[..., border : height - border, border : width - border]
+
+
+def like_input(values: Tensor, image: Tensor) -> Tensor:
+    """Values (B,) for a batch; for a single picture its value, without dimensions."""
+    return values if image.dim() == 4 else values[0]

@@ -1,0 +1,160 @@
+"""AlexNet features that barely move when the picture does, and the perceptual distance ST-LPIPS made of them.
+
+In this AlexNet every stride is a blur followed by a subsampling, so a shift by one pixel changes little.
+The weights, trained by Ghildyal and Liu, are in data/weights/; the code is ours.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from otsr.datasets import data_dir
+
+# Mean and deviation of ImageNet's pixels as LPIPS rounds them, for pixels in [-1, 1].
+_MEAN = (-0.030, -0.088, -0.188)
+_DEVIATION = (0.458, 0.448, 0.450)
+_STRIP = 16  # pixels along the far borders that the first layer computes on their own; even, above 12
+
+
+class AlexFeatures(nn.Module):
+    """The five layers of ST-LPIPS's anti-aliased AlexNet, by name, each after its ReLU.
+
+    A picture of n × n pixels gives n/2 - 1 pixels in conv1, n/4 in conv2 and n/8 in the others (rounded; one
+    more or less), of 64, 192, 384, 256 and 256 channels. Parameters are random until weights are loaded.
+
+    Attributes:
+        channels: names of the layers in order, and how many channels they have.
+        smallest: smallest height and width of a picture.
+
+    Reference: Ghildyal, Liu, "Shift-tolerant perceptual similarity metric", ECCV 2022, arXiv 2207.13686;
+    blur before subsampling: Zhang, ICML 2019, arXiv 1904.11486.
+    """
+
+    channels: ClassVar[dict[str, int]] = {"conv1": 64, "conv2": 192, "conv3": 384, "conv4": 256, "conv5": 256}
+    smallest: ClassVar[int] = 21
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 11, padding=2)
+        self.conv2 = nn.Conv2d(64, 192, 5, padding=2)
+        self.conv3 = nn.Conv2d(192, 384, 3, padding=1)
+        self.conv4 = nn.Conv2d(384, 256, 3, padding=1)
+        self.conv5 = nn.Conv2d(256, 256, 3, padding=1)
+        self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(_DEVIATION).view(3, 1, 1), persistent=False)
+
+    @classmethod
+    def pretrained(cls) -> AlexFeatures:
+        """The trained features, frozen (their parameters take no gradient, their input may)."""
+        return ShiftTolerantLPIPS.pretrained().features
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Features of (B, 3, H, W) in [0, 1], one (B, C, h, w) a layer.
+
+        Raises:
+            ValueError: the shape is not (B, 3, H, W), or a side is shorter than `smallest`.
+        """
+        if image.dim() != 4 or image.shape[1] != 3 or min(image.shape[-2:]) < self.smallest:
+            raise ValueError(
+                f"AlexNet's features need (B, 3, H, W) with sides of {self.smallest} pixels or more, "
+                f"got {tuple(image.shape)}; use a larger crop, or enlarge it"
+            )
+        x = (2 * image - 1 - self.mean) / self.deviation
+        x = x.contiguous(memory_format=torch.channels_last)  # convolutions and maxima take half the time
+        conv1 = F.relu(self._halved_conv1(x))
+        conv2 = F.relu(self.conv2(_halve(F.max_pool2d(conv1, 3, stride=1))))
+        conv3 = F.relu(self.conv3(_halve(F.max_pool2d(conv2, 3, stride=1))))
+        conv4 = F.relu(self.conv4(conv3))
+        conv5 = F.relu(self.conv5(conv4))
+        return {"conv1": conv1, "conv2": conv2, "conv3": conv3, "conv4": conv4, "conv5": conv5}
+
+    def _halved_conv1(self, x: Tensor) -> Tensor:
+        """`_halve(self.conv1(x))` as one convolution of stride 2: a third of the time, a quarter of the memory.
+
+        Both are linear, so their product is a 13×13 kernel. At the near borders mirroring repeats the first
+        value. At the far ones it repeats the last value when the size is odd; when it is even it does not,
+        and a strip along the border is computed in two steps.
+        """
+        weight = self.conv1.weight
+        kernel = F.conv2d(weight.flatten(0, 1)[:, None], _blur(x)[None, None], padding=2)
+        inner = F.conv2d(x, kernel.view(*weight.shape[:2], 13, 13), self.conv1.bias, stride=2, padding=2)
+        odd_height, odd_width = x.shape[-2] % 2, x.shape[-1] % 2
+        halved = F.pad(inner, (1, odd_width, 1, odd_height), mode="replicate")
+        if not odd_height:
+            last = _halve(self.conv1(x[..., -_STRIP:, :]))[..., -1:, :]
+            halved = torch.cat([halved, last[..., : halved.shape[-1]]], dim=-2)
+        if not odd_width:
+            last = _halve(self.conv1(x[..., -_STRIP:]))[..., -1:]
+            halved = torch.cat([halved, last], dim=-1)
+        return halved
+
+
+class ShiftTolerantLPIPS(nn.Module):
+    """The distance ST-LPIPS (AlexNet) between two pictures: 0 for equal ones, larger for less alike ones.
+
+    d(x, y) = Σ_layers mean_pixels Σ_channels w_c (x̂_c - ŷ_c)², with features scaled to length 1 in each pixel
+    and weights w ≥ 0 fitted to human judgements. It has gradients, so it serves as a loss; unlike
+    `otsr.metrics.st_lpips` it does not check the range of what it is given.
+
+    Reference: Ghildyal, Liu, ECCV 2022, arXiv 2207.13686; Zhang et al., CVPR 2018, arXiv 1801.03924.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = AlexFeatures()
+        self.heads = nn.ParameterDict(
+            {layer: torch.full((count,), 1 / count) for layer, count in AlexFeatures.channels.items()}
+        )
+
+    @classmethod
+    def pretrained(cls) -> ShiftTolerantLPIPS:
+        """The network with the vendored weights, frozen, in eval mode, float32, on the CPU.
+
+        Raises:
+            FileNotFoundError, ValueError: the file of weights is missing, damaged or another network's.
+        """
+        path = data_dir() / "weights" / "st_lpips_alex.safetensors"
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such file; restore data/weights from the repository")
+        network = cls()
+        try:
+            weights = {name: value.float() for name, value in load_file(path).items()}
+            network.load_state_dict(weights)
+        except (SafetensorError, RuntimeError) as error:
+            raise ValueError(
+                f"{path}: damaged, or not ST-LPIPS's AlexNet ({error}); restore it from the repository"
+            ) from None
+        return network.to(memory_format=torch.channels_last).requires_grad_(False).eval()  # type: ignore[call-overload]
+
+    def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
+        """Distances (B,) between two batches (B, 3, H, W) in [0, 1] of one size."""
+        total = sr.new_zeros(sr.shape[0])
+        features = zip(self.features(sr).items(), self.features(hr).values(), strict=True)
+        for (layer, x), y in features:
+            difference = (_direction(x) - _direction(y)).square()
+            total = total + torch.einsum("bchw,c->b", difference, self.heads[layer]) / x[0, 0].numel()
+        return total
+
+
+def _direction(x: Tensor) -> Tensor:
+    return x / (torch.linalg.vector_norm(x, dim=1, keepdim=True) + 1e-10)
+
+
+def _blur(like: Tensor) -> Tensor:
+    taps = like.new_tensor([0.25, 0.5, 0.25])
+    return torch.outer(taps, taps)
+
+
+def _halve(x: Tensor) -> Tensor:
+    """Every second pixel of x blurred by (1 2 1)/4 along both axes; borders mirrored by two pixels."""
+    kernel = _blur(x).expand(x.shape[1], 1, 3, 3)
+    return F.conv2d(F.pad(x, (2, 2, 2, 2), mode="reflect"), kernel, stride=2, groups=x.shape[1])

@@ -1,0 +1,158 @@
+"""ST-LPIPS's network computes what its authors' does, has gradients, and says what is wrong with its file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from otsr import datasets
+from otsr.images import read, resize
+from otsr.networks.features import AlexFeatures, ShiftTolerantLPIPS, _halve
+
+# Distances computed once by stlpips_pytorch 0.0.2 with its own code and its fp32 weights, on `pair(name)`.
+REFERENCE = {
+    "same scene a pixel to the right": 0.00499779,
+    "shrunk and enlarged": 0.597746,
+    "noise": 0.264979,
+    "faint noise": 0.000351123,
+    "darker": 0.030378,
+    "another scene": 0.683947,
+}
+
+
+def pair(name: str) -> tuple[Tensor, Tensor]:
+    """Two crops, derived from vendored photos in a way that any machine repeats."""
+    folder = datasets.data_dir() / "photos"
+    photo = read(folder / "colosseum.webp")
+    crop = photo[:, 201:362, 300:500]
+    rng = np.random.default_rng(0)
+    noise = torch.from_numpy(rng.standard_normal(crop.shape)).float()
+    other = {
+        "same scene a pixel to the right": photo[:, 201:362, 301:501],
+        "shrunk and enlarged": resize(resize(crop, 0.25), 4, (161, 200)).clamp(0, 1),
+        "noise": (crop + 0.1 * noise).clamp(0, 1),
+        "faint noise": (crop + 0.01 * noise).clamp(0, 1),
+        "darker": 0.8 * crop,
+        "another scene": read(folder / "cow.webp")[:, 100:261, 400:600],
+    }
+    return crop, other[name]
+
+
+@pytest.fixture(scope="module")
+def network() -> ShiftTolerantLPIPS:
+    return ShiftTolerantLPIPS.pretrained()
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("name", REFERENCE)
+def test_distances_are_those_of_the_authors_code(network: ShiftTolerantLPIPS, name: str) -> None:
+    sr, hr = pair(name)
+    assert network(sr[None], hr[None]).item() == pytest.approx(REFERENCE[name], rel=1e-3)
+
+
+@pytest.mark.parametrize("height", [21, 22, 33, 48])
+@pytest.mark.parametrize("width", [21, 24, 35, 50])
+def test_the_first_layer_in_one_step_equals_convolution_then_blur(height: int, width: int) -> None:
+    features, x = AlexFeatures().double(), noise(2, 3, height, width).double()
+    torch.testing.assert_close(features._halved_conv1(x), _halve(features.conv1(x)), rtol=1e-10, atol=1e-12)
+
+
+def test_the_blur_is_binomial_and_mirrors_the_border() -> None:
+    ramp = torch.arange(6.0).expand(1, 1, 6, 6)
+    row = _halve(ramp)[0, 0, 0]
+    # Mirrored: 2 1 | 0 1 2 3 4 5 | 4 3; (1 2 1)/4 around the samples 1, 1, 3, 5.
+    assert row.tolist() == [1.0, 1.0, 3.0, 4.5]
+
+
+def test_layers_have_names_channels_and_no_negative_values() -> None:
+    layers = AlexFeatures.pretrained()(noise(2, 3, 64, 81))
+    assert {name: value.shape[1] for name, value in layers.items()} == AlexFeatures.channels
+    sizes = [tuple(value.shape[-2:]) for value in layers.values()]
+    assert sizes == [(30, 39), (15, 20), (8, 10), (8, 10), (8, 10)]
+    assert all(value.min() >= 0 and value.max() > 0 for value in layers.values())
+
+
+def test_a_sample_does_not_depend_on_its_neighbours_in_the_batch(network: ShiftTolerantLPIPS) -> None:
+    sr, hr = noise(3, 3, 32, 40), noise(3, 3, 32, 40, seed=1)
+    alone = torch.cat([network(x[None], y[None]) for x, y in zip(sr, hr, strict=True)])
+    torch.testing.assert_close(network(sr, hr), alone)
+    assert network(sr, sr).tolist() == [0, 0, 0]
+
+
+def test_gradient_is_the_slope_of_the_distance() -> None:
+    network = ShiftTolerantLPIPS.pretrained().double()
+    sr, hr = (crop[None, :, :40, :41].double() for crop in pair("noise"))
+    sr.requires_grad_()
+    (gradient,) = torch.autograd.grad(network(sr, hr).sum(), sr)
+    direction, step = noise(*sr.shape, seed=3).double() - 0.5, 1e-6
+    with torch.no_grad():
+        slope = (network(sr + step * direction, hr) - network(sr - step * direction, hr)).item() / (2 * step)
+    assert slope == pytest.approx((gradient * direction).sum().item(), rel=1e-4)
+
+
+def test_gradient_is_finite_where_the_picture_is_flat(network: ShiftTolerantLPIPS) -> None:
+    for value in (0.0, 0.5, 1.0):
+        sr = torch.full((1, 3, 32, 32), value, requires_grad=True)
+        network(sr, noise(1, 3, 32, 32)).sum().backward()
+        assert sr.grad is not None and sr.grad.isfinite().all() and sr.grad.abs().max() > 0
+
+
+def test_trained_weights_are_frozen_and_evaluated(network: ShiftTolerantLPIPS) -> None:
+    assert not network.training and not any(value.requires_grad for value in network.parameters())
+    assert all((weight >= 0).all() for weight in network.heads.values())
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 20, 64), (1, 3, 64, 20), (3, 64, 64), (1, 1, 64, 64)])
+def test_pictures_that_do_not_fit_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="21 pixels or more"):
+        AlexFeatures()(torch.zeros(shape))
+
+
+def test_the_file_is_small_half_precision_and_names_its_origin() -> None:
+    folder = datasets.data_dir() / "weights"
+    (row,) = (row for row in datasets.sources("weights") if row["file"].startswith("st_lpips"))
+    path = folder / row["file"]
+    assert path.stat().st_size < 5_000_000
+    with safe_open(path, "pt") as file:
+        about = json.loads(file.metadata()["about"])
+        assert file.get_tensor("features.conv1.weight").dtype == torch.float16
+    assert about["sha256_of_source"] in row["source"] and row["licence"] in about["licence"]
+    notice = (folder / "LICENSE-st-lpips.txt").read_text()
+    assert "BSD 2-Clause" in notice and "Copyright (c) 2022, Abhijay Ghildyal, Feng Liu" in notice
+
+
+def weights_folder(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder without weights; returns where the file would be."""
+    for name in ("photos", "weights"):
+        (root / name).mkdir()
+    (root / "photos" / "SOURCES.tsv").touch()
+    monkeypatch.setenv("OTSR_DATA", str(root))
+    return root / "weights" / "st_lpips_alex.safetensors"
+
+
+def test_a_missing_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights_folder(tmp_path, monkeypatch)
+    with pytest.raises(FileNotFoundError, match=r"st_lpips_alex\.safetensors: no such file; restore"):
+        ShiftTolerantLPIPS.pretrained()
+
+
+@pytest.mark.parametrize("damage", ["empty", "truncated", "another network"])
+def test_a_damaged_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
+    whole = (datasets.data_dir() / "weights" / "st_lpips_alex.safetensors").read_bytes()
+    path = weights_folder(tmp_path, monkeypatch)
+    if damage == "another network":
+        save_file({"weight": torch.zeros(3)}, path)
+    else:
+        path.write_bytes(whole[:1_000_000] if damage == "truncated" else b"")
+    with pytest.raises(ValueError, match=r"st_lpips_alex\.safetensors: damaged, or not ST-LPIPS"):
+        ShiftTolerantLPIPS.pretrained()

@@ -1,0 +1,452 @@
+"""Each metric equals an independent value: a closed form, its formula written out, or another program's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import ot
+import pytest
+import torch
+from scipy import ndimage, special, stats
+from torch import Tensor
+
+from otsr import datasets, metrics
+from otsr.degradation import kernels
+from otsr.images import luma, read, resize
+from otsr.metrics import lr_consistency, mean_interval, niqe, patch_swd, psnr, ssim, st_lpips
+from otsr.metrics.patches import _directions
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def photo(name: str) -> Tensor:
+    """A vendored photo or phone crop by the stem of its file."""
+    return read(next(path for path in datasets.photos() + datasets.phone_crops() if path.stem == name))
+
+
+def blurred(image: Tensor, scale: int = 4) -> Tensor:
+    small = resize(image, 1 / scale)
+    return resize(small, scale, (image.shape[-2], image.shape[-1])).clamp(0, 1)
+
+
+# ---- PSNR
+
+
+def test_psnr_of_a_constant_error_has_a_closed_form() -> None:
+    sr, hr = torch.full((3, 20, 20), 0.6, dtype=torch.float64), torch.full((3, 20, 20), 0.5).double()
+    assert float(psnr(sr, hr)) == pytest.approx(20, abs=1e-6)
+    # On Y a grey error e becomes 219/255 e.
+    assert float(psnr(sr, hr, channel="y")) == pytest.approx(20 + 20 * np.log10(255 / 219), abs=1e-6)
+
+
+@pytest.mark.parametrize("channel", ["rgb", "y"])
+def test_psnr_equals_the_formula_on_255_levels(channel: str) -> None:
+    sr, hr = noise(3, 23, 31), noise(3, 23, 31, seed=1)
+    x, y = (np.round(image.double().numpy() * 255) for image in (sr, hr))
+    sr, hr = (torch.from_numpy(image / 255) for image in (x, y))
+    if channel == "y":
+        x, y = (np.tensordot([65.481 / 255, 128.553 / 255, 24.966 / 255], z, 1)[None] + 16 for z in (x, y))
+    error = np.mean((x[:, 3:-3, 3:-3] - y[:, 3:-3, 3:-3]) ** 2)
+    assert float(psnr(sr, hr, 3, channel)) == pytest.approx(10 * np.log10(255**2 / error), abs=1e-6)
+
+
+@pytest.mark.parametrize("metric", [psnr, ssim])
+def test_the_border_is_left_out_and_nothing_else(metric: Callable[..., Tensor]) -> None:
+    hr = noise(3, 40, 40)
+    sr = hr.clone()
+    sr[:, :4], sr[:, -4:], sr[:, :, :4], sr[:, :, -4:] = 0, 1, 0, 1
+    best = float(metric(hr, hr))
+    assert float(metric(sr, hr, border=4)) == best
+    for place in ((3, 20), (36, 20), (20, 3), (20, 36)):
+        sr = hr.clone()
+        sr[:, place[0], place[1]] = 0
+        assert float(metric(sr, hr, border=3)) < best
+        assert float(metric(sr, hr, border=4)) == best
+
+
+def test_equal_pictures_have_infinite_psnr() -> None:
+    assert float(psnr(noise(3, 16, 16), noise(3, 16, 16))) == float("inf")
+
+
+# ---- SSIM
+
+
+def naive_ssim(x: np.ndarray, y: np.ndarray) -> float:
+    """Wang et al. 2004, equation 13, window by window on one channel."""
+    axis = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+    window = np.outer(axis, axis) / axis.sum() ** 2
+    values = []
+    for row in range(x.shape[0] - 10):
+        for column in range(x.shape[1] - 10):
+            a, b = (image[row : row + 11, column : column + 11] for image in (x, y))
+            mean_a, mean_b = (window * a).sum(), (window * b).sum()
+            var_a, var_b = (window * (a - mean_a) ** 2).sum(), (window * (b - mean_b) ** 2).sum()
+            covariance = (window * (a - mean_a) * (b - mean_b)).sum()
+            top = (2 * mean_a * mean_b + 0.01**2) * (2 * covariance + 0.03**2)
+            values.append(top / ((mean_a**2 + mean_b**2 + 0.01**2) * (var_a + var_b + 0.03**2)))
+    return float(np.mean(values))
+
+
+@pytest.mark.parametrize("channel", ["rgb", "y"])
+def test_ssim_equals_the_formula_written_out(channel: str) -> None:
+    hr = photo("colosseum")[:, 300:332, 400:437]
+    sr = (hr + 0.1 * (noise(*hr.shape) - 0.5)).clamp(0, 1)
+    x, y = (luma(image) if channel == "y" else image for image in (sr, hr))
+    truth = np.mean([naive_ssim(a.double().numpy(), b.double().numpy()) for a, b in zip(x, y, strict=True)])
+    assert float(ssim(sr, hr, 0, channel)) == pytest.approx(truth, abs=1e-7)
+
+
+def test_ssim_equals_torchmetrics_inside_the_border() -> None:
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    hr = photo("cow")[:, 300:400, 400:523]
+    sr = blurred(hr, 2)
+    options = {"sigma": 1.5, "data_range": 1.0, "return_full_image": True}
+    _, similarity = structural_similarity_index_measure(sr[None].double(), hr[None].double(), **options)
+    assert float(ssim(sr, hr, border=0)) == pytest.approx(float(similarity[..., 5:-5, 5:-5].mean()), abs=1e-7)
+
+
+def test_ssim_of_equal_pictures_is_one_even_where_they_are_flat() -> None:
+    for image in (torch.full((3, 64, 64), 0.97), photo("cow")[:, :64, :64]):
+        assert float(ssim(image, image)) == 1
+
+
+# ---- ST-LPIPS (its numbers are checked in test_features.py)
+
+
+def test_st_lpips_forgives_a_shift_that_psnr_punishes() -> None:
+    whole = photo("colosseum")[:, 200:329, 300:429]
+    hr, shifted = whole[..., 1:, 1:], whole[..., :-1, :-1]
+    assert float(psnr(blurred(hr, 2), hr)) > float(psnr(shifted, hr))
+    assert float(st_lpips(shifted, hr)) < 0.2 * float(st_lpips(blurred(hr, 2), hr))
+
+
+def test_st_lpips_is_a_loss_even_after_use_without_gradients() -> None:
+    from otsr.metrics import fidelity
+
+    fidelity._perceptual_network.cache_clear()
+    hr, sr = noise(3, 32, 32), noise(3, 32, 32, seed=1)
+    with torch.inference_mode():
+        before = float(st_lpips(sr, hr))
+    sr.requires_grad_()
+    value = st_lpips(sr, hr)
+    value.backward()
+    assert value.item() == pytest.approx(before, rel=1e-5)
+    assert sr.grad is not None and sr.grad.abs().max() > 0
+    assert not st_lpips(hr, hr).requires_grad
+
+
+# ---- LR consistency
+
+
+def test_lr_consistency_is_the_psnr_of_the_shrunk_picture() -> None:
+    sr, lr = noise(2, 3, 24, 36), noise(2, 3, 6, 9, seed=1)
+    torch.testing.assert_close(
+        lr_consistency(sr, lr, 4, border=1), psnr(resize(sr, 0.25).clamp(0, 1), lr, border=1)
+    )
+    assert float(lr_consistency(sr[0], resize(sr[0], 0.25).clamp(0, 1), 4)) == float("inf")
+
+
+def test_lr_consistency_uses_the_kernel_that_it_is_given() -> None:
+    lr = noise(3, 8, 9).double()
+    sr = lr.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    box = torch.full((2, 2), 0.25)
+    assert float(lr_consistency(sr, lr, 2, kernel=box)) > 200
+    wide = kernels.gaussian(8, 2.0)
+    shrunk = kernels.downsample(sr, wide, 2)
+    assert float(lr_consistency(sr, lr, 2, kernel=wide)) == pytest.approx(float(psnr(shrunk, lr, 0)))
+
+
+def test_lr_consistency_refuses_sizes_that_do_not_fit() -> None:
+    with pytest.raises(ValueError, match=r"at scale 4 sr must have \(3, 24, 36\)"):
+        lr_consistency(noise(3, 24, 35), noise(3, 6, 9), 4)
+
+
+# ---- NIQE
+
+
+def literal_niqe(image: Tensor) -> float:
+    """The protocol of the paper and its MATLAB release in loops, with nothing taken from the package."""
+    red, green, blue = image.double().numpy()
+    y = np.round(65.481 * red + 128.553 * green + 24.966 * blue + 16)
+    y = y[: y.shape[0] // 96 * 96, : y.shape[1] // 96 * 96]
+    window = np.array(
+        [[np.exp(-(i * i + j * j) / (2 * (7 / 6) ** 2)) for j in range(-3, 4)] for i in range(-3, 4)]
+    )
+    window /= window.sum()
+
+    def fit(values: np.ndarray) -> tuple[float, float, float]:
+        left = np.sqrt(np.mean([value**2 for value in values.ravel() if value < 0]))
+        right = np.sqrt(np.mean([value**2 for value in values.ravel() if value > 0]))
+        ratio = left / right
+        moment = np.mean(np.abs(values)) ** 2 / np.mean(values**2)
+        moment *= (ratio**3 + 1) * (ratio + 1) / (ratio**2 + 1) ** 2
+        grid = np.arange(0.2, 10.001, 0.001)
+        known = special.gamma(2 / grid) ** 2 / (special.gamma(1 / grid) * special.gamma(3 / grid))
+        shape = grid[np.argmin((known - moment) ** 2)]
+        spread = np.sqrt(special.gamma(1 / shape) / special.gamma(3 / shape))
+        return shape, left * spread, right * spread
+
+    def features(block: np.ndarray) -> list[float]:
+        size = len(block)
+        shape, left, right = fit(block)
+        found = [shape, (left + right) / 2]
+        for down, across in ((0, 1), (1, 0), (1, 1), (1, -1)):
+            product = np.empty_like(block)
+            for i in range(size):
+                for j in range(size):
+                    product[i, j] = block[i, j] * block[(i - down) % size, (j - across) % size]
+            shape, left, right = fit(product)
+            mean = (right - left) * special.gamma(2 / shape) / special.gamma(1 / shape)
+            found += [shape, mean, left, right]
+        return found
+
+    def halve(x: np.ndarray) -> np.ndarray:
+        distance = (np.arange(8) - 3.5) / 2
+        taps = np.array(
+            [
+                1.5 * a**3 - 2.5 * a**2 + 1 if a <= 1 else -0.5 * a**3 + 2.5 * a**2 - 4 * a + 2
+                for a in abs(distance)
+            ]
+        )
+        padded = np.pad(x, ((3, 3), (0, 0)), mode="symmetric")
+        return np.stack([taps / taps.sum() @ padded[i : i + 8] for i in range(0, len(x), 2)])
+
+    scales = []
+    for size in (96, 48):
+        mean = ndimage.correlate(y, window, mode="nearest")
+        deviation = np.sqrt(np.abs(ndimage.correlate(y**2, window, mode="nearest") - mean**2))
+        normalised = (y - mean) / (deviation + 1)
+        rows, columns = y.shape[0] // size, y.shape[1] // size
+        scales.append(
+            [
+                features(normalised[r * size : (r + 1) * size, c * size : (c + 1) * size])
+                for r in range(rows)
+                for c in range(columns)
+            ]
+        )
+        y = halve(halve(y / 255).T).T * 255
+    found = np.concatenate(scales, axis=1)
+    pristine = np.load(datasets.data_dir() / "metrics" / "niqe_pris_params.npz")
+    difference = found.mean(0) - pristine["mu_pris_param"][0]
+    pooled = (np.cov(found.T) + pristine["cov_pris_param"]) / 2
+    return float(np.sqrt(difference @ np.linalg.pinv(pooled) @ difference))
+
+
+def test_niqe_equals_its_protocol_in_loops() -> None:
+    image = photo("iso1792_mixed")[:, 300:500, 400:695]
+    assert float(niqe(image)) == pytest.approx(literal_niqe(image), rel=1e-6)
+
+
+# Computed once by basicsr 1.4.2 (calculate_niqe, convert_to="y"), which its authors compared with MATLAB R2021a.
+# It works in float32, hence the tolerance.
+@pytest.mark.parametrize(
+    ("name", "value"), [("colosseum", 3.47651), ("cow", 4.19509), ("iso1792_mixed", 7.14558)]
+)
+def test_niqe_is_that_of_basicsr(name: str, value: float) -> None:
+    assert float(niqe(photo(name))) == pytest.approx(value, abs=2e-3)
+
+
+def test_niqe_rises_with_noise_and_with_blur() -> None:
+    clean = photo("hedgehog")
+    grain = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    dirty = [float(niqe((clean + level * grain).clamp(0, 1))) for level in (0.05, 0.1, 0.2)]
+    assert [float(niqe(clean)), *dirty] == sorted([float(niqe(clean)), *dirty])
+    assert float(niqe(clean)) < float(niqe(blurred(clean, 2))) < float(niqe(blurred(clean, 4)))
+
+
+def test_niqe_counts_flat_blocks_the_same_whatever_their_grey() -> None:
+    values = []
+    for grey in (0.0, 0.4, 0.7, 1.0):
+        image = photo("cow")[:, :384, :384].clone()
+        image[:, :120] = grey
+        image[:, 110:120] = photo("cow")[:, 110:120, :384]  # so that blocks below do not see the grey
+        values.append(float(niqe(image)))
+    assert np.ptp(values) < 0.05 * values[0]
+
+
+def test_niqe_refuses_pictures_that_are_too_small_or_flat() -> None:
+    with pytest.raises(ValueError, match=r"two blocks of 96×96 or more, the picture has 191×191"):
+        niqe(noise(3, 191, 191))
+    assert niqe(noise(3, 96, 192)).isfinite()
+    with pytest.raises(ValueError, match="flat"):
+        niqe(torch.full((3, 192, 192), 0.5))
+
+
+# ---- Sliced Wasserstein distance of patches
+
+
+@pytest.mark.parametrize("size", [(20, 24), (31, 17)])
+def test_patch_swd_equals_pot_on_the_same_projections(size: tuple[int, int]) -> None:
+    sr, hr = noise(3, 20, 24), noise(3, *size, seed=1) ** 2
+    directions = _directions(7, 40, 5).flatten(1).T.double().numpy()
+    patches = [torch.nn.functional.unfold(image[None].double(), 7)[0].T.numpy() for image in (sr, hr)]
+    truth = ot.sliced_wasserstein_distance(*patches, projections=directions, p=2)
+    assert float(patch_swd(sr, hr, projections=40, seed=5)) == pytest.approx(truth, rel=1e-5)
+
+
+def test_patch_swd_of_gaussian_noise_has_a_closed_form() -> None:
+    # Patches N(0.5, a² I) and N(0.6, b² I): W2² along θ is (0.1 Σθ)² + (a - b)²; the mean of (Σθ)² is 1.
+    normal = torch.randn(2, 3, 300, 300, generator=torch.Generator().manual_seed(0))
+    sr, hr = 0.5 + 0.03 * normal[0], 0.6 + 0.08 * normal[1]
+    directions = _directions(3, 200, 0).flatten(1)
+    truth = (0.01 * directions.sum(1).square().mean() + 0.05**2).sqrt()
+    assert float(patch_swd(sr, hr, patch=3, projections=200)) == pytest.approx(float(truth), rel=0.02)
+
+
+def test_directions_are_uniform_on_the_sphere() -> None:
+    directions = _directions(2, 20_000, 0).flatten(1)
+    torch.testing.assert_close(directions.norm(dim=1), torch.ones(20_000))
+    torch.testing.assert_close(directions.T @ directions / 20_000, torch.eye(12) / 12, rtol=0, atol=3e-3)
+
+
+def test_patch_swd_sees_what_patches_are_there_and_not_where() -> None:
+    tile = noise(3, 8, 8)
+    first = tile.repeat(1, 5, 5)[:, :39, :39]  # 33×33 patches of 7×7: some phases once more than others
+    exact, moved = tile.repeat(1, 5, 5)[:, :38, :38], tile.roll((3, 5), (1, 2)).repeat(1, 5, 5)[:, :38, :38]
+    assert float(patch_swd(exact, moved)) < 1e-6  # 32×32 patches: every phase 16 times
+    assert float(psnr(exact, moved)) < 15
+    assert 0.001 < float(patch_swd(first, moved)) < 0.05
+
+
+def test_patch_swd_is_decided_by_its_seed() -> None:
+    sr, hr = noise(3, 16, 16), noise(3, 16, 16, seed=1) ** 3
+    assert float(patch_swd(sr, hr, seed=3)) == float(patch_swd(sr, hr, seed=3))
+    assert float(patch_swd(sr, hr, seed=3)) != float(patch_swd(sr, hr, seed=4))
+
+
+def test_patch_swd_rises_with_blur_and_with_noise() -> None:
+    hr = photo("colosseum")[:, 200:400, 300:500]
+    dirty = (hr + 0.2 * (noise(*hr.shape) - 0.5)).clamp(0, 1)
+    assert 0 < float(patch_swd(blurred(hr, 2), hr)) < float(patch_swd(blurred(hr, 4), hr))
+    assert float(patch_swd(hr, hr)) == 0 < float(patch_swd(dirty, hr))
+
+
+# ---- Intervals
+
+
+def test_interval_is_the_expanded_percentile_interval_of_scipys_bootstrap() -> None:
+    values = np.random.default_rng(0).gamma(2.0, size=12)
+    tail = stats.norm.cdf(np.sqrt(12 / 11) * stats.t.ppf(0.05, 11))
+    peer = stats.bootstrap(
+        (values,), np.mean, confidence_level=1 - 2 * tail, method="percentile", n_resamples=20_000
+    ).confidence_interval
+    interval = mean_interval(values, level=0.9)
+    assert interval.mean == pytest.approx(values.mean())
+    assert interval.low == pytest.approx(peer.low, abs=0.03) and interval.high == pytest.approx(
+        peer.high, abs=0.03
+    )
+
+
+def test_interval_of_many_values_is_students() -> None:
+    values = torch.randn(500, generator=torch.Generator().manual_seed(0))
+    student = stats.t.interval(0.95, 499, values.mean(), values.std() / np.sqrt(500))
+    np.testing.assert_allclose(mean_interval(values)[1:], student, atol=0.005)
+
+
+def test_interval_holds_the_truth_as_often_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("otsr.metrics.intervals._RESAMPLES", 1000)
+    rng = np.random.default_rng(0)
+    intervals = [mean_interval(rng.normal(size=6)) for _ in range(500)]
+    assert 0.91 < np.mean([interval.low < 0 < interval.high for interval in intervals]) < 0.98
+
+
+def test_interval_repeats_with_its_seed_and_refuses_what_has_no_interval() -> None:
+    values = np.sqrt(np.arange(10))
+    assert mean_interval(values) == mean_interval(values) != mean_interval(values, seed=1)
+    with pytest.raises(ValueError, match="2 or more"):
+        mean_interval([1.0])
+    with pytest.raises(ValueError, match="value 1 is inf"):
+        mean_interval([1.0, float("inf"), 2.0])
+    with pytest.raises(ValueError, match="level is 95"):
+        mean_interval([1.0, 2.0], level=95)
+
+
+# ---- What holds for all
+
+PAIRED = [psnr, ssim, st_lpips, patch_swd, lambda sr, hr: lr_consistency(sr, hr, 1), lambda sr, _: niqe(sr)]
+NAMES = ["psnr", "ssim", "st_lpips", "patch_swd", "lr_consistency", "niqe"]
+every_metric = pytest.mark.parametrize("metric", PAIRED, ids=NAMES)
+
+
+def test_every_metric_of_the_package_is_in_the_list() -> None:
+    assert set(NAMES) == set(metrics.__all__) - {"Interval", "mean_interval"}
+
+
+@every_metric
+def test_a_batch_gives_one_value_a_picture_and_a_picture_gives_a_number(
+    metric: Callable[..., Tensor],
+) -> None:
+    sr, hr = noise(2, 3, 96, 192), noise(2, 3, 96, 192, seed=1)
+    values = metric(sr, hr)
+    assert values.shape == (2,)
+    for i in range(2):
+        value = metric(sr[i], hr[i])
+        assert value.shape == () and float(value) == pytest.approx(float(values[i]), rel=1e-5)
+
+
+@every_metric
+def test_half_precision_is_computed_in_full(metric: Callable[..., Tensor]) -> None:
+    sr, hr = noise(3, 96, 192).half(), noise(3, 96, 192, seed=1).half()
+    assert float(metric(sr, hr)) == pytest.approx(float(metric(sr.float(), hr.float())), rel=1e-6)
+
+
+@every_metric
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda x: x.index_fill(2, torch.tensor(5), float("nan")), "sr holds NaN|image holds NaN"),
+        (lambda x: x.index_fill(2, torch.tensor(5), float("inf")), r"to inf, expected \[0, 1\]; clamp"),
+        (lambda x: x - 0.5, r"expected \[0, 1\]; clamp"),
+        (lambda x: x + 0.1, r"expected \[0, 1\]; clamp"),
+        (lambda x: x * 255, r"expected \[0, 1\]; divide by 255"),
+        (lambda x: x[:1], r"shape \(1, 96, 192\), expected \(3, H, W\)"),
+        (lambda x: x[0], r"shape \(96, 192\), expected \(3, H, W\)"),
+        (lambda x: x[:, :0], r"shape \(3, 0, 192\)"),
+    ],
+)
+def test_bad_pictures_are_refused_with_advice(
+    metric: Callable[..., Tensor], spoil: Callable[[Tensor], Tensor], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        metric(spoil(noise(3, 96, 192)), noise(3, 96, 192))
+
+
+@every_metric
+def test_what_is_no_float_tensor_is_refused(metric: Callable[..., Tensor]) -> None:
+    good = noise(3, 96, 192)
+    for bad in ((good * 255).byte(), good.numpy(), "photo.png"):
+        with pytest.raises(TypeError, match=r"expected a floating-point tensor in \[0, 1\]"):
+            metric(bad, good)
+
+
+@pytest.mark.parametrize("metric", [psnr, ssim, st_lpips])
+def test_shapes_that_differ_are_refused(metric: Callable[..., Tensor]) -> None:
+    for other in ((3, 40, 41), (1, 3, 40, 40)):
+        with pytest.raises(ValueError, match="they must be equal"):
+            metric(noise(3, 40, 40), noise(*other))
+
+
+def test_pictures_smaller_than_a_metric_needs_are_refused() -> None:
+    small = noise(3, 18, 30)
+    with pytest.raises(ValueError, match=r"SSIM needs 11 pixels .* border of 4, the picture has 30×18"):
+        ssim(small, small)
+    assert float(ssim(small, small, border=3)) == pytest.approx(1)
+    with pytest.raises(ValueError, match="PSNR needs 1 pixels on each side inside a border of 9"):
+        psnr(small, small, border=9)
+    with pytest.raises(ValueError, match="border is -1"):
+        psnr(small, small, border=-1)
+    with pytest.raises(ValueError, match="ST-LPIPS needs 21 pixels"):
+        st_lpips(small, small)
+    with pytest.raises(ValueError, match="hr has 30×18 pixels, less than a patch of 19×19"):
+        patch_swd(noise(3, 40, 40), small, patch=19)
+    with pytest.raises(ValueError, match="as many pictures"):
+        patch_swd(noise(2, 3, 40, 40), noise(3, 3, 40, 40))
+
+
+def test_an_unknown_channel_is_refused() -> None:
+    with pytest.raises(ValueError, match="channel is 'Y', expected 'rgb' or 'y'"):
+        psnr(noise(3, 16, 16), noise(3, 16, 16), channel="Y")  # type: ignore[arg-type]
