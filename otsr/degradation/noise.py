@@ -90,8 +90,10 @@ class NoisePool:
         shape = tuple(self.patches.shape)
         if self.patches.dtype != torch.uint8 or len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3]:
             raise DegradationError(f"patches are {shape} {self.patches.dtype}, expected (N, 3, p, p) uint8")
-        if 0 in shape:
-            raise DegradationError("a noise pool needs at least one patch")
+        if shape[0] < 1 or shape[2] < 2:
+            raise DegradationError(
+                f"patches are {shape}; a noise pool needs at least one patch, of 2×2 or more"
+            )
         for name, labels in (("sources", self.sources), ("tags", self.tags)):
             if len(labels) != shape[0]:
                 raise DegradationError(f"{name} holds {len(labels)} labels for {shape[0]} patches")
@@ -145,7 +147,7 @@ class NoisePool:
         """n independent fields of noise, each channel of each with mean 0.
 
         Up to the size of a patch a field is a random crop of a random patch, minus its mean per channel.
-        Larger ones are laid out of random patches of one photo, overlapping by half a patch; the weights of
+        Larger ones are laid out of random crops of one photo's patches, overlapping by half; the weights of
         the overlap are sines whose squares sum to 1, which keeps the variance and leaves no seams.
 
         Args:
@@ -187,8 +189,8 @@ class NoisePool:
     def _field(self, first: int, height: int, width: int, generator: torch.Generator | None) -> Tensor:
         """Overlapping windowed patches of the photo that patch `first` was cut from, (3, height, width)."""
         same = torch.tensor([i for i, name in enumerate(self.sources) if name == self.sources[first]])
-        step = max(1, self.size // 2)
-        side = 2 * step if self.size > 1 else 1
+        step = max(1, 3 * self.size // 8)
+        side = 2 * step  # smaller than a patch: at random places neighbours rarely show the same noise twice
         down, right = -(-height // step) + 1, -(-width // step) + 1
         index = same[torch.randint(len(same), (down * right,), generator=generator)]
         crops = self._crops(index, side, side, generator)

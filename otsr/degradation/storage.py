@@ -44,7 +44,7 @@ def read_tensors(
     """
     path = Path(path)
     if not path.is_file():
-        raise DegradationError(f"{path}: no such file; expected a {kind} file")
+        raise DegradationError(f"{path}: no such file; expected an {kind} file")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -53,13 +53,13 @@ def read_tensors(
         with path.open("rb") as file:
             head = file.read(12)
         raise DegradationError(
-            f"{path}: no intact safetensors file ({error}; it begins with {head!r}); expected a {kind} file"
+            f"{path}: no intact safetensors file ({error}; it begins with {head!r}); expected an {kind} file"
         ) from None
     found = metadata.get("format")
     if found != kind:
         held = ", ".join(sorted(tensors)[:4]) or "nothing"
         what = f"a file of {found}" if found else "tensors without a format name"
-        raise DegradationError(f"{path}: {what} ({held}), expected a {kind} file")
+        raise DegradationError(f"{path}: {what} ({held}), expected an {kind} file")
     if metadata.get("version") != str(version):
         raise DegradationError(
             f"{path}: {kind} version {metadata.get('version')}, this program reads version {version}; "

@@ -1,0 +1,367 @@
+"""Kernels: closed forms, naive loops, scipy and linear programs say the same as otsr.degradation.kernels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import scipy.ndimage
+import scipy.optimize
+import torch
+from torch import Tensor
+
+from otsr.degradation import kernels
+from otsr.images import resize
+
+D = torch.float64
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=D)
+
+
+def lopsided(size: int, seed: int = 0) -> Tensor:
+    """A kernel without any symmetry, so that a flip, transposition or shift shows."""
+    kernel = noise(size, size, seed=seed) ** 3
+    return kernel / kernel.sum()
+
+
+def covariance(kernel: Tensor) -> np.ndarray:
+    return kernels.moments(kernel)[1].numpy()
+
+
+# --- making kernels
+
+
+def test_gaussian_has_the_variances_and_the_direction_it_was_asked_for() -> None:
+    angle = math.radians(30)
+    axes = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])  # rows, y up
+    expected = axes @ np.diag([6.0, 1.5]) @ axes.T
+    expected[0, 1] = expected[1, 0] = -expected[0, 1]  # y down
+    for size in (40, 41):
+        kernel = kernels.gaussian(size, 6, 1.5, 30, dtype=D)
+        mean, _ = kernels.moments(kernel)
+        assert mean.abs().max() < 1e-12
+        assert np.abs(covariance(kernel) - expected).max() < 1e-6
+
+
+def test_a_positive_angle_rises_to_the_right_on_screen() -> None:
+    for kernel in (kernels.gaussian(15, 6, 1, 45), kernels.motion(15, 8, 45)):
+        assert kernel[5, 9] > 10 * kernel[5, 5]  # top right, not top left
+
+
+def test_makers_agree_with_the_density_written_out_tap_by_tap() -> None:
+    kernel = kernels.gaussian(4, 2.0, dtype=D)
+    expected = np.array(
+        [[math.exp(-((x - 1.5) ** 2 + (y - 1.5) ** 2) / 4) for x in range(4)] for y in range(4)]
+    )
+    assert np.abs(kernel.numpy() - expected / expected.sum()).max() < 1e-15
+
+
+@pytest.mark.parametrize("angle", [0, 20, 45, 90, 137])
+def test_motion_has_the_variance_of_a_segment_and_no_mean(angle: float) -> None:
+    kernel = kernels.motion(24, 14, angle, dtype=D)
+    direction = np.array([math.cos(math.radians(angle)), -math.sin(math.radians(angle))])
+    extra = covariance(kernel) - 14**2 / 12 * np.outer(direction, direction)
+    assert kernels.moments(kernel)[0].abs().max() < 1e-12
+    assert abs(float(kernel.sum()) - 1) < 1e-12
+    assert np.abs(extra[0, 1]) < 0.03
+    assert ((np.diag(extra) > -0.02) & (np.diag(extra) < 0.26)).all()  # the bilinear footprint
+
+
+def test_delta_changes_nothing_at_scale_one_and_averages_the_middle_four_at_scale_two() -> None:
+    image = noise(3, 8, 10)
+    assert torch.equal(kernels.downsample(image, kernels.delta(5, dtype=D), 1), image)
+    middle = image.unfold(1, 2, 2).unfold(2, 2, 2).mean((-1, -2))
+    assert torch.allclose(kernels.downsample(image, kernels.delta(6, dtype=D), 2), middle, atol=1e-15)
+
+
+def keys(x: float) -> float:
+    x = abs(x)
+    if x <= 1:
+        return 1.5 * x**3 - 2.5 * x**2 + 1
+    return -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2 if x < 2 else 0.0
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+def test_bicubic_taps_are_keys_cubic_stretched_by_the_scale(scale: int) -> None:
+    kernel = kernels.bicubic(scale, dtype=D)
+    size = kernel.shape[0]
+    line = np.array([keys((i - (size - 1) / 2) / scale) for i in range(size)])
+    assert abs(line.sum() - scale) < 1e-12  # nothing is cut off
+    assert np.abs(kernel.numpy() - np.outer(line, line) / line.sum() ** 2).max() < 1e-15
+
+
+# --- one sampling grid
+
+
+def ramp(height: int, width: int) -> Tensor:
+    y, x = torch.meshgrid(torch.arange(height, dtype=D), torch.arange(width, dtype=D), indexing="ij")
+    return torch.stack([x, y, x - 2 * y])
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_a_ramp_comes_out_the_same_on_every_path(scale: int) -> None:
+    """The published code shifts its kernel path by 1.5 pixels from its bicubic path; on a ramp that shows."""
+    image = ramp(20 * scale, 24 * scale)
+    y, x = torch.meshgrid(torch.arange(20, dtype=D), torch.arange(24, dtype=D), indexing="ij")
+    column, row = (scale * (index + 0.5) - 0.5 for index in (x, y))
+    truth = torch.stack([column, row, column - 2 * row])
+    inside = (..., slice(6, -6), slice(6, -6))
+    size = 12 + scale % 2
+    paths = {
+        "resize": resize(image, 1 / scale),
+        "bicubic taps": kernels.downsample(image, kernels.bicubic(scale, dtype=D), scale),
+        "delta": kernels.downsample(image, kernels.delta(size, dtype=D), scale),
+        "gaussian": kernels.downsample(image, kernels.gaussian(size, 3, 1, 25, dtype=D), scale),
+        "motion": kernels.downsample(image, kernels.motion(size, 6, 70, dtype=D), scale),
+        "centred": kernels.downsample(image, kernels.centre(lopsided(13), scale), scale),
+    }
+    if scale == 4:
+        paths["composed"] = kernels.downsample(image, kernels.compose(kernels.centre(lopsided(7), 2)), 4)
+    for name, lr in paths.items():
+        assert lr.shape == (3, 20, 24), name
+        assert (lr - truth)[inside].abs().max() < 1e-9, name
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+def test_downsampling_with_the_bicubic_taps_is_resize_in_the_interior(scale: int) -> None:
+    image = noise(2, 3, 15 * scale + 1, 14 * scale)
+    by_taps = kernels.downsample(image, kernels.bicubic(scale, dtype=D), scale)
+    by_resize = resize(image, 1 / scale)
+    assert by_taps.shape == by_resize.shape
+    assert (by_taps - by_resize)[..., 3:-3, 3:-3].abs().max() < 1e-13
+    single = kernels.downsample(image.float(), kernels.bicubic(scale), scale)
+    assert (single - by_resize)[..., 3:-3, 3:-3].abs().max() < 1e-6
+
+
+@pytest.mark.parametrize(("scale", "size"), [(1, 1), (1, 5), (2, 2), (2, 8), (3, 1), (3, 7), (4, 2), (4, 10)])
+def test_downsample_is_the_convolution_written_out_with_loops(scale: int, size: int) -> None:
+    height, width = 5 * scale + (scale > 1), 4 * scale
+    image, kernel = noise(height, width).numpy(), lopsided(size)
+    half = (size - 1) / 2
+    mirrored = np.pad(image, 16, mode="reflect" if size > 1 else "edge")
+    rows, columns = -(-height // scale), -(-width // scale)
+    expected = np.zeros((rows, columns))
+    for i in range(rows):
+        for j in range(columns):
+            for a in range(size):
+                for b in range(size):
+                    y = scale * (i + 0.5) - 0.5 - (a - half)
+                    x = scale * (j + 0.5) - 0.5 - (b - half)
+                    assert y == int(y)
+                    expected[i, j] += float(kernel[a, b]) * mirrored[int(y) + 16, int(x) + 16]
+    found = kernels.downsample(torch.from_numpy(image)[None], kernel, scale)[0].numpy()
+    inside = slice(None, -1) if height % scale else slice(None)  # the part beyond the picture is padding
+    assert np.abs(found - expected)[inside].max() < 1e-12
+
+
+def test_at_scale_one_downsample_is_scipys_convolution() -> None:
+    image, kernel = noise(30, 31), lopsided(7)
+    expected = scipy.ndimage.convolve(image.numpy(), kernel.numpy(), mode="mirror")
+    assert np.abs(kernels.downsample(image[None], kernel, 1)[0].numpy() - expected).max() < 1e-13
+
+
+def test_each_sample_of_a_batch_may_have_its_own_kernel() -> None:
+    images = noise(4, 3, 24, 28)
+    many = torch.stack([lopsided(8, seed) for seed in range(4)])
+    together = kernels.downsample(images, many, 2)
+    for image, kernel, lr in zip(images, many, together, strict=True):
+        assert torch.allclose(kernels.downsample(image, kernel, 2), lr, atol=1e-14)
+    assert torch.allclose(
+        kernels.downsample(images, many[:1], 2), kernels.downsample(images, many[0], 2), atol=0
+    )
+
+
+def test_gradients_reach_image_and_kernel() -> None:
+    image, kernel = noise(1, 1, 6, 6).requires_grad_(), lopsided(4).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x, k: kernels.downsample(x, k, 2), (image, kernel))
+    assert torch.autograd.gradcheck(kernels.compose, (kernel,))
+
+
+def test_an_image_smaller_than_the_kernel_is_continued_with_its_border() -> None:
+    flat = torch.full((3, 4, 4), 0.25, dtype=D)
+    assert torch.allclose(kernels.downsample(flat, kernels.gaussian(20, 4, dtype=D), 4), flat[:, :1, :1])
+
+
+def test_a_kernel_off_the_grid_is_refused_with_the_remedy() -> None:
+    with pytest.raises(ValueError, match=r"size 13.*scale 2.*call kernels\.centre"):
+        kernels.downsample(noise(3, 32, 32), lopsided(13), 2)
+
+
+@pytest.mark.parametrize(
+    ("image", "kernel", "scale", "message"),
+    [
+        (noise(8, 8), lopsided(4), 2, r"image is \(8, 8\)"),
+        (torch.zeros(3, 8, 8, dtype=torch.uint8), lopsided(4), 2, "image is .*uint8"),
+        (noise(3, 8, 8), noise(4, 5), 2, r"kernel is \(4, 5\)"),
+        (noise(2, 3, 8, 8), noise(3, 4, 4), 2, "3 kernels for a batch of 2"),
+        (noise(3, 8, 8), noise(3, 4, 4), 2, "3 kernels for one image"),
+        (noise(3, 8, 8), lopsided(4), 0, "scale is 0"),
+    ],
+)
+def test_wrong_arguments_are_named(image: Tensor, kernel: Tensor, scale: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        kernels.downsample(image, kernel, scale)
+
+
+# --- moving kernels
+
+
+def test_composing_equals_two_steps_one_after_the_other() -> None:
+    image = noise(3, 96, 88)
+    for kernel in (lopsided(6), kernels.gaussian(14, 3, 1, 40, dtype=D), kernels.centre(lopsided(13), 2)):
+        twice = kernels.downsample(kernels.downsample(image, kernel, 2), kernel, 2)
+        composed = kernels.compose(kernel)
+        once = kernels.downsample(image, composed, 4)
+        assert composed.shape[0] == 3 * kernel.shape[0] - 2
+        edge = composed.shape[0] // 8 + 2
+        assert (once - twice)[:, edge:-edge, edge:-edge].abs().max() < 1e-13
+
+
+def test_composing_adds_the_variance_of_the_second_step_four_times() -> None:
+    kernel = kernels.gaussian(30, 3, 1, 20, dtype=D)
+    assert np.abs(covariance(kernels.compose(kernel)) - 5 * covariance(kernel)).max() < 1e-9
+
+
+def test_rotating_a_gaussian_gives_the_gaussian_at_the_other_angle() -> None:
+    turned = kernels.rotate(kernels.gaussian(27, 6, 2, 10, dtype=D), 35)
+    assert kernels.l2_distance(turned, kernels.gaussian(27, 6, 2, 45, dtype=D)) < 2e-3
+    assert abs(float(turned.sum()) - 1) < 1e-12
+
+
+def test_quarter_turns_are_exact_and_four_of_them_change_nothing() -> None:
+    kernel = lopsided(6)
+    assert torch.equal(kernels.rotate(kernel, 90), torch.rot90(kernel))
+    assert torch.equal(kernels.rotate(kernels.rotate(kernel, -90), 450), kernel)
+    assert torch.equal(kernels.rotate(kernel, -360), kernel)
+    scipys = scipy.ndimage.rotate(kernel.numpy(), 90, reshape=False, order=1)
+    assert np.abs(kernels.rotate(kernel, 90).numpy() - scipys).max() < 1e-12
+
+
+@pytest.mark.parametrize(("dx", "dy"), [(1, 0), (0.5, 0.5), (-0.3, 0.8), (2.25, -1.75)])
+def test_shifting_moves_the_mean_and_leaves_the_covariance(dx: float, dy: float) -> None:
+    kernel = torch.nn.functional.pad(lopsided(7), (5, 5, 5, 5))
+    moved = kernels.shift(kernel, dx, dy)
+    step = kernels.moments(moved)[0] - kernels.moments(kernel)[0]
+    assert torch.allclose(step, torch.tensor([dx, dy], dtype=D), atol=1e-12)
+    assert np.abs(covariance(moved) - covariance(kernel)).max() < 1e-12
+
+
+def test_shifting_by_whole_pixels_is_a_roll() -> None:
+    kernel = torch.nn.functional.pad(lopsided(3), (3, 3, 3, 3))
+    assert torch.allclose(kernels.shift(kernel, 2, -1), kernel.roll((-1, 2), (0, 1)), atol=1e-15)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", [4, 13])
+def test_centring_puts_the_mean_at_the_centre_with_the_parity_of_the_scale(scale: int, size: int) -> None:
+    kernel = torch.zeros(size, size, dtype=D)
+    kernel[:3, :3] = lopsided(3)  # far off the centre
+    centred = kernels.centre(kernel, scale)
+    assert (centred.shape[0] - scale) % 2 == 0
+    assert kernels.moments(centred)[0].abs().max() < 1e-12
+    assert abs(float(centred.sum()) - 1) < 1e-12
+    assert np.abs(covariance(centred) - covariance(kernel)).max() < 1e-12
+    assert torch.equal(kernels.centre(centred, scale), centred)
+
+
+def test_a_kernelgan_kernel_of_13_taps_becomes_one_of_16_for_scale_two() -> None:
+    assert kernels.centre(lopsided(13), 2).shape == (16, 16)
+    assert kernels.centre(kernels.gaussian(13, 2), 3).shape == (13, 13)
+
+
+# --- comparing and averaging kernels
+
+
+def test_l2_distance_is_relative_to_the_truth_and_pads_the_smaller() -> None:
+    small, large = lopsided(3), lopsided(7)
+    padded = np.pad(small.numpy(), 2)
+    expected = np.linalg.norm(padded - large.numpy()) / np.linalg.norm(large.numpy())
+    assert abs(kernels.l2_distance(small, large) - expected) < 1e-12
+    assert kernels.l2_distance(large, large) == 0
+    with pytest.raises(ValueError, match="centre"):
+        kernels.l2_distance(small, lopsided(4))
+
+
+def test_w2_is_the_root_of_the_linear_programs_value() -> None:
+    a, b = lopsided(3, 1), lopsided(3, 2)
+    places = np.array([(x, y) for y in range(3) for x in range(3)], dtype=float)
+    cost = ((places[:, None] - places[None]) ** 2).sum(-1)
+    rows = np.kron(np.eye(9), np.ones(9))
+    columns = np.kron(np.ones(9), np.eye(9))
+    solved = scipy.optimize.linprog(
+        cost.ravel(),
+        A_eq=np.vstack([rows, columns]),
+        b_eq=np.concatenate([a.numpy().ravel(), b.numpy().ravel()]),
+    )
+    assert abs(kernels.w2_distance(a, b) - math.sqrt(solved.fun)) < 1e-6
+
+
+def test_w2_of_a_shift_is_its_length_in_pixels() -> None:
+    kernel = torch.nn.functional.pad(kernels.gaussian(7, 1.5, dtype=D), (5, 5, 5, 5))
+    assert abs(kernels.w2_distance(kernel, kernels.shift(kernel, 3, 4)) - 5) < 1e-6
+    assert kernels.w2_distance(kernel, kernel) < 1e-6
+    # sizes of another parity share the centre: the four taps of an even delta are half a diagonal away
+    assert abs(kernels.w2_distance(kernels.delta(3), kernels.delta(4)) - math.sqrt(0.5)) < 1e-6
+
+
+def test_the_barycentre_of_crossed_blurs_is_bures_and_sharper_than_their_average() -> None:
+    """Bures: the fixed point S of S = mean (S^½ A S^½)^½ is ((√6 + √1)/2)² I = 2.975 I."""
+    crossed = [kernels.gaussian(21, 6, 1, dtype=D), kernels.gaussian(21, 1, 6, dtype=D)]
+    bures = ((math.sqrt(6) + 1) / 2) ** 2
+    assert abs(bures - 2.975) < 1e-3
+    assert np.abs(covariance(kernels.average(crossed)) - 3.5 * np.eye(2)).max() < 0.01
+    found = kernels.barycentre(crossed)
+    assert np.abs(covariance(found) - bures * np.eye(2)).max() < 0.012
+
+    def objective(kernel: Tensor) -> float:
+        return sum(kernels.w2_distance(kernel, other) ** 2 for other in crossed) / 2
+
+    assert objective(found) < objective(kernels.gaussian(21, bures, dtype=D)) + 1e-4
+    assert objective(found) < 0.9 * objective(kernels.average(crossed))
+
+
+def test_the_barycentre_moves_mass_where_the_average_keeps_both() -> None:
+    left, right = (kernels.shift(kernels.gaussian(17, 1, dtype=D), dx, 0) for dx in (-3, 3))
+    found = kernels.barycentre([left, right], [0.25, 0.75])
+    assert abs(float(kernels.moments(found)[0][0]) - 1.5) < 0.02
+    assert abs(covariance(found)[0, 0] - 1) < 0.05
+    assert abs(covariance(kernels.average([left, right], [0.25, 0.75]))[0, 0] - (1 + 36 * 3 / 16)) < 0.05
+
+
+def test_the_barycentre_of_one_kernel_is_that_kernel() -> None:
+    for kernel, tolerance in ((kernels.gaussian(15, 3, 1, 30), 1e-4), (kernels.motion(15, 8, 20), 0.03)):
+        assert kernels.l2_distance(kernels.barycentre([kernel]), kernel) < tolerance
+
+
+def test_averages_take_weights_and_other_sizes() -> None:
+    small, large = lopsided(3), lopsided(5)
+    expected = 0.2 * np.pad(small.numpy(), 1) + 0.8 * large.numpy()
+    assert np.abs(kernels.average([small, large], [1, 4]).numpy() - expected).max() < 1e-15
+    for weights in ([1], [0, 0], [-1, 2]):
+        with pytest.raises(ValueError, match="weights"):
+            kernels.average([small, large], weights)
+    with pytest.raises(ValueError, match="no kernels"):
+        kernels.barycentre([])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: kernels.gaussian(0, 1), "size is 0"),
+        (lambda: kernels.gaussian(5, 0), "variance_x is 0"),
+        (lambda: kernels.gaussian(5, 1, -1), "variance_y is -1"),
+        (lambda: kernels.motion(5, 9), "does not fit size 5"),
+        (lambda: kernels.motion(5, -1), "length is -1"),
+        (lambda: kernels.moments(torch.zeros(3, 3)), "sums to 0"),
+        (lambda: kernels.w2_distance(-kernels.delta(3), kernels.delta(3)), "no positive tap"),
+        (lambda: kernels.rotate(torch.zeros(3, 4), 10), r"kernel is \(3, 4\)"),
+        (lambda: kernels.bicubic(0), "scale is 0"),
+    ],
+)
+def test_kernels_that_cannot_be_are_refused_by_name(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,386 @@
+"""Noise: the rules against brute force, sampling against the patches, measurements against noise of known law."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.ndimage
+import torch
+from safetensors.torch import save_file
+
+from otsr.datasets import phone_crops, photos
+from otsr.degradation import NoisePool, collect_noise
+from otsr.degradation.storage import DegradationError
+from otsr.images import ImageError, open_picture
+
+PUBLISHED = {"max_coherence": 1.0, "max_correlation": 1.0}  # the papers' rules and nothing else
+
+
+def grey_of(pixels: np.ndarray) -> np.ndarray:
+    return pixels.astype(float) @ np.array([0.299, 0.587, 0.114])
+
+
+def noisy(shape: tuple[int, int], mean: float = 120, deviation: float = 3, seed: int = 0) -> np.ndarray:
+    """(H, W, 3) uint8: independent noise in all channels."""
+    values = np.random.default_rng(seed).normal(mean, deviation, (*shape, 3))
+    return np.rint(values).clip(0, 255).astype(np.uint8)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def starts(length: int, side: int, step: int) -> list[int]:
+    places = list(range(0, length - side + 1, step))
+    return places if places[-1] == length - side else [*places, length - side]
+
+
+def brute_force(image: np.ndarray, rule: str, patch: int, window: int, stride: int) -> list[np.ndarray]:
+    """The published rules, one patch and one window at a time, with numpy's own mean and variance."""
+    grey = grey_of(image)
+    kept = []
+    for y in starts(grey.shape[0], patch, stride):
+        for x in starts(grey.shape[1], patch, stride):
+            part = grey[y : y + patch, x : x + patch]
+            mean, var = part.mean(), part.var()
+            good = mean > 0 and var >= 1e-6 and (var < 20 if rule == "realsr" else var <= 50)
+            if rule == "otsr":
+                for a in starts(patch, window, window):
+                    for b in starts(patch, window, window):
+                        piece = part[a : a + window, b : b + window]
+                        good &= (
+                            abs(piece.mean() - mean) <= 0.1 * mean and abs(piece.var() - var) <= 0.25 * var
+                        )
+            if good:
+                kept.append(image[y : y + patch, x : x + patch])
+    return kept
+
+
+@pytest.mark.parametrize(
+    ("rule", "patch", "window", "stride"),
+    [
+        ("otsr", 64, 32, 32),
+        ("otsr", 48, 20, 17),
+        ("otsr", 256, 128, 64),
+        ("realsr", 64, 32, 64),
+        ("realsr", 96, 1, 50),
+    ],
+)
+def test_the_rules_keep_what_a_brute_force_search_keeps(
+    rule: str, patch: int, window: int, stride: int
+) -> None:
+    crop = open_picture(phone_crops("mixed", 1792)[0]).pixels
+    crop = np.concatenate([crop[:400, :500], noisy((400, 300))], 1)
+    expected = brute_force(crop, rule, patch, window, stride)
+    pool = collect_noise(crop, rule, patch, window=window, stride=stride, **PUBLISHED)
+    assert len(pool) == len(expected) > 0
+    assert np.array_equal(pool.patches.permute(0, 2, 3, 1).numpy(), np.stack(expected))
+
+
+@pytest.mark.parametrize("window", range(16))
+def test_every_window_of_a_patch_is_tested(window: int) -> None:
+    """The published search never looks at 7 of 16 windows; a blemish there must reject the patch as elsewhere."""
+    image = noisy((64, 64))
+    assert len(collect_noise(image, patch=64, window=16, variance_tolerance=0.5)) == 1
+    y, x = divmod(window, 4)
+    image[16 * y + 4 : 16 * y + 12, 16 * x + 4 : 16 * x + 12] += 8
+    with pytest.raises(DegradationError, match="a window's variance differs"):
+        collect_noise(image, patch=64, window=16, variance_tolerance=0.5)
+
+
+def test_patches_reach_the_last_row_and_column() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (100, 130, 3), dtype=np.uint8)
+    image[-32:, -32:] = noisy((32, 32))
+    pool = collect_noise(image, patch=32, window=16, stride=32, variance_tolerance=0.5)
+    assert len(pool) == 1
+    assert np.array_equal(pool.patches[0].permute(1, 2, 0).numpy(), image[-32:, -32:])
+
+
+def test_wood_grain_passes_the_published_rules_but_not_ours() -> None:
+    """Each kept patch of the phone's wooden wall shows stripes; the smooth ones of other photos do not."""
+    wall = phone_crops("mixed", 382)
+    published = collect_noise(wall, **PUBLISHED)
+    with_ours = collect_noise([*wall, *phone_crops("mixed", 1792)], tags=["wood", "floor"])
+    assert len(published) > 150
+    assert with_ours.tags.count("wood") < 0.1 * len(published)
+    assert with_ours.tags.count("floor") > 100
+    assert with_ours.notes["rejected"]["a texture with a direction"] > 150
+
+
+def test_stripes_and_shading_are_told_from_noise() -> None:
+    white = np.random.default_rng(0).normal(0, 1, (64, 64))
+    images = {
+        "": 3 * white,
+        "soft noise": scipy.ndimage.gaussian_filter(white, 0.8) * 8,
+        "a texture with a direction": scipy.ndimage.gaussian_filter(white, (0.5, 4)) * 12,
+        "shading without grain": scipy.ndimage.gaussian_filter(white, 6, mode="wrap") * 60,
+    }
+    for reason, field in images.items():
+        image = np.rint(128 + field)[..., None].repeat(3, 2).astype(np.uint8)
+        if "a " in reason or "shading" in reason:
+            with pytest.raises(DegradationError, match=reason):
+                collect_noise(image, "realsr", max_variance=100)
+            assert len(collect_noise(image, "realsr", max_variance=100, **PUBLISHED)) == 1
+        else:
+            assert len(collect_noise(image, "realsr", max_variance=100)) == 1
+
+
+def test_the_vendored_phone_crops_yield_a_pool_at_every_iso() -> None:
+    crops = phone_crops()
+    pool = collect_noise(crops, tags=[f"ISO {int(path.stem[3:7])}" for path in crops])
+    counts = {tag: pool.tags.count(tag) for tag in sorted(set(pool.tags))}
+    assert set(counts) == {"ISO 100", "ISO 132", "ISO 382", "ISO 1792"}
+    assert len(pool) >= 200
+    assert pool.size == 64
+    assert pool.notes["kept"] == len(pool)
+    spread = {tag: float(pool.subset(tag).sample(200, 32, generator()).std()) * 255 for tag in counts}
+    assert spread["ISO 1792"] > 2 * spread["ISO 132"]
+
+
+def test_an_empty_pool_says_which_rule_rejected_how_many_and_what_to_relax() -> None:
+    texture = np.random.default_rng(0).integers(0, 255, (128, 128, 3), dtype=np.uint8)
+    small, black = noisy((20, 90)), np.zeros((64, 64, 3), np.uint8)
+    with pytest.raises(DegradationError) as caught:
+        collect_noise([texture, small, black], stride=64)
+    message = str(caught.value)
+    for part in (
+        "3 images",
+        "'otsr'",
+        "4 × variance too high",
+        "raise max_variance",
+        "1 × image smaller",
+        "1 × no v",
+    ):
+        assert part in message
+    with pytest.raises(DegradationError, match="no images"):
+        collect_noise([])
+    with pytest.raises(DegradationError, match="1 × mean too low"):
+        collect_noise(noisy((64, 64), mean=40), "realsr", min_mean=50)
+    slope = np.rint(np.linspace(80, 160, 64)).astype(np.uint8)[:, None, None].repeat(64, 1).repeat(3, 2)
+    with pytest.raises(DegradationError, match="1 × a window's mean differs"):
+        collect_noise(slope, max_variance=1e4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rule": "best"}, "rule is 'best'"),
+        ({"patch": 1}, "patch is 1"),
+        ({"window": 65}, "window is 65"),
+        ({"stride": 0}, "stride 0"),
+        ({"max_variance": -1.0}, "max_variance is -1"),
+        ({"max_coherence": 0.0}, "max_coherence is 0"),
+        ({"tags": ["a", "b"]}, "tags holds 2 labels for 1 images"),
+    ],
+)
+def test_settings_are_checked_by_name(settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        collect_noise(noisy((64, 64)), **settings)
+
+
+def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"not a picture")
+    with pytest.raises(ImageError, match=r"broken\.png"):
+        collect_noise([broken])
+
+
+# --- sampling and injection
+
+
+@pytest.fixture(scope="module")
+def pool() -> NoisePool:
+    return collect_noise(
+        [noisy((128, 128), seed=1), noisy((128, 128), deviation=5, seed=2)], tags=["quiet", "loud"]
+    )
+
+
+def test_each_sample_is_a_crop_of_a_patch_minus_its_mean_per_channel(pool: NoisePool) -> None:
+    noise = pool.sample(20, (24, 30), generator())
+    assert noise.shape == (20, 3, 24, 30)
+    assert noise.mean((-2, -1)).abs().max() < 1e-7
+    windows = pool.patches.unfold(2, 24, 1).unfold(3, 30, 1)  # (N, 3, 41, 35, 24, 30)
+    for field in noise[:3]:
+        grain = field[0, 0] * 255  # first row of red, up to a constant
+        rows = windows[:, 0, :, :, 0].float()
+        gaps = (rows - rows[..., :1] - (grain - grain[:1])).abs().amax(-1)
+        assert gaps.min() < 1e-3
+
+
+def test_the_same_generator_gives_the_same_noise_and_another_seed_another(pool: NoisePool) -> None:
+    for size in (32, 100):
+        first, again, other = (pool.sample(3, size, generator(seed)) for seed in (5, 5, 6))
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)
+        assert not torch.equal(first[0], first[1])
+
+
+def test_fields_larger_than_a_patch_keep_variance_and_correlation_without_seams() -> None:
+    soft = scipy.ndimage.gaussian_filter(np.random.default_rng(0).normal(0, 1, (512, 512)), 0.8, mode="wrap")
+    soft = np.rint(128 + soft / soft.std() * 6)[..., None].repeat(3, 2).astype(np.uint8)
+    pool = collect_noise(soft, max_variance=60, max_correlation=1.0)
+    field = pool.sample(12, (320, 352), generator())[:, 0] * 255
+    assert abs(float(field.std()) / 6 - 1) < 0.03
+    correlation = float((field[:, :, 1:] * field[:, :, :-1]).mean() / field.square().mean())
+    original = soft[..., 0] - soft[..., 0].astype(float).mean()
+    assert abs(correlation - (original[:, 1:] * original[:, :-1]).mean() / original.var()) < 0.02
+    steps = (field[:, :, 1:] - field[:, :, :-1]).square().mean((0, 1))
+    seams = steps[23::24]  # where crops of 48 begin and end
+    assert abs(float(seams.mean() / steps.mean()) - 1) < 0.05
+
+
+def test_a_large_field_is_made_of_one_photo_only(pool: NoisePool) -> None:
+    deviations = pool.sample(30, 96, generator())[:, 0].std((-2, -1)) * 255
+    assert ((deviations - 3).abs().minimum((deviations - 5).abs()) < 0.4).all()
+    assert (deviations < 4).any()
+    assert (deviations > 4).any()
+
+
+@pytest.mark.parametrize("size", [2, 3, 5, 9])
+def test_patches_of_any_size_fill_fields_of_any_size(size: int) -> None:
+    patches = torch.randint(0, 255, (50, 3, size, size), generator=generator(), dtype=torch.uint8)
+    field = NoisePool(patches, ["made"] * 50, [""] * 50).sample(2, (31, 17), generator())
+    assert field.shape == (2, 3, 31, 17)
+    assert torch.isfinite(field).all()
+    assert (field[..., -4:, -4:].std((-2, -1)) > 0.05).all()  # noise up to the last corner
+
+
+def test_injection_adds_zero_mean_noise_and_clips(pool: NoisePool) -> None:
+    grey = torch.full((4, 3, 32, 32), 0.5)
+    noisy_lr = pool.inject(grey, generator())
+    assert torch.equal(noisy_lr, grey + pool.sample(4, (32, 32), generator()))
+    assert (noisy_lr.mean((-2, -1)) - 0.5).abs().max() < 1e-6
+    for value in (0.0, 1.0):
+        extreme = pool.inject(torch.full((3, 32, 32), value), generator())
+        assert extreme.shape == (3, 32, 32)
+        assert 0 <= float(extreme.min()) <= float(extreme.max()) <= 1
+
+
+# --- files
+
+
+def test_a_pool_comes_back_from_its_file_as_it_was(pool: NoisePool, tmp_path: Path) -> None:
+    pool.save(tmp_path / "pool.safetensors")
+    back = NoisePool.load(tmp_path / "pool.safetensors")
+    assert torch.equal(back.patches, pool.patches)
+    assert torch.equal(back.luma, pool.luma)
+    assert (back.sources, back.tags, back.notes) == (pool.sources, pool.tags, pool.notes)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pool.safetensors"]
+
+
+def test_the_luma_of_a_patch_is_its_mean_grey_level(pool: NoisePool) -> None:
+    expected = [grey_of(patch).mean() for patch in pool.patches.permute(0, 2, 3, 1).numpy()]
+    assert np.abs(pool.luma.numpy() - expected).max() < 0.01
+
+
+def test_a_file_that_is_no_pool_is_refused_with_what_it_is(tmp_path: Path, pool: NoisePool) -> None:
+    weights, text, cut = (
+        tmp_path / name for name in ("weights.safetensors", "text.safetensors", "cut.safetensors")
+    )
+    save_file({"conv.weight": torch.zeros(2)}, weights)
+    text.write_text("hello, this is a letter")
+    pool.save(cut)
+    cut.write_bytes(cut.read_bytes()[:-100])
+    newer = tmp_path / "newer.safetensors"
+    notes = {"format": "otsr noise pool", "version": "9", "notes": "{}"}
+    save_file({"patches": pool.patches}, newer, notes)
+    unlabelled = tmp_path / "unlabelled.safetensors"
+    save_file({"patches": pool.patches}, unlabelled, {**notes, "version": "1", "notes": '{"sources": []}'})
+    for path, message in (
+        (
+            weights,
+            r"weights\.safetensors: tensors without a format name \(conv\.weight\), expected an otsr noise pool",
+        ),
+        (text, r"text\.safetensors: no intact safetensors file .*hello"),
+        (cut, r"cut\.safetensors: no intact safetensors file"),
+        (newer, "version 9, this program reads version 1; update otsr"),
+        (unlabelled, "is damaged"),
+        (tmp_path / "none.safetensors", "no such file"),
+    ):
+        with pytest.raises(DegradationError, match=message):
+            NoisePool.load(path)
+
+
+def test_a_pool_without_patches_or_with_wrong_labels_cannot_be() -> None:
+    patch = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
+    for patches, sources, message in (
+        (patch[:0], [], "at least one patch"),
+        (patch.float(), ["a"], "float32"),
+        (patch[..., :4], ["a"], r"\(1, 3, 8, 4\)"),
+        (patch, ["a", "b"], "sources holds 2 labels for 1 patches"),
+    ):
+        with pytest.raises(DegradationError, match=message):
+            NoisePool(patches, sources, [""] * len(patches))
+    with pytest.raises(DegradationError, match="tags are"):
+        NoisePool(patch, ["a"], ["ISO 100"]).subset("ISO 200")
+
+
+# --- measurement
+
+
+def made_of(fields: np.ndarray) -> NoisePool:
+    """A pool of grey fields (N, p, p), the same in all channels, or (N, p, p, 3)."""
+    fields = fields[..., None].repeat(3, -1) if fields.ndim == 3 else fields
+    patches = torch.from_numpy(np.rint(fields).clip(0, 255).astype(np.uint8)).permute(0, 3, 1, 2).contiguous()
+    return NoisePool(patches, ["made"] * len(patches), [""] * len(patches))
+
+
+def test_signal_dependence_finds_the_line_that_made_the_noise() -> None:
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:64, :64]
+    means = rng.uniform(30, 220, 300)[:, None, None] + 0.1 * x - 0.15 * y  # shading must not count as noise
+    fields = means + rng.normal(size=means.shape) * np.sqrt(0.08 * means + 2)
+    found = made_of(fields).signal_dependence()
+    assert abs(found.slope - 0.08) < 0.002
+    assert abs(found.intercept - (2 + 1 / 12)) < 0.2  # 1/12 is the rounding
+    assert found.windows == 300 * 16
+    assert 0.7 < found.r2 < 1
+
+
+def test_noise_that_ignores_the_signal_has_no_slope() -> None:
+    rng = np.random.default_rng(0)
+    fields = rng.uniform(40, 200, (100, 1, 1)) + rng.normal(0, 3, (100, 64, 64))
+    found = made_of(fields).signal_dependence(window=8)
+    assert abs(found.slope) < 1e-3
+    assert abs(found.intercept - 9.083) < 0.15
+    assert found.r2 < 0.01
+    with pytest.raises(ValueError, match="window is 65"):
+        made_of(fields).signal_dependence(65)
+
+
+def test_correlation_finds_the_filter_that_made_the_noise() -> None:
+    white = np.random.default_rng(0).normal(0, 12, (60, 66, 66))
+    soft = (white[:, :, 1:-1] + 0.5 * white[:, :, :-2])[:, 1:-1]  # along x only: 0.5 / 1.25 at a lag of 1
+    found = made_of(128 + soft).correlation()
+    expected = np.zeros((4, 4))
+    expected[0, :2] = 1, 0.4
+    assert np.abs(found.spatial.numpy() - expected).max() < 0.01
+    assert np.abs(found.colour.numpy() - 1).max() < 1e-9
+
+
+def test_colour_correlation_is_that_of_the_channels() -> None:
+    rng = np.random.default_rng(0)
+    truth = np.array([[9, 6, 1], [6, 16, 4], [1, 4, 9.0]])
+    fields = 128 + rng.normal(size=(40, 64, 64, 3)) @ np.linalg.cholesky(truth).T
+    deviation = np.sqrt(np.diag(truth + np.eye(3) / 12))
+    expected = (truth + np.eye(3) / 12) / np.outer(deviation, deviation)
+    assert np.abs(made_of(fields).correlation(1).colour.numpy() - expected).max() < 0.01
+
+
+def test_phone_noise_is_far_from_white() -> None:
+    found = collect_noise(phone_crops("mixed", 1792)).correlation()
+    assert 0.2 < float(found.spatial[0, 1]) < 0.9
+    assert float(found.colour[0, 1]) > 0.5
+
+
+def test_clean_photos_of_texture_give_no_pool_of_large_patches() -> None:
+    with pytest.raises(DegradationError, match="variance too high"):
+        collect_noise(photos("val")[:1], patch=512, window=128)
+
+
+def test_unit_of_samples_is_that_of_images(pool: NoisePool) -> None:
+    deviation = math.sqrt(float(pool.subset("quiet").sample(50, 64, generator()).var()))
+    assert abs(deviation * 255 - math.sqrt(9 + 1 / 12)) < 0.1

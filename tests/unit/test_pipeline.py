@@ -1,0 +1,298 @@
+"""Degradation: each step against the step done by hand, seeds, files, and what is refused."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+
+from otsr.datasets import phone_crops, photos
+from otsr.degradation import Degradation, NoisePool, collect_noise, kernels
+from otsr.degradation.storage import DegradationError
+from otsr.images import read, resize
+
+
+def smooth(*shape: int, seed: int = 0) -> Tensor:
+    """Images with something to see and nothing to alias, in [0.1, 0.9]."""
+    small = torch.rand(*shape[:-2], 6, 6, generator=torch.Generator().manual_seed(seed))
+    return (resize(small, 16).clamp(0, 1) * 0.8 + 0.1)[..., : shape[-2], : shape[-1]]
+
+
+@pytest.fixture(scope="module")
+def pool() -> NoisePool:
+    return collect_noise(phone_crops("mixed", 1792), tags=["ISO 1792"])
+
+
+@pytest.fixture(scope="module")
+def full(pool: NoisePool) -> Degradation:
+    """All steps at once."""
+    blurs = [kernels.gaussian(12, 3, 1, 30), kernels.motion(20, 9, 70), kernels.bicubic(4)]
+    return Degradation(4, blurs, pool, jpeg=(50, 90), cleanup=2)
+
+
+# --- each step is what it says
+
+
+def test_without_parts_it_is_matlabs_bicubic() -> None:
+    hr = smooth(2, 3, 64, 80)
+    for scale in (1, 2, 3, 4):
+        cut = hr[..., : 64 // scale * scale, : 80 // scale * scale]
+        lr = Degradation(scale).apply(hr, seed=0)
+        assert lr.shape == (2, 3, 64 // scale, 80 // scale)
+        assert torch.equal(lr, resize(cut, 1 / scale).clamp(0, 1))
+
+
+def test_a_kernel_blurs_before_sampling() -> None:
+    hr, kernel = smooth(3, 64, 64), kernels.gaussian(12, 5, 1, 20)
+    assert torch.equal(Degradation(4, kernel).apply(hr, seed=0), kernels.downsample(hr, kernel, 4))
+
+
+def test_clean_up_shrinks_the_photo_first_and_crops_it_to_multiples_of_the_scale() -> None:
+    hr = smooth(3, 90, 95)
+    clean, lr = Degradation(4, cleanup=2).pair(hr, seed=0)
+    shrunk = resize(hr, 0.5)
+    assert shrunk.shape == (3, 45, 48)
+    assert torch.equal(clean, shrunk.clamp(0, 1)[:, :44, :48])
+    assert torch.equal(lr, resize(clean, 0.25).clamp(0, 1))
+    assert Degradation(4, cleanup=1.5).pair(hr)[0].shape == (3, 60, 64)
+
+
+def test_noise_is_that_of_the_pool_and_has_zero_mean(pool: NoisePool) -> None:
+    hr = torch.full((3, 256, 256), 0.5)
+    added = (Degradation(4, noise=pool).apply(hr, seed=1) - 0.5)[None] * 255
+    assert added.mean((-2, -1)).abs().max() < 1e-3
+    expected = pool.sample(50, 64, torch.Generator().manual_seed(0)).std((-2, -1)) * 255
+    assert expected.min() < added.std() < expected.max()
+
+
+def test_jpeg_is_pillows_at_a_quality_from_the_range() -> None:
+    hr = smooth(3, 64, 64)
+    plain = Degradation(2).apply(hr)
+    by_hand = {}
+    for quality in (30, 31, 32):
+        file = io.BytesIO()
+        Image.fromarray((plain * 255).round().byte().permute(1, 2, 0).numpy()).save(
+            file, "JPEG", quality=quality, subsampling=2
+        )
+        by_hand[quality] = read(Image.open(file))
+    seen = set()
+    for seed in range(20):
+        lr = Degradation(2, jpeg=(30, 32)).apply(hr, seed)
+        seen |= {quality for quality, expected in by_hand.items() if torch.equal(lr, expected)}
+    assert seen == {30, 31, 32}
+
+
+def test_blur_and_bicubic_give_pictures_that_lie_on_each_other() -> None:
+    """A shifted kernel path would teach a network to shift: each path must match the photo best at no shift."""
+    hr = read(photos("val")[0])[:, :256, :256]
+    bicubic = Degradation(4).apply(hr)
+    for kernel in (
+        kernels.gaussian(20, 5, 2, 30),
+        kernels.motion(20, 8, 60),
+        kernels.centre(kernels.delta(13), 4),
+    ):
+        blurred = Degradation(4, kernel).apply(hr)
+        errors = {
+            (dy, dx): float((blurred.roll((dy, dx), (1, 2)) - bicubic)[:, 4:-4, 4:-4].square().mean())
+            for dy in (-1, 0, 1)
+            for dx in (-1, 0, 1)
+        }
+        assert min(errors, key=errors.__getitem__) == (0, 0)
+
+
+def test_everything_together_looks_like_a_worse_picture_of_the_same_scene(full: Degradation) -> None:
+    clean, lr = full.pair(read(photos("val")[0]), seed=0)
+    assert clean.shape[-2] == 4 * lr.shape[-2]
+    assert clean.shape[-1] == 4 * lr.shape[-1]
+    error = (lr - resize(clean, 0.25)).square().mean().sqrt()
+    assert 0.005 < error < 0.08
+
+
+# --- draws
+
+
+def test_the_same_seed_gives_the_same_images_and_another_seed_others(full: Degradation) -> None:
+    hr = smooth(4, 3, 96, 96)
+    first = full.apply(hr, seed=7)
+    assert torch.equal(first, full.apply(hr, seed=7))
+    assert torch.equal(first, full.apply(hr, generator=torch.Generator().manual_seed(7)))
+    assert not torch.equal(first, full.apply(hr, seed=8))
+    assert not torch.equal(full.apply(hr), full.apply(hr))
+
+
+def test_a_seed_leaves_the_global_generator_alone(full: Degradation) -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    full.apply(smooth(3, 96, 96), seed=1)
+    full.apply(smooth(3, 96, 96))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_every_sample_of_a_batch_gets_its_own_kernel_noise_and_quality(pool: NoisePool) -> None:
+    hr = smooth(1, 3, 96, 96).expand(12, -1, -1, -1)
+    blurs = [kernels.gaussian(12, variance) for variance in (0.5, 2, 6)]
+    for degradation, least in (
+        (Degradation(4, blurs), 3),
+        (Degradation(4, noise=pool), 12),
+        (Degradation(4, jpeg=(20, 90)), 6),
+    ):
+        lr = degradation.apply(hr, seed=0)
+        assert len({image.numpy().tobytes() for image in lr}) >= least
+        assert float(lr.min()) >= 0
+        assert float(lr.max()) <= 1
+
+
+def test_one_image_and_a_batch_of_one_agree(full: Degradation) -> None:
+    hr = smooth(3, 100, 90)
+    (clean, lr), (clean_batch, lr_batch) = full.pair(hr, seed=3), full.pair(hr[None], seed=3)
+    assert torch.equal(clean, clean_batch[0])
+    assert torch.equal(lr, lr_batch[0])
+
+
+def test_smaller_kernels_beside_larger_ones_keep_their_place() -> None:
+    small, large = kernels.gaussian(6, 1), kernels.gaussian(18, 6)
+    hr = smooth(3, 96, 96)
+    both = Degradation(2, [small, large])
+    expected = [kernels.downsample(hr, kernel, 2) for kernel in (small, large)]
+    inside = (..., slice(8, -8), slice(8, -8))
+    seen = {
+        number
+        for seed in range(10)
+        for number, lr in enumerate(expected)
+        if torch.allclose(both.apply(hr, seed)[inside], lr[inside], atol=1e-6)
+    }
+    assert seen == {0, 1}
+
+
+# --- files
+
+
+def test_a_degradation_read_back_gives_bitwise_the_same_images(full: Degradation, tmp_path: Path) -> None:
+    hr = smooth(3, 3, 96, 96)
+    for number, degradation in enumerate(
+        (full, Degradation(2), Degradation(3, kernels.gaussian(7, 2)), Degradation(4, jpeg=(40, 40)))
+    ):
+        path = tmp_path / f"{number}.safetensors"
+        degradation.save(path)
+        back = Degradation.load(path)
+        assert torch.equal(back.apply(hr, seed=5), degradation.apply(hr, seed=5))
+        assert repr(back) == repr(degradation)
+    kept = Degradation.load(tmp_path / "0.safetensors").noise
+    assert kept is not None
+    assert full.noise is not None
+    assert (kept.tags, kept.sources, kept.notes) == (full.noise.tags, full.noise.sources, full.noise.notes)
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_files_that_are_no_degradation_are_refused_with_what_they_are(
+    pool: NoisePool, tmp_path: Path
+) -> None:
+    pool.save(tmp_path / "pool")
+    (tmp_path / "picture").write_bytes(b"\xff\xd8\xff\xe0 JFIF")
+    good = {"format": "otsr degradation", "version": "1"}
+    for name, metadata in (
+        ("newer", {**good, "version": "2", "notes": "{}"}),
+        ("silent", good),
+        ("garbled", {**good, "notes": "{"}),
+        ("impossible", {**good, "notes": '{"scale": 0, "jpeg": null, "cleanup": 1, "noise": null}'}),
+        ("lacking", {**good, "notes": '{"scale": 2}'}),
+        ("list", {**good, "notes": "[1]"}),
+    ):
+        save_file({"kernels": torch.zeros(1, 2, 2)}, tmp_path / name, metadata)
+    for name, message in (
+        ("pool", "pool: a file of otsr noise pool .*expected an otsr degradation"),
+        ("picture", "picture: no intact safetensors file .*JFIF"),
+        ("newer", "version 2, this program reads version 1"),
+        ("silent", "silent: this otsr degradation file is damaged"),
+        ("garbled", "garbled: this otsr degradation file is damaged"),
+        ("impossible", "damaged .*scale is 0"),
+        ("lacking", "lacking: this otsr degradation file is damaged"),
+        ("list", "list: this otsr degradation file is damaged"),
+        ("nothing", "nothing: no such file"),
+    ):
+        with pytest.raises(DegradationError, match=message):
+            Degradation.load(tmp_path / name)
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "camera.safetensors"
+    Degradation(2).save(path)
+    before = path.read_bytes()
+
+    def fail(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("otsr.degradation.storage.save_file", fail)
+    with pytest.raises(OSError, match="no space"):
+        Degradation(4).save(path)
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["camera.safetensors"]
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Degradation(0), "scale is 0"),
+        (lambda: Degradation(2.0), "scale is 2.0"),
+        (
+            lambda: Degradation(2, kernels.gaussian(13, 2)),
+            r"kernels\[0\] has 13 taps.*kernels\.centre\(kernel, 2\)",
+        ),
+        (lambda: Degradation(2, [kernels.gaussian(12, 2), torch.ones(4, 4)]), r"kernels\[1\] sums to 16"),
+        (lambda: Degradation(2, torch.full((2, 2), torch.nan)), r"kernels\[0\] sums to nan"),
+        (lambda: Degradation(2, [torch.ones(2, 3)]), r"kernels\[0\] is \(2, 3\)"),
+        (lambda: Degradation(2, []), "kernels is empty"),
+        (lambda: Degradation(2, noise="pool.safetensors"), "noise is a str"),
+        (lambda: Degradation(2, jpeg=(90, 50)), r"jpeg is \(90, 50\)"),
+        (lambda: Degradation(2, jpeg=(0, 50)), r"jpeg is \(0, 50\)"),
+        (lambda: Degradation(2, jpeg=80), "jpeg is 80"),
+        (lambda: Degradation(2, cleanup=0.5), "cleanup is 0.5"),
+        (lambda: Degradation(2, cleanup=float("nan")), "cleanup is nan"),
+    ],
+)
+def test_settings_are_checked_by_name(make: Callable[[], Degradation], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("hr", "message"),
+    [
+        (torch.rand(64, 64), r"hr is \(64, 64\)"),
+        (torch.rand(1, 64, 64), r"hr is \(1, 64, 64\)"),
+        (torch.rand(0, 3, 64, 64), r"hr is \(0, 3, 64, 64\)"),
+        (np.zeros((3, 64, 64)), "hr is ndarray"),
+        (torch.zeros(3, 64, 64, dtype=torch.uint8), "hr is torch.uint8"),
+        (torch.rand(3, 64, 64) * 255, r"values from .*expected \[0, 1\]"),
+        (torch.full((3, 64, 64), torch.nan), "values from nan"),
+        (
+            torch.rand(3, 3, 64),
+            r"hr is 64×3 .*\(32×2 after clean-up by 2\); the kernel of 12 taps at scale 4",
+        ),
+        (torch.rand(3, 20, 20), "needs at least 12×12.*smaller cleanup"),
+    ],
+)
+def test_images_are_checked_at_the_door(hr: Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Degradation(4, kernels.gaussian(12, 2), cleanup=2).apply(hr, seed=0)
+
+
+def test_an_image_below_one_lr_pixel_is_refused_and_one_of_exactly_that_is_not() -> None:
+    with pytest.raises(ValueError, match=r"hr is 3×3; the scale 4 needs at least 4×4: give a larger image$"):
+        Degradation(4).apply(torch.rand(3, 3, 3))
+    assert Degradation(4).apply(torch.rand(3, 4, 4)).shape == (3, 1, 1)
+
+
+def test_seed_and_generator_together_are_refused() -> None:
+    with pytest.raises(ValueError, match="both seed and generator"):
+        Degradation(2).apply(torch.rand(3, 8, 8), seed=1, generator=torch.Generator())
