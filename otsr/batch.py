@@ -1,0 +1,214 @@
+"""Work through many pictures: which output belongs to which input, what is done already, what went wrong.
+
+One bad file does not stop the rest. Outputs appear whole or not at all, so a second run with the same command goes
+on where the first one ended.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from tqdm import tqdm
+
+from otsr.images import find_images
+
+WRITABLE = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
+_SILENCE = 30.0  # seconds without a sign of life where there is no terminal
+_FULL = 1 << 20  # bytes left on a disk that counts as full
+
+
+class UsageError(ValueError):
+    """What was asked for cannot be meant; nothing has been done. The message says what to change."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to read and the file to make of it."""
+
+    source: Path
+    target: Path
+
+
+def say(message: str) -> None:
+    """A line on stderr, above the progress bar if there is one."""
+    tqdm.write(message, file=sys.stderr)
+
+
+def plan(
+    inputs: Sequence[Path], out: Path, suffix: str = ".png", single_file: bool = True
+) -> tuple[list[Job], int]:
+    """Pair each input picture with its output.
+
+    Names are kept, below folders the subfolders too; the suffix becomes `suffix` (or stays, where `suffix` is
+    "keep" and the format can be written). Pictures that lie in `out` already are not taken for inputs.
+
+    Args:
+        inputs: files and folders.
+        out: a folder; or a file name, when `single_file` allows it and the input is one file.
+
+    Returns:
+        The jobs, and how many inputs could not be read (each is named on stderr).
+
+    Raises:
+        UsageError: two inputs have the same output, an output is an input, or `out` is a file and not a folder.
+    """
+    problems: list[Path] = []
+
+    def report(path: Path, reason: str) -> None:
+        problems.append(path)
+        say(f"error: {path}: {reason}")
+
+    if single_file and len(inputs) == 1 and not inputs[0].is_dir() and _names_file(out):
+        jobs = [Job(path, out) for path in find_images(inputs, report)]
+    else:
+        if out.exists() and not out.is_dir():
+            raise UsageError(f"{out} is a file; name a folder for the output of several pictures")
+        if _names_file(out) and not out.is_dir():
+            raise UsageError(
+                f"{out} looks like a file name, but there are several inputs or a folder; name a folder"
+            )
+        jobs = []
+        for top in inputs:
+            for path in find_images([top], report):
+                below = path.parent.relative_to(top) if path != top else Path()
+                if path != top and out.resolve() in path.resolve().parents and out.resolve() != top.resolve():
+                    continue
+                kept = path.suffix if suffix == "keep" and path.suffix.lower() in WRITABLE else None
+                ending = kept or (".png" if suffix == "keep" else suffix)
+                jobs.append(Job(path, out / below / (path.stem + ending)))
+    jobs = list(dict.fromkeys(jobs))
+    _refuse_clashes(jobs)
+    return jobs, len(problems)
+
+
+def _names_file(out: Path) -> bool:
+    return out.suffix.lower() in WRITABLE and not out.is_dir()
+
+
+def _refuse_clashes(jobs: list[Job]) -> None:
+    sources = {job.source.resolve(): job.source for job in jobs}
+    taken: dict[Path, Path] = {}
+    for job in jobs:
+        target = job.target.resolve()
+        if target in sources:
+            raise UsageError(
+                f"the output {job.target} is also an input; name another folder, or another --format"
+            )
+        if target in taken:
+            raise UsageError(
+                f"{taken[target]} and {job.source} would both become {job.target}; "
+                "use --format keep, rename one, or run them into different folders"
+            )
+        taken[target] = job.source
+
+
+class Progress:
+    """Signs of life for one picture: a bar on a terminal, elsewhere a line every half minute."""
+
+    _last_line = 0.0
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self._bar: tqdm[None] | None = None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            if self._bar is None:
+                self._bar = tqdm(total=total, desc=self.title, unit="tile", leave=False, file=sys.stderr)
+            self._bar.update(done - self._bar.n)
+        elif time.monotonic() - Progress._last_line > _SILENCE:
+            Progress._last_line = time.monotonic()
+            say(f"{self.title}: {100 * done // total} %")
+
+
+def run(
+    jobs: Sequence[Job], work: Callable[[Job, Progress], None], *, overwrite: bool = False, failed: int = 0
+) -> int:
+    """Do each job, report on stderr, and return the exit status.
+
+    Args:
+        work: makes `job.target` of `job.source`, atomically; calls the progress with (parts done, parts in all).
+        overwrite: do jobs again whose target exists.
+        failed: problems that were reported before.
+
+    Returns:
+        0 when all is done, 1 when something could not be done, 130 after Ctrl-C.
+    """
+    pending = [job for job in jobs if overwrite or not job.target.exists()]
+    there = len(jobs) - len(pending)
+    done = 0
+    Progress._last_line = time.monotonic()
+    try:
+        for number, job in enumerate(pending, 1):
+            try:
+                with Progress(f"{number}/{len(pending)} {job.source.name}") as progress:
+                    _one(job, work, progress)
+                done += 1
+            except (OSError, ValueError, MemoryError, RuntimeError) as error:
+                failed += 1
+                say(f"error: {_reason(job, error)}")
+                if _disk_is_full(job, error):
+                    say(
+                        f"stopped: {done} of {len(pending)} done. "
+                        "Free some space, then give the same command again"
+                    )
+                    return 1
+    except KeyboardInterrupt:
+        say(f"interrupted: {done} of {len(pending)} done. Give the same command again to go on from here")
+        return 130
+    say(_summary(done, there, failed))
+    return 1 if failed else 0
+
+
+def _one(job: Job, work: Callable[[Job, Progress], None], progress: Progress) -> None:
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            work(job, progress)
+        finally:
+            for warning in caught:
+                if issubclass(warning.category, UserWarning):
+                    say(f"note: {warning.message}")
+
+
+def _reason(job: Job, error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename or job.target}: {error.strerror}"
+    else:
+        text = str(error) or type(error).__name__
+    return text if str(job.source) in text else f"{job.source}: {text}"
+
+
+def _disk_is_full(job: Job, error: Exception) -> bool:
+    """Pillow's encoders lose the error number, so the disk is asked as well."""
+    if not isinstance(error, OSError):
+        return False
+    full = (errno.ENOSPC, errno.EDQUOT)
+    return error.errno in full or shutil.disk_usage(job.target.parent).free < _FULL
+
+
+def _summary(done: int, there: int, failed: int) -> str:
+    parts = [f"{done} done"]
+    if there:
+        parts.append(f"{there} there already (--overwrite makes them again)")
+    if failed:
+        parts.append(f"{failed} failed")
+    return ", ".join(parts)

@@ -1,0 +1,70 @@
+"""Cut a picture into overlapping windows of equal size, of which only the middles are kept.
+
+    kept        |------a------|------b------|------c------|
+    window a    |================|
+    window b               |================|
+    window c                            |=================|
+
+Windows never leave the picture, so its borders look to the network as they do in one piece; and all have one size,
+so that kernels prepared for a shape are used again.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Span:
+    """Along one axis: the pixels that are seen, start ≤ i < stop, and those that are kept."""
+
+    start: int
+    stop: int
+    keep_start: int
+    keep_stop: int
+
+    @property
+    def size(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def seen(self) -> slice:
+        return slice(self.start, self.stop)
+
+    def kept(self, scale: int = 1) -> slice:
+        """The kept part, counted from the start of the window, in pixels of a picture `scale` times as large."""
+        return slice((self.keep_start - self.start) * scale, (self.keep_stop - self.start) * scale)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A window of a picture."""
+
+    rows: Span
+    columns: Span
+
+
+def spans(length: int, tile: int, overlap: int, alignment: int = 1) -> list[Span]:
+    """Cut `length` pixels into the fewest windows of one size, about tile + 2·overlap at most.
+
+    Every kept pixel is at least `overlap` away from the ends of its window, unless the picture ends there.
+
+    Args:
+        alignment: windows start at multiples of it (the last one may then be up to alignment − 1 longer).
+    """
+    count = max(1, math.ceil((length - 2 * overlap) / tile))
+    window = math.ceil((length + 2 * overlap * (count - 1)) / count) + alignment - 1
+    if count == 1 or window >= length:
+        return [Span(0, length, 0, length)]
+    step = (length - window) / (count - 1)
+    starts = [round(i * step) // alignment * alignment for i in range(count)]
+    stops = [*(start + window for start in starts[:-1]), length]
+    cuts = [0, *((stop + start) // 2 for stop, start in zip(stops[:-1], starts[1:], strict=True)), length]
+    return [Span(*ends) for ends in zip(starts, stops, cuts[:-1], cuts[1:], strict=True)]
+
+
+def tiles(height: int, width: int, tile: int, overlap: int, alignment: int = 1) -> list[Tile]:
+    """Windows over a picture, row by row; see `spans`."""
+    columns = spans(width, tile, overlap, alignment)
+    return [Tile(rows, column) for rows in spans(height, tile, overlap, alignment) for column in columns]

@@ -1,0 +1,343 @@
+"""The upscaler against the plain forward pass of the same network, and on every kind of picture."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageCms
+from torch import Tensor, nn
+
+from otsr import inference, machine
+from otsr.datasets import phone_crops
+from otsr.images import read, resize
+from otsr.inference import Upscaler, back_project
+from otsr.networks.generators import Compact, RRDBNet
+
+
+def lively(network: nn.Module) -> nn.Module:
+    """Random weights large enough that context matters, with answers in [0, 1]."""
+    torch.manual_seed(0)
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    with torch.no_grad():
+        for convolution in convolutions:
+            nn.init.kaiming_normal_(convolution.weight)
+            convolution.bias.zero_()
+        probe = network(torch.rand(1, 3, 24, 24))
+        convolutions[-1].weight *= 0.15 / probe.std()
+        probe = network(torch.rand(1, 3, 24, 24))
+        convolutions[-1].bias += 0.5 - probe.mean()
+    return network.eval()
+
+
+def networks() -> list[nn.Module]:
+    return [
+        lively(RRDBNet(nf=8, nb=1, gc=4, scale=4)),
+        lively(RRDBNet(nf=8, nb=1, gc=4, scale=2)),
+        lively(RRDBNet(nf=8, nb=1, gc=4, scale=2, unshuffle=2)),
+        lively(Compact(nf=8, nb=3, scale=4)),
+        lively(Compact(nf=8, nb=3, scale=2, base="nearest")),
+    ]
+
+
+every_network = pytest.mark.parametrize(
+    "network", networks(), ids=lambda n: "-".join(map(str, n.architecture.values()))
+)
+
+
+def noise(height: int, width: int, channels: int = 3) -> np.ndarray:
+    array = np.random.default_rng(0).integers(0, 256, (height, width, channels), dtype=np.uint8)
+    return array[..., 0] if channels == 1 else array
+
+
+def plain(network: nn.Module, pixels: np.ndarray) -> np.ndarray:
+    """The plain forward pass, rounded to 8 bits."""
+    with torch.no_grad():
+        sr = network(torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255)
+    return sr[0].clamp(0, 1).mul(255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+
+
+def difference(a: object, b: object) -> int:
+    """Largest difference in grey levels."""
+    return int(np.abs(np.asarray(a).astype(int) - np.asarray(b).astype(int)).max())
+
+
+@every_network
+def test_tiles_give_what_the_whole_image_gives(network: nn.Module) -> None:
+    pixels = noise(75, 123)
+    sr = Upscaler(network, precision="fp32", tile=32).upscale(pixels)
+    assert difference(sr, plain(network, pixels)) <= 1
+
+
+def test_without_overlap_the_seams_show() -> None:
+    """The network of these tests looks far enough that a missing overlap would be seen."""
+    pixels, network = noise(75, 123), networks()[0]
+    assert (
+        difference(
+            Upscaler(network, precision="fp32", tile=32, overlap=0).upscale(pixels), plain(network, pixels)
+        )
+        > 20
+    )
+
+
+@pytest.mark.parametrize("options", [{"ensemble": True}, {"back_projection": 3}], ids=str)
+@every_network
+def test_tiles_do_not_show_with_options_either(network: nn.Module, options: dict[str, int]) -> None:
+    pixels = noise(61, 80)
+    tiled = Upscaler(network, precision="fp32", tile=32, **options).upscale(pixels)
+    whole = Upscaler(network, precision="fp32", tile=512, **options).upscale(pixels)
+    assert difference(tiled, whole) <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("photo", phone_crops(iso=1792)[::2], ids=lambda path: path.stem)
+def test_tiles_of_real_weights_differ_by_one_level_at_most(photo: Path) -> None:
+    from otsr import weights
+
+    network = weights.load("realsr-df2k")
+    pixels = np.asarray(Image.open(photo))[300:396, 400:528]
+    assert (
+        difference(Upscaler(network, precision="fp32", tile=64).upscale(pixels), plain(network, pixels)) <= 1
+    )
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (5, 3), (15, 16), (33, 2)])
+@every_network
+def test_tiny_pictures_work(network: nn.Module, size: tuple[int, int]) -> None:
+    sr = Upscaler(network, tile=32).upscale(noise(*size))
+    assert sr.size == (size[1] * network.scale, size[0] * network.scale)
+
+
+def test_a_picture_of_one_pixel_keeps_its_colour() -> None:
+    """Padding by repetition: the network must not see black around it."""
+    network = Compact(nf=8, nb=3, scale=4)  # fresh weights: nearly bicubic
+    sr = np.asarray(Upscaler(network).upscale(np.full((1, 1, 3), (200, 100, 50), np.uint8)))
+    assert difference(sr, np.broadcast_to((200, 100, 50), sr.shape)) <= 8
+
+
+def test_grey_stays_grey() -> None:
+    sr = Upscaler(networks()[0], tile=32).upscale(noise(40, 50, channels=1))
+    assert (sr.mode, sr.size) == ("L", (200, 160))
+
+
+def test_alpha_is_enlarged_bicubically() -> None:
+    pixels = noise(70, 50, channels=4)
+    sr = Upscaler(networks()[0], tile=32).upscale(pixels)
+    expected = resize(torch.from_numpy(pixels[..., 3])[None].float(), 4).clamp(0, 255).round()[0]
+    assert sr.mode == "RGBA"
+    assert difference(np.asarray(sr)[..., 3], expected.numpy()) <= 1
+
+
+def test_grey_with_alpha_keeps_both() -> None:
+    assert Upscaler(networks()[0]).upscale(Image.fromarray(noise(9, 8, 2))).mode == "LA"
+
+
+def test_colour_profile_is_kept_and_other_metadata_dropped(tmp_path: Path) -> None:
+    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exif = Image.Exif()
+    exif[0x010E] = "a secret"
+    Image.fromarray(noise(9, 8)).save(tmp_path / "in.jpg", icc_profile=icc, exif=exif)
+    Upscaler(networks()[0]).upscale(tmp_path / "in.jpg").save(tmp_path / "out.png")
+    with Image.open(tmp_path / "out.png") as out:
+        assert out.info.get("icc_profile") == icc
+        assert not out.getexif()
+
+
+@pytest.mark.parametrize("kind", ["path", "pil", "array", "tensor"])
+def test_every_kind_of_input_gives_the_same(kind: str, tmp_path: Path) -> None:
+    pixels = noise(20, 24)
+    Image.fromarray(pixels).save(tmp_path / "in.png")
+    source = {
+        "path": tmp_path / "in.png",
+        "pil": Image.fromarray(pixels),
+        "array": pixels,
+        "tensor": torch.from_numpy(pixels).permute(2, 0, 1).float() / 255,
+    }[kind]
+    network = networks()[0]
+    assert difference(Upscaler(network, precision="fp32").upscale(source), plain(network, pixels)) <= 1
+
+
+def test_ensemble_is_the_mean_over_eight_orientations() -> None:
+    network, pixels = networks()[0], noise(20, 30)
+    mean = np.zeros((80, 120, 3))
+    for turns in range(4):
+        for flip in (False, True):
+            turned = np.rot90(pixels, turns)[:, :: -1 if flip else 1].copy()
+            with torch.no_grad():
+                sr = network(torch.from_numpy(turned).permute(2, 0, 1)[None].float() / 255)[0]
+            sr = sr.permute(1, 2, 0).numpy()[:, :: -1 if flip else 1]
+            mean += np.rot90(sr, -turns) / 8
+    expected = np.rint(mean.clip(0, 1) * 255)
+    assert difference(Upscaler(network, precision="fp32", ensemble=True).upscale(pixels), expected) <= 1
+
+
+def consistency(sr: Tensor, lr: Tensor) -> float:
+    return float((resize(sr, 1 / 4) - lr).square().mean())
+
+
+def test_back_projection_agrees_with_the_input_better_at_each_step() -> None:
+    lr = read(phone_crops()[0])[None, :, 100:140, 100:150]
+    sr = (
+        resize(lr, 4) + 0.1 * torch.randn(1, 3, 160, 200, generator=torch.Generator().manual_seed(0))
+    ).clamp(0, 1)
+    errors = [consistency(back_project(sr, lr, steps), lr) for steps in range(5)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < errors[0] / 20
+
+
+def test_back_projection_never_leaves_the_range_of_a_picture() -> None:
+    """The original code clamped and threw the clamped tensor away: it answered 1.5."""
+    lr = torch.from_numpy(np.random.default_rng(0).integers(0, 2, (1, 3, 12, 12))).float()
+    for steps in range(1, 6):
+        sr = back_project(torch.rand(1, 3, 48, 48), lr, steps)
+        assert float(sr.min()) >= 0 and float(sr.max()) <= 1
+
+
+def test_back_projection_leaves_its_arguments_alone() -> None:
+    sr, lr = torch.rand(1, 3, 16, 16), torch.rand(1, 3, 4, 4)
+    kept = sr.clone()
+    back_project(sr, lr, 2)
+    assert torch.equal(sr, kept)
+
+
+@every_network
+def test_bf16_stays_close_to_fp32(network: nn.Module) -> None:
+    pixels = noise(40, 40)
+    bf16 = np.asarray(Upscaler(network, precision="bf16").upscale(pixels)).astype(float)
+    mse = float(np.square(bf16 - plain(network, pixels)).mean())
+    assert mse < 1.0, "at least 48 dB of agreement"
+
+
+def test_the_network_given_is_not_changed() -> None:
+    network = networks()[0].train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    Upscaler(network, precision="bf16").upscale(noise(8, 8))
+    assert network.training
+    for name, value in network.state_dict().items():
+        assert value.dtype == torch.float32 and torch.equal(value, before[name])
+
+
+def test_progress_counts_every_tile() -> None:
+    calls: list[tuple[int, int]] = []
+    Upscaler(networks()[3], tile=32).upscale(noise(70, 90), lambda *call: calls.append(call))
+    assert calls == [(i + 1, len(calls)) for i in range(len(calls))]
+    assert len(calls) > 3
+
+
+class Narrow(nn.Module):
+    """Overflows in 16 bits."""
+
+    scale = 2
+
+    def __init__(self, answer: float = 0.5) -> None:
+        super().__init__()
+        self.convolutions = nn.Sequential(*(nn.Conv2d(3, 3, 1) for _ in range(3)))
+        self.answer = answer
+
+    def forward(self, lr: Tensor) -> Tensor:
+        narrow = self.convolutions[1].weight.dtype != torch.float32
+        return torch.full((1, 3, 2 * lr.shape[-2], 2 * lr.shape[-1]), torch.inf if narrow else self.answer)
+
+
+def test_overflow_in_16_bits_falls_back_to_fp32() -> None:
+    upscaler = Upscaler(Narrow(), precision="bf16")
+    with pytest.warns(UserWarning, match="float32"):
+        sr = upscaler.upscale(noise(20, 20))
+    assert difference(sr, np.full((40, 40, 3), 128)) <= 1
+    assert upscaler.dtype == torch.float32
+
+
+def test_a_network_that_answers_nan_is_refused() -> None:
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        Upscaler(Narrow(float("nan")), precision="fp32").upscale(noise(20, 20))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"tile": 5}, "tile is 5"),
+        ({"overlap": -1}, "overlap is -1"),
+        ({"back_projection": -2}, "back_projection is -2"),
+        ({"device": "abacus"}, "abacus.*here: auto, cpu"),
+        ({"precision": "fp8"}, "fp8.*fp32"),
+    ],
+)
+def test_a_bad_option_is_named(options: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Upscaler(networks()[3], **options)  # type: ignore[arg-type]
+
+
+def test_a_picture_whose_result_does_not_fit_is_refused_with_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "available_memory", lambda: 50_000_000)
+    with pytest.raises(
+        MemoryError, match=r"2000×1000 becomes 8000×4000.*0\.1\d GB.*0\.05 GB are free.*shrink"
+    ):
+        Upscaler(networks()[3]).upscale(np.zeros((1000, 2000, 3), np.uint8))
+
+
+def test_tiles_become_smaller_when_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    upscaler = Upscaler(networks()[0], tile=128, precision="fp32")
+    needed = upscaler.predict_memory(150, 150, 64)
+    assert needed < upscaler.predict_memory(150, 150)
+    monkeypatch.setattr(machine, "available_memory", lambda: needed)
+    counts: list[int] = []
+    sr = upscaler.upscale(noise(150, 150), lambda done, total: counts.append(total))
+    assert counts[0] == len(upscaler.tiles(150, 150, 64))
+    assert difference(sr, plain(networks()[0], noise(150, 150))) <= 1
+
+
+_MEASURE = """
+import sys, resource, gc, torch, numpy as np
+from otsr.inference import Upscaler
+from otsr.networks.generators import RRDBNet, Compact
+torch.set_num_threads(1)
+network = RRDBNet(32, 1, 16) if sys.argv[1] == "RRDBNet" else Compact(48, 4)
+upscaler = Upscaler(network, precision=sys.argv[2], tile=int(sys.argv[3]))
+upscaler.upscale(np.zeros((64, 64, 3), np.uint8))
+side = int(sys.argv[4])
+predicted = upscaler.predict_memory(side, side)
+pixels = np.zeros((side, side, 3), np.uint8)
+gc.collect()
+before = int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+upscaler.upscale(pixels)
+print(predicted, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc to measure memory")
+@pytest.mark.parametrize(
+    ("network", "precision", "tile", "side"),
+    [("RRDBNet", "fp32", 256, 350), ("RRDBNet", "bf16", 512, 500), ("Compact", "fp32", 512, 1000)],
+)
+def test_predicted_memory_is_within_a_factor_of_two(
+    network: str, precision: str, tile: int, side: int
+) -> None:
+    if precision == "bf16" and not machine.fast_bf16():
+        pytest.skip("no fast bf16 here")
+    arguments = [sys.executable, "-c", _MEASURE, network, precision, str(tile), str(side)]
+    answer = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
+    predicted, measured = map(int, answer.split())
+    assert measured / 1.1 <= predicted <= 2 * measured
+
+
+def test_seconds_grow_with_the_picture() -> None:
+    upscaler = Upscaler(networks()[3], tile=64)
+    assert 0 < upscaler.predict_seconds(100, 100) < upscaler.predict_seconds(1000, 1000)
+
+
+def test_overlap_is_the_receptive_radius_where_that_is_smaller() -> None:
+    assert inference.needed_overlap(Compact(nf=8, nb=3)) == 5
+    assert inference.needed_overlap(RRDBNet(nf=8, nb=23, gc=4)) == inference.OVERLAP
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@every_network
+def test_cuda_agrees_with_the_cpu(network: nn.Module) -> None:
+    pixels = noise(61, 80)
+    on_cuda = Upscaler(network, device="cuda", precision="fp32", tile=32).upscale(pixels)
+    assert difference(on_cuda, plain(network, pixels)) <= 2

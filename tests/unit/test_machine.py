@@ -1,0 +1,101 @@
+"""What the machine is said to have is what its files say; memory counted is memory used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from otsr import machine
+
+
+def write(root: Path, name: str, text: str) -> None:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_free_memory_is_what_the_kernel_says(tmp_path: Path) -> None:
+    write(tmp_path, "proc/meminfo", "MemTotal: 9000 kB\nMemFree: 10 kB\nMemAvailable: 5000 kB\n")
+    assert machine.available_memory(tmp_path) == 5000 * 1024
+
+
+def test_a_container_limit_counts_without_its_file_cache(tmp_path: Path) -> None:
+    write(tmp_path, "proc/meminfo", "MemAvailable: 5000 kB\n")
+    write(tmp_path, "sys/fs/cgroup/memory.max", "3000000\n")
+    write(tmp_path, "sys/fs/cgroup/memory.current", "2000000\n")
+    write(tmp_path, "sys/fs/cgroup/memory.stat", "anon 5\ninactive_file 400000\n")
+    assert machine.available_memory(tmp_path) == 1_400_000
+
+
+def test_an_old_container_limit_counts_too(tmp_path: Path) -> None:
+    write(tmp_path, "sys/fs/cgroup/memory/memory.limit_in_bytes", "3000000\n")
+    write(tmp_path, "sys/fs/cgroup/memory/memory.usage_in_bytes", "1000000\n")
+    assert machine.available_memory(tmp_path) == 2_000_000
+
+
+def test_a_container_without_limit_is_passed_over(tmp_path: Path) -> None:
+    write(tmp_path, "proc/meminfo", "MemAvailable: 5000 kB\n")
+    write(tmp_path, "sys/fs/cgroup/memory.max", "max\n")
+    write(tmp_path, "sys/fs/cgroup/memory.current", "2000000\n")
+    assert machine.available_memory(tmp_path) == 5000 * 1024
+
+
+def test_unknown_memory_is_none(tmp_path: Path) -> None:
+    assert machine.available_memory(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "fast"),
+    [
+        ("flags : sse avx2 avx512f avx512_bf16", True),
+        ("flags : sse amx_bf16", True),
+        ("Features : fp asimd bf16", True),
+        ("flags : sse avx2 avx512f", False),
+    ],
+)
+def test_bf16_is_fast_where_the_processor_multiplies_it(
+    flags: str, fast: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\n{flags}\n")
+    assert machine.fast_bf16(tmp_path / "cpuinfo") is fast
+
+
+def test_bf16_is_not_fast_where_the_library_refuses_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    assert not machine.fast_bf16()
+
+
+@pytest.mark.parametrize(
+    ("device", "fast", "dtype"),
+    [("cuda", False, torch.float16), ("cpu", True, torch.bfloat16), ("cpu", False, torch.float32),
+     ("mps", True, torch.float32)],
+)  # fmt: skip
+def test_automatic_precision_follows_the_device(
+    device: str, fast: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "fast_bf16", lambda: fast)
+    assert machine.choose_dtype("auto", torch.device(device)) == dtype
+
+
+def test_live_peak_counts_what_is_alive_at_one_time() -> None:
+    def run() -> torch.Tensor:
+        a = torch.empty(100, device="meta")  # 400 bytes
+        b = a + 1  # 800
+        del a  # 400
+        c = b.view(10, 10) * 2  # 800, the view counts nothing
+        c += 1
+        return torch.cat([c, c])  # 1600
+
+    assert machine.live_peak(run) == 1600
+
+
+def test_placed_copy_keeps_the_ends_in_fp32_and_the_rest_in_16_bits() -> None:
+    network = nn.Sequential(*(nn.Conv2d(3, 3, 1) for _ in range(4)))
+    placed = machine.place(network, torch.device("cpu"), torch.bfloat16)
+    dtypes = [layer.weight.dtype for layer in placed]
+    assert dtypes == [torch.float32, torch.bfloat16, torch.bfloat16, torch.float32]
+    assert placed(torch.rand(1, 3, 4, 4)).dtype == torch.float32

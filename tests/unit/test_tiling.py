@@ -1,0 +1,34 @@
+"""Windows cover a picture once, have one size, and give every kept pixel its context."""
+
+from __future__ import annotations
+
+import pytest
+
+from otsr.tiling import spans
+
+
+@pytest.mark.parametrize("alignment", [1, 2])
+@pytest.mark.parametrize("tile", [32, 50, 512])
+@pytest.mark.parametrize("overlap", [0, 3, 32])
+def test_kept_parts_cover_each_pixel_once_and_have_their_context(
+    tile: int, overlap: int, alignment: int
+) -> None:
+    for length in [*range(1, 260), 1024, 4001]:
+        cut = spans(length, tile, overlap, alignment)
+        assert [pixel for span in cut for pixel in range(span.keep_start, span.keep_stop)] == [*range(length)]
+        for span in cut:
+            assert 0 <= span.start <= span.keep_start < span.keep_stop <= span.stop <= length
+            assert span.keep_start - span.start >= overlap or span.start == 0
+            assert span.stop - span.keep_stop >= overlap or span.stop == length
+            assert span.start % alignment == 0
+            assert span.size <= tile + 2 * overlap + 2 * alignment
+
+
+@pytest.mark.parametrize("length", [100, 257, 1024, 4000])
+def test_all_windows_have_one_size(length: int) -> None:
+    assert len({span.size for span in spans(length, 64, 10)}) == 1
+
+
+def test_borders_cost_no_context() -> None:
+    """Two windows over 100 pixels share 2·overlap pixels and nothing more."""
+    assert sum(span.size for span in spans(100, 50, 10)) == 120
