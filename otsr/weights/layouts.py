@@ -1,0 +1,194 @@
+"""What authors call the layers: tensors of any known layout to a network of ours.
+
+The same RRDBNet comes as `model.1.sub.0.RDB1.conv1.0.weight` (ESRGAN 2018), `RRDB_trunk.0.RDB1.conv1.weight`
+(ESRGAN, RealSR, OTSR) and `body.0.rdb1.conv1.weight` (BasicSR, Real-ESRGAN), bare or inside `params_ema` and the
+like. Nothing but names differs. Its size is read off the shapes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from otsr.networks.generators import Compact, RRDBNet, build
+from otsr.weights.errors import WeightsError
+
+MAX_BYTES = 2 << 30
+"""No generator comes near 2 GiB; a file that does, or that unpacks to that, is not opened."""
+
+EXPECTED = "expected a generator: RRDBNet (ESRGAN, RealSR, OTSR, BasicSR, Real-ESRGAN ×4 or ×2) or Compact"
+
+_WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "generator", "model")
+_PREFIXES = ("module.", "generator.", "netG.", "model_ema.")
+_DENSE = r"\.(\d+)\.[Rr][Dd][Bb]([123])\.conv([1-5])"
+_RENAMES: tuple[tuple[str, str], ...] = (
+    (r"(?:conv_first|model\.0)", "first"),
+    (r"(?:RRDB_trunk|body)" + _DENSE, "trunk.{0}.blocks.{1}.convolutions.{2}"),
+    (r"model\.1\.sub" + _DENSE + r"\.0", "trunk.{0}.blocks.{1}.convolutions.{2}"),
+    (r"(?:trunk_conv|conv_body|model\.1\.sub\.\d+)", "trunk_last"),
+    (r"(?:upconv|conv_up)(\d+)", "enlarge.{0}"),
+    (r"(?:HRconv|conv_hr)", "hr"),
+    (r"conv_last", "last"),
+)
+_ONE_BASED = re.compile(r"(?<=blocks\.)\d|(?<=convolutions\.)\d|(?<=enlarge\.)\d+")
+_TELLTALES: tuple[tuple[str, str], ...] = (
+    (
+        r"optimizers|schedulers|optimizer",
+        "a training state; its network is in a file of its own, such as latest_G.pth",
+    ),
+    (r"relative_position|attn\.", "a transformer, such as SwinIR"),
+    (r"discriminator|conv0_[01]\.|bn0_1\.|linear\d?\.|classifier\.|fc\.", "a critic or a classifier"),
+    (r"head\.\d+\.", "EDSR or a relative"),
+)
+
+
+def network_from(state: Any, source: str, architecture: dict[str, Any] | None = None) -> RRDBNet | Compact:
+    """The generator, in eval mode and float32, that holds these tensors.
+
+    Args:
+        state: tensors by name, in any known layout, possibly wrapped (`params_ema`, `state_dict` …).
+        source: the file, for messages.
+        architecture: what `build` takes, if the file says it; read off the shapes otherwise.
+
+    Raises:
+        WeightsError: something else than a generator, tensors missing, left over, of a wrong shape, or not finite.
+    """
+    tensors = _renamed(_unwrapped(state, source))
+    if architecture is None:
+        architecture = _architecture(tensors, source)
+    try:
+        with torch.device("meta"):
+            network = build(architecture)
+    except ValueError as error:
+        raise WeightsError(f"{source}: {error}; {EXPECTED}") from None
+    return fill(network, tensors, source)
+
+
+def fill(network: RRDBNet | Compact, tensors: Mapping[str, Tensor], source: str) -> RRDBNet | Compact:
+    """Give a network its tensors, after checking that they are the right ones."""
+    wanted = network.state_dict()
+    kind = " ".join(str(value) for value in network.architecture.values())
+    for problem, names in (
+        ("lacks", [name for name in wanted if name not in tensors]),
+        ("has, beside it,", [name for name in tensors if name not in wanted]),
+        ("has in another shape", [k for k in wanted if k in tensors and wanted[k].shape != tensors[k].shape]),
+    ):
+        if names:
+            raise WeightsError(
+                f"{source}: for {kind} it {problem} {_some(names)}; it is damaged or holds a variant that is not "
+                f"supported; {EXPECTED}"
+            )
+    state = {}
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise WeightsError(f"{source}: {name} holds {tensor.dtype}, expected floating-point numbers")
+        state[name] = torch.empty(tensor.shape).copy_(tensor)  # own memory: not a view into a mapped file
+        if not state[name].isfinite().all():
+            raise WeightsError(
+                f"{source}: {name} holds NaN or infinity; the training diverged or the file is damaged"
+            )
+    network.load_state_dict(state, assign=True)
+    return network.eval()
+
+
+def _unwrapped(state: Any, source: str) -> dict[str, Tensor]:
+    """The tensors, out of wrappers and without the prefixes that DataParallel and GAN classes add."""
+    inner = state
+    while inner is not None:
+        state = inner
+        inner = next((state[k] for k in _WRAPPERS if isinstance(state, Mapping) and k in state), None)
+    if not isinstance(state, Mapping):
+        raise WeightsError(
+            f"{source}: holds one {type(state).__name__}, expected tensors by name; {EXPECTED}"
+        )
+    tensors = {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise WeightsError(
+            f"{source}: holds no tensors but {_some(map(str, state))}{_guess(map(str, state))}; {EXPECTED}"
+        )
+    if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > MAX_BYTES:
+        raise WeightsError(f"{source}: its tensors take more than {MAX_BYTES >> 30} GiB; {EXPECTED}")
+    while prefix := next((p for p in _PREFIXES if any(key.startswith(p) for key in tensors)), None):
+        tensors = {
+            key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)
+        }
+    return tensors
+
+
+def _renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Our names where a layout is recognised; other names stay, so that messages show what the file says."""
+    old_tail = _old_tail(tensors)
+    renamed = {}
+    for key, tensor in tensors.items():
+        stem, _, leaf = key.rpartition(".")
+        renamed[f"{old_tail.get(stem) or _rename(stem)}.{leaf}"] = tensor
+    return renamed
+
+
+def _rename(stem: str) -> str:
+    for pattern, ours in _RENAMES:
+        if match := re.fullmatch(pattern, stem):
+            return _ONE_BASED.sub(lambda number: str(int(number[0]) - 1), ours.format(*match.groups()))
+    return stem
+
+
+def _old_tail(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Names of the layers after the trunk in ESRGAN's first layout, `model.N`: N depends on the scale."""
+    numbers = sorted({int(m[1]) for key in tensors if (m := re.fullmatch(r"model\.(\d+)\.weight", key))})
+    tail = [f"model.{number}" for number in numbers if number > 1]
+    return (
+        dict(zip(tail, [*(f"enlarge.{i}" for i in range(len(tail) - 2)), "hr", "last"], strict=True))
+        if tail[1:]
+        else {}
+    )
+
+
+def _architecture(tensors: Mapping[str, Tensor], source: str) -> dict[str, Any]:
+    """Read off names and shapes; where they are inconsistent `fill` will say so."""
+    shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    first = shapes.get("first.weight", ())
+    dense = shapes.get("trunk.0.blocks.0.convolutions.0.weight", ())
+    if len(first) == len(dense) == 4:
+        stages = sum(bool(re.fullmatch(r"enlarge\.\d+\.weight", key)) for key in tensors)
+        unshuffle = {3: 1, 12: 2, 48: 4}.get(first[1], 0)
+        if not unshuffle:
+            raise WeightsError(
+                f"{source}: an RRDBNet for {first[1]} channels; expected one for colour pictures (3)"
+            )
+        scale = 2**stages // unshuffle
+        if scale not in (2, 4):
+            raise WeightsError(f"{source}: an RRDBNet that enlarges ×{scale}; expected ×2 or ×4")
+        blocks = [int(m[1]) for key in tensors if (m := re.match(r"trunk\.(\d+)\.", key))]
+        return {
+            "name": "RRDBNet", "nf": first[0], "nb": max(blocks) + 1, "gc": dense[0],
+            "scale": scale, "unshuffle": unshuffle,
+        }  # fmt: skip
+    first = shapes.get("body.0.weight", ())
+    numbers = [int(m[1]) for key in tensors if (m := re.fullmatch(r"body\.(\d+)\.weight", key))]
+    if len(first) == 4 and first[1] == 3 and shapes.get("body.1.weight") == first[:1]:
+        scale = round((shapes[f"body.{max(numbers)}.weight"][0] / 3) ** 0.5)
+        return {
+            "name": "Compact",
+            "nf": first[0],
+            "nb": max(numbers) // 2 - 1,
+            "scale": scale,
+            "base": "nearest",
+        }
+    raise WeightsError(
+        f"{source}: holds {len(tensors)} tensors ({_some(tensors)}){_guess(tensors)}; {EXPECTED}"
+    )
+
+
+def _guess(names: Any) -> str:
+    text = "\n".join(names)
+    found = next((what for pattern, what in _TELLTALES if re.search(pattern, text)), None)
+    return f": {found}" if found else ""
+
+
+def _some(names: Any) -> str:
+    names = list(names)
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
