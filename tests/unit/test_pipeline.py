@@ -64,6 +64,15 @@ def test_clean_up_shrinks_the_photo_first_and_crops_it_to_multiples_of_the_scale
     assert Degradation(4, cleanup=1.5).pair(hr)[0].shape == (3, 60, 64)
 
 
+def test_bicubics_overshoot_at_hard_edges_is_clipped() -> None:
+    edge = torch.zeros(3, 64, 64)
+    edge[:, :, 30:] = 1
+    assert float(resize(edge, 0.5).min()) < 0
+    for degradation in (Degradation(2), Degradation(1, cleanup=2), Degradation(2, kernels.bicubic(2))):
+        for image in degradation.pair(edge, seed=0):
+            assert 0 <= float(image.min()) <= float(image.max()) <= 1
+
+
 def test_noise_is_that_of_the_pool_and_has_zero_mean(pool: NoisePool) -> None:
     hr = torch.full((3, 256, 256), 0.5)
     added = (Degradation(4, noise=pool).apply(hr, seed=1) - 0.5)[None] * 255
