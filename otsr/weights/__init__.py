@@ -20,7 +20,7 @@ from otsr.weights.errors import WeightsError
 from otsr.weights.formats import read, read_metadata, save
 
 __all__ = [
-    "Entry", "WeightsError", "blend", "catalogue", "load", "locate", "read_metadata", "save",
+    "Entry", "WeightsError", "blend", "catalogue", "load", "locate", "partner", "read_metadata", "save",
 ]  # fmt: skip
 
 
@@ -41,6 +41,21 @@ def load(name_or_path: str | Path, *, download: bool = True) -> RRDBNet | Compac
     if find(name) is not None or not is_path:
         return read(locate(name, download=download))
     return read(path)
+
+
+def partner(name_or_path: str | Path) -> str | None:
+    """The weights that these can be blended with, a name or a path; None if there are none.
+
+    Named weights have it in the catalogue, files in the metadata key `partner` (a path is relative to the file).
+    """
+    entry = find(str(name_or_path))
+    if entry is not None:
+        return entry.partner
+    path = Path(name_or_path)
+    named = read_metadata(path).get("partner") if path.suffix == ".safetensors" else None
+    if named is None or find(named) is not None:
+        return named
+    return str(path.parent / named)
 
 
 def blend(a: RRDBNet | Compact, b: RRDBNet | Compact, t: float) -> RRDBNet | Compact:

@@ -33,6 +33,7 @@ _FOREIGN: tuple[tuple[bytes, str], ...] = (
         "a web page: a server's error or log-in page saved in place of the file",
     ),
     (rb"version https://git-lfs", "a Git LFS pointer, not the file it points to; run `git lfs pull`"),
+    (rb".{257}ustar", "a tar archive; unpack it first"),
     (rb"\x1f\x8b", "a gzip archive; unpack it first"),
     (rb"Rar!|7z\xbc\xaf", "an archive; unpack it first"),
     (rb"GGUF", "a GGUF language model"),

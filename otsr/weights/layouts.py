@@ -89,7 +89,8 @@ def fill(network: RRDBNet | Compact, tensors: Mapping[str, Tensor], source: str)
         state[name] = torch.empty(tensor.shape).copy_(tensor)  # own memory: not a view into a mapped file
         if not state[name].isfinite().all():
             raise WeightsError(
-                f"{source}: {name} holds NaN or infinity; the training diverged or the file is damaged"
+                f"{source}: {name} holds NaN or infinity; expected finite numbers: the training "
+                "diverged or the file is damaged"
             )
     network.load_state_dict(state, assign=True)
     return network.eval()

@@ -127,17 +127,17 @@ def _follow(layers: list[_Layer], atoms: _Atoms, source: Path) -> tuple[list[_La
     value: Value = ()
     for layer in layers:
         try:
+            if missing := [name for name in layer.inputs if name not in blobs]:
+                raise ValueError(f"it reads {missing[0]}, which no layer before it makes")
             inputs = [blobs[name] for name in layer.inputs]
             if layer.kind == "Convolution":
                 _check_convolution(layer)
                 reads.append(inputs[0])
                 convolutions.append(layer)
-                value = atoms.value("convolution", len(reads) - 1)
+                value = _activated(layer, atoms.value("convolution", len(reads) - 1), atoms)
             else:
                 value = _apply(layer, inputs, atoms)
-            if layer.kind == "Convolution" or layer.kind in ("BinaryOp", "Eltwise"):
-                value = _activated(layer, value, atoms)
-        except (KeyError, IndexError, ValueError) as error:
+        except (IndexError, ValueError) as error:
             raise WeightsError(
                 f"{source}: layer {layer.name} ({layer.kind}) has no place in an RRDBNet ({error}); "
                 "expected ESRGAN's or RealSR's generator"
@@ -186,7 +186,7 @@ def _check_convolution(layer: _Layer) -> None:
 
 def _activated(layer: _Layer, value: Value, atoms: _Atoms) -> Value:
     """The activation that ncnn fuses into a convolution: none, ReLU or leaky ReLU."""
-    kind = layer.option(9, 0) if layer.kind == "Convolution" else 0
+    kind = layer.option(9, 0)
     if kind == 0:
         return value
     if kind in (1, 2):

@@ -1,0 +1,255 @@
+"""ncnn files: read to the last byte, and equal to what ncnn itself computes from them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from otsr import weights
+from otsr.networks.generators import RRDBNet
+from otsr.weights import WeightsError, ncnn
+
+FP16 = b"\x47\x6b\x30\x01"
+
+
+@dataclass
+class Graph:
+    """Writes an RRDBNet as converters do: `fused` activations and sums (Eltwise), or one layer for each step."""
+
+    fused: bool
+    layers: list[tuple[str, list[str], str]] = field(default_factory=list)
+
+    def layer(self, kind: str, inputs: list[str], options: str = "") -> str:
+        self.layers.append((kind, list(inputs), options))
+        return f"b{len(self.layers) - 1}"
+
+    def text(self) -> str:
+        """The `.param`: a blob feeds one layer only, so those with more get a Split. The last blob is `output`."""
+        readers = Counter(name for _, inputs, _ in self.layers for name in inputs)
+        copies = {name: [f"{name}_{i}" for i in range(n)] for name, n in readers.items() if n > 1}
+        lines = []
+        for i, (kind, inputs, options) in enumerate(self.layers):
+            taken = [copies[name].pop(0) if name in copies else name for name in inputs]
+            output = "output" if i == len(self.layers) - 1 else f"b{i}"
+            lines.append(" ".join([kind, f"{kind}_{i}", f"{len(inputs)} 1", *taken, output, options]))
+            if output in copies:
+                names = copies[output]
+                lines.append(f"Split split_{i} 1 {len(names)} {output} {' '.join(names)}")
+        blobs = sum(int(line.split()[3]) for line in lines)
+        return "\n".join(["7767517", f"{len(lines)} {blobs}", *lines]) + "\n"
+
+    def conv(self, x: str, module: nn.Conv2d, leaky: bool) -> str:
+        size = f"0={module.out_channels} 1=3 4=1 5=1 6={module.weight.numel()}"
+        if leaky and self.fused:
+            return self.layer("Convolution", [x], f"{size} 9=2 -23310=1,2.000000e-01")
+        x = self.layer("Convolution", [x], size)
+        return self.layer("ReLU", [x], "0=2.000000e-01") if leaky else x
+
+    def add(self, x: str, fx: str, factor: float) -> str:
+        if self.fused:
+            return self.layer("Eltwise", [fx, x], f"0=1 -23301=2,{float(factor)},1.0")
+        scaled = self.layer("BinaryOp", [fx], f"0=2 1=1 2={factor}") if factor != 1 else fx
+        return self.layer("BinaryOp", [x, scaled], "0=0")
+
+    def rrdbnet(self, network: RRDBNet) -> str:
+        x = shallow = self.conv(self.layer("Input", []), network.first, False)
+        for block in network.trunk:
+            outer = x
+            for dense in block.blocks:  # type: ignore[union-attr]
+                seen = [x]
+                for i, module in enumerate(dense.convolutions):  # type: ignore[union-attr, arg-type]
+                    joined = self.layer("Concat", seen) if i else x
+                    seen.append(self.conv(joined, module, i < 4))  # type: ignore[arg-type]
+                x = self.add(x, seen.pop(), 0.2)
+            x = self.add(outer, x, 0.2)
+        x = self.add(shallow, self.conv(x, network.trunk_last, False), 1)
+        for module in network.enlarge:
+            x = self.conv(self.layer("Interp", [x], "0=1 1=2.0 2=2.0"), module, True)  # type: ignore[arg-type]
+        self.conv(self.conv(x, network.hr, True), network.last, False)
+        return self.text()
+
+
+def numbers(network: RRDBNet, half: bool) -> bytes:
+    content = b""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            array = module.weight.detach().numpy().astype("<f2" if half else "<f4").tobytes()
+            content += (FP16 if half else bytes(4)) + array + bytes(-len(array) % 4)
+            content += module.bias.detach().numpy().tobytes()  # type: ignore[union-attr]
+    return content
+
+
+def network(nf: int = 5, nb: int = 2, gc: int = 3, scale: int = 4) -> RRDBNet:
+    """Odd channel numbers: their fp16 weights need padding. Weights are exact in fp16, so loading must be exact."""
+    made = RRDBNet(nf, nb, gc, scale).eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            fan_in = parameter[0].numel()
+            parameter.copy_((torch.randn(parameter.shape, generator=generator) / fan_in**0.5).half())
+    return made
+
+
+def write(folder: Path, made: RRDBNet, *, fused: bool = True, half: bool = True) -> tuple[Path, Path]:
+    param, binary = folder / "x4.param", folder / "x4.bin"
+    param.write_text(Graph(fused).rrdbnet(made))
+    binary.write_bytes(numbers(made, half))
+    return param, binary
+
+
+def picture(height: int = 9, width: int = 7) -> Tensor:
+    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(1))
+
+
+def run_ncnn(param: Path, binary: Path, lr: Tensor, into: str) -> Tensor:
+    """ncnn's own forward pass in fp32 on the CPU."""
+    import ncnn as runtime
+
+    net = runtime.Net()
+    net.opt.use_vulkan_compute = False
+    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
+    net.opt.num_threads = 1
+    assert net.load_param(str(param)) == 0
+    assert net.load_model(str(binary)) == 0
+    extractor = net.create_extractor()
+    extractor.input(into, runtime.Mat(lr[0].numpy()).clone())
+    status, out = extractor.extract("output")
+    assert status == 0
+    return torch.from_numpy(np.stack([np.array(out.channel(c)) for c in range(out.c)]))[None]
+
+
+@pytest.mark.parametrize("half", [True, False], ids=["fp16", "fp32"])
+@pytest.mark.parametrize("fused", [True, False], ids=["fused", "one layer a step"])
+@pytest.mark.parametrize("scale", [2, 4])
+def test_a_pair_written_in_either_style_is_read_exactly(
+    scale: int, fused: bool, half: bool, tmp_path: Path
+) -> None:
+    made = network(scale=scale)
+    param, binary = write(tmp_path, made, fused=fused, half=half)
+    for path in (param, binary):  # either file names the pair
+        read = weights.load(path)
+        assert read.architecture == made.architecture
+        assert not read.training
+        for name, tensor in made.state_dict().items():
+            assert torch.equal(read.state_dict()[name], tensor), name
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_the_small_pair_of_these_tests_means_to_ncnn_what_it_means_to_us(fused: bool, tmp_path: Path) -> None:
+    made = network()
+    param, binary = write(tmp_path, made, fused=fused)
+    with torch.no_grad():
+        expected = made(picture())
+    torch.testing.assert_close(run_ncnn(param, binary, picture(), "b0"), expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.slow
+def test_realsr_df2k_equals_ncnns_own_forward_pass() -> None:
+    param = weights.locate("realsr-df2k")
+    lr = picture(24, 20)
+    with torch.no_grad():
+        ours = weights.load("realsr-df2k")(lr)
+    theirs = run_ncnn(param, param.with_suffix(".bin"), lr, "data")
+    assert theirs.shape == ours.shape == (1, 3, 96, 80)
+    assert (ours - theirs).abs().max() < 1e-4
+    assert ours.std() > 0.1
+
+
+def replace(old: str, new: str, count: int = 1) -> Callable[[str], str]:
+    def edit(text: str) -> str:
+        assert old in text
+        return text.replace(old, new, count)
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (replace("2.000000e-01", "1.000000e-01"), "convolution 2 (Convolution_4) does not read"),
+        (replace("=2,0.2,1.0", "=2,0.3,1.0"), "does not read what it reads in an RRDBNet"),
+        (replace("9=2 -23310=1,2.000000e-01", "9=1"), "does not read"),
+        (replace("9=2", "9=4"), "activation 4"),
+        (replace("0=1 1=2.0 2=2.0", "0=2 1=2.0 2=2.0"), "(Interp) has no place in an RRDBNet"),
+        (replace("0=1 1=2.0 2=2.0", "0=1 1=2.0 2=2.0 3=64 4=64"), "(Interp) has no place"),
+        (replace("2 1 b1_1 b2_0", "2 1 b2_0 b1_1"), "convolution 2"),
+        (replace("1=3", "1=5"), "option 1 is 5, expected 3"),
+        (replace("4=1", "4=0"), "option 4 is 0, expected 1"),
+        (replace("4=1 5=1", "4=1 5=1 3=2"), "option 3 is 2, expected 1"),
+        (replace("4=1 5=1", "4=1 5=1 8=1"), "option 8 is 1, expected 0"),
+        (replace("4=1 5=1", "4=1"), "and a bias"),
+        (replace("6=135", "6=136"), "has 5 outputs and 136 weights"),
+        (replace("0=5 1=3", "0=6 1=3"), "has 6 outputs"),
+        (replace("b3 ", "b999 "), "(it reads b3, which no layer before it makes)"),
+        (replace("Eltwise ", "PixelShuffle "), "(PixelShuffle) has no place in an RRDBNet"),
+        (replace("7767517", "7767518"), "begins with '7767518', expected an ncnn .param"),
+        (lambda text: text[: len(text) // 2], "damaged"),
+        (lambda text: "\n".join(text.splitlines()[:-1]), "layers, holds"),
+        (lambda text: text.splitlines()[0], "damaged, line 3"),
+        (lambda text: "", "the file is empty"),
+        (lambda text: "7767517\n1 1\nInput in 0 1 b0\n", "0 convolutions and 0 enlargements"),
+    ],
+)
+def test_a_graph_that_is_no_rrdbnet_is_refused_at_the_layer(
+    edit: Callable[[str], str], words: str, tmp_path: Path
+) -> None:
+    param, _ = write(tmp_path, network())
+    param.write_text(edit(param.read_text()))
+    with pytest.raises(WeightsError) as caught:
+        weights.load(param)
+    assert words in str(caught.value)
+    assert "x4.param" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (lambda data: data[:-4], "inside last: truncated"),
+        (lambda data: data[: len(data) // 2], "truncated"),
+        (lambda data: data[:2], "inside first: truncated"),
+        (lambda data: data + bytes(8), "8 bytes are left over; it belongs to another .param"),
+        (lambda data: b"\x38\x4b\x0d\x00" + data[4:], "tag 0x000d4b38, expected fp16"),
+        (lambda data: data[:4] + b"\x00\x7c" + data[6:], "first.weight holds NaN or infinity"),
+        (lambda data: b"\xff\xd8\xff\xe0 a JPEG" + data[13:], "tag"),
+    ],
+)
+def test_numbers_that_do_not_fill_the_graph_are_refused(
+    edit: Callable[[bytes], bytes], words: str, tmp_path: Path
+) -> None:
+    param, binary = write(tmp_path, network())
+    binary.write_bytes(edit(binary.read_bytes()))
+    with pytest.raises(WeightsError) as caught:
+        weights.load(param)
+    assert words in str(caught.value)
+    assert "x4.bin" in str(caught.value)
+
+
+def test_half_a_pair_names_the_half_that_is_missing(tmp_path: Path) -> None:
+    param, binary = write(tmp_path, network())
+    binary.unlink()
+    with pytest.raises(
+        WeightsError, match=r"x4\.bin: no such file; an ncnn model is a pair x4\.param \+ x4\.bin"
+    ):
+        weights.load(param)
+
+
+def test_a_graph_in_binary_is_refused_with_what_is_expected(tmp_path: Path) -> None:
+    param, _ = write(tmp_path, network())
+    param.write_bytes(b"\xdd\x85\x76\x00\xff\xfe")
+    with pytest.raises(WeightsError, match=r"binary, expected ncnn's text"):
+        weights.load(param)
+
+
+def test_a_graph_of_absurd_size_is_not_read(tmp_path: Path) -> None:
+    param, _ = write(tmp_path, network())
+    with param.open("r+b") as file:
+        file.truncate(ncnn._MAX_TEXT + 1)
+    with pytest.raises(WeightsError, match="too large for a graph"):
+        weights.load(param)
