@@ -18,7 +18,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from otsr.images import find_images
+from otsr.images import SUFFIXES, find_images
 
 WRITABLE = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 _SILENCE = 30.0  # seconds without a sign of life where there is no terminal
@@ -43,16 +43,22 @@ def say(message: str) -> None:
 
 
 def plan(
-    inputs: Sequence[Path], out: Path, suffix: str = ".png", single_file: bool = True
+    inputs: Sequence[Path],
+    out: Path,
+    suffix: str = ".png",
+    *,
+    places: Sequence[str] = (".",),
+    single_file: bool = True,
 ) -> tuple[list[Job], int]:
     """Pair each input picture with its output.
 
     Names are kept, below folders the subfolders too; the suffix becomes `suffix` (or stays, where `suffix` is
-    "keep" and the format can be written). Pictures that lie in `out` already are not taken for inputs.
+    "keep" and the format can be written). Where `out` lies inside an input folder, what is in it is no input.
 
     Args:
         inputs: files and folders.
         out: a folder; or a file name, when `single_file` allows it and the input is one file.
+        places: subfolders of `out` that each job writes to; the jobs' targets are in the first.
 
     Returns:
         The jobs, and how many inputs could not be read (each is named on stderr).
@@ -68,25 +74,28 @@ def plan(
 
     if single_file and len(inputs) == 1 and not inputs[0].is_dir() and _names_file(out):
         jobs = [Job(path, out) for path in find_images(inputs, report)]
-    else:
-        if out.exists() and not out.is_dir():
-            raise UsageError(f"{out} is a file; name a folder for the output of several pictures")
-        if _names_file(out) and not out.is_dir():
-            raise UsageError(
-                f"{out} looks like a file name, but there are several inputs or a folder; name a folder"
-            )
-        jobs = []
-        for top in inputs:
-            for path in find_images([top], report):
-                below = path.parent.relative_to(top) if path != top else Path()
-                if path != top and out.resolve() in path.resolve().parents and out.resolve() != top.resolve():
-                    continue
-                kept = path.suffix if suffix == "keep" and path.suffix.lower() in WRITABLE else None
-                ending = kept or (".png" if suffix == "keep" else suffix)
-                jobs.append(Job(path, out / below / (path.stem + ending)))
-    jobs = list(dict.fromkeys(jobs))
-    _refuse_clashes(jobs)
-    return jobs, len(problems)
+        _refuse_clashes(jobs)
+        return jobs, len(problems)
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file; name a folder for the output of several pictures")
+    if _names_file(out):
+        raise UsageError(f"{out} is a file name, but there are several inputs or a folder; name a folder")
+    found: dict[Path, Path] = {}  # picture: its place below `out`
+    for top in inputs:
+        known = len(problems)
+        pictures = find_images([top], report)
+        if top.resolve() in out.resolve().parents:
+            pictures = [path for path in pictures if out.resolve() not in path.resolve().parents]
+        if not pictures and len(problems) == known:
+            report(top, f"no pictures in this folder (looked for {', '.join(sorted(SUFFIXES))})")
+        for path in pictures:
+            kept = path.suffix if suffix == "keep" and path.suffix.lower() in WRITABLE else None
+            ending = kept or (".png" if suffix == "keep" else suffix)
+            below = path.parent.relative_to(top) if path != top else Path()
+            found.setdefault(path, below / (path.stem + ending))
+    for place in places:
+        _refuse_clashes([Job(path, out / place / below) for path, below in found.items()])
+    return [Job(path, out / places[0] / below) for path, below in found.items()], len(problems)
 
 
 def _names_file(out: Path) -> bool:
@@ -201,8 +210,9 @@ def _disk_is_full(job: Job, error: Exception) -> bool:
     """Pillow's encoders lose the error number, so the disk is asked as well."""
     if not isinstance(error, OSError):
         return False
-    full = (errno.ENOSPC, errno.EDQUOT)
-    return error.errno in full or shutil.disk_usage(job.target.parent).free < _FULL
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return job.target.parent.is_dir() and shutil.disk_usage(job.target.parent).free < _FULL
 
 
 def _summary(done: int, there: int, failed: int) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from otsr import machine
+from otsr import machine, weights
 from otsr.images import ImageSource, Picture, open_picture, resize
 from otsr.tiling import Tile, tiles
 
@@ -95,7 +96,47 @@ class Upscaler:
         self._network = machine.place(network, self.device, self.dtype)
         self._window_bytes: dict[tuple[int, int], int] = {}
 
-    def upscale(self, image: ImageSource, progress: Callable[[int, int], None] | None = None) -> Image.Image:
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path,
+        *,
+        ot_weight: float = 1.0,
+        partner: str | Path | None = None,
+        **options: Any,
+    ) -> Upscaler:
+        """An upscaler with trained weights.
+
+        Args:
+            name_or_path: see `otsr.weights.load`.
+            ot_weight: t in [0, 1]; the network's weights are (1 − t) · partner + t · these. 1 is transport as
+                trained, 0 the partner's fidelity: the perception–distortion trade-off as one number.
+            partner: weights of the same architecture trained for fidelity; None takes the one that the weights
+                name themselves.
+            **options: of `Upscaler`.
+
+        Raises:
+            ValueError: ot_weight is out of range, or asks for a partner that the weights do not have.
+            WeightsError: the weights cannot be found or read.
+
+        Reference: Wang et al., Deep Network Interpolation, CVPR 2019, arXiv 1811.10515.
+        """
+        if not 0 <= ot_weight <= 1:
+            raise ValueError(f"ot_weight is {ot_weight}, expected 0 (fidelity) to 1 (transport)")
+        network = weights.load(name_or_path)
+        if ot_weight < 1:
+            partner = partner or weights.partner(name_or_path)
+            if partner is None:
+                raise ValueError(
+                    f"ot_weight is {ot_weight}, but {name_or_path} has no partner to blend with; "
+                    "leave it at 1, or name weights of the same architecture that were trained for fidelity"
+                )
+            network = weights.blend(weights.load(partner), network, ot_weight)
+        return cls(network, **options)
+
+    def upscale(
+        self, image: ImageSource | Picture, progress: Callable[[int, int], None] | None = None
+    ) -> Image.Image:
         """The picture, `scale` times as wide and high.
 
         Grey stays grey; transparency is enlarged bicubically; the colour profile is kept (in `.info`, where PIL's

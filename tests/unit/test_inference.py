@@ -274,7 +274,7 @@ def test_a_bad_option_is_named(options: dict[str, object], words: str) -> None:
 def test_a_picture_whose_result_does_not_fit_is_refused_with_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "available_memory", lambda: 50_000_000)
     with pytest.raises(
-        MemoryError, match=r"2000×1000 becomes 8000×4000.*0\.1\d GB.*0\.05 GB are free.*shrink"
+        MemoryError, match=r"2000×1000 becomes 8000×4000.*0\.\d\d GB.*0\.05 GB are free.*shrink"
     ):
         Upscaler(networks()[3]).upscale(np.zeros((1000, 2000, 3), np.uint8))
 

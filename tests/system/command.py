@@ -1,0 +1,42 @@
+"""Helpers of the system tests: `otsr` in a process of its own, pictures to work on, what lies in a folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from typer.testing import Result
+
+Run = Callable[..., Result]
+
+
+def start(*arguments: object, **options: object) -> subprocess.Popen[str]:
+    """`otsr` in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "otsr", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        **options,  # type: ignore[call-overload]
+    )
+
+
+def picture(path: Path, width: int = 12, height: int = 10, mode: str = "RGB") -> Path:
+    """Write a picture of noise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(sum(path.name.encode()))
+    channels = len(mode)
+    pixels = rng.integers(0, 256, (height, width, channels), dtype=np.uint8)
+    Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(path)
+    return path
+
+
+def files(folder: Path) -> list[str]:
+    """All files below a folder, hidden ones too, so that nothing half-written is overlooked."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,314 @@
+"""Bad input, full disks, interruptions: a clear message, nothing half-written, the rest done."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import struct
+import subprocess
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import Run, files, picture, start
+from PIL import Image
+
+from otsr import machine
+
+
+def png(width: int, height: int, rows: bytes, depth: int = 8, colour: int = 2) -> bytes:
+    """A PNG written by hand, for kinds that Pillow cannot write."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+
+
+def broken(kind: str, folder: Path) -> Path:
+    """A file that cannot be upscaled, by the name of what is wrong with it."""
+    whole = picture(folder.parent / "whole.png", 64, 64).read_bytes()
+    jpeg = picture(folder.parent / "whole.jpg", 64, 64).read_bytes()
+    content = {
+        "truncated.png": whole[: len(whole) // 2],
+        "truncated.jpg": jpeg[: len(jpeg) // 2],
+        "header only.png": whole[:33],
+        "empty.png": b"",
+        "text.jpg": b"Dear diary, this is not a picture.",
+        "zeros.webp": bytes(1000),
+        "huge.png": png(20_000, 10_000, b""),
+    }[kind]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / kind).write_bytes(content)
+    return folder / kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("truncated.png", "damaged or truncated"),
+        ("truncated.jpg", "damaged or truncated"),
+        ("header only.png", "not a picture"),
+        ("empty.png", "empty"),
+        ("text.jpg", "not a picture"),
+        ("zeros.webp", "not a picture"),
+        ("huge.png", "limit of 100"),
+    ],
+)
+def test_one_bad_file_is_named_and_the_rest_is_done(
+    upscale: Run, tmp_path: Path, kind: str, words: str
+) -> None:
+    broken(kind, tmp_path / "in")
+    picture(tmp_path / "in" / "a good.png")
+    picture(tmp_path / "in" / "z good.png")
+    result = upscale(tmp_path / "in", "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error")]
+    assert kind in line and words in line
+    assert files(tmp_path / "out") == ["a good.png", "z good.png"]
+
+
+def test_a_missing_file_is_named_and_the_rest_is_done(upscale: Run, tmp_path: Path) -> None:
+    result = upscale(tmp_path / "gone.png", picture(tmp_path / "a.png"), "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "gone.png: no such file" in result.stderr
+    assert files(tmp_path / "out") == ["a.png"]
+
+
+def test_a_folder_without_pictures_is_named(upscale: Run, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    result = upscale(tmp_path / "in", "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "no pictures in this folder" in result.stderr
+
+
+def test_a_picture_of_one_pixel(upscale: Run, tmp_path: Path) -> None:
+    assert upscale(picture(tmp_path / "in.png", 1, 1), "-o", tmp_path / "out.png").exit_code == 0
+    assert Image.open(tmp_path / "out.png").size == (4, 4)
+
+
+def test_a_huge_picture_is_refused_before_it_is_decoded(upscale: Run, tmp_path: Path) -> None:
+    """Its 600 MB of zeros are 600 kB in the file; decoding them would take seconds and memory."""
+    (tmp_path / "in.png").write_bytes(png(20_000, 10_000, bytes(600_000_000)))
+    started = time.perf_counter()
+    result = upscale(tmp_path / "in.png", "-o", tmp_path / "out.png")
+    assert result.exit_code == 1 and "100" in result.stderr
+    assert time.perf_counter() - started < 2
+
+
+def test_a_picture_whose_result_does_not_fit_is_refused_and_the_rest_done(
+    upscale: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("L", (10_000, 9_900), 90).save(tmp_path / "large.png")
+    picture(tmp_path / "small.png")
+    monkeypatch.setattr(machine, "available_memory", lambda: 1_000_000_000)
+    result = upscale(tmp_path / "large.png", tmp_path / "small.png", "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "large.png" in result.stderr and "1.00 GB are free" in result.stderr
+    assert files(tmp_path / "out") == ["small.png"]
+
+
+def test_sixteen_bits_of_three_channels(upscale: Run, tmp_path: Path) -> None:
+    values = np.linspace(0, 65535, 20 * 10 * 3).astype(">u2").reshape(10, 60)
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    (tmp_path / "in.png").write_bytes(png(20, 10, rows, depth=16))
+    result = upscale(tmp_path / "in.png", "-o", tmp_path / "out.png")
+    assert result.exit_code == 0, result.stderr
+    sr = np.asarray(Image.open(tmp_path / "out.png"))
+    assert sr.shape == (40, 80, 3)
+    assert sr[:2].mean() < 20 and sr[-2:].mean() > 235  # a ramp from black to white stays one
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png"])
+def test_of_an_animation_the_first_frame_is_used_with_a_note(
+    upscale: Run, tmp_path: Path, suffix: str
+) -> None:
+    frames = [Image.new("RGB", (12, 10), colour) for colour in ((200, 0, 0), (0, 200, 0))]
+    frames[0].save(tmp_path / f"in.{suffix}", save_all=True, append_images=frames[1:], duration=100, loop=0)
+    result = upscale(tmp_path / f"in.{suffix}", "-o", tmp_path / "out.png")
+    assert result.exit_code == 0, result.stderr
+    assert "note:" in result.stderr and "2 frames" in result.stderr
+    red, green, _ = np.asarray(Image.open(tmp_path / "out.png").convert("RGB")).mean((0, 1))
+    assert red > 150 > 50 > green
+
+
+def test_loops_of_links_are_reported_and_do_not_hang(upscale: Run, tmp_path: Path) -> None:
+    picture(tmp_path / "in" / "sub" / "a.png")
+    (tmp_path / "in" / "sub" / "up").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "itself.png").symlink_to(tmp_path / "in" / "itself.png")
+    result = upscale(tmp_path / "in", "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "sub/up" in result.stderr and "itself.png" in result.stderr
+    assert files(tmp_path / "out") == ["sub/a.png"]
+
+
+def test_an_unreadable_folder_is_reported_and_the_rest_done(
+    upscale: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture(tmp_path / "in" / "open" / "a.png")
+    picture(tmp_path / "in" / "locked" / "b.png")
+    scandir = os.scandir
+
+    def refusing(
+        path: object = ".",
+    ) -> object:  # permissions do not stop root, so the system call is replaced
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    result = upscale(tmp_path / "in", "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "locked: Permission denied" in result.stderr
+    assert files(tmp_path / "out") == ["open/a.png"]
+
+
+@pytest.mark.parametrize("way", ["same name", "same folder", "through a link"])
+def test_an_output_that_is_an_input_is_refused(upscale: Run, tmp_path: Path, way: str) -> None:
+    path = picture(tmp_path / "in" / "a.png")
+    before = path.read_bytes()
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    arguments = {
+        "same name": (path, "-o", path),
+        "same folder": (tmp_path / "in", "-o", tmp_path / "in"),
+        "through a link": (tmp_path / "in", "-o", tmp_path / "link"),
+    }[way]
+    result = upscale(*arguments, "--overwrite")
+    assert result.exit_code == 2
+    assert "also an input" in result.stderr
+    assert path.read_bytes() == before
+
+
+def test_two_inputs_with_one_output_are_refused(upscale: Run, tmp_path: Path) -> None:
+    picture(tmp_path / "in" / "a.png")
+    picture(tmp_path / "in" / "a.jpg")
+    result = upscale(tmp_path / "in", "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "a.png" in result.stderr and "a.jpg" in result.stderr and "--format keep" in result.stderr
+    assert not (tmp_path / "out").exists()
+    assert upscale(tmp_path / "in", "-o", tmp_path / "out", "--format", "keep").exit_code == 0
+    assert files(tmp_path / "out") == ["a.jpg", "a.png"]
+
+
+@pytest.mark.parametrize("out", ["out.png", "a file"])
+def test_a_file_for_many_outputs_is_refused(upscale: Run, tmp_path: Path, out: str) -> None:
+    (tmp_path / "a file").write_text("kept")
+    inputs = [picture(tmp_path / name) for name in ("a.png", "b.png")]
+    result = upscale(*inputs, "-o", tmp_path / out)
+    assert result.exit_code == 2
+    assert "folder" in result.stderr
+    assert (tmp_path / "a file").read_text() == "kept"
+
+
+def test_a_suffix_that_cannot_be_written_is_a_folder_name_like_any_other(
+    upscale: Run, tmp_path: Path
+) -> None:
+    assert upscale(picture(tmp_path / "a.png"), "-o", tmp_path / "out.v2").exit_code == 0
+    assert files(tmp_path / "out.v2") == ["a.png"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 256 kB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("mounting a small disk is not allowed here")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("format", ["png", "jpg", "webp", "tiff"])
+def test_a_full_disk_is_said_and_leaves_nothing_half_written(
+    upscale: Run, tmp_path: Path, small_disk: Path, format: str
+) -> None:
+    picture(tmp_path / "in" / "a.png", 10, 10)
+    picture(tmp_path / "in" / "b.png", 200, 200)
+    picture(tmp_path / "in" / "c.png", 10, 10)
+    result = upscale(tmp_path / "in", "-o", small_disk, "--format", format, "--quality", 100)
+    assert result.exit_code == 1
+    assert "stopped: 1 of 3 done" in result.stderr and "space" in result.stderr
+    assert files(small_disk) == [f"a.{format}"]
+
+
+def test_a_disk_that_fills_at_the_last_moment_leaves_nothing(
+    upscale: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some file systems notice only when the data are flushed."""
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    result = upscale(picture(tmp_path / "in.png"), "-o", tmp_path / "out" / "x.png")
+    assert result.exit_code == 1
+    assert "No space left on device" in result.stderr
+    assert files(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "kill"]
+)
+def test_an_interruption_leaves_whole_files_and_the_next_run_goes_on(
+    tmp_path: Path, tiny_weights: Path, number: signal.Signals, status: int
+) -> None:
+    count = 40
+    for index in range(count):
+        picture(tmp_path / "in" / f"{index:02}.png", 150, 150)
+    command = ("upscale", tmp_path / "in", "-o", tmp_path / "out", "--weights", tiny_weights)
+    process = start(*command)
+    while process.poll() is None and len(list((tmp_path / "out").glob("[0-9]*.png"))) < 3:
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    made = files(tmp_path / "out")
+    assert process.returncode == status, errors
+    assert 3 <= len(made) < count
+    assert not [name for name in made if "part" in name]
+    for name in made:
+        Image.open(tmp_path / "out" / name).load()
+    if number == signal.SIGINT:
+        assert f"interrupted: {len(made)} of {count} done" in errors and "same command" in errors
+        again = start(*command)
+        _, errors = again.communicate(timeout=60)
+        assert again.returncode == 0
+        assert f"{count - len(made)} done, {len(made)} there already" in errors
+
+
+class Malicious:
+    """Unpickling it would make a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_weights_that_hold_code_are_refused_and_not_run(otsr: Run, tmp_path: Path) -> None:
+    import torch
+
+    for name in ("zip.pth", "plain.pth"):
+        content = {"weight": Malicious(tmp_path / "pwned")}
+        if name == "zip.pth":
+            torch.save(content, tmp_path / name)
+        else:
+            (tmp_path / name).write_bytes(pickle.dumps(content))
+        result = otsr(
+            "upscale", picture(tmp_path / "a.png"), "-o", tmp_path / "b.png", "--weights", tmp_path / name
+        )
+        assert result.exit_code == 2
+        assert name in result.stderr
+        assert not (tmp_path / "pwned").exists()
+        assert not (tmp_path / "b.png").exists()

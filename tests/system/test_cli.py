@@ -1,0 +1,200 @@
+"""The command line itself: help, version, status, `estimate`, `degrade`, `info`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import Run, files, picture
+from PIL import Image
+
+from otsr.datasets import phone_crops, photos
+
+
+@pytest.mark.parametrize("command", ["upscale", "estimate", "degrade", "info"])
+def test_every_command_shows_an_example(otsr: Run, command: str) -> None:
+    result = otsr(command, "--help")
+    assert result.exit_code == 0
+    assert f"otsr {command}" in result.stdout.split("Example:")[1]
+
+
+def test_help_lists_the_commands(otsr: Run) -> None:
+    result = otsr("--help")
+    assert result.exit_code == 0
+    for command in ("upscale", "estimate", "degrade", "info"):
+        assert command in result.stdout
+
+
+def test_version(otsr: Run) -> None:
+    result = otsr("--version")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("otsr 0")
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = "import sys; sys.argv[1:] = ['upscale', '--help']\nfrom otsr.cli import app\n"
+    code += "try: app()\nfinally: print('torch' in sys.modules, file=sys.stderr)"
+    started = time.perf_counter()
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert answer.stderr.strip() == "False"
+    assert time.perf_counter() - started < 5  # 0.3 s on an idle machine
+
+
+@pytest.mark.parametrize(
+    "arguments", [["upscale"], ["upscale", "a.png"], ["sharpen"], ["upscale", "a.png", "-o", "b", "--best"]]
+)
+def test_a_wrong_command_line_ends_with_status_2(otsr: Run, arguments: list[str]) -> None:
+    assert otsr(*arguments).exit_code == 2
+
+
+def test_weights_that_do_not_exist_are_named(otsr: Run, tmp_path: Path) -> None:
+    result = otsr(
+        "upscale", picture(tmp_path / "a.png"), "-o", tmp_path / "b.png", "--weights", "no-such-weights"
+    )
+    assert result.exit_code == 2
+    assert "no-such-weights" in result.stderr
+
+
+def test_info_says_what_is_here_and_what_to_expect(otsr: Run, tiny_weights: Path) -> None:
+    result = otsr("info", "--weights", tiny_weights)
+    assert result.exit_code == 0, result.stderr
+    for words in ("torch 2", "Device", "realsr-df2k", "12 megapixels", "GB of memory"):
+        assert words in result.stdout
+
+
+def test_estimate_writes_a_degradation_and_a_report(otsr: Run, tmp_path: Path) -> None:
+    """Of three phone crops; the smooth one gives noise and perhaps no kernel, which is no failure."""
+    from otsr.degradation import Degradation
+
+    crops = [
+        *phone_crops("texture", iso=100),
+        *phone_crops("smooth", iso=382),
+        *phone_crops("texture", iso=1792),
+    ]
+    result = otsr("estimate", *crops, "-o", tmp_path / "phone.safetensors")
+    assert result.exit_code == 0, result.stderr
+    assert files(tmp_path) == ["phone.json", "phone.png", "phone.safetensors"]
+    degradation = Degradation.load(tmp_path / "phone.safetensors")
+    report = json.loads((tmp_path / "phone.json").read_text())
+    assert degradation.scale == report["scale"] == 4
+    assert degradation.kernels is not None and len(degradation.kernels) == len(report["kernels"]) >= 2
+    assert degradation.noise is not None and len(degradation.noise) == report["noise"]["patches"]
+    for kernel in report["kernels"].values():
+        assert 0.3 < kernel["sigma_minor"] <= kernel["sigma_major"] < 10
+    with Image.open(tmp_path / "phone.png") as drawn:
+        assert drawn.size[0] > 800 and len(set(np.asarray(drawn.convert("L")).ravel())) > 50
+
+
+@pytest.fixture(scope="module")
+def camera(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a degradation file: two kernels and noise."""
+    import torch
+
+    from otsr.degradation import Degradation, NoisePool, kernels
+
+    blur = [kernels.gaussian(16, 3.0, 1.0, angle) for angle in (0.0, 60.0)]
+    patches = torch.randint(90, 110, (4, 3, 32, 32), generator=torch.Generator().manual_seed(0)).byte()
+    folder = tmp_path_factory.mktemp("camera")
+    pool = NoisePool(patches, ["a.jpg"] * 4, [""] * 4)
+    Degradation(4, blur, pool).save(folder / "phone.safetensors")
+    return folder
+
+
+def test_degrade_makes_aligned_pairs_that_the_seed_decides(otsr: Run, camera: Path, tmp_path: Path) -> None:
+    hr = [tmp_path / "hr" / "one.png", tmp_path / "hr" / "sub" / "two.png"]
+    for path, photo in zip(hr, photos("val"), strict=False):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(photo).convert("RGB").crop((100, 100, 301, 262)).save(path)
+    options = ("--degradation", camera / "phone.safetensors")
+    for out, seed in (("a", 0), ("b", 0), ("c", 1)):
+        result = otsr("degrade", tmp_path / "hr", "-o", tmp_path / out, *options, "--seed", seed)
+        assert result.exit_code == 0, result.stderr
+    assert files(tmp_path / "a") == ["HR/one.png", "HR/sub/two.png", "LR/one.png", "LR/sub/two.png"]
+    assert Image.open(tmp_path / "a" / "HR" / "one.png").size == (200, 160)
+    assert Image.open(tmp_path / "a" / "LR" / "one.png").size == (50, 40)
+
+    def lr(run: str) -> bytes:
+        return (tmp_path / run / "LR" / "sub" / "two.png").read_bytes()
+
+    assert lr("a") == lr("b")
+    assert lr("a") != lr("c")
+
+
+def test_degrade_goes_on_where_it_stopped_with_the_same_pairs(
+    otsr: Run, camera: Path, tmp_path: Path
+) -> None:
+    for name in ("one.png", "two.png"):
+        picture(tmp_path / "hr" / name, 160, 120)
+    options = ("-o", tmp_path / "out", "--degradation", camera / "phone.safetensors")
+    assert otsr("degrade", tmp_path / "hr", *options).exit_code == 0
+    made = (tmp_path / "out" / "LR" / "two.png").read_bytes()
+    (tmp_path / "out" / "LR" / "two.png").unlink()
+    result = otsr("degrade", tmp_path / "hr", *options)
+    assert "1 done, 1 there already" in result.stderr
+    assert (tmp_path / "out" / "LR" / "two.png").read_bytes() == made
+
+
+def test_degrade_never_writes_over_its_inputs(otsr: Run, camera: Path, tmp_path: Path) -> None:
+    kept = picture(tmp_path / "HR" / "a.png", 60, 60).read_bytes()
+    result = otsr("degrade", tmp_path / "HR", "-o", tmp_path, "--degradation", camera / "phone.safetensors")
+    assert result.exit_code == 2
+    assert (tmp_path / "HR" / "a.png").read_bytes() == kept
+
+
+def test_degrade_names_a_photo_that_is_too_small_and_does_the_rest(
+    otsr: Run, camera: Path, tmp_path: Path
+) -> None:
+    picture(tmp_path / "hr" / "small.png", 3, 3)
+    picture(tmp_path / "hr" / "well.png", 160, 120)
+    options = ("-o", tmp_path / "out", "--degradation", camera / "phone.safetensors")
+    result = otsr("degrade", tmp_path / "hr", *options)
+    assert result.exit_code == 1
+    assert "small.png" in result.stderr
+    assert files(tmp_path / "out") == ["HR/well.png", "LR/well.png"]
+
+
+def test_degrade_needs_a_degradation_file(otsr: Run, tmp_path: Path) -> None:
+    picture(tmp_path / "hr.png", 60, 60)
+    (tmp_path / "wrong.safetensors").write_bytes(b"no tensors")
+    for path in (tmp_path / "none.safetensors", tmp_path / "wrong.safetensors"):
+        result = otsr("degrade", tmp_path / "hr.png", "-o", tmp_path / "out", "--degradation", path)
+        assert result.exit_code == 2
+        assert path.name in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("camera", ".safetensors"), ("no/such/camera.safetensors", "no/such")]
+)
+def test_estimate_refuses_a_wrong_name(otsr: Run, tmp_path: Path, name: str, words: str) -> None:
+    result = otsr("estimate", picture(tmp_path / "a.png"), "-o", tmp_path / name)
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+def test_estimate_does_not_write_its_report_over_a_photo(otsr: Run, tmp_path: Path) -> None:
+    kept = picture(tmp_path / "phone.png", 100, 100).read_bytes()
+    result = otsr("estimate", tmp_path / "phone.png", "-o", tmp_path / "phone.safetensors")
+    assert result.exit_code == 2
+    assert (tmp_path / "phone.png").read_bytes() == kept
+
+
+def test_estimate_names_a_broken_photo_and_uses_the_rest(otsr: Run, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    crop = phone_crops("mixed", iso=100)[0]
+    result = otsr("estimate", tmp_path / "broken.jpg", crop, "-o", tmp_path / "c.safetensors")
+    assert result.exit_code == 1
+    assert "broken.jpg" in result.stderr
+    assert (tmp_path / "c.safetensors").exists()
+
+
+def test_estimate_of_nothing_useful_fails_and_writes_nothing(otsr: Run, tmp_path: Path) -> None:
+    Image.new("RGB", (200, 200), (90, 90, 90)).save(tmp_path / "flat.png")
+    result = otsr("estimate", tmp_path / "flat.png", "-o", tmp_path / "c.safetensors")
+    assert result.exit_code == 1
+    assert "kernel" in result.stderr and "noise" in result.stderr
+    assert files(tmp_path) == ["flat.png"]
