@@ -144,10 +144,11 @@ def test_st_lpips_is_a_loss_even_after_use_without_gradients() -> None:
 
 def test_lr_consistency_is_the_psnr_of_the_shrunk_picture() -> None:
     sr, lr = noise(2, 3, 24, 36), noise(2, 3, 6, 9, seed=1)
-    torch.testing.assert_close(
-        lr_consistency(sr, lr, 4, border=1), psnr(resize(sr, 0.25).clamp(0, 1), lr, border=1)
-    )
-    assert float(lr_consistency(sr[0], resize(sr[0], 0.25).clamp(0, 1), 4)) == float("inf")
+    sr[0, :, :, :18], sr[0, :, :, 18:] = 0, 1  # bicubic overshoots beside the edge
+    assert resize(sr, 0.25).max() > 1
+    values = lr_consistency(sr, lr, 4, border=1)
+    torch.testing.assert_close(values, psnr(resize(sr, 0.25).clamp(0, 1), lr, border=1))
+    assert float(lr_consistency(sr[1], resize(sr[1], 0.25), 4)) == float("inf")
 
 
 def test_lr_consistency_uses_the_kernel_that_it_is_given() -> None:
@@ -386,6 +387,13 @@ def test_a_batch_gives_one_value_a_picture_and_a_picture_gives_a_number(
     for i in range(2):
         value = metric(sr[i], hr[i])
         assert value.shape == () and float(value) == pytest.approx(float(values[i]), rel=1e-5)
+
+
+@every_metric
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_agrees_with_the_cpu(metric: Callable[..., Tensor]) -> None:
+    sr, hr = noise(2, 3, 96, 192), noise(2, 3, 96, 192, seed=1)
+    assert metric(sr.cuda(), hr.cuda()).tolist() == pytest.approx(metric(sr, hr).tolist(), rel=1e-3)
 
 
 @every_metric
