@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from otsr.degradation.estimation import estimate_kernel
 from otsr.degradation.noise import NoisePool, collect_noise
 from otsr.degradation.pipeline import Degradation
 
-__all__ = ["Degradation", "NoisePool", "collect_noise"]
+__all__ = ["Degradation", "NoisePool", "collect_noise", "estimate_kernel"]

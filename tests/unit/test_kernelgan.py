@@ -1,0 +1,109 @@
+"""KernelGAN: the collapsed generator is the deep one, the training is what the paper says, the result is a kernel."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from otsr.datasets import photos
+from otsr.degradation import kernelgan, kernels
+from otsr.images import read, resize
+
+
+@pytest.fixture(scope="module")
+def photo() -> torch.Tensor:
+    return resize(read(photos("train")[0]), 0.25).clamp(0, 1)
+
+
+def generators(dtype: torch.dtype) -> tuple[kernelgan.LinearGenerator, kernelgan.LinearGenerator]:
+    deep = kernelgan.LinearGenerator(channels=16, collapsed=False).to(dtype)
+    collapsed = kernelgan.LinearGenerator(channels=16, collapsed=True).to(dtype)
+    collapsed.load_state_dict(deep.state_dict())
+    return deep, collapsed
+
+
+def test_one_kernel_equals_six_layers_and_so_do_the_gradients() -> None:
+    torch.manual_seed(0)
+    deep, collapsed = generators(torch.float64)
+    image = torch.rand(3, 41, 38, dtype=torch.float64)
+    outputs = [g(image) for g in (deep, collapsed)]
+    assert outputs[0].shape == (3, 15, 13)
+    assert torch.allclose(*outputs, atol=1e-12)
+    for output in outputs:
+        output.pow(3).sum().backward()
+    for one, other in zip(deep.parameters(), collapsed.parameters(), strict=True):
+        assert one.grad is not None
+        assert torch.allclose(one.grad, other.grad, atol=1e-12)
+
+
+def test_the_kernel_is_what_the_layers_make_of_a_bright_pixel() -> None:
+    torch.manual_seed(1)
+    deep, _ = generators(torch.float64)
+    bright = torch.zeros(1, 37, 37, dtype=torch.float64)
+    bright[0, 18, 18] = 1
+    answer = deep(bright)[0, 3:10, 3:10]  # stride 2: every second tap, turned by 180°
+    assert torch.allclose(answer.flip(0, 1), deep.kernel()[::2, ::2], atol=1e-12)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 3e-3)])
+def test_collapsed_training_equals_deep_training_at_iteration_10(
+    photo: torch.Tensor, dtype: torch.dtype, tolerance: float
+) -> None:
+    # Adam's first steps are signs of gradients: in float32 rounding turns some of the smallest (kernel taps are ≤ 0.1).
+    deep, collapsed = (kernelgan.train_kernel(photo, 10, collapsed=c, dtype=dtype) for c in (False, True))
+    assert deep.abs().max() > 1e-3
+    assert (deep - collapsed).abs().max() < tolerance
+
+
+def test_the_seed_decides_and_the_global_generator_is_left_alone(photo: torch.Tensor) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first = kernelgan.train_kernel(photo, 3, seed=1)
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.equal(first, kernelgan.train_kernel(photo, 3, seed=1))
+    assert not torch.equal(first, kernelgan.train_kernel(photo, 3, seed=2))
+
+
+def test_crops_are_drawn_where_the_gradients_are() -> None:
+    torch.manual_seed(0)
+    image = torch.full((3, 100, 300), 0.5)
+    image[:, :, 200:] = torch.rand(3, 100, 100)
+    crops = torch.tensor(kernelgan._crops(image, 64, 500))
+    assert crops[:, 1].min() >= 200 - 64
+    assert crops.max(0).values.tolist() <= [36, 236]
+    assert (crops[:, 1] > 190).float().mean() > 0.3
+
+
+def test_regularisers_prefer_a_small_centred_kernel_that_sums_to_one() -> None:
+    def total(kernel: torch.Tensor) -> float:
+        return float(sum(kernelgan._regularisers(kernel)))
+
+    good = kernels.gaussian(13, 1.0)
+    for worse in (1.2 * good, kernels.gaussian(13, 6.0), kernels.shift(good, 2, 0), -good):
+        assert total(worse) > total(good)
+
+
+@pytest.mark.parametrize(("scale", "factor"), [(2, 1), (4, 5)])
+def test_a_finished_kernel_is_pruned_centred_and_composed(scale: int, factor: int) -> None:
+    raw = kernels.shift(kernels.gaussian(13, 1.5), 0.7, -0.4)
+    raw[0, 0] = 0.01 * raw.max()
+    raw[12, 3] = -0.02
+    kernel = kernelgan.finish_kernel(raw, scale)
+    mean, covariance = kernels.moments(kernel)
+    assert kernel.shape[0] % 2 == 0
+    assert kernel.min() >= 0
+    assert float(kernel.sum()) == pytest.approx(1, abs=1e-6)
+    assert mean.abs().max() < 0.02 * scale
+    assert torch.allclose(covariance, factor * 1.35 * torch.eye(2, dtype=torch.float64), atol=0.15 * factor)
+
+
+@pytest.mark.slow
+def test_a_blurrier_image_gets_a_wider_kernel(photo: torch.Tensor) -> None:
+    hr = resize(read(photos("train")[0]), 0.5).clamp(0, 1)
+    sizes = []
+    for variance in (0.5, 5.0):
+        lr = kernels.downsample(hr, kernels.gaussian(14, variance), 2)
+        kernel = kernelgan.finish_kernel(kernelgan.train_kernel(lr, 200), 2)
+        sizes.append(float(kernels.moments(kernel)[1].trace()))
+    assert sizes[1] > 1.3 * sizes[0]
