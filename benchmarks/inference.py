@@ -1,0 +1,190 @@
+"""How fast, how small and how exact is the upscaler, beside the plain forward pass of the same network?
+
+    python benchmarks/inference.py --out benchmarks/results/inference.md     # about 10 minutes on 2 cores, 12 GB
+    python benchmarks/inference.py --quick                                   # small crops, 2 minutes
+
+Three tables. (1) Seconds, and peak memory above what the process held before, each way in a process of its own on a
+real phone photo: the plain fp32 forward pass of the whole picture, and `Upscaler` in fp32 and in its automatic
+precision. (2) PSNR against the truth of clean photos shrunk by 4, plain and automatic: what 16 bits cost. (3) The
+largest difference between tiles and the whole picture at each overlap, in fp32: why `otsr.inference.OVERLAP` is 32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from otsr import images, weights
+from otsr.datasets import phone_crops, photos
+from otsr.images import atomic_path
+from otsr.inference import OVERLAP, Upscaler
+from otsr.metrics import psnr
+
+WAYS = {
+    "plain": "plain forward pass, fp32, whole picture",
+    "fp32": "Upscaler, fp32",
+    "auto": "Upscaler, automatic precision",
+}
+OVERLAPS = (4, 8, 12, 16, 20, 24, 28, 32, 40)
+
+
+def plain(network: nn.Module, lr: Tensor) -> Tensor:
+    """The whole picture at once, as the original code does it: (3, s·h, s·w) in [0, 1]."""
+    with torch.no_grad():
+        return network(lr[None])[0].clamp(0, 1)  # type: ignore[no-any-return]
+
+
+def upscaled(upscaler: Upscaler, lr: Tensor) -> Tensor:
+    return images.to_tensor(upscaler.upscale(lr))
+
+
+def work(way: str, name: str, crop: Path, answer: Path) -> None:
+    """In a process of its own: upscale one crop in one way, write seconds, bytes and the picture."""
+    network = weights.load(name)
+    lr = torch.from_numpy(np.load(crop))
+    upscaler = None if way == "plain" else Upscaler(network, precision=way)
+
+    def run(part: Tensor) -> Tensor:
+        return plain(network, part) if upscaler is None else upscaled(upscaler, part)
+
+    run(lr[:, :32, :32])
+    gc.collect()
+    before = process_memory("VmRSS")
+    started = time.perf_counter()
+    sr = run(lr)
+    seconds = time.perf_counter() - started
+    peak = process_memory("VmHWM") - before
+    np.savez(answer, seconds=seconds, peak=peak, sr=images.to_array(sr))
+
+
+def process_memory(key: str) -> int:
+    """Bytes that this process holds ("VmRSS") or held at most ("VmHWM"). getrusage would inherit the parent's peak."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(key)) * 1024
+
+
+def measured(way: str, name: str, lr: Tensor, folder: Path) -> dict[str, np.ndarray]:
+    """The answer of `work`."""
+    crop, answer = folder / "lr.npy", folder / f"{way}.npz"
+    np.save(crop, lr.numpy())
+    subprocess.run([sys.executable, __file__, "--work", way, name, str(crop), str(answer)], check=True)
+    return dict(np.load(answer))
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Markdown; the first column is text, the others are numbers."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def speed(name: str, lr: Tensor) -> str:
+    """Table 1."""
+    with tempfile.TemporaryDirectory() as folder:
+        answers = {way: measured(way, name, lr, Path(folder)) for way in tqdm(WAYS, desc="speed", unit="way")}
+    base = answers["plain"]
+    rows = []
+    for way, answer in answers.items():
+        difference = answer["sr"].astype(float) - base["sr"]
+        mse = float(np.square(difference).mean())
+        agreement = f"{10 * np.log10(255**2 / mse):.1f} dB" if mse else "equal"
+        rows.append(
+            [
+                WAYS[way],
+                f"{float(answer['seconds']):.1f}",
+                f"{float(base['seconds'] / answer['seconds']):.2f}×",
+                f"{float(answer['peak']) / 1e6:.0f}",
+                f"{float(answer['peak'] / base['peak']):.2f}",
+                "-" if way == "plain" else agreement,
+            ]
+        )
+    head = ["way", "seconds", "speed", "peak memory, MB", "of plain", "PSNR to plain"]
+    return table(head, rows)
+
+
+def accuracy(name: str, side: int, count: int) -> str:
+    """Table 2: the middle of validation photos, shrunk by 4 (MATLAB's bicubic), and enlarged again."""
+    network = weights.load(name)
+    upscaler = Upscaler(network)
+    rows, losses = [], []
+    for path in tqdm(photos("val")[:count], desc="accuracy", unit="photo"):
+        hr = images.read(path)
+        top, left = (max(0, (n - 4 * side) // 2) for n in hr.shape[-2:])
+        hr = images.crop_to_multiple(hr[:, top : top + 4 * side, left : left + 4 * side], 4)
+        lr = images.resize(hr, 1 / 4).clamp(0, 1).mul(255).round().div(255)
+        exact = float(psnr(plain(network, lr).mul(255).round().div(255), hr))
+        ours = float(psnr(upscaled(upscaler, lr), hr))
+        losses.append(ours - exact)
+        rows.append([path.stem, f"{exact:.3f}", f"{ours:.3f}", f"{ours - exact:+.4f}"])
+    rows.append(["mean", "", "", f"{statistics.mean(losses):+.4f}"])
+    dtype = str(upscaler.dtype).removeprefix("torch.")
+    return table(["photo", "plain fp32, dB", f"Upscaler {dtype}, dB", "difference"], rows)
+
+
+def seams(name: str, side: int, count: int) -> str:
+    """Table 3: two tiles side by side against the whole, on phone photos with texture."""
+    network = weights.load(name).to(memory_format=torch.channels_last)
+    chosen = [path for path in phone_crops() if "smooth" not in path.stem][::-1][:count]
+    worst: dict[str, list[float]] = {}
+    for path in tqdm(chosen, desc="seams", unit="photo"):
+        lr = images.read(path)[:, 300 : 300 + side, 400 : 400 + 2 * side]
+        whole = plain(network, lr)[..., : 4 * side]
+        worst[path.stem] = [
+            255 * float((plain(network, lr[..., : side + overlap])[..., : 4 * side] - whole).abs().max())
+            for overlap in OVERLAPS
+        ]
+    rows = [[stem, *(f"{value:.2f}" for value in values)] for stem, values in worst.items()]
+    rows.append(["largest", *(f"{max(column):.2f}" for column in zip(*worst.values(), strict=True))])
+    return table(["overlap, LR pixels", *map(str, OVERLAPS)], rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--weights", default="realsr-df2k")
+    parser.add_argument("--quick", action="store_true", help="small crops")
+    parser.add_argument("--out", type=Path, help="Markdown file to write")
+    parser.add_argument("--work", nargs=4, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.work:
+        way, name, crop, answer = arguments.work
+        work(way, name, Path(crop), Path(answer))
+        return
+    photo = phone_crops("mixed", iso=382)[0]
+    lr = images.read(photo)
+    lr = lr[:, 300:400, 400:500] if arguments.quick else lr
+    name = arguments.weights
+    report = "\n\n".join(
+        [
+            f"# Upscaling with {name}",
+            f"torch {torch.__version__}, {torch.get_num_threads()} threads of {os.cpu_count()} cores "
+            f"({platform.machine()}). Made by `python benchmarks/inference.py`.",
+            f"## Speed and memory: {photo.name}, {lr.shape[-1]}×{lr.shape[-2]} pixels",
+            speed(name, lr),
+            "## What 16 bits cost: PSNR against the truth",
+            accuracy(name, 48 if arguments.quick else 128, 2 if arguments.quick else 6),
+            f"## Seams: largest difference from the whole picture in grey levels (ours overlaps by {OVERLAP})",
+            seams(name, 48 if arguments.quick else 64, 2 if arguments.quick else 7),
+        ]
+    )
+    print(report)
+    if arguments.out:
+        with atomic_path(arguments.out) as temporary:
+            temporary.write_text(report + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
