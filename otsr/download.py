@@ -14,8 +14,8 @@ from filelock import FileLock
 from tqdm import tqdm
 
 MAX_BYTES = 64 << 30
-_TRIES = 3
-_CHUNK = 1 << 18
+_TRIES = 3  # in a row that bring nothing new
+_CHUNK = 1 << 14  # bytes; what a broken connection can cost at most
 _TIMEOUT = (15, 60)  # seconds to connect, and between two pieces
 _HEADERS = {
     "Accept": "application/vnd.github.raw+json, application/octet-stream, */*",
@@ -28,7 +28,10 @@ class DownloadError(OSError):
 
 
 class _Interrupted(Exception):
-    """The connection ended early; what came is kept."""
+    """The connection ended early; the bytes received so far are kept."""
+
+    def __init__(self, received: int) -> None:
+        self.received = received
 
 
 def fetch(urls: Sequence[str], target: Path, known: str, *, allowed: bool = True) -> Path:
@@ -94,7 +97,8 @@ def _fetch_one(url: str, part: Path, known: str) -> str | None:
     """Fill `part` from one address; None when its hash fits, else what went wrong."""
     host = urlsplit(url).netloc
     problem = ""
-    for _ in range(_TRIES):
+    failures = most = 0
+    while failures < _TRIES:
         resumed = part.stat().st_size if part.exists() else 0
         try:
             _receive(url, part, resumed)
@@ -103,17 +107,19 @@ def _fetch_one(url: str, part: Path, known: str) -> str | None:
         except (requests.ConnectionError, requests.Timeout) as error:
             return f"{host} cannot be reached ({_reason(error)}); is this machine online?"
         except _Interrupted as error:
-            problem = f"{host} ended the connection early, after {error} bytes"
+            problem = f"{host} ended the connection early, after {error.received} bytes"
+            failures = 0 if error.received > most else failures + 1
+            most = max(most, error.received)
             continue
         except requests.RequestException as error:
             return f"{host}: {_reason(error)}"
         if matches(part, known):
             return None
-        head = part.open("rb").read(40)
+        with part.open("rb") as file:
+            head = file.read(40)
         part.unlink()  # never go on from content that is wrong
-        problem = f"what {host} sends is corrupted or another file (hash differs, it begins with {head!r})"
         if not resumed:
-            break
+            return f"what {host} sends is corrupted or another file (hash differs, it begins with {head!r})"
     return problem
 
 
@@ -121,7 +127,7 @@ def _receive(url: str, part: Path, resumed: int) -> None:
     """Append to `part` from byte `resumed` on, or write it anew where the server does not do parts."""
     headers = {**_HEADERS, "Range": f"bytes={resumed}-"} if resumed else _HEADERS
     with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
-        if response.status_code == 416:  # nothing after byte `resumed`: the file is complete, or another
+        if response.status_code == 416 and resumed:  # nothing after it: the file is complete, or another
             return
         response.raise_for_status()
         start = f"bytes {resumed}-"

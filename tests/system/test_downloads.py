@@ -1,0 +1,315 @@
+"""Downloads against a real HTTP server on this machine: whole, broken off, resumed, corrupted, refused, at once."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from otsr import download, weights
+from otsr.download import DownloadError, fetch
+from otsr.networks.generators import RRDBNet
+from otsr.weights import WeightsError
+
+room = importlib.import_module("otsr.weights.catalogue")
+CONTENT = bytes(range(256)) * 4096  # 1 MiB
+BREAK = 18 << 14  # a multiple of the pieces that are written
+
+
+def blob_id(content: bytes) -> str:
+    """What `git hash-object` prints."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def sha256(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+class Server:
+    """Serves one content at any address, with faults that a test switches on."""
+
+    def __init__(self) -> None:
+        self.content = CONTENT
+        self.ranges = True  # honours Range
+        self.status = 200
+        self.stop_after: list[int] = []  # per answer: bytes of body before the connection is closed
+        self.say_length = True
+        self.seen: list[str | None] = []  # the Range of each request
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.answer(self)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}/model.pth"
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        wanted = request.headers.get("Range")
+        self.seen.append(wanted)
+        body, status = self.content, self.status
+        if wanted and self.ranges and status == 200:
+            start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])  # type: ignore[index]
+            body, status = self.content[start:], 206 if start < len(self.content) else 416
+        request.send_response(status)
+        if self.say_length:
+            request.send_header("Content-Length", str(len(body)))
+        if status == 206:
+            request.send_header("Content-Range", f"bytes {start}-{len(self.content) - 1}/{len(self.content)}")
+        request.end_headers()
+        request.wfile.write(body[: self.stop_after.pop(0)] if self.stop_after else body)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server()
+    yield made
+    made.http.shutdown()
+    made.http.server_close()
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "cache" / "model.pth"
+
+
+def files(target: Path) -> dict[str, int]:
+    """What lies in the cache, but for the lock: name and size."""
+    return {p.name: p.stat().st_size for p in target.parent.iterdir() if p.suffix != ".lock"}
+
+
+@pytest.mark.parametrize("known", [sha256(CONTENT), f"git-blob:{blob_id(CONTENT)}"], ids=["sha256", "git"])
+def test_a_good_file_is_fetched_once_and_kept(known: str, server: Server, target: Path) -> None:
+    for _ in range(2):
+        assert fetch([server.url], target, known) == target
+    assert target.read_bytes() == CONTENT
+    assert files(target) == {"model.pth": len(CONTENT)}
+    assert server.seen == [None]
+
+
+def test_the_git_id_is_that_of_git_itself() -> None:
+    assert (
+        blob_id(b"hello\n") == "ce013625030ba8dba906f756967f9e9ca394464a"
+    )  # echo hello | git hash-object --stdin
+
+
+def test_a_corrupted_file_never_gets_the_name(server: Server, target: Path) -> None:
+    server.content = CONTENT[:-1] + b"\x00"
+    with pytest.raises(DownloadError, match=r"corrupted or another file.*save it as .*model\.pth"):
+        fetch([server.url], target, sha256(CONTENT))
+    assert files(target) == {}
+
+
+def test_an_error_page_sent_as_success_is_shown_as_what_it_is(server: Server, target: Path) -> None:
+    server.content = b"<!DOCTYPE html><html>Quota exceeded</html>"
+    with pytest.raises(DownloadError, match="begins with b'<!DOCTYPE html>"):
+        fetch([server.url], target, sha256(CONTENT))
+    assert files(target) == {}
+
+
+def test_a_connection_that_breaks_is_taken_up_where_it_broke(server: Server, target: Path) -> None:
+    server.stop_after = [BREAK, BREAK]
+    fetch([server.url], target, sha256(CONTENT))
+    assert target.read_bytes() == CONTENT
+    assert server.seen == [None, f"bytes={BREAK}-", f"bytes={2 * BREAK}-"]
+
+
+def test_a_file_that_stays_truncated_is_kept_as_a_part_and_resumed_later(
+    server: Server, target: Path
+) -> None:
+    server.stop_after = [BREAK, 0, 0, 0]
+    with pytest.raises(
+        DownloadError, match=rf"ended the connection early, after {BREAK} bytes.*Run again to go on"
+    ):
+        fetch([server.url], target, sha256(CONTENT))
+    assert files(target) == {"model.pth.part": BREAK}
+    server.seen.clear()
+    fetch([server.url], target, sha256(CONTENT))
+    assert server.seen == [f"bytes={BREAK}-"]
+    assert target.read_bytes() == CONTENT
+    assert files(target) == {"model.pth": len(CONTENT)}
+
+
+def test_a_connection_that_breaks_often_is_taken_up_as_long_as_bytes_come(
+    server: Server, target: Path
+) -> None:
+    server.stop_after = [8 * BREAK // 18] * 7
+    fetch([server.url], target, sha256(CONTENT))
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_server_without_parts_is_asked_for_the_whole_again(server: Server, target: Path) -> None:
+    server.ranges = False
+    server.stop_after = [BREAK]
+    fetch([server.url], target, sha256(CONTENT))
+    assert target.read_bytes() == CONTENT
+    assert server.seen == [None, f"bytes={BREAK}-"]
+
+
+def test_a_part_of_another_file_is_thrown_away(server: Server, target: Path) -> None:
+    target.parent.mkdir()
+    for stale in (b"x" * 1000, b"x" * (len(CONTENT) + 5)):
+        target.with_name("model.pth.part").write_bytes(stale)
+        fetch([server.url], target, sha256(CONTENT))
+        assert target.read_bytes() == CONTENT
+        target.unlink()
+
+
+def test_a_complete_part_that_was_not_renamed_is_used(server: Server, target: Path) -> None:
+    target.parent.mkdir()
+    target.with_name("model.pth.part").write_bytes(CONTENT)
+    fetch([server.url], target, sha256(CONTENT))
+    assert target.read_bytes() == CONTENT
+    assert server.seen == [f"bytes={len(CONTENT)}-"]
+
+
+def test_a_truncated_answer_without_a_length_is_noticed_by_its_hash(server: Server, target: Path) -> None:
+    server.say_length = False
+    server.stop_after = [BREAK]
+    with pytest.raises(DownloadError, match="corrupted"):
+        fetch([server.url], target, sha256(CONTENT))
+    assert files(target) == {}
+
+
+def test_a_file_that_rotted_in_the_cache_is_fetched_again(server: Server, target: Path) -> None:
+    target.parent.mkdir()
+    target.write_bytes(CONTENT[:-1])
+    with pytest.raises(
+        DownloadError, match=r"model\.pth is damaged \(its hash differs\), and downloading is off"
+    ):
+        fetch([server.url], target, sha256(CONTENT), allowed=False)
+    fetch([server.url], target, sha256(CONTENT))
+    assert target.read_bytes() == CONTENT
+
+
+def refused_url() -> str:
+    """An address on this machine where nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}/model.pth"
+
+
+def test_offline_the_message_says_what_to_do(target: Path) -> None:
+    url = refused_url()
+    with pytest.raises(DownloadError) as caught:
+        fetch([url], target, sha256(CONTENT))
+    message = str(caught.value)
+    for words in ("cannot be reached", "refused", "online?", f"fetch {url} with a browser", str(target)):
+        assert words in message
+    assert files(target) == {}
+
+
+def test_404_is_reported_with_the_address(server: Server, target: Path) -> None:
+    server.status = 404
+    with pytest.raises(DownloadError, match=rf"404 .*{re.escape(server.url)}"):
+        fetch([server.url], target, sha256(CONTENT))
+    assert files(target) == {}
+
+
+def test_the_next_address_is_tried_and_goes_on_with_the_same_part(server: Server, target: Path) -> None:
+    target.parent.mkdir()
+    target.with_name("model.pth.part").write_bytes(CONTENT[:1000])
+    fetch([refused_url(), server.url], target, sha256(CONTENT))
+    assert server.seen == ["bytes=1000-"]
+    assert target.read_bytes() == CONTENT
+
+
+def test_when_every_address_fails_each_reason_is_given(server: Server, target: Path) -> None:
+    server.status = 500
+    with pytest.raises(DownloadError, match=r"cannot be reached.*; .*500"):
+        fetch([refused_url(), server.url], target, sha256(CONTENT))
+
+
+def test_callers_at_the_same_time_share_one_download(server: Server, target: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(fetch, [server.url], target, sha256(CONTENT)) for _ in range(4)]
+        assert {job.result() for job in jobs} == {target}
+    assert server.seen == [None]
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_full_disk_is_noticed_before_the_download(
+    server: Server, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(DownloadError, match=r"1 MB are needed\); make room or set OTSR_CACHE"):
+        fetch([server.url], target, sha256(CONTENT))
+    assert files(target) == {}
+
+
+def test_a_cache_that_cannot_be_written_is_named(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    with pytest.raises(DownloadError, match=r"cache: cannot be written \(.*set OTSR_CACHE"):
+        fetch([server.url], tmp_path / "cache" / "model.pth", sha256(CONTENT))
+
+
+def test_an_unknown_kind_of_hash_is_a_mistake_of_the_caller(server: Server, target: Path) -> None:
+    with pytest.raises(ValueError, match="hash 'md5:0', expected sha256"):
+        fetch([server.url], target, "md5:0")
+
+
+@pytest.fixture
+def authors(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """The server holds a small network as OTSR's authors would, and the catalogue knows it as `otsr-df2k`."""
+    torch.manual_seed(0)
+    path = tmp_path / "theirs.pth"
+    torch.save(RRDBNet(4, 1, 2).state_dict(), path)
+    server.content = path.read_bytes()
+    entry = room.OnWeb(
+        "otsr-df2k", "a test", "CC0", len(server.content),
+        urls=(server.url,), known=f"git-blob:{blob_id(server.content)}",
+    )  # fmt: skip
+    monkeypatch.setattr(room, "ENTRIES", (entry,))
+    monkeypatch.setenv("OTSR_CACHE", str(tmp_path / "cache"))
+    return server
+
+
+def test_named_weights_come_from_the_web_once(authors: Server, tmp_path: Path) -> None:
+    (entry,) = weights.catalogue()
+    assert not entry.present
+    assert weights.load("otsr-df2k").architecture["nf"] == 4
+    assert entry.present and entry.path == tmp_path / "cache" / "weights" / "otsr-df2k.pth"
+    assert weights.load("otsr-df2k", download=False).architecture["nf"] == 4
+    assert len(authors.seen) == 1
+
+
+def test_named_weights_are_not_fetched_when_that_is_forbidden(authors: Server) -> None:
+    with pytest.raises(WeightsError, match="otsr-df2k is not on this machine; run: otsr download otsr-df2k"):
+        weights.load("otsr-df2k", download=False)
+    assert authors.seen == []
+
+
+def test_named_weights_that_come_corrupted_are_never_loaded(authors: Server, tmp_path: Path) -> None:
+    authors.content = authors.content[:-1] + b"\xff"
+    with pytest.raises(WeightsError, match=r"otsr-df2k: could not be fetched: .*corrupted"):
+        weights.load("otsr-df2k")
+    assert not (tmp_path / "cache" / "weights" / "otsr-df2k.pth").exists()
+
+
+def test_named_weights_are_checked_each_time_they_are_used(authors: Server) -> None:
+    path = weights.locate("otsr-df2k")
+    path.write_bytes(path.read_bytes()[:-1])
+    assert weights.load("otsr-df2k").architecture["nf"] == 4
+    assert len(authors.seen) == 2
+
+
+def test_the_cache_is_the_systems_unless_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("OTSR_CACHE", raising=False)
+    assert room.cache_dir().name == "otsr"
+    monkeypatch.setenv("OTSR_CACHE", str(tmp_path))
+    assert room.cache_dir() == tmp_path
