@@ -292,7 +292,7 @@ class Upscaler:
         sr = torch.empty(1, 3, height * self.scale, width * self.scale, device=lr.device)
         for block in tiles(height, width, _BLOCK, _BLOCK_HALO):
             seen = features[..., block.rows.seen, block.columns.seen]
-            part = network.reconstruct(seen.contiguous(memory_format=torch.channels_last))
+            part = network.reconstruct(seen.to(self.dtype).contiguous(memory_format=torch.channels_last))
             rows, columns = (
                 slice(span.keep_start * self.scale, span.keep_stop * self.scale)
                 for span in (block.rows, block.columns)

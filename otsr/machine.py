@@ -75,14 +75,15 @@ def fast_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 def place(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
     """A copy for inference on a device and in a precision.
 
-    The first and last convolution stay in fp32: less than 1 % of the work, but they touch the picture itself, and 16
-    bits there cost as much accuracy as in all other layers together (measured: 53.3 against 59.1 dB of agreement).
+    The first and last convolution stay in fp32, and so does what flows past the blocks of an `RRDBNet`: less than 1 %
+    of the work, but 16 bits there cost more than in all other layers together (measured with `realsr-df2k` on
+    photos: 51 dB of agreement with fp32, against 56).
     """
     copied = copy.deepcopy(network).eval().requires_grad_(False).to(device, dtype)
     convolutions = [module for module in copied.modules() if isinstance(module, nn.Conv2d)]
     if dtype != torch.float32 and convolutions:
-        convolutions[0].float().register_forward_hook(lambda module, inputs, output: output.to(dtype))
-        convolutions[-1].float()
+        for convolution in (convolutions[0], convolutions[-1]):
+            convolution.float()
         for module in copied.modules():
             if "weight" in module._parameters:
                 module.register_forward_pre_hook(_cast_to_weight)

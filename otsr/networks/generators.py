@@ -44,14 +44,18 @@ class DenseBlock(nn.Module):
 
 
 class ResidualInResidual(nn.Module):
-    """Three dense blocks in a row: x + 0.2·f(x). (B, nf, h, w), same out."""
+    """Three dense blocks in a row: x + 0.2·f(x). (B, nf, h, w), same out.
+
+    Where the blocks have 16-bit weights, x may be float32: the sum over all blocks then keeps its precision.
+    """
 
     def __init__(self, nf: int, gc: int) -> None:
         super().__init__()
         self.blocks = nn.Sequential(*(DenseBlock(nf, gc) for _ in range(3)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.add(x, self.blocks(x), alpha=0.2)
+        dtype = self.blocks[0].convolutions[0].weight.dtype  # type: ignore[union-attr,index]
+        return torch.add(x, self.blocks(x.to(dtype)), alpha=0.2)
 
 
 class RRDBNet(nn.Module):
