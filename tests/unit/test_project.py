@@ -69,7 +69,7 @@ def test_imports_only_run_downwards() -> None:
         "images.py": ("otsr.degradation", "otsr.networks", "otsr.inference", "otsr.cli", "otsr.course"),
         "degradation": ("otsr.networks", "otsr.weights", "otsr.inference", "otsr.cli", "otsr.course"),
         "networks": ("otsr.inference", "otsr.cli", "otsr.course", "otsr.weights"),
-        "metrics.py": ("otsr.inference", "otsr.cli", "otsr.course"),
+        "metrics": ("otsr.inference", "otsr.cli", "otsr.course"),
         "inference.py": ("otsr.cli", "otsr.course"),
         "cli.py": ("otsr.course",),
     }
