@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from otsr.degradation.estimation import estimate_kernel
-from otsr.degradation.noise import NoisePool, collect_noise
+from otsr.degradation.noise import NoisePool
 from otsr.degradation.pipeline import Degradation
+from otsr.degradation.smoothness import collect_noise
 
 __all__ = ["Degradation", "NoisePool", "collect_noise", "estimate_kernel"]

@@ -22,8 +22,9 @@ from torch import Tensor
 
 from otsr.degradation import kernels
 from otsr.degradation.estimation import estimate_kernel
-from otsr.degradation.noise import NoisePool, collect_noise
+from otsr.degradation.noise import NoisePool
 from otsr.degradation.pipeline import Degradation
+from otsr.degradation.smoothness import collect_noise
 from otsr.degradation.storage import DegradationError
 from otsr.images import ImageError, atomic_path, luma, read
 
