@@ -73,6 +73,15 @@ def test_tiles_give_what_the_whole_image_gives(network: nn.Module) -> None:
     assert difference(sr, plain(network, pixels)) <= 1
 
 
+@every_network
+def test_reconstruction_in_blocks_gives_what_it_gives_at_once(
+    network: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference, "_BLOCK", 32)
+    pixels = noise(75, 123)
+    assert difference(Upscaler(network, precision="fp32").upscale(pixels), plain(network, pixels)) <= 1
+
+
 def test_without_overlap_the_seams_show() -> None:
     """The network of these tests looks far enough that a missing overlap would be seen."""
     pixels, network = noise(75, 123), networks()[0]
