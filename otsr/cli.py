@@ -263,9 +263,8 @@ def degrade(
         below = job.target.relative_to(out / "LR")
         hr_path = out / "HR" / below
         hr_path.parent.mkdir(parents=True, exist_ok=True)
-        own_seed = zlib.crc32(
-            f"{seed}/{below.as_posix()}".encode()
-        )  # independent of order and of what is done
+        # From the name, so that a pair depends neither on the order nor on what was done before.
+        own_seed = zlib.crc32(f"{seed}/{below.as_posix()}".encode())
         hr, lr = camera.pair(images.read(job.source), own_seed)
         images.write(hr_path, hr)
         images.write(job.target, lr)  # last: a pair counts as done when its LR is there
