@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -72,7 +73,8 @@ class Server:
         if status == 206:
             request.send_header("Content-Range", f"bytes {start}-{len(self.content) - 1}/{len(self.content)}")
         request.end_headers()
-        request.wfile.write(body[: self.stop_after.pop(0)] if self.stop_after else body)
+        with suppress(ConnectionError):  # the client may go away on purpose
+            request.wfile.write(body[: self.stop_after.pop(0)] if self.stop_after else body)
 
 
 @pytest.fixture

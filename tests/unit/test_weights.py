@@ -438,6 +438,27 @@ def test_a_name_goes_before_a_file_of_the_same_name(
     assert weights.load("./tiny").architecture["nf"] == 4
 
 
+@pytest.mark.parametrize(
+    ("notes", "expected"),
+    [
+        ({}, None),
+        ({"partner": "realsr-df2k"}, "realsr-df2k"),
+        ({"partner": "psnr.safetensors"}, "{}/psnr.safetensors"),
+    ],
+)
+def test_a_file_names_its_partner_by_name_or_beside_itself(
+    notes: dict[str, object], expected: str | None, tmp_path: Path
+) -> None:
+    weights.save(rrdbnet(), tmp_path / "a.safetensors", notes)
+    found = weights.partner(tmp_path / "a.safetensors")
+    assert found == (expected and expected.format(tmp_path))
+
+
+def test_named_weights_have_their_partner_in_the_catalogue() -> None:
+    assert weights.partner("otsr-df2k") == "realsr-df2k"
+    assert weights.partner("realsr-df2k") is None
+
+
 # --- blending -------------------------------------------------------------------------------------------------------
 
 
