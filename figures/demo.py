@@ -40,7 +40,7 @@ def estimate_blur() -> dict[str, Tensor]:
     crops = [path for path in phone_crops() if not path.stem.endswith("smooth")]
     return {
         path.name: estimate_kernel(read(path), scale=SCALE)
-        for path in tqdm(crops, desc="1 estimate blur kernels", leave=False)
+        for path in tqdm(crops, desc="1 estimate blur kernels", leave=False, disable=None)
     }
 
 
@@ -52,7 +52,7 @@ def upscale(real: Tensor) -> tuple[dict[str, Tensor], float]:
     """The window by bicubic interpolation and by RealSR's generator, and the seconds that the latter took."""
     upscaler = Upscaler.from_pretrained("realsr-df2k", tile=64)
     start = time.perf_counter()
-    with tqdm(desc="3 upscale with RealSR (DF2K)", unit="tile", leave=False) as bar:
+    with tqdm(desc="3 upscale with RealSR (DF2K)", unit="tile", leave=False, disable=None) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total

@@ -103,7 +103,9 @@ def collect_noise(
     sources: list[str] = []
     labels: list[str] = []
     verdicts: Counter[str] = Counter()
-    for number, photo in enumerate(tqdm(photos, desc="collecting noise", unit="image", delay=2)):
+    for number, photo in enumerate(
+        tqdm(photos, desc="collecting noise", unit="image", delay=2, disable=None)
+    ):
         pixels = open_picture(photo).pixels
         rows, columns, reasons = flat.judge(pixels)
         verdicts.update(reasons.ravel().tolist())
