@@ -58,13 +58,17 @@ def cut(lr: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def disturb(lr: Tensor, rng: np.random.Generator) -> Tensor:
-    """Noise (none, white, or correlated; up to 10 grey levels on R, G, B), rounding, JPEG for every fifth."""
+    """Noise (none, white, correlated, growing with brightness; to 10 grey levels), rounding, JPEG for every fifth."""
     values = 255 * lr.double().numpy()
     if rng.random() > 0.35:
         noise = rng.standard_normal(values.shape)
         if rng.random() < 0.25:
             noise = ndimage.gaussian_filter(noise, rng.uniform(0.3, 1.0))
-        values = values + rng.uniform(0, 10) * LUMA_NOISE * noise / noise.std()
+        noise *= rng.uniform(0, 10) * LUMA_NOISE / noise.std()
+        if rng.random() < 0.5:  # photons: dark parts are clean, so the quietest patches do not tell the noise
+            share = rng.uniform(0, 1)
+            noise *= np.sqrt(1 - share + share * values.clip(0, 255) / 128)
+        values = values + noise
     if rng.random() > 0.2:
         return torch.from_numpy((values / LUMA_NOISE).round() * LUMA_NOISE / 255).clamp(0, 1).float()
     memory = io.BytesIO()

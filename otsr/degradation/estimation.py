@@ -88,6 +88,6 @@ def _check(lr: Tensor, scale: int, method: str, size: int | None) -> None:
     bad = int((~lr.isfinite()).sum())
     if bad:
         raise ValueError(f"lr holds {bad} values that are NaN or infinite; expected numbers in [0, 1]")
-    low, high = float(lr.min()), float(lr.max())
+    low, high = lr.min().item(), lr.max().item()
     if low < -0.5 or high > 1.5:
         raise ValueError(f"lr lies in [{low:.4g}, {high:.4g}], expected [0, 1]; divide 8-bit values by 255")

@@ -1,0 +1,109 @@
+"""One door to the kernel estimators: a proper kernel comes out, and what is wrong with the input is said."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from otsr.datasets import photos
+from otsr.degradation import estimate_kernel, estimation, kernelgan, kernels, spectrum
+from otsr.images import read, resize
+
+
+@pytest.fixture(scope="module")
+def lr() -> torch.Tensor:
+    hr = resize(read(photos("val")[0]), 0.5).clamp(0, 1)
+    return kernels.downsample(hr, kernels.gaussian(20, 4.0, 1.5, 60.0), 2).clamp(0, 1)
+
+
+@pytest.fixture
+def short_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    train = kernelgan.train_kernel
+    monkeypatch.setattr(
+        kernelgan,
+        "train_kernel",
+        lambda image, seed, progress: train(image, 40, seed=seed, progress=progress),
+    )
+
+
+@pytest.mark.usefixtures("short_training")
+@pytest.mark.parametrize("method", ["spectrum", "kernelgan"])
+@pytest.mark.parametrize("scale", [2, 4])
+@pytest.mark.parametrize("size", [None, 12, 64])
+def test_the_kernel_fits_the_sampling_grid(
+    lr: torch.Tensor, method: str, scale: int, size: int | None
+) -> None:
+    kernel = estimate_kernel(lr, scale, method, size=size, seed=3)
+    assert kernel.dtype == torch.float32
+    assert kernel.shape[0] == kernel.shape[1] == (size or kernel.shape[0])
+    assert kernel.shape[0] % 2 == 0
+    assert kernel.min() >= 0
+    assert float(kernel.sum()) == pytest.approx(1, abs=1e-5)
+    if size != 12:
+        assert kernels.moments(kernel)[0].abs().max() < 0.05 * scale
+    assert kernels.downsample(lr, kernel, scale).shape[1:] == tuple(-(-n // scale) for n in lr.shape[1:])
+    assert torch.equal(kernel, estimate_kernel(lr, scale, method, size=size, seed=3))
+
+
+@pytest.mark.parametrize("angle", [0.0, 35.0, 90.0, 160.0])
+def test_the_gaussian_of_a_covariance_has_that_covariance(angle: float) -> None:
+    covariance = kernels.moments(kernels.gaussian(40, 5.0, 1.5, angle))[1]
+    kernel = estimation.gaussian_of(covariance, 2)
+    assert torch.allclose(kernels.moments(kernel)[1], covariance, atol=0.15)
+    assert torch.allclose(
+        kernels.moments(estimation.gaussian_of(covariance, 2, 40))[1], covariance, atol=1e-4
+    )
+
+
+def test_the_tilt_of_the_blur_is_seen_the_right_way_round(lr: torch.Tensor) -> None:
+    _, covariance = kernels.moments(estimate_kernel(lr, 2))
+    assert covariance[0, 1] < -0.2  # 60° rises to the right on screen; y runs down
+
+
+def test_a_turned_image_has_the_turned_kernel(lr: torch.Tensor) -> None:
+    straight = estimate_kernel(lr, 2, size=20)
+    assert kernels.l2_distance(estimate_kernel(lr.rot90(1, (1, 2)), 2, size=20), straight.rot90()) < 0.03
+    assert kernels.l2_distance(estimate_kernel(lr.rot90(1, (1, 2)), 2, size=20), straight) > 0.2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"lr": torch.rand(1, 80, 80)},
+            r"lr is \(1, 80, 80\) torch.float32, expected a floating \(3, H, W\)",
+        ),
+        ({"lr": torch.rand(2, 3, 80, 80)}, r"expected a floating \(3, H, W\) tensor; otsr.images.read"),
+        ({"lr": torch.zeros(3, 80, 80, dtype=torch.uint8)}, "torch.uint8, expected a floating"),
+        ({"lr": "photo.jpg"}, "lr is str, expected a floating"),
+        ({"lr": torch.rand(3, 63, 200)}, "63 × 200 pixels; estimating a kernel takes at least 64 × 64"),
+        ({"lr": 255 * torch.rand(3, 80, 80)}, r"expected \[0, 1\]; divide 8-bit values by 255"),
+        ({"scale": 3}, "scale is 3, expected 2 or 4"),
+        ({"method": "magic"}, 'method is \'magic\', expected "spectrum" or "kernelgan"'),
+        ({"size": 13}, "size is 13, expected None or an even number of taps from 2 up"),
+        ({"size": 0}, "size is 0, expected None or an even number"),
+    ],
+)
+def test_wrong_arguments_are_named(lr: torch.Tensor, change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        estimate_kernel(**{"lr": lr, **change})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_no_numbers_are_counted(lr: torch.Tensor, value: float) -> None:
+    broken = lr.clone()
+    broken[1, 5, 5:7] = value
+    with pytest.raises(ValueError, match="2 values that are NaN or infinite"):
+        estimate_kernel(broken)
+
+
+@pytest.mark.parametrize("method", ["spectrum", "kernelgan"])
+def test_a_flat_image_is_refused_by_both(method: str) -> None:
+    with pytest.raises(spectrum.NoTextureError):
+        estimate_kernel(torch.full((3, 100, 100), 0.3), 2, method)
+
+
+def test_an_image_may_carry_gradients_and_is_left_as_it_is(lr: torch.Tensor) -> None:
+    image = lr.clone().requires_grad_()
+    assert not estimate_kernel(image).requires_grad
+    assert torch.equal(image, lr)

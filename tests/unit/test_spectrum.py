@@ -1,0 +1,196 @@
+"""Blur from statistics: the statistics are what they claim, the answer turns with the picture, doubt is honest."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import linalg, ndimage
+
+from otsr.datasets import photos
+from otsr.degradation import kernels, spectrum
+from otsr.images import luma, read, resize
+
+
+def dead_leaves(size: int, seed: int) -> torch.Tensor:
+    """Overlapping discs of random grey and radius (density 1/r³): edges and a power-law spectrum, as in photos."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size]
+    image = np.full((size, size), 0.5)
+    for _ in range(1500):
+        radius = 2 / math.sqrt(rng.uniform((2 / 60) ** 2, 1))
+        row, column = rng.uniform(-20, size + 20, 2)
+        image[(y - row) ** 2 + (x - column) ** 2 < radius**2] = rng.uniform(0.1, 0.9)
+    return torch.from_numpy(image).float().expand(3, -1, -1)
+
+
+@pytest.fixture(scope="module")
+def leaves() -> torch.Tensor:
+    return dead_leaves(512, 0)
+
+
+@pytest.fixture(scope="module")
+def photo() -> torch.Tensor:
+    """A val photo, blurred along a slope, at half size: sides that leave different remainders for patches."""
+    hr = resize(read(photos("val")[1]), 0.6).clamp(0, 1)
+    return kernels.downsample(hr, kernels.gaussian(20, 4.0, 1.0, 25.0), 2)
+
+
+def test_white_noise_has_its_variance_as_power_at_every_frequency() -> None:
+    torch.manual_seed(0)
+    power, floor, typical = spectrum.directional_power(3 * torch.randn(512, 512))
+    assert torch.allclose(power, torch.full_like(power, 9.0), rtol=0.15)
+    assert 0.8 * 9 < float(floor) < float(typical) < 1.1 * 9
+
+
+@pytest.mark.parametrize(("direction", "frequency"), [(0, 4), (2, 3), (6, 5), (9, 6)])
+def test_a_grating_shows_at_its_own_direction_and_frequency(direction: int, frequency: int) -> None:
+    y, x = torch.meshgrid(torch.arange(200.0), torch.arange(200.0), indexing="ij")
+    angle = math.pi * direction / spectrum.DIRECTIONS
+    phase = 2 * math.pi * spectrum.FREQUENCIES[frequency] * (x * math.cos(angle) + y * math.sin(angle))
+    power, _, _ = spectrum.directional_power(20 * phase.sin())
+    assert divmod(int(power.argmax()), len(spectrum.FREQUENCIES)) == (direction, frequency)
+
+
+def test_blur_multiplies_the_directional_power_by_its_transfer_function() -> None:
+    torch.manual_seed(0)
+    noise = 20 * torch.randn(1, 600, 600)
+    covariance = torch.tensor([[1.2, 0.4], [0.4, 0.5]], dtype=torch.float64)
+    values, axes = torch.linalg.eigh(covariance)
+    angle = math.degrees(math.atan2(-float(axes[1, 1]), float(axes[0, 1])))
+    blurred = kernels.downsample(noise, kernels.gaussian(15, float(values[1]), float(values[0]), angle), 1)
+    power, _, _ = spectrum.directional_power(blurred[0])
+    for direction in range(spectrum.DIRECTIONS):
+        turn = math.pi * direction / spectrum.DIRECTIONS
+        u = torch.tensor([math.cos(turn), math.sin(turn)], dtype=torch.float64)
+        for index, frequency in enumerate(spectrum.FREQUENCIES[:5]):
+            expected = 400 * math.exp(-4 * math.pi**2 * frequency**2 * float(u @ covariance @ u))
+            assert float(power[direction, index]) == pytest.approx(expected, rel=0.3)
+
+
+def test_derivative_norms_agree_with_scipy(leaves: torch.Tensor) -> None:
+    grey = 255 * leaves[0, :150, :120]
+    norms = spectrum._derivative_norms(grey)
+    for index, sigma in enumerate(spectrum.SCALES):
+        across = ndimage.gaussian_filter(grey.double().numpy(), sigma, order=(0, 1))[13:-13, 13:-13]
+        down = ndimage.gaussian_filter(grey.double().numpy(), sigma, order=(1, 0))[13:-13, 13:-13]
+        slope = np.abs(math.cos(math.pi / 6) * across + math.sin(math.pi / 6) * down)
+        for place, norm in enumerate(spectrum.NORMS):
+            expected = math.log((slope**norm).mean()) / norm
+            assert float(norms[2, index, place]) == pytest.approx(expected, abs=0.01)
+
+
+def test_covariance_from_log_is_the_matrix_exponential() -> None:
+    rows = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for (m, c, q), found in zip(rows.tolist(), spectrum.covariance_from_log(rows), strict=True):
+        assert np.allclose(found.numpy(), linalg.expm(np.array([[m + c, q], [q, m - c]])))
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+@pytest.mark.parametrize(("variances", "angle"), [((4.0, 1.0), 30.0), ((6.0, 2.0), 120.0), ((1.5, 1.5), 0.0)])
+def test_known_blur_of_a_synthetic_scene_is_recovered(
+    leaves: torch.Tensor, scale: int, variances: tuple[float, float], angle: float
+) -> None:
+    first, second = (v * scale**2 / 4 for v in variances)
+    truth = kernels.gaussian(11 * scale, first, second, angle)
+    noise = 2 / 255 * torch.randn(512 // scale, 512 // scale, generator=torch.Generator().manual_seed(1))
+    blur = spectrum.estimate_blur(kernels.downsample(leaves, truth, scale) + noise, scale)
+    expected = kernels.moments(truth)[1]
+    assert (blur.covariance - expected).norm() < 0.35 * expected.norm()
+    assert all(0.02 < deviation < 0.5 for deviation in blur.deviation)
+
+
+def test_val_photos_are_better_explained_than_by_the_best_isotropic_gaussian() -> None:
+    generator = torch.Generator().manual_seed(0)
+    ours, isotropic = [], []
+    for index, path in enumerate(photos("val")):
+        hr = resize(read(path), 0.6).clamp(0, 1)
+        truth = kernels.gaussian(22, 5.0, 1.0, 35.0 * index)
+        lr = kernels.downsample(hr, truth, 2)
+        lr = lr + 4 / 255 * torch.randn(lr.shape, generator=generator)
+        (a, b), (_, d) = (2 * spectrum.estimate_blur(lr, 2).covariance).tolist()
+        found = covariance_kernel(a / 2, b / 2, d / 2)
+        ours.append(kernels.l2_distance(found, truth))
+        isotropic.append(min(kernels.l2_distance(kernels.gaussian(22, v / 4), truth) for v in range(2, 24)))
+    assert sum(ours) < 0.6 * sum(isotropic)
+
+
+def covariance_kernel(xx: float, xy: float, yy: float) -> torch.Tensor:
+    line = torch.arange(22, dtype=torch.float64) - 10.5
+    x, y = line[None, :], line[:, None]
+    kernel = torch.exp(-0.5 * (yy * x**2 - 2 * xy * x * y + xx * y**2) / (xx * yy - xy**2))
+    return kernel / kernel.sum()
+
+
+def test_turning_the_image_turns_the_covariance(photo: torch.Tensor) -> None:
+    straight = spectrum.estimate_blur(photo, 2).covariance
+    (a, b), (_, d) = straight.tolist()
+    for turned, expected in (
+        (photo.rot90(1, (1, 2)), [[d, -b], [-b, a]]),
+        (photo.rot90(2, (1, 2)), [[a, b], [b, d]]),
+        (photo.flip(2), [[a, -b], [-b, d]]),
+    ):
+        found = spectrum.estimate_blur(turned, 2).covariance
+        assert torch.allclose(found, torch.tensor(expected, dtype=torch.float64), rtol=0.02, atol=0.02 * a)
+
+
+def test_the_answer_depends_neither_on_chance_nor_on_exposure(photo: torch.Tensor) -> None:
+    first = spectrum.estimate_blur(photo, 2).covariance
+    assert torch.equal(first, spectrum.estimate_blur(photo, 2).covariance)
+    darker = spectrum.estimate_blur(0.8 * photo + 0.05, 2).covariance
+    assert torch.allclose(first, darker, rtol=0.08, atol=0.08)
+
+
+def test_errors_on_val_photos_are_as_large_as_the_doubt_says() -> None:
+    generator = torch.Generator().manual_seed(0)
+    scores = []
+    for index, path in enumerate(photos("val")):
+        hr = resize(read(path), 0.5 + 0.04 * index).clamp(0, 1)
+        for variances in ((5.0, 1.0), (2.0, 1.5)):
+            truth = kernels.gaussian(22, *variances, 35.0 * index)
+            lr = kernels.downsample(hr, truth, 2)
+            blur = spectrum.estimate_blur(lr + 4 / 255 * torch.randn(lr.shape, generator=generator), 2)
+            ratio = blur.covariance.det() / kernels.moments(truth)[1].det()
+            scores.append(float(ratio.log()) / 2 / blur.deviation[0])
+    assert 0.5 < np.sqrt(np.mean(np.square(scores))) < 1.6
+
+
+def test_of_a_large_image_the_textured_window_is_read(photo: torch.Tensor) -> None:
+    grey = luma(photo)[0]
+    large = torch.full((1500, 2100), 0.5)
+    large[-grey.shape[0] :, -grey.shape[1] :] = grey
+    window = spectrum._busiest(large, 1024)
+    assert window.shape == (1024, 1024)
+    height, width = grey.shape
+    kept = sum(bool((window == value).any()) for value in grey[height // 2, :: width // 20])
+    assert kept >= 18
+
+
+def textureless() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(200, 300, generator=generator)
+    ramp = torch.linspace(0, 1, 300).expand(200, 300)
+    return {
+        "constant": torch.full((200, 300), 0.5),
+        "faint noise": 0.5 + noise / 255,
+        "strong noise": 0.5 + 20 * noise / 255,
+        "ramp": (255 * ramp).round() / 255,
+        "noisy ramp": ramp + 3 * noise / 255,
+    }
+
+
+@pytest.mark.parametrize("name", list(textureless()))
+def test_an_image_without_texture_is_refused(name: str) -> None:
+    image = textureless()[name].expand(3, -1, -1)
+    with pytest.raises(spectrum.NoTextureError, match=r"no texture .* choose a crop with edges"):
+        spectrum.estimate_blur(image, 2)
+    with pytest.raises(spectrum.NoTextureError):
+        spectrum.require_texture(luma(image)[0])
+
+
+def test_the_stored_network_has_a_few_hundred_numbers() -> None:
+    network = spectrum.stored_network()
+    assert sum(parameter.numel() for parameter in network.parameters()) < 1000
+    assert all(parameter.isfinite().all() for parameter in network.parameters())
