@@ -1,0 +1,179 @@
+"""The house style of figures, and the three that recur: pictures side by side, a blur kernel, spectra.
+
+A colour means the same everywhere, in plots as in formulas (Okabe–Ito, safe for colour-blind readers).
+`show(figure, alt)` puts a figure into the notebook with a text for those who cannot see it.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from cycler import cycler
+from IPython.display import display
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from otsr.images import ImageSource, luma, open_picture
+
+COLOURS = {
+    "real": "#009E73",  # real pictures, HR
+    "LR": "#666666",
+    "generated": "#D55E00",  # SR
+    "map": "#0072B2",  # transport map, plan
+    "potential": "#CC79A7",
+    "other": "#E69F00",
+}
+DPI = 100
+_PNG_LIMIT = 100_000  # bytes; photographs above it become JPEG, line drawings stay below
+_JPEG = {"quality": 84, "subsampling": 0}
+
+
+def use_house_style() -> None:
+    """Set matplotlib's defaults: fonts that a projector shows, house colours, no box around plots."""
+    plt.rcParams.update(
+        {
+            "figure.dpi": DPI,
+            "figure.facecolor": "white",
+            "figure.constrained_layout.use": True,
+            "font.size": 14,
+            "axes.titlesize": 15,
+            "axes.prop_cycle": cycler(
+                color=[COLOURS[role] for role in ("map", "generated", "real", "potential")]
+            ),
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": False,
+            "lines.linewidth": 2.5,
+            "legend.frameon": False,
+            "image.cmap": "cividis",
+        }
+    )
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Put a figure into the notebook, with `alt`: what someone who cannot see it should know.
+
+    Photographs are stored as JPEG (full colour), drawings as PNG: notebooks stay small.
+    """
+    mime, data = encode(figure)
+    plt.close(figure)
+    bundle = {mime: base64.b64encode(data).decode(), "text/plain": f"[figure] {alt}"}
+    display(bundle, metadata={mime: {"alt": alt}}, raw=True)
+
+
+def encode(figure: Figure) -> tuple[str, bytes]:
+    """(MIME type, bytes) of a figure: PNG if that is small, else JPEG."""
+    png, jpeg = io.BytesIO(), io.BytesIO()
+    figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
+    if png.tell() <= _PNG_LIMIT:
+        return "image/png", png.getvalue()
+    figure.savefig(jpeg, format="jpeg", dpi=DPI, pil_kwargs=_JPEG)
+    return "image/jpeg", jpeg.getvalue()
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A picture with its title; `role` (a key of COLOURS) colours its frame."""
+
+    picture: ImageSource
+    title: str
+    role: str = "other"
+
+
+@dataclass(frozen=True)
+class Box:
+    """A square to look at closely; fractions of the picture, so that it fits LR and SR alike.
+
+    Attributes:
+        top, left: corner, in [0, 1] of height and width.
+        size: side, in [0, 1] of the height.
+    """
+
+    top: float
+    left: float
+    size: float
+
+
+def pictures(panels: Sequence[Panel], zoom: Box | None = None, inches: float = 3.8) -> Figure:
+    """Pictures side by side, `inches` wide each, pixels as they are; with `zoom` a second row enlarges that box."""
+    arrays = [open_picture(panel.picture).pixels for panel in panels]
+    rows = 1 if zoom is None else 2
+    tallest = max(array.shape[0] / array.shape[1] for array in arrays)
+    size = (inches * len(panels), inches * (tallest + rows - 1) + 0.5)
+    figure, axes = plt.subplots(rows, len(panels), figsize=size, squeeze=False)
+    for column, (panel, array) in enumerate(zip(panels, arrays, strict=True)):
+        frame(axes[0, column], array, panel.role, panel.title)
+        if zoom is not None:
+            height, width = array.shape[:2]
+            top, left, side = round(zoom.top * height), round(zoom.left * width), round(zoom.size * height)
+            for colour, line in (("black", 5.0), ("white", 2.5)):  # seen on dark and on light
+                corner = (left - 0.5, top - 0.5)
+                box = Rectangle(corner, side, side, fill=False, edgecolor=colour, linewidth=line)
+                axes[0, column].add_patch(box)
+            frame(axes[1, column], array[top : top + side, left : left + side], panel.role)
+    return figure
+
+
+def frame(axes: Axes, pixels: np.ndarray, role: str, title: str = "") -> None:
+    """One picture (H, W, 3) in a frame of its role's colour, without ticks."""
+    axes.imshow(pixels)
+    axes.set(xticks=[], yticks=[], title=title)
+    for spine in axes.spines.values():
+        spine.set(visible=True, color=COLOURS[role], linewidth=4)
+
+
+def kernel(axes: Axes, values: Tensor, title: str = "") -> None:
+    """A blur kernel (k, k) on axes in HR pixels from its centre, with a colour bar of its weights."""
+    half = values.shape[-1] / 2
+    drawn = axes.imshow(values.detach().cpu().numpy(), extent=(-half, half, half, -half))
+    axes.set(title=title, xlabel="HR pixels", ylabel="HR pixels")
+    figure = axes.figure
+    assert isinstance(figure, Figure)
+    figure.colorbar(drawn, ax=axes, shrink=0.8, label="weight")
+
+
+def spectrum(axes: Axes, images: Mapping[str, tuple[Tensor, str]]) -> None:
+    """Radial power spectra: how much of each frequency a picture holds, averaged over directions.
+
+    Args:
+        images: label to ((3, H, W) in [0, 1], role).
+    """
+    for label, (image, role) in images.items():
+        frequency, power = radial_spectrum(image)
+        axes.semilogy(frequency, power, label=label, color=COLOURS[role])
+    axes.set(xlabel="frequency (cycles per pixel)", ylabel="power")
+    axes.legend()
+
+
+def radial_spectrum(image: Tensor, bins: int = 32) -> tuple[np.ndarray, np.ndarray]:
+    """Power |FFT(w · (Y − mean Y))|² / (H W mean w²) of the luma Y, Hann window w, averaged over rings.
+
+    White noise of variance v has power v at each frequency.
+
+    Args:
+        image: (3, H, W) in [0, 1].
+
+    Returns:
+        frequencies (bins,), the middles of rings from 0 to 0.5 cycles a pixel, and powers (bins,).
+    """
+    brightness = luma(image)[0].double()
+    height, width = brightness.shape
+    window = torch.outer(
+        torch.hann_window(height, dtype=torch.float64), torch.hann_window(width, dtype=torch.float64)
+    )
+    power = torch.fft.fft2(window * (brightness - brightness.mean())).abs() ** 2
+    power /= height * width * window.square().mean()
+    radius = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.fftfreq(width)[None]).flatten()
+    ring = (radius * 2 * bins).long()
+    inside = ring < bins
+    count = torch.bincount(ring[inside], minlength=bins)
+    total = torch.bincount(ring[inside], power.flatten()[inside], minlength=bins)
+    return (np.arange(bins) + 0.5) / (2 * bins), (total / count).numpy()

