@@ -6,7 +6,7 @@ distribution is taken for the camera's. G is linear: its six layers equal ONE 13
 composes the weights first and convolves the image once; same function, same gradients up to rounding.
 
 Known to be biased: with a scene of its own sharpness the answer is ¾ of the blur variance, not all of it, and
-noise pulls the kernel towards a point. `otsr.degradation.blur` is the default for these reasons.
+noise pulls the kernel towards a point. `otsr.degradation.spectrum` is the default for these reasons.
 
 Reference: Bell-Kligler, Shocher, Irani, "Blind super-resolution kernel estimation using an internal-GAN",
 NeurIPS 2019, arXiv 1909.06581. Written from the paper.

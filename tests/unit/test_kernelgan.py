@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -82,6 +84,22 @@ def test_regularisers_prefer_a_small_centred_kernel_that_sums_to_one() -> None:
     good = kernels.gaussian(13, 1.0)
     for worse in (1.2 * good, kernels.gaussian(13, 6.0), kernels.shift(good, 2, 0), -good):
         assert total(worse) > total(good)
+
+
+def test_regularisers_are_the_formula_written_out() -> None:
+    kernel = torch.rand(13, 13, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) / 100
+    total = boundary = sparsity = x = y = 0.0
+    for row in range(13):
+        for column in range(13):
+            tap = float(kernel[row, column])
+            total += tap
+            boundary += tap * (math.exp(math.hypot(row - 6, column - 6) / 2) - 1) / 169
+            sparsity += math.sqrt(tap) / 169
+            x, y = x + tap * (column - 6), y + tap * (row - 6)
+    centre = ((x / total) ** 2 + (y / total) ** 2) / 2
+    summed, shaped = kernelgan._regularisers(kernel)
+    assert float(summed) == pytest.approx(0.5 * abs(1 - total))
+    assert float(shaped) == pytest.approx(0.5 * boundary + 5 * sparsity + centre, rel=1e-4)
 
 
 @pytest.mark.parametrize(("scale", "factor"), [(2, 1), (4, 5)])
