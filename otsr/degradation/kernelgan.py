@@ -5,8 +5,9 @@ of the LR image itself. Patches recur across scales in a natural image, so the k
 distribution is taken for the camera's. G is linear: its six layers equal ONE 13×13 kernel. The collapsed form
 composes the weights first and convolves the image once; same function, same gradients up to rounding.
 
-Known to be biased: with a scene of its own sharpness the answer is ¾ of the blur variance, not all of it, and
-noise pulls the kernel towards a point. `otsr.degradation.spectrum` is the default for these reasons.
+Known to be biased: keeping the statistics of an image that is blurred already takes only ¾ of its blur's variance
+again, and the sparse prior piles that on too few taps. `otsr.degradation.spectrum` is the default for these reasons;
+`benchmarks/results/kernel_estimation.md` compares the two.
 
 Reference: Bell-Kligler, Shocher, Irani, "Blind super-resolution kernel estimation using an internal-GAN",
 NeurIPS 2019, arXiv 1909.06581. Written from the paper.
