@@ -17,6 +17,7 @@ def test_ours_has_a_smaller_error_than_the_best_isotropic_gaussian(
     monkeypatch.syspath_prepend(str(FOLDER))
     import kernel_estimation as benchmark
 
+    cases = benchmark.cases(5, split="val")
     assert len({case.name for case in cases}) == 20  # 5 kernels, two scales, two noises
     records = benchmark.measure(cases, ["spectrum", "isotropic"], tmp_path, iterations=0)
     errors = {
