@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import sys
 from pathlib import Path
 
@@ -78,3 +79,18 @@ def test_imports_only_run_downwards() -> None:
         for file in [path] if path.is_file() else path.rglob("*.py"):
             for name in above:
                 assert not re.search(rf"(?:from|import) {re.escape(name)}\b", file.read_text()), (file, name)
+
+
+def test_readme_shows_the_tables_that_the_benchmarks_wrote() -> None:
+    """After a benchmark: python scripts/readme.py"""
+    script = runpy.run_path(str(ROOT / "scripts" / "readme.py"))
+    readme = (ROOT / "README.md").read_text()
+    assert all(f"<!-- table: {name} -->\n|" in readme for name in script["TABLES"])
+    assert script["with_tables"](readme) == readme
+
+
+def test_readme_links_to_files_that_exist() -> None:
+    for document in (ROOT / "README.md", ROOT / "notebooks" / "README.md", ROOT / "data" / "README.md"):
+        for target in re.findall(r"\]\(([^)]+)\)", document.read_text()):
+            if not target.startswith("http"):
+                assert (document.parent / target).exists(), (document, target)
