@@ -57,7 +57,7 @@ def noise(height: int, width: int, channels: int = 3) -> np.ndarray:
 def plain(network: nn.Module, pixels: np.ndarray) -> np.ndarray:
     """The plain forward pass, rounded to 8 bits."""
     with torch.no_grad():
-        sr = network(torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255)
+        sr = network(torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255)
     return sr[0].clamp(0, 1).mul(255).round().to(torch.uint8).permute(1, 2, 0).numpy()
 
 
