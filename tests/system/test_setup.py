@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,18 @@ def test_a_missing_network_is_named(checkout: Path) -> None:
     assert result.returncode != 0
     assert "no network" in result.stderr
     assert not (checkout / ".venv" / ".ready").exists()
+
+
+def test_the_wheel_carries_photos_metrics_and_weights(tmp_path: Path) -> None:
+    """What Colab installs: without a checkout beside it, the package must find its data."""
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*build, "--wheel-dir", tmp_path, ROOT], check=True, capture_output=True)
+    with zipfile.ZipFile(next(tmp_path.glob("otsr-*.whl"))) as wheel:
+        wheel.extractall(tmp_path)
+    code = "from otsr.datasets import damaged_files, data_dir; print(data_dir(), damaged_files())"
+    answer = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(tmp_path)}, cwd=tmp_path, capture_output=True,
+        text=True, check=True,
+    )  # fmt: skip
+    assert answer.stdout.strip() == f"{tmp_path / 'otsr' / 'data'} []"
+    assert (tmp_path / "otsr" / "degradation" / "spectrum.json").is_file()
