@@ -110,7 +110,7 @@ def speed(name: str, lr: Tensor) -> str:
                 "-" if way == "plain" else agreement,
             ]
         )
-    head = ["way", "seconds", "speed", "peak memory, MB", "of plain", "PSNR to plain"]
+    head = ["way", "seconds", "speed", "peak memory, MB", "of plain's memory", "PSNR to plain"]
     return table(head, rows)
 
 

@@ -81,9 +81,9 @@ def draw_pictures(figure: Figure, real: Tensor, pictures: dict[str, Tensor]) -> 
 
 
 def draw_kernels(figure: Figure, found: dict[str, Tensor]) -> None:
-    """The kernel of one crop an ISO, each scaled to its own maximum."""
-    of_iso = {int(iso_of(name)): kernel for name, kernel in found.items()}
-    figure.suptitle("estimated blur kernels", fontsize=12)
+    """The kernels of the crops called `mixed`, one an ISO, each scaled to its own maximum."""
+    of_iso = {int(iso_of(name)): kernel for name, kernel in found.items() if "mixed" in name}
+    figure.suptitle("estimated blur kernels (crops called mixed)", fontsize=12)
     axes = figure.subplots(1, len(of_iso))
     for ax, (iso, kernel) in zip(axes, sorted(of_iso.items()), strict=True):
         half = kernel.shape[-1] / 2
@@ -142,6 +142,7 @@ def main(out: Path) -> None:
         print(
             f"  {name:14} NIQE {natural:.2f} (lower: more natural), agrees with its LR to {consistency:.1f} dB"
         )
+    print("  NIQE is fooled by RealSR's grain: look at the picture before you believe a number.")
 
     figure = plt.figure(figsize=(16, 6.3), layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=[1.55, 1])

@@ -36,6 +36,13 @@ class Job:
     source: Path
     target: Path
 
+    @property
+    def done(self) -> bool:
+        """The target is there, and not older than its source."""
+        if not self.target.exists():
+            return False
+        return not self.source.exists() or self.target.stat().st_mtime >= self.source.stat().st_mtime
+
 
 def say(message: str) -> None:
     """A line on stderr, above the progress bar if there is one."""
@@ -154,13 +161,13 @@ def run(
 
     Args:
         work: makes `job.target` of `job.source`, atomically; calls the progress with (parts done, parts in all).
-        overwrite: do jobs again whose target exists.
+        overwrite: do jobs again that are done.
         failed: problems that were reported before.
 
     Returns:
         0 when all is done, 1 when something could not be done, 130 after Ctrl-C.
     """
-    pending = [job for job in jobs if overwrite or not job.target.exists()]
+    pending = [job for job in jobs if overwrite or not job.done]
     there = len(jobs) - len(pending)
     done = 0
     Progress._last_line = time.monotonic()
@@ -218,7 +225,9 @@ def _disk_is_full(job: Job, error: Exception) -> bool:
 def _summary(done: int, there: int, failed: int) -> str:
     parts = [f"{done} done"]
     if there:
-        parts.append(f"{there} there already (--overwrite makes them again)")
+        parts.append(
+            f"{there} there already, left as they are (--overwrite makes them again, as after a change of options)"
+        )
     if failed:
         parts.append(f"{failed} failed")
     return ", ".join(parts)

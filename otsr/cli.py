@@ -29,7 +29,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
-_PREFERRED = ("otsr-small", "realsr-df2k")  # the default weights: the first of these that is here
+_DEFAULT = "realsr-df2k"
 _PHOTO = (4000, 3000)  # what `info` speaks of
 
 
@@ -61,7 +61,7 @@ Inputs = Annotated[list[Path], typer.Argument(help="Pictures, and folders of pic
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Make outputs again that are there already.")]
 Weights = Annotated[
     str | None,
-    typer.Option(help="Name (see `otsr info`) or path of weights.  [default: otsr-small, else realsr-df2k]"),
+    typer.Option(help="Name (see `otsr info`) or path of weights.  [default: realsr-df2k]"),
 ]
 DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
 Precision = Annotated[str, typer.Option(help="auto, fp32, bf16, fp16.")]
@@ -123,8 +123,9 @@ def upscale(
 ) -> None:
     """Upscale pictures.
 
-    Names and subfolders are kept. What is there already is not made again, so after an interruption the same command
-    goes on. Transparency, grey and the colour profile are kept, other metadata is dropped.
+    Names and subfolders are kept. What is there already, newer than its input, is not made again, so after an
+    interruption the same command goes on. Transparency, grey and the colour profile are kept, other metadata is
+    dropped.
 
     \b
     Example:
@@ -137,7 +138,7 @@ def upscale(
         jobs, failed = batch.plan(inputs, out, format.value if format is Format.keep else f".{format.value}")
     except batch.UsageError as error:
         _refuse(error)
-    if not overwrite and all(job.target.exists() for job in jobs):
+    if not overwrite and all(job.done for job in jobs):
         raise typer.Exit(batch.run(jobs, _nothing, failed=failed))
     from otsr import images
 
@@ -347,7 +348,7 @@ def info(
     seconds = upscaler.predict_seconds(*_PHOTO)
     needed = upscaler.predict_memory(*_PHOTO)
     typer.echo(
-        f"A photo of {megapixels:.0f} megapixels with {_chosen_weights(weights)}, ×{upscaler.scale}: about "
+        f"A photo of {megapixels:.0f} megapixels with {weights or _DEFAULT}, ×{upscaler.scale}: about "
         f"{_duration(seconds)} and {needed / 1e9:.1f} GB of memory (measured on one small tile)"
     )
 
@@ -357,7 +358,7 @@ def _upscaler(weights: str | None, **options: Any) -> Upscaler:
     from otsr.inference import Upscaler
     from otsr.weights import WeightsError, catalogue
 
-    name = _chosen_weights(weights)
+    name = weights or _DEFAULT
     try:
         return Upscaler.from_pretrained(name, **options)
     except WeightsError as error:
@@ -366,13 +367,6 @@ def _upscaler(weights: str | None, **options: Any) -> Upscaler:
         _refuse(error)
     except ValueError as error:
         _refuse(error)
-
-
-def _chosen_weights(weights: str | None) -> str:
-    from otsr.weights import catalogue
-
-    here = [entry.name for entry in catalogue() if entry.present]
-    return weights or next((name for name in _PREFERRED if name in here), _PREFERRED[0])
 
 
 def _nothing(job: Job, progress: Progress) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import matplotlib
 import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -93,7 +94,7 @@ def estimate_camera(
         if progress:
             progress(number, len(photos))
     if not readable:
-        raise ImageError("none of the photos could be read: " + "; ".join(failures))
+        raise ImageError("; ".join(["none of the photos could be read", *failures]))
     pool: NoisePool | None = None
     try:
         pool = collect_noise(readable, rule, patch)
@@ -200,7 +201,10 @@ def draw(camera: Camera) -> Figure:
 
 def _draw_kernels(figure: Any, found: dict[str, Tensor], scale: int) -> None:
     figure.suptitle(f"Blur kernels, HR pixels at ×{scale} ({len(found)} found)")
-    shown = dict(list(found.items())[:_SHOWN_KERNELS])
+    names = list(found)
+    chosen = np.linspace(0, len(names) - 1, min(len(names), _SHOWN_KERNELS)).round().astype(int)
+    shown = {names[i]: found[names[i]] for i in chosen}
+    widest = max((kernel.shape[-1] / 2 for kernel in shown.values()), default=1.0)
     if len(found) > 1:
         shown["Wasserstein barycentre"] = kernels.barycentre(list(found.values()))
     for axes, (name, kernel) in zip(
@@ -208,6 +212,9 @@ def _draw_kernels(figure: Any, found: dict[str, Tensor], scale: int) -> None:
     ):
         size = kernel.shape[-1] / 2
         axes.imshow(kernel.numpy(), cmap="cividis", extent=(-size, size, size, -size))
+        axes.set(
+            xlim=(-widest, widest), ylim=(widest, -widest), facecolor=matplotlib.colormaps["cividis"](0.0)
+        )
         numbers = _describe_kernel(kernel)
         axes.set_title(f"{name}\nσ {numbers['sigma_major']:.2f}, {numbers['sigma_minor']:.2f}", fontsize=8)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +63,16 @@ def test_what_is_there_already_is_not_made_again(upscale: Run, tmp_path: Path) -
     assert result.exit_code == 0, result.stderr
     assert (tmp_path / "out" / "a.png").read_bytes() == b"made before"
     assert "1 done, 1 there already" in result.stderr
+
+
+def test_a_picture_that_changed_since_is_made_again(upscale: Run, tmp_path: Path) -> None:
+    picture(tmp_path / "in.png")
+    (tmp_path / "out.png").write_bytes(b"made from an older in.png")
+    hour_ago = time.time() - 3600
+    os.utime(tmp_path / "out.png", (hour_ago, hour_ago))
+    result = upscale(tmp_path / "in.png", "-o", tmp_path / "out.png")
+    assert result.exit_code == 0, result.stderr
+    assert Image.open(tmp_path / "out.png").size == (48, 40)
 
 
 def test_nothing_is_loaded_when_nothing_is_left_to_do(otsr: Run, tmp_path: Path) -> None:
