@@ -48,7 +48,7 @@ def plain(network: nn.Module, lr: Tensor) -> Tensor:
 
 
 def upscaled(upscaler: Upscaler, lr: Tensor) -> Tensor:
-    return images.to_tensor(upscaler.upscale(lr))
+    return images.read(upscaler.upscale(lr))
 
 
 def work(way: str, name: str, crop: Path, answer: Path) -> None:

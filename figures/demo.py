@@ -26,7 +26,7 @@ from tqdm import tqdm
 from otsr import Upscaler
 from otsr.datasets import phone_crops, photos, sources
 from otsr.degradation import Degradation, NoisePool, collect_noise, estimate_kernel, kernels
-from otsr.images import atomic_path, read, resize, to_array, to_tensor
+from otsr.images import atomic_path, read, resize, to_array
 from otsr.metrics import lr_consistency, niqe
 
 SCALE = 4
@@ -58,7 +58,7 @@ def upscale(real: Tensor) -> tuple[dict[str, Tensor], float]:
             bar.total = total
             bar.update(done - bar.n)
 
-        restored = to_tensor(upscaler.upscale(real, progress))
+        restored = read(upscaler.upscale(real, progress))
     seconds = time.perf_counter() - start
     return {"bicubic": resize(real, SCALE).clamp(0, 1), "RealSR (DF2K)": restored}, seconds
 
@@ -70,14 +70,13 @@ def show(ax: Axes, image: Tensor, title: str) -> None:
 
 
 def draw_pictures(figure: Figure, real: Tensor, pictures: dict[str, Tensor]) -> None:
-    axes = figure.subplots(1, 2 + len(pictures), width_ratios=[1] * (2 + len(pictures)))
+    axes = figure.subplots(1, 1 + len(pictures))
     rows, columns = WINDOW
     show(axes[0], real, f"a real phone photo, ISO {iso_of(REAL)}")
     size = (columns.stop - columns.start, rows.stop - rows.start)
     axes[0].add_patch(Rectangle((columns.start, rows.start), *size, fill=False, ec="#D55E00", lw=2))
-    show(axes[1], real[:, rows, columns], f"a window of {size[0]}×{size[1]} pixels")
-    for ax, (name, picture) in zip(axes[2:], pictures.items(), strict=True):
-        show(ax, picture, f"{name} ×{SCALE}")
+    for ax, (name, picture) in zip(axes[1:], pictures.items(), strict=True):
+        show(ax, picture, f"its {size[0]}×{size[1]} pixels in the box, {name} ×{SCALE}")
 
 
 def draw_kernels(figure: Figure, found: dict[str, Tensor]) -> None:
@@ -144,8 +143,8 @@ def main(out: Path) -> None:
         )
     print("  NIQE is fooled by RealSR's grain: look at the picture before you believe a number.")
 
-    figure = plt.figure(figsize=(16, 6.3), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=[1.55, 1])
+    figure = plt.figure(figsize=(16, 7.4), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=[1.9, 1])
     draw_pictures(top, real, pictures)
     left, middle, right = bottom.subfigures(1, 3, width_ratios=[1.25, 1.25, 1])
     draw_kernels(left, found)

@@ -179,11 +179,6 @@ def _from_array(array: np.ndarray, name: str) -> Picture:
     return Picture(pixels, None if alpha is None or (alpha == 255).all() else alpha, None, colours == 1)
 
 
-def to_tensor(image: ImageSource) -> Tensor:
-    """(3, H, W) float32 in [0, 1] of an array or PIL image; transparency composited on white."""
-    return read(image)
-
-
 def to_array(image: Tensor) -> np.ndarray:
     """(H, W, 3) uint8 of a tensor (3, H, W) in [0, 1]: clipped and rounded, not truncated."""
     return _tensor_to_hwc(image.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8))

@@ -199,7 +199,7 @@ def test_tensors_round_rather_than_truncate() -> None:
 
 
 def test_an_image_survives_the_way_to_a_file_and_back(tmp_path: Path, colours: np.ndarray) -> None:
-    image = images.to_tensor(colours)
+    image = images.read(colours)
     images.write(tmp_path / "a.png", image)
     assert torch.equal(images.read(tmp_path / "a.png"), image)
 
