@@ -172,6 +172,11 @@ class Compact(nn.Module):
         for channels in (3, *[nf] * nb):
             layers += [nn.Conv2d(channels, nf, 3, padding=1), nn.PReLU(nf)]
         self.body = nn.Sequential(*layers, nn.Conv2d(nf, 3 * scale**2, 3, padding=1))
+        for layer in self.body[:-1]:
+            if isinstance(layer, nn.Conv2d) and not layer.weight.is_meta:
+                # torch's default halves a signal at every layer: 16 of them leave the first without gradient.
+                nn.init.kaiming_normal_(layer.weight, a=0.25)  # 0.25: the slope that PReLU starts with
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
         _initialise_small(self.body[-1])
 
     def forward(self, lr: Tensor) -> Tensor:
