@@ -34,7 +34,7 @@ class DenseBlock(nn.Module):
             nn.Conv2d(nf + i * gc, gc if i < 4 else nf, 3, padding=1) for i in range(5)
         )
         for convolution in self.convolutions:
-            _initialise_small(convolution)
+            _initialise(convolution, 0.1)  # ESRGAN, section 3.1: starts near the identity
 
     def forward(self, x: Tensor) -> Tensor:
         seen = x
@@ -172,12 +172,9 @@ class Compact(nn.Module):
         for channels in (3, *[nf] * nb):
             layers += [nn.Conv2d(channels, nf, 3, padding=1), nn.PReLU(nf)]
         self.body = nn.Sequential(*layers, nn.Conv2d(nf, 3 * scale**2, 3, padding=1))
-        for layer in self.body[:-1]:
-            if isinstance(layer, nn.Conv2d) and not layer.weight.is_meta:
-                # torch's default halves a signal at every layer: 16 of them leave the first without gradient.
-                nn.init.kaiming_normal_(layer.weight, a=0.25)  # 0.25: the slope that PReLU starts with
-                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-        _initialise_small(self.body[-1])
+        for layer in layers:  # torch's default halves a signal at each: 16 leave the first without a gradient
+            _initialise(layer, 1.0)
+        _initialise(self.body[-1], 0.01)
 
     def forward(self, lr: Tensor) -> Tensor:
         """(B, 3, s·h, s·w) of (B, 3, h, w)."""
@@ -217,13 +214,13 @@ def _leaky(x: Tensor) -> Tensor:
     return functional.leaky_relu(x, 0.2, inplace=True)
 
 
-def _initialise_small(convolution: nn.Module) -> None:
-    """He's initialisation × 0.1, no bias: a deep residual network starts near the identity (ESRGAN, section 3.1)."""
-    if isinstance(convolution, nn.Conv2d) and not convolution.weight.is_meta:
-        nn.init.kaiming_normal_(convolution.weight)
+def _initialise(layer: nn.Module, factor: float) -> None:
+    """A convolution gets He's initialisation × factor and no bias."""
+    if isinstance(layer, nn.Conv2d) and not layer.weight.is_meta:
+        nn.init.kaiming_normal_(layer.weight)
         with torch.no_grad():
-            convolution.weight *= 0.1
-        nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
+            layer.weight *= factor
+        nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
 
 def _check(**arguments: tuple[Any, Any]) -> None:
