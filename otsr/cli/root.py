@@ -1,0 +1,73 @@
+"""What all commands share: the application, options, and the ways to end.
+
+Exit status: 0 all done; 1 something could not be done (each named on stderr); 2 the command line or the configuration
+is wrong; 130 interrupted. torch takes seconds to import, so each command imports what it needs when it runs:
+`otsr --help` is instant.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+app = typer.Typer(
+    name="otsr",
+    help="Blind super-resolution guided by optimal transport: estimate how a camera degrades, upscale its photos.",
+    epilog="Each command shows an example: otsr upscale --help",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Inputs = Annotated[list[Path], typer.Argument(help="Pictures, and folders of pictures.", show_default=False)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Make outputs again that are there already.")]
+Weights = Annotated[
+    str | None,
+    typer.Option(help="Name (see `otsr info`) or path of weights.  [default: realsr-df2k]"),
+]
+DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
+Precision = Annotated[str, typer.Option(help="auto, fp32, bf16, fp16.")]
+
+
+def main() -> None:
+    """Entry point of the command `otsr`."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exit that removes temporary files on its way
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from otsr import __version__
+
+        typer.echo(f"otsr {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version),
+    ] = False,
+) -> None:
+    """Options that come before a command."""
+
+
+def refuse(reason: object) -> NoReturn:
+    """End with status 2: the command line is wrong, nothing was done."""
+    typer.echo(f"error: {reason}", err=True)
+    raise typer.Exit(2)
+
+
+def fail(reason: object) -> NoReturn:
+    """End with status 1: something could not be done."""
+    typer.echo(f"error: {reason}", err=True)
+    raise typer.Exit(1)
