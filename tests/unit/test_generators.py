@@ -245,5 +245,5 @@ def test_the_first_layer_of_a_deep_compact_network_feels_the_loss() -> None:
     torch.manual_seed(0)
     network = Compact(nf=32, nb=16)
     network(torch.rand(1, 3, 16, 16)).sum().backward()
-    first, last = (network.body[i].weight.grad.norm() for i in (0, -1))
-    assert first > 0.01 * last
+    first, last = (network.body[i].weight.grad.norm() for i in (0, -3))
+    assert first > 0.1 * last
