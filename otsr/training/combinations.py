@@ -1,0 +1,72 @@
+"""Values of a recipe that are right each for itself and do not go together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from otsr.training.config import Config, Schedule
+
+
+def impossible(config: Config) -> Iterator[tuple[str, str]]:
+    """What does not go together: the key that must change, and words that say what was found, expected, and why."""
+    data, gan = config.data, config.losses.gan
+    if data.crop % config.scale:
+        yield "data.crop", f"is {data.crop}, expected a multiple of the scale, {config.scale}"
+    if data.lr is not None and data.degradation is not None:
+        yield (
+            "data.degradation",
+            "is given, and data.lr too: LR is either made of HR or read; remove one of them",
+        )
+    if data.lr is not None and data.cleanup != 1:
+        yield (
+            "data.cleanup",
+            f"is {data.cleanup:g}, and data.lr is given: HR that is shrunk no longer fits its LR",
+        )
+    if data.lr is not None and config.validation.lr is None and config.validation.images != 0:
+        yield (
+            "validation.lr",
+            "is missing, and data.lr is given: name validation pairs as well, or say validation.images: 0",
+        )
+    if config.validation.lr is not None and config.validation.cleanup != 1:
+        yield (
+            "validation.cleanup",
+            f"is {config.validation.cleanup:g}, but pairs (validation.lr) are not cleaned up",
+        )
+    if config.network.name == "RRDBNet" and config.network.unshuffle == 2 and config.scale != 2:
+        yield "network.unshuffle", f"is 2, which needs the scale 2, not {config.scale}"
+    losses = config.losses
+    if not any(term.weight for term in (losses.pixel, losses.perceptual, losses.edge, gan, losses.transport)):
+        yield (
+            "losses",
+            "have no term of a weight above 0: nothing would be learnt; say losses.pixel.weight: 1",
+        )
+    if gan.weight and config.critic is None:
+        yield "losses.gan", "needs a critic; add `critic: {name: patch}`, or set losses.gan.weight to 0"
+    if not gan.weight and config.critic is not None:
+        yield "critic", "is given, but losses.gan.weight is 0: set it above 0, or say critic: null"
+    if gan.weight and gan.space == "patches" and gan.patch > data.crop:
+        yield "losses.gan.patch", f"is {gan.patch}, expected at most the crop, {data.crop}"
+    yield from _schedule(config.optimiser.schedule)
+
+
+def _schedule(schedule: Schedule) -> Iterator[tuple[str, str]]:
+    key = "optimiser.schedule"
+    if list(schedule.milestones) != sorted(set(schedule.milestones)):
+        yield (
+            f"{key}.milestones",
+            f"are {list(schedule.milestones)}, expected each larger than the one before",
+        )
+    if (schedule.kind == "multistep") != bool(schedule.milestones):
+        words = (
+            "are missing: steps at which"
+            if schedule.kind == "multistep"
+            else "belong to kind: multistep, where"
+        )
+        yield f"{key}.milestones", f"{words} the learning rate is multiplied by factor"
+    if schedule.kind != "cosine" and (schedule.periods or schedule.restart_weights or schedule.floor):
+        yield key, f"has periods, restart_weights or floor, which belong to kind: cosine, not {schedule.kind}"
+    if schedule.restart_weights and len(schedule.restart_weights) != len(schedule.periods):
+        found, expected = len(schedule.restart_weights), len(schedule.periods)
+        yield f"{key}.restart_weights", f"has {found} values, expected one for each of the {expected} periods"
