@@ -53,10 +53,10 @@ def impossible(config: Config) -> Iterator[tuple[str, str]]:
 
 def _schedule(schedule: Schedule) -> Iterator[tuple[str, str]]:
     key = "optimiser.schedule"
-    if list(schedule.milestones) != sorted(set(schedule.milestones)):
+    if list(schedule.milestones) != sorted(schedule.milestones):
         yield (
             f"{key}.milestones",
-            f"are {list(schedule.milestones)}, expected each larger than the one before",
+            f"are {list(schedule.milestones)}, expected them in order",
         )
     if (schedule.kind == "multistep") != bool(schedule.milestones):
         words = (

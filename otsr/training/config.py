@@ -27,7 +27,8 @@ from pydantic.dataclasses import dataclass
 
 from otsr.training.combinations import impossible
 from otsr.training.complaints import Impossible, complaints
-from otsr.training.recipe import ConfigError, Places, Recipe, read_recipe
+from otsr.training.original import is_original, translate
+from otsr.training.recipe import ConfigError, Places, Recipe, override, read_recipe
 
 __all__ = [
     "Compact", "Config", "ConfigError", "Critic", "Data", "Edge", "Every", "Gan", "Losses", "Optimiser", "Perceptual",
@@ -123,6 +124,7 @@ class Schedule(_Part):
     Attributes:
         kind: constant; multistep (× `factor` at each of the `milestones`); cosine (falls to `floor` over each of
             the `periods`, which are steps; the first of period i is `restart_weights`[i] × the learning rate).
+        milestones: steps, in order; one that stands twice counts twice.
         periods: none: one, of all steps. After the last one the rate stays at `floor`.
         restart_weights: none: 1 for each period.
         floor: learning rate that cosine ends at.
@@ -289,6 +291,7 @@ class Config(_Part):
     every: Every = Every()
 
     _places: Places = PrivateAttr(default_factory=Places)
+    _notes: list[str] = PrivateAttr(default_factory=list)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Config) and self.model_dump() == other.model_dump()
@@ -301,6 +304,11 @@ class Config(_Part):
         if problems:
             raise Impossible(problems)
         return self
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the recipe had to say and could not, when it was one of RealSR or OTSR; see `original`."""
+        return tuple(self._notes)
 
     @property
     def architecture(self) -> dict[str, Any]:
@@ -348,13 +356,20 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     """The recipe in a file, checked.
 
     Args:
-        path: YAML, see configs/. Paths in it are relative to the working directory; `base` to its own folder.
+        path: YAML, see configs/; or an option file of RealSR or OTSR, which is translated (see `Config.notes`). Paths in it are relative to the working directory; `base` to its own folder.
         overrides: "key.sub=value" each, in place of what the file says.
 
     Raises:
         ConfigError: something is wrong with it; each problem is named with file, line and key.
     """
-    return check(read_recipe(path, overrides))
+    recipe, notes = read_recipe(path), []
+    if is_original(recipe.values):
+        original = translate(recipe)
+        recipe, notes = original.recipe, original.notes
+    override(recipe, overrides)
+    config = check(recipe)
+    config._notes.extend(notes)
+    return config
 
 
 def check(recipe: Recipe) -> Config:

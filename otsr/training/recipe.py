@@ -73,7 +73,7 @@ class Recipe:
         result = dict(below)
         for name, value in values.items():
             here = (*key, name)
-            if isinstance(value, dict) and isinstance(result.get(name), dict):
+            if isinstance(value, dict) and _extends(name, result.get(name), value):
                 self.places.known[here] = above.places.of(here)
                 result[name] = self._merged(result[name], value, above, here)
             else:
@@ -82,23 +82,34 @@ class Recipe:
         return result
 
 
-def read_recipe(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Recipe:
-    """The values of a recipe, on top of those of its `base`, under those of the command line.
+def _extends(name: str, below: Any, above: dict[str, Any]) -> bool:
+    """Whether keys are added; otherwise the lower value goes: another network or critic, other layers."""
+    if name == "layers" or not isinstance(below, dict):
+        return False
+    return above.get("name", below.get("name")) == below.get("name")
+
+
+def read_recipe(path: str | os.PathLike[str]) -> Recipe:
+    """The values of a recipe, on top of those of its `base`.
 
     Args:
         path: YAML file. `base` in it is relative to the file's own folder.
-        overrides: "key.sub=value" each, the value in YAML; it replaces the whole value of that key.
 
     Raises:
         ConfigError: the file cannot be read, is no YAML mapping, or a `base` leads round in a circle.
     """
-    recipe = _with_base(Path(path), ())
-    override(recipe, overrides)
-    return recipe
+    return _with_base(Path(path), ())
 
 
 def override(recipe: Recipe, overrides: Sequence[str]) -> None:
-    """Set single values, in place. Raises ConfigError when one is not "key.sub=value"."""
+    """Set single values of the command line, in place.
+
+    Args:
+        overrides: "key.sub=value" each, the value in YAML; it replaces the whole value of that key.
+
+    Raises:
+        ConfigError: one is not "key.sub=value", or goes below a value that has no keys.
+    """
     for text in overrides:
         name, equals, value = text.partition("=")
         place = f"--set {text}"
