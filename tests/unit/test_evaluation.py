@@ -1,0 +1,363 @@
+"""Evaluation: protocol, pairing, intervals, failures, reports."""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from otsr import images, metrics
+from otsr.degradation import Degradation, NoisePool, kernels
+from otsr.evaluation import (
+    METRICS,
+    EvaluationError,
+    NothingMeasured,
+    Pair,
+    Scene,
+    Table,
+    degraded,
+    evaluate,
+    failing,
+    markdown,
+    middle,
+    monotony,
+    paired,
+    phone_degradation,
+    to_json,
+    without_truth,
+)
+
+KEYS = [metric.key for metric in METRICS]
+
+
+class Blurry(nn.Module):
+    """Bicubic interpolation, then a constant added."""
+
+    scale = 4
+
+    def __init__(self, shift: float = 0.0) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.tensor(shift))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return images.resize(x, 4) + self.shift
+
+
+class Broken(Blurry):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * torch.nan
+
+
+def picture(seed: int, height: int = 208, width: int = 208) -> Tensor:
+    """Smooth noise in [0, 1], rounded to 8 bit; NIQE finds texture in it."""
+    x = torch.rand(3, height // 4, width // 4, generator=torch.Generator().manual_seed(seed))
+    return images.resize(x, 4).clamp(0, 1).mul(255).round().div(255)
+
+
+def scene(seed: int, height: int = 208, width: int = 208) -> Scene:
+    hr = picture(seed, height, width)
+    pair = Pair(images.resize(hr, 1 / 4).clamp(0, 1).mul(255).round().div(255), hr)
+    return Scene(f"scene {seed}", lambda _: pair)
+
+
+@pytest.fixture(scope="module")
+def camera() -> Degradation:
+    blur = [kernels.gaussian(8, 1.0 + i) for i in range(3)]
+    patches = torch.randint(80, 120, (4, 3, 32, 32), generator=torch.Generator().manual_seed(0)).byte()
+    return Degradation(4, blur, NoisePool(patches, ["a"] * 4, [""] * 4))
+
+
+@pytest.fixture(scope="module")
+def table() -> Table:
+    return evaluate({"as bicubic": Blurry(), "brighter": Blurry(0.05)}, [scene(i) for i in range(3)])
+
+
+def made(values: dict[str, dict[str, list[float]]]) -> Table:
+    """A table of invented numbers, one draw a picture."""
+    count = len(next(iter(next(iter(values.values())).values())))
+    rows = {
+        row: {key: np.array(found.get(key, [math.nan] * count))[:, None] for key in KEYS}
+        for row, found in values.items()
+    }
+    return Table(rows, tuple(map(str, range(count))), (), (), {})
+
+
+def test_bicubic_comes_first_and_then_the_networks_in_order(table: Table) -> None:
+    assert table.rows == ["bicubic", "as bicubic", "brighter"]
+    assert table.images == ("scene 0", "scene 1", "scene 2")
+    assert table.settings == {"scale": 4, "border": 4, "draws": 1}
+
+
+def test_each_number_is_that_of_the_metric_on_the_rounded_picture(table: Table) -> None:
+    """Written out once more, with the picture taken through 8 bit by hand."""
+    lr, hr = scene(1).draw(0)
+    assert hr is not None
+    sr = torch.from_numpy(np.rint((images.resize(lr, 4) + 0.05).clamp(0, 1).numpy() * 255) / 255).float()
+    expected = {
+        "psnr_y": metrics.psnr(sr, hr, border=4, channel="y"),
+        "ssim_y": metrics.ssim(sr, hr, border=4, channel="y"),
+        "st_lpips": metrics.st_lpips(sr, hr),
+        "niqe": metrics.niqe(sr),
+        "patch_swd": metrics.patch_swd(sr, hr),
+        "lr_consistency": metrics.lr_consistency(sr, lr, 4, border=1),
+    }
+    for key in KEYS:
+        assert table.per_image("brighter", key)[1] == pytest.approx(float(expected[key]), rel=1e-5), key
+
+
+def test_a_network_that_interpolates_scores_as_bicubic_does(table: Table) -> None:
+    for key in KEYS:
+        difference = table.difference("as bicubic", "bicubic", key)
+        assert difference is not None and difference.mean == pytest.approx(0, abs=1e-6)
+
+
+def test_a_brighter_picture_is_worse_with_certainty(table: Table) -> None:
+    difference = table.difference("brighter", "bicubic", "psnr_y")
+    assert difference is not None and difference.high < 0
+
+
+def test_differences_are_taken_picture_by_picture() -> None:
+    """Pictures differ by 10 dB, methods by 1: the interval of the difference is narrow all the same."""
+    first = [20.0, 30.0, 25.0, 35.0]
+    table = made({"bicubic": {"psnr_y": first}, "a": {"psnr_y": [x + d for x, d in zip(first, (1, 1.2, 0.9, 1.1))]}})  # noqa: B905  # fmt: skip
+    difference = table.difference("a", "bicubic", "psnr_y")
+    mean = table.interval("a", "psnr_y")
+    assert difference is not None and mean is not None
+    assert difference.mean == pytest.approx(1.05)
+    assert 0.8 < difference.low < difference.high < 1.3
+    assert mean.high - mean.low > 5
+
+
+def test_draws_are_averaged_within_a_picture_before_the_bootstrap(
+    camera: Degradation, tmp_path: Path
+) -> None:
+    for i in range(2):
+        images.write(tmp_path / f"{i}.png", picture(i))
+    scenes = degraded(sorted(tmp_path.glob("*.png")), camera)
+    table = evaluate({}, scenes, draws=3)
+    values = table.values["bicubic"]["psnr_y"]
+    assert values.shape == (2, 3)
+    assert len(set(values[0].tolist())) == 3
+    assert table.per_image("bicubic", "psnr_y") == pytest.approx(values.mean(axis=1))
+    assert table.interval("bicubic", "psnr_y") == metrics.mean_interval(values.mean(axis=1))
+    again = evaluate({}, scenes, draws=3)
+    assert all((again.values["bicubic"][k] == table.values["bicubic"][k]).all() for k in KEYS)
+    assert (evaluate({}, scenes, draws=1).values["bicubic"]["psnr_y"] == values[:, :1]).all()
+
+
+def test_degraded_pairs_are_those_of_the_command_degrade(camera: Degradation, tmp_path: Path) -> None:
+    """otsr degrade seeds each picture with crc32(seed/path.png) and writes 8-bit files."""
+    (tmp_path / "sub").mkdir()
+    images.write(tmp_path / "sub" / "a.webp", picture(0))
+    path = tmp_path / "sub" / "a.webp"
+    (one,) = degraded([path], camera, seed=3, folder=tmp_path)
+    hr, lr = camera.pair(images.read(path), zlib.crc32(b"5/sub/a.png"))
+    images.write(tmp_path / "lr.png", lr)
+    pair = one.draw(2)
+    assert one.name == "sub/a"
+    assert (pair.lr == images.read(tmp_path / "lr.png")).all()
+    assert pair.hr is not None and (pair.hr * 255 - (hr * 255).round()).abs().max() < 1e-4
+
+
+def test_the_cleanup_shrinks_the_truth_too(tmp_path: Path) -> None:
+    images.write(tmp_path / "a.png", picture(0))
+    (one,) = degraded([tmp_path / "a.png"], Degradation(4, cleanup=2))
+    pair = one.draw(0)
+    assert pair.hr is not None and pair.hr.shape == (3, 104, 104) and pair.lr.shape == (3, 26, 26)
+    assert not one.random
+
+
+def test_pairs_are_found_by_name_also_with_the_scale_in_it(tmp_path: Path) -> None:
+    for name in ("HR/a.png", "HR/sub/b.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        images.write(tmp_path / name, picture(1, 83, 80) if name == "HR/a.png" else picture(1, 80, 80))
+    for name in ("LR/ax4.png", "LR/sub/b.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        images.write(tmp_path / name, picture(2, 20, 20))
+    scenes = paired(tmp_path / "HR", tmp_path / "LR", 4)
+    assert [one.name for one in scenes] == ["a", "sub/b"]
+    for one in scenes:
+        lr, hr = one.draw(0)
+        assert hr is not None and hr.shape == (3, 80, 80) and lr.shape == (3, 20, 20)
+
+
+def test_a_missing_partner_and_a_wrong_size_are_named_and_the_rest_is_measured(tmp_path: Path) -> None:
+    for folder in ("HR", "LR"):
+        (tmp_path / folder).mkdir()
+    for name in ("good", "alone", "wrong"):
+        images.write(tmp_path / "HR" / f"{name}.png", picture(1))
+    images.write(tmp_path / "LR" / "good.png", picture(1, 52, 52))
+    images.write(tmp_path / "LR" / "wrong.png", picture(1, 56, 52))
+    images.write(tmp_path / "LR" / "orphan.png", picture(1, 52, 52))
+    told: list[str] = []
+    table = evaluate({}, paired(tmp_path / "HR", tmp_path / "LR", 4), on_error=told.append)
+    assert table.images == ("good",)
+    assert list(table.failures) == told
+    alone, orphan, wrong = sorted(
+        told, key=lambda text: next(w for w in ("alone", "orphan", "wrong") if w in text)
+    )
+    assert "alone.png: no LR partner called alone.* in" in alone
+    assert "orphan.png: no HR partner called orphan.* in" in orphan
+    assert (
+        "wrong.png has 208×208 pixels" in wrong and "52×56; at ×4 the HR picture must have 208×224" in wrong
+    )
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    for name in ("a.png", "a.jpg"):
+        images.write(tmp_path / name, picture(0))
+    with pytest.raises(ValueError, match=r"a\.(png|jpg) and .*a\.(png|jpg) have the same name"):
+        paired(tmp_path, tmp_path, 4)
+
+
+def test_without_truth_only_what_needs_none_is_measured(tmp_path: Path) -> None:
+    images.write(tmp_path / "a.png", picture(0, 60, 60))
+    table = evaluate({"b": Blurry()}, without_truth([tmp_path / "a.png"]))
+    assert [metric.key for metric in table.metrics] == ["niqe", "lr_consistency"]
+    assert "PSNR" not in markdown(table, "bicubic")
+    assert "cannot be judged" in monotony(table, ["bicubic", "b"])
+    assert table.notes == ()
+
+
+def test_the_middle_is_the_same_place_in_both_pictures() -> None:
+    lr = torch.arange(12 * 20).reshape(1, 12, 20).expand(3, -1, -1).float()
+    hr = lr.repeat_interleave(4, 1).repeat_interleave(4, 2)
+    cut = middle(Scene("a", lambda _: Pair(lr, hr)), 6, 4).draw(0)
+    assert cut.hr is not None and cut.lr.shape == (3, 6, 6) and cut.hr.shape == (3, 24, 24)
+    assert cut.lr[0, 0, 0] == 3 * 20 + 7
+    assert (cut.hr == cut.lr.repeat_interleave(4, 1).repeat_interleave(4, 2)).all()
+    whole = middle(Scene("a", lambda _: Pair(lr, None)), 100, 4).draw(0)
+    assert whole.lr.shape == lr.shape and whole.hr is None
+
+
+def test_the_border_is_left_out_of_psnr_and_of_lr_consistency() -> None:
+    lr, hr = scene(0).draw(0)
+    assert hr is not None
+    spoilt = lr.clone()
+    spoilt[:, 0] = 0
+    one = Scene("a", lambda _: Pair(spoilt, hr))
+    wide, none = (evaluate({}, [one], border=border) for border in (24, 0))
+    assert wide.per_image("bicubic", "psnr_y") > none.per_image("bicubic", "psnr_y") + 1
+    sr = images.resize(spoilt, 4).clamp(0, 1).mul(255).round().div(255)
+    expected = metrics.lr_consistency(sr, spoilt, 4, border=6)
+    assert wide.per_image("bicubic", "lr_consistency")[0] == pytest.approx(float(expected))
+
+
+def test_flat_pictures_have_no_niqe_and_the_table_says_so() -> None:
+    flat = torch.full((3, 208, 208), 0.2)
+    table = evaluate({}, [scene(0), Scene("flat", lambda _: Pair(flat[:, ::4, ::4], flat))])
+    assert math.isnan(table.per_image("bicubic", "niqe")[1])
+    assert math.isnan(table.per_image("bicubic", "psnr_y")[1])  # equal pictures: infinite
+    assert any(note.startswith("NIQE: undefined for 1") and "flat, bicubic" in note for note in table.notes)
+    assert table.notes[0] in markdown(table)
+    assert to_json(table)["values"]["bicubic"]["niqe"][1] == [None]
+
+
+def test_one_failing_picture_leaves_the_same_pictures_in_every_row() -> None:
+    scenes = [scene(0), failing("gone.png", "cannot be read"), scene(1)]
+    table = evaluate({"a": Blurry()}, scenes)
+    assert table.images == ("scene 0", "scene 1")
+    assert table.failures == ("gone.png: cannot be read",)
+    assert all(table.values[row]["psnr_y"].shape == (2, 1) for row in table.rows)
+
+
+def test_progress_reaches_its_end_whatever_fails() -> None:
+    seen: list[tuple[int, int]] = []
+    evaluate({"a": Blurry()}, [scene(0), failing("b", "c")], progress=lambda *step: seen.append(step))
+    assert seen[0] == (1, 4) and seen[-1] == (4, 4)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+def test_a_network_that_answers_nan_is_named() -> None:
+    with pytest.raises(NothingMeasured, match=r"none of 1 pictures.*scene 0: the network answers NaN"):
+        evaluate({"a": Broken()}, [scene(0)])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"scenes": []}, "no pictures"),
+        ({"scenes": [scene(0), scene(0)]}, "two pictures are called 'scene 0'"),
+        ({"networks": {"bicubic": Blurry()}}, "a network is called 'bicubic'"),
+        ({"draws": 2}, "nothing is random"),
+        ({"border": -1}, "border is -1"),
+        ({"networks": {"a": Blurry()}, "scale": 2}, "different scales"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(options: dict, words: str) -> None:
+    networks, scenes = options.pop("networks", {}), options.pop("scenes", [scene(0)])
+    with pytest.raises(EvaluationError, match=words):
+        evaluate(networks, scenes, **options)
+
+
+def test_marks_say_what_the_interval_says() -> None:
+    table = made(
+        {
+            "bicubic": {"psnr_y": [20, 21, 22], "st_lpips": [0.5, 0.6, 0.5]},
+            "better": {"psnr_y": [21, 22.1, 23], "st_lpips": [0.4, 0.5, 0.41]},
+            "worse": {"psnr_y": [19, 20.1, 21], "st_lpips": [0.6, 0.7, 0.61]},
+            "same": {"psnr_y": [20.1, 20.9, 22.1], "st_lpips": [0.5, 0.61, 0.49]},
+        }
+    )
+    lines = markdown(table, "bicubic").splitlines()
+    marks = {line.split()[1]: (line.count("✓"), line.count("✗")) for line in lines[-3:]}
+    assert marks == {"better": (2, 0), "worse": (0, 2), "same": (0, 0)}
+    assert "PSNR-Y ↑" in lines[2] and "ST-LPIPS ↓" in lines[2]
+    assert lines[4].split("|")[2].strip() == "21.00 [20.00, 22.00]"
+
+
+def test_columns_line_up_in_a_terminal(table: Table) -> None:
+    lines = [line for line in markdown(table, "bicubic").splitlines() if line.startswith("|")]
+    assert len({len(line) for line in lines[:5]}) == 1 and len({len(line) for line in lines[5:]}) == 1
+
+
+def test_a_row_that_is_not_there_is_named(table: Table) -> None:
+    with pytest.raises(EvaluationError, match=r"'nobody'; there are bicubic, as bicubic, brighter"):
+        markdown(table, "nobody")
+
+
+def test_a_path_is_monotone_when_both_axes_fall_at_each_step() -> None:
+    psnr, lpips = [25.0, 25.2], [0.5, 0.52]
+    rows = {
+        f"t{i}": {"psnr_y": [x - i for x in psnr], "st_lpips": [x - i / 10 for x in lpips]} for i in range(3)
+    }
+    assert monotony(made(rows), list(rows)).startswith("The path is monotone")
+    rows["t2"]["st_lpips"] = [0.45, 0.46]
+    answer = monotony(made(rows), list(rows))
+    assert (
+        answer.startswith("The path is not monotone") and "ST-LPIPS rises from t1 to t2 by +0.0450" in answer
+    )
+    assert monotony(made(rows), list(rows)[::-1]).count("PSNR-Y rises") == 2
+
+
+def test_json_holds_every_number_and_survives_a_round_trip(table: Table) -> None:
+    found = json.loads(json.dumps(to_json(table, "bicubic"), allow_nan=False))
+    assert found["values"]["brighter"]["psnr_y"] == table.values["brighter"]["psnr_y"].tolist()
+    assert found["means"]["bicubic"]["psnr_y"]["mean"] == pytest.approx(
+        table.values["bicubic"]["psnr_y"].mean()
+    )
+    assert set(found["differences"]) == {"as bicubic", "brighter"}
+    assert {"python", "otsr", "torch", "numpy"} <= set(found["versions"])
+    assert found["settings"]["border"] == 4
+
+
+def test_one_picture_has_no_interval() -> None:
+    table = evaluate({}, [scene(0)])
+    interval = table.interval("bicubic", "psnr_y")
+    assert interval is not None and math.isnan(interval.low)
+    assert "[" not in markdown(table)
+    assert to_json(table)["means"]["bicubic"]["psnr_y"]["low"] is None
+
+
+@pytest.mark.slow
+def test_the_phones_degradation_has_its_kernels_and_its_noise() -> None:
+    camera = phone_degradation(4, cleanup=2)
+    assert camera.kernels is not None and len(camera.kernels) >= 5
+    assert camera.noise is not None and len(camera.noise) > 50
+    assert camera.cleanup == 2
