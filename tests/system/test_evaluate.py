@@ -1,0 +1,212 @@
+"""`otsr evaluate`: tables, files, choices of data, bad input."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from command import Run
+from PIL import Image
+
+from otsr.datasets import photos
+from otsr.images import atomic_path
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with fidelity.safetensors and transport.safetensors, whose partner is the former."""
+    from otsr import weights
+    from otsr.networks.generators import Compact
+
+    folder = tmp_path_factory.mktemp("pair")
+    for seed, name, notes in ((1, "fidelity", {}), (2, "transport", {"partner": "fidelity.safetensors"})):
+        torch.manual_seed(seed)
+        weights.save(Compact(nf=4, nb=1, scale=4), folder / f"{name}.safetensors", notes)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def hr(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three crops of photos, large enough for NIQE."""
+    folder = tmp_path_factory.mktemp("hr")
+    for path in photos("val")[:3]:
+        Image.open(path).convert("RGB").crop((200, 200, 408, 392)).save(folder / f"{path.stem}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def camera(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A degradation file with noise."""
+    from otsr.degradation import Degradation, NoisePool, kernels
+
+    patches = torch.randint(90, 110, (4, 3, 32, 32), generator=torch.Generator().manual_seed(0)).byte()
+    path = tmp_path_factory.mktemp("camera") / "phone.safetensors"
+    Degradation(4, [kernels.gaussian(8, 2.0)], NoisePool(patches, ["a"] * 4, [""] * 4)).save(path)
+    return path
+
+
+def test_the_table_names_rows_columns_and_better_sides(
+    otsr: Run, tiny_weights: Path, hr: Path, camera: Path
+) -> None:
+    result = otsr("evaluate", "--weights", tiny_weights, "--data", hr, "--degradation", camera)
+    assert result.exit_code == 0, result.stderr
+    head, _, *rows = [line for line in result.stdout.splitlines() if line.startswith("|")]
+    titles = ("PSNR-Y ↑", "SSIM-Y ↑", "ST-LPIPS ↓", "NIQE ↓", "patch-SWD ↓", "LR consistency ↑")
+    assert all(title in head for title in titles)
+    assert rows[0].startswith("| bicubic") and str(tiny_weights) in rows[1]
+    assert "minus bicubic" in rows[2]
+    assert "Mean over 3 pictures" in result.stdout
+
+
+def test_the_same_command_gives_the_same_files(
+    otsr: Run, pair: Path, hr: Path, camera: Path, tmp_path: Path
+) -> None:
+    one, two = pair / "fidelity.safetensors", pair / "transport.safetensors"
+    data = ("--data", hr, "--degradation", camera, "--draws", 2)
+    arguments = ("evaluate", "--weights", one, two, *data, "--against", one)
+    for run in ("a", "b"):
+        result = otsr(*arguments, "--json", tmp_path / f"{run}.json", "--markdown", tmp_path / f"{run}.md")
+        assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    assert (tmp_path / "a.md").read_text() == result.stdout
+    found = json.loads((tmp_path / "a.json").read_text())
+    assert found["settings"]["draws"] == 2 and found["settings"]["seed"] == 0
+    assert set(found["settings"]["weights"]) == {
+        str(pair / f"{n}.safetensors") for n in ("fidelity", "transport")
+    }
+    assert [len(draws) for draws in found["values"]["bicubic"]["psnr_y"]] == [2, 2, 2]
+    assert set(found["differences"]) == {"bicubic", str(two)}
+    other = otsr(*arguments, "--seed", 7, "--json", tmp_path / "c.json")
+    assert other.exit_code == 0
+    assert json.loads((tmp_path / "c.json").read_text())["values"] != found["values"]
+
+
+def test_pictures_degraded_beforehand_give_the_same_numbers(
+    otsr: Run, hr: Path, camera: Path, tmp_path: Path
+) -> None:
+    otsr("degrade", hr, "-o", tmp_path / "pairs", "--degradation", camera)
+    choices = (
+        ("--data", hr, "--degradation", camera),
+        ("--data", tmp_path / "pairs/HR", "--lr", tmp_path / "pairs/LR"),
+    )
+    for number, choice in enumerate(choices):
+        result = otsr("evaluate", *choice, "--json", tmp_path / f"{number}.json")
+        assert result.exit_code == 0, result.stderr
+    values = [json.loads((tmp_path / f"{n}.json").read_text())["values"] for n in (0, 1)]
+    assert values[0] == values[1]
+
+
+def test_a_path_between_partners_is_shown_and_judged(
+    otsr: Run, pair: Path, hr: Path, camera: Path, tmp_path: Path
+) -> None:
+    name = pair / "transport.safetensors"
+    result = otsr("evaluate", "--weights", name, "--data", hr, "--degradation", camera,
+                  "--ot-weight", 1, 0.5, 0, "--json", tmp_path / "path.json")  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    found = json.loads((tmp_path / "path.json").read_text())["values"]
+    assert list(found) == ["bicubic", f"{name}@0", f"{name}@0.5", f"{name}@1"]
+    assert "The path is" in result.stdout
+    for row, weights in ((f"{name}@0", "fidelity"), (f"{name}@1", "transport")):
+        alone = otsr("evaluate", "--weights", pair / f"{weights}.safetensors", "--data", hr,
+                     "--degradation", camera, "--json", tmp_path / "alone.json")  # fmt: skip
+        assert alone.exit_code == 0
+        values = json.loads((tmp_path / "alone.json").read_text())["values"]
+        assert values[str(pair / f"{weights}.safetensors")] == found[row]
+
+
+def test_photos_without_truth_get_what_needs_none(otsr: Run, hr: Path) -> None:
+    result = otsr("evaluate", "--lr", hr, "--crop", 52)
+    assert result.exit_code == 0, result.stderr
+    assert "NIQE" in result.stdout and "LR consistency" in result.stdout and "PSNR" not in result.stdout
+
+
+def test_the_phones_own_crops_have_no_truth(otsr: Run) -> None:
+    result = otsr("evaluate", "--data", "phone", "--crop", 48)
+    assert result.exit_code == 0, result.stderr
+    assert "Mean over 11 pictures" in result.stdout and "PSNR" not in result.stdout
+
+
+def test_course_photos_are_known_by_name(otsr: Run) -> None:
+    result = otsr(
+        "evaluate", "--data", "photos/val", "--degradation", "bicubic", "--cleanup", 4, "--crop", 48
+    )
+    assert result.exit_code == 0, result.stderr
+    assert "Mean over 6 pictures" in result.stdout
+
+
+def test_a_broken_picture_is_named_and_the_rest_is_done(
+    otsr: Run, hr: Path, camera: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(hr, tmp_path / "hr")
+    (tmp_path / "hr" / "broken.png").write_bytes(b"no picture")
+    result = otsr("evaluate", "--data", tmp_path / "hr", "--degradation", camera)
+    assert result.exit_code == 1
+    assert "broken.png" in result.stderr and "Mean over 3 pictures" in result.stdout
+
+
+def test_only_broken_pictures_end_with_status_1_and_no_table(otsr: Run, camera: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    result = otsr("evaluate", "--data", tmp_path, "--degradation", camera)
+    assert result.exit_code == 1
+    assert "none of 1 pictures could be measured" in result.stderr and "|" not in result.stdout
+
+
+def test_missing_partners_are_named_and_the_rest_is_done(
+    otsr: Run, hr: Path, camera: Path, tmp_path: Path
+) -> None:
+    otsr("degrade", hr, "-o", tmp_path, "--degradation", camera)
+    lost = sorted((tmp_path / "LR").glob("*.png"))[0]
+    lost.unlink()
+    small = sorted((tmp_path / "LR").glob("*.png"))[0]
+    Image.open(small).crop((0, 0, 30, 30)).save(small)
+    result = otsr("evaluate", "--data", tmp_path / "HR", "--lr", tmp_path / "LR")
+    assert result.exit_code == 1
+    assert f"no LR partner called {lost.stem}.*" in result.stderr
+    assert f"{small.name}" in result.stderr and "30×30" in result.stderr
+    assert "Mean over 1 picture;" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "name --data"),
+        (["--data", "EMPTY"], "no pictures in this folder"),
+        (["--data", "no/such/folder"], "no/such/folder: no such folder"),
+        (["--data", "HR", "--weights", "otsr-huge"], "'otsr-huge'"),
+        (["--data", "HR", "--degradation", "no.safetensors"], "no.safetensors: no such file"),
+        (["--data", "HR", "--lr", "HR", "--cleanup", 2], "LR pictures are there already"),
+        (["--data", "HR", "--degradation", "bicubic", "--against", "nobody"], "--against nobody: no such row"),
+        (["--data", "HR", "--degradation", "bicubic", "--draws", 2], "nothing is random"),
+        (["--data", "HR", "--json", "no/folder/a.json"], "the folder no/folder does not exist"),
+        (["--data", "HR", "--ot-weight", 0.5], "--ot-weight needs --weights"),
+        (["--data", "HR", "--ot-weight", 0.5, "--weights", "TINY"], "has no partner"),
+        (["--data", "HR", "--ot-weight", 1.5, "--weights", "TINY"], "ot_weight is 1.5"),
+        (["--data", "HR", "--weights", "TINY", "TINY"], "same weights twice"),
+        (["--data", "phone", "--lr", "HR"], "has its own LR pictures"),
+    ],
+)  # fmt: skip
+def test_a_wrong_command_line_ends_with_status_2(
+    otsr: Run, hr: Path, tiny_weights: Path, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    places = {"EMPTY": tmp_path, "HR": hr, "TINY": tiny_weights}
+    result = otsr("evaluate", *(places.get(str(a), a) for a in arguments))
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_a_degradation_of_another_scale_is_refused(
+    otsr: Run, hr: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    from otsr.degradation import Degradation
+
+    with atomic_path(tmp_path / "two.safetensors") as path:
+        Degradation(2).save(path)
+    result = otsr(
+        "evaluate", "--weights", tiny_weights, "--data", hr, "--degradation", tmp_path / "two.safetensors"
+    )
+    assert result.exit_code == 2
+    assert "degrades by ×2, but the weights are for ×4" in result.stderr
