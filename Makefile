@@ -1,12 +1,13 @@
 # make demo   the whole method on a real phone photo, written to figures/demo.png
 # make test   every test: style, types, units, system, every notebook
 # make lab    JupyterLab on notebook 00
+# make student   the notebooks without solutions, for hand-out, in build/student
 # The first call makes .venv and installs the tested versions; later ones start at once.
 
 VENV := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo test lab notebooks bench format clean
+.PHONY: help demo test lab student notebooks bench format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -29,6 +30,9 @@ test: $(READY)
 	$(VENV)/pytest -q -n 2 --dist loadscope
 	$(VENV)/pytest -q --nbval --nbval-current-env -n 2 --dist loadscope \
 	    --nbval-sanitize-with tests/notebooks/sanitize.cfg notebooks
+
+student: $(READY)
+	@$(VENV)/python scripts/student.py
 
 notebooks: $(READY)
 	@$(VENV)/python scripts/notebooks.py
