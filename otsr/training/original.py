@@ -85,6 +85,7 @@ def _general(options: Options) -> None:
         options.move(theirs, ours)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", str(options.take("name", "original"))).strip("-._")[:80]
     options.put("name", name or "original", "name")
+    options.put("ema", 0, "name")  # theirs keep the weights of the last step
     start = options.take("path.pretrain_model_G")
     if start is not None:
         options.put("start", str(Path(str(start)).expanduser()), "path.pretrain_model_G")

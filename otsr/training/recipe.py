@@ -227,8 +227,11 @@ def _check_events(text: str, source: str) -> None:
 
 
 def _value(node: yaml.Node, key: Key, source: str, lines: dict[Key, str]) -> Any:
+    if node.tag.removeprefix(_TAG) not in _TAGS:
+        line = node.start_mark.line + 1
+        raise ConfigError(f"{source}:{line}: the tag {node.tag} is not read; write a plain value")
     if isinstance(node, yaml.ScalarNode):
-        return _scalar(node, source)
+        return _scalar(node)
     if isinstance(node, yaml.SequenceNode):
         items = []
         for number, item in enumerate(node.value):
@@ -255,17 +258,15 @@ def _entries(node: yaml.Node, source: str) -> Iterator[tuple[str, str, yaml.Node
 
 
 _TAG = "tag:yaml.org,2002:"
+_TAGS = ("map", "seq", "str", "int", "float", "bool", "null")
 _NUMBER = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?\.inf|\.nan", re.IGNORECASE)
 _WORDS: dict[str, Any] = {"": None, "~": None, "null": None, "true": True, "false": False}
 
 
-def _scalar(node: yaml.ScalarNode, source: str) -> Any:
+def _scalar(node: yaml.ScalarNode) -> Any:
     """None, a truth value, a number or text. Option files of others write `!!float 1e-4`: such tags are allowed."""
     text: str = node.value
     tag = node.tag.removeprefix(_TAG)
-    if tag not in ("str", "int", "float", "bool", "null"):
-        line = node.start_mark.line + 1
-        raise ConfigError(f"{source}:{line}: the tag {node.tag} is not read; write a plain value")
     if tag == "str" and node.style is not None:
         return text
     if text.lower() in _WORDS:

@@ -1,0 +1,144 @@
+"""`otsr pack` and `otsr train`: photos into a store, a recipe into weights."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from otsr.cli.root import Inputs, Overwrite, app, fail, refuse
+
+
+@app.command()
+def pack(
+    inputs: Inputs,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Store to write (.lmdb).", show_default=False)],
+    cleanup: Annotated[
+        float, typer.Option(min=1.0, max=16.0, help="Shrink photos by this much first.")
+    ] = 1.0,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Threads that decode.  [default: one a core]", show_default=False),
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Pack photos into a store that a training reads its crops from, without decoding photos again and again.
+
+    \b
+    Example:
+      otsr pack DIV2K_train_HR Flickr2K_HR -o df2k.lmdb --cleanup 2
+    """
+    if out.suffix != ".lmdb":
+        refuse(f"{out}: name the store with the suffix .lmdb")
+    if not out.parent.is_dir():
+        refuse(f"the folder {out.parent} does not exist")
+    if out.exists() and not overwrite:
+        refuse(f"{out} is there already; choose another name, or say --overwrite")
+    from otsr.training.packing import pack as write_store
+    from otsr.training.store import StoreError
+
+    try:
+        packed = write_store(inputs, out, cleanup, overwrite=overwrite, workers=workers)
+    except (StoreError, OSError, MemoryError) as error:
+        fail(error)
+    for failure in packed.failures:
+        typer.echo(f"error: {failure}", err=True)
+    typer.echo(f"{packed.path}: {packed.photos} photos, {packed.size / 1e6:.1f} MB")
+    raise typer.Exit(1 if packed.failures else 0)
+
+
+@app.command()
+def train(
+    recipe: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RECIPE.yml",
+            help="See configs/; or options of RealSR or OTSR.",
+            show_default=False,
+        ),
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="In place of what the recipe says; again and again."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="Folder of the run.  [default: runs/NAME, by the recipe's name]"),
+    ] = None,
+    show: Annotated[
+        bool, typer.Option("--show", help="Show the recipe with every value written out, and do not train.")
+    ] = False,
+) -> None:
+    """Train a generator as a recipe says.
+
+    The folder of the run holds best.safetensors and last.safetensors (weights), validation.tsv (scores), log/ (for
+    tensorboard) and config.yml (the recipe with every value).
+
+    \b
+    Example:
+      otsr train configs/tiny.yml
+      otsr train configs/tiny.yml --set steps=600 --set data.batch=8 -o runs/longer
+      otsr train configs/tiny.yml --resume
+      torchrun --nproc-per-node 4 -m otsr train configs/df2k.yml
+      otsr train options_of_realsr.yml --show > mine.yml
+    """
+    from otsr.training.config import ConfigError, load_config
+
+    try:
+        config = load_config(recipe, overrides or ())
+    except ConfigError as error:
+        _refuse_all(error.problems)
+    if _speaks():
+        for note in config.notes:
+            typer.echo(f"note: {note}", err=True)
+    if show:
+        typer.echo(config.dump(), nl=False)
+        return
+    folder = out or Path("runs") / config.name
+    from otsr.training import train as run
+
+    try:
+        result = run(config, folder, resume)
+    except ConfigError as error:
+        _refuse_all(error.problems)
+    except KeyboardInterrupt:
+        if _speaks():
+            typer.echo(
+                f"interrupted. Go on from the last checkpoint with: {_again(recipe, overrides, out)}",
+                err=True,
+            )
+        raise typer.Exit(130) from None
+    except (OSError, ValueError, RuntimeError, MemoryError) as error:
+        fail(error)
+    if _speaks():
+        scores = "".join(f", {name} {value:.4g}" for name, value in result.scores.items())
+        typer.echo(f"{result.folder}: {result.step} steps{scores}")
+
+
+def _speaks() -> bool:
+    """Of several processes the first one speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _refuse_all(problems: tuple[str, ...]) -> NoReturn:
+    """End with status 2, each problem on a line of its own."""
+    if _speaks():
+        for problem in problems[:-1]:
+            typer.echo(f"error: {problem}", err=True)
+        refuse(problems[-1])
+    raise typer.Exit(2)
+
+
+def _again(recipe: Path, overrides: list[str] | None, out: Path | None) -> str:
+    """The command that resumes, ready to paste."""
+    words = ["otsr", "train", str(recipe)]
+    for override in overrides or ():
+        words += ["--set", override]
+    words += [] if out is None else ["-o", str(out)]
+    return shlex.join([*words, "--resume"])
