@@ -109,6 +109,11 @@ class Degradation:
         else:
             drawn = torch.randint(len(self.kernels), (len(batch),), generator=generator)
             lr = downsample(batch, self.kernels[drawn], self.scale)
+        lr = self.disturb(lr, generator)
+        return clean, lr.reshape(*clean.shape[:-2], *lr.shape[-2:])
+
+    def disturb(self, lr: Tensor, generator: torch.Generator) -> Tensor:
+        """What follows the downsampling: clip to [0, 1], noise, JPEG. (B, 3, h, w) to the same, drawn for each sample."""
         lr = lr.clamp(0, 1)
         if self.noise is not None:
             lr = self.noise.inject(lr, generator)
@@ -118,7 +123,7 @@ class Degradation:
             lr = torch.stack(
                 [_compress(image, quality) for image, quality in zip(lr, qualities, strict=True)]
             )
-        return clean, lr.reshape(*clean.shape[:-2], *lr.shape[-2:])
+        return lr
 
     def _clean(self, hr: Tensor) -> Tensor:
         _check_image(hr)

@@ -1,0 +1,154 @@
+"""LR crops out of HR photos: degraded as a camera would have, with true neighbours beyond the crop's borders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor
+from torch.nn import functional as F
+
+from otsr.datasets import phone_crops
+from otsr.degradation import Degradation, kernels
+from otsr.degradation.camera import estimate_camera
+from otsr.degradation.storage import DegradationError
+from otsr.training.photos import DataError
+
+PHONE = "phone"
+_CHUNK = 16  # samples that one convolution blurs; see `Synthesis.degrade`
+
+
+def load_degradation(
+    name: str | None, scale: int, cleanup: float = 1.0, folder: Path | None = None
+) -> Degradation:
+    """The degradation of a recipe, its clean-up left out: that is done to the photos before.
+
+    Args:
+        name: a file of `otsr estimate`; "phone": estimated from the course's phone crops; None: bicubic.
+        scale, cleanup: the recipe's.
+        folder: where the estimate of "phone" is kept, for other processes and later runs.
+
+    Raises:
+        DataError: the file is for another scale, or for another clean-up than the recipe's.
+        DegradationError: it is missing or damaged.
+    """
+    if name is None:
+        return Degradation(scale)
+    found = _phone(scale, folder) if name == PHONE else Degradation.load(name)
+    if found.scale != scale:
+        raise DataError(
+            f"{name}: a degradation of scale {found.scale}, but the recipe's scale is {scale}; estimate it again: "
+            f"otsr estimate PHOTOS -o NAME.safetensors --scale {scale}"
+        )
+    if found.cleanup not in (1, cleanup):
+        raise DataError(
+            f"{name}: cleans photos up by {found.cleanup:g}, but the recipe's data.cleanup is {cleanup:g}; "
+            f"set data.cleanup to {found.cleanup:g}"
+        )
+    return Degradation(scale, found.kernels, found.noise, found.jpeg)
+
+
+def _phone(scale: int, folder: Path | None) -> Degradation:
+    def estimated() -> Degradation:
+        return estimate_camera(phone_crops(), scale, note=lambda _: None).degradation
+
+    if folder is None:
+        return estimated()
+    path = folder / f"{PHONE}-x{scale}.safetensors"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):  # one of many processes estimates, all read what it wrote
+        try:
+            return Degradation.load(path)
+        except DegradationError:
+            estimated().save(path)
+            return Degradation.load(path)
+
+
+class Synthesis:
+    """Crops of photos with a margin, and their LR crops.
+
+    The LR crop of a region is what `Degradation.apply` of the whole photo shows there, up to rounding, when nothing
+    is drawn at random.
+
+    Attributes:
+        margin: HR pixels beyond each side of a crop that its LR crop depends on: half a kernel minus half a block.
+    """
+
+    def __init__(self, degradation: Degradation) -> None:
+        self.degradation = degradation
+        self.scale = degradation.scale
+        self._mode = "symmetric" if degradation.kernels is None else "reflect"  # as `resize` and `downsample`
+        taps = kernels.bicubic(self.scale)[None] if degradation.kernels is None else degradation.kernels
+        lacking = max(0, self.scale - taps.shape[-1]) // 2
+        self._taps = F.pad(taps, [lacking] * 4).flip(-1, -2)
+        self.margin = (self._taps.shape[-1] - self.scale) // 2
+
+    def region(
+        self, crop: Callable[..., np.ndarray], shape: tuple[int, int], top: int, left: int, side: int
+    ) -> np.ndarray:
+        """The square crop at (top, left) with its margin, (side + 2·margin, …, 3) uint8; mirrored where the photo ends.
+
+        Args:
+            crop: called with (top, left, height, width) inside the photo.
+            shape: (height, width) of the photo.
+        """
+        rows = _mirrored(top - self.margin, side + 2 * self.margin, shape[0], self._mode)
+        columns = _mirrored(left - self.margin, side + 2 * self.margin, shape[1], self._mode)
+        low, first = rows.min(), columns.min()
+        pixels = crop(int(low), int(first), int(rows.max() - low + 1), int(columns.max() - first + 1))
+        if pixels.shape[:2] == (len(rows), len(columns)):
+            return pixels
+        return pixels[(rows - low)[:, None], columns - first]
+
+    def degrade(self, regions: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """LR crops of regions, each with its own kernel, noise and JPEG quality.
+
+        One convolution blurs 16 samples, one group a channel, always in the same shape: so a sample's result depends
+        neither on its neighbours nor on how many there are, and costs a quarter of a convolution for itself.
+
+        Args:
+            regions: (B, 3, side + 2·margin, same) uint8.
+            generators: source of randomness of each.
+
+        Returns:
+            (B, 3, side/scale, side/scale) float32 in [0, 1].
+        """
+        drawn = [int(torch.randint(len(self._taps), (1,), generator=generator)) for generator in generators]
+        blurred = [
+            self._blur(regions[start : start + _CHUNK], self._taps[drawn[start : start + _CHUNK]])
+            for start in range(0, len(regions), _CHUNK)
+        ]
+        lr = torch.cat(blurred)
+        disturbed = [self.degradation.disturb(lr[i : i + 1], generators[i]) for i in range(len(lr))]
+        return torch.cat(disturbed)
+
+    def _blur(self, regions: Tensor, taps: Tensor) -> Tensor:
+        count, side = len(regions), regions.shape[-1]
+        images = torch.zeros(_CHUNK, 3, side, side)
+        images[:count] = regions
+        weight = torch.zeros(_CHUNK, 3, *taps.shape[-2:])
+        weight[:count] = taps[:, None] / 255
+        channels = 3 * _CHUNK
+        blurred = F.conv2d(
+            images.view(1, channels, side, side),
+            weight.view(channels, 1, *taps.shape[-2:]),
+            stride=self.scale,
+            groups=channels,
+        )
+        return blurred.view(_CHUNK, 3, *blurred.shape[-2:])[:count]
+
+
+def _mirrored(start: int, count: int, size: int, mode: str) -> np.ndarray:
+    """start … start + count − 1, those outside 0 … size − 1 mirrored: … 2 1 | 0 1 2 … ("symmetric": … 1 0 | 0 1 …)."""
+    places = np.arange(start, start + count)
+    if start >= 0 and start + count <= size:
+        return places
+    if mode == "symmetric":
+        folded = places % (2 * size)
+        return np.where(folded < size, folded, 2 * size - 1 - folded)
+    period = max(1, 2 * (size - 1))
+    folded = places % period
+    return np.where(folded < size, folded, period - folded)
