@@ -78,7 +78,7 @@ class _Worker:
         self.views = [_views(buffer, layout) for buffer in buffers]
         self.connection, other = context.Pipe()
         self.process = context.Process(  # type: ignore[attr-defined]
-            target=_work, args=(make, layout, buffers, other), daemon=True, name="otsr data"
+            target=_work, args=(make, layout, buffers, other, self.connection), daemon=True, name="otsr data"
         )
         self.process.start()
         other.close()
@@ -128,9 +128,14 @@ class _Worker:
 
 
 def _work(
-    make: Callable[[int], Sequence[np.ndarray]], layout: Layout, buffers: list[Any], connection: Connection
+    make: Callable[[int], Sequence[np.ndarray]],
+    layout: Layout,
+    buffers: list[Any],
+    connection: Connection,
+    others_end: Connection,
 ) -> None:
-    """In the process: fill slots as asked, until the training hangs up."""
+    """In the process: fill slots as asked, until the training hangs up or is gone."""
+    others_end.close()  # inherited; while a copy is open, this process would not hear that the training is gone
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the training, which then hangs up
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)
@@ -142,7 +147,7 @@ def _work(
                 return
             step, slot = task
             connection.send(_fill(views[slot], make, step))
-        except (EOFError, OSError):  # the training is gone
+        except (EOFError, OSError):
             return
 
 
