@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from otsr.training.recipe import Key, Recipe, describe
+from otsr.training.plain_yaml import Key, describe
+from otsr.training.recipe import Recipe
 
 _EXPECTED = {
     "int_type": "a whole number", "int_from_float": "a whole number", "float_type": "a number",

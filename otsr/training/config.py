@@ -13,7 +13,6 @@ import os
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from otsr.training.combinations import impossible
@@ -42,7 +41,8 @@ from otsr.training.parts import (
     Validation,
     Whole,
 )  # fmt: skip
-from otsr.training.recipe import ConfigError, Places, Recipe, override, read_recipe
+from otsr.training.plain_yaml import ConfigError, write
+from otsr.training.recipe import Places, Recipe, override, read_recipe
 
 __all__ = [
     "Compact", "Config", "ConfigError", "Critic", "Data", "Edge", "Every", "Gan", "Losses", "Optimiser", "Perceptual",
@@ -112,7 +112,7 @@ class Config(Part):
 
     def dump(self) -> str:
         """The recipe in YAML, every value written out. `load_config` reads it to an equal recipe."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+        return write(self.model_dump(mode="json"))
 
     def fingerprint(self) -> str:
         """Hash of what must agree when a training is resumed: 16 hexadecimal digits.

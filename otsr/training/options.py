@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from otsr.training.recipe import ConfigError, Key, Places, Recipe
+from otsr.training.plain_yaml import ConfigError, Key
+from otsr.training.recipe import Places, Recipe
 
 # Keys that say what holds here in any case, or that say nothing to a training.
 _SILENT = {

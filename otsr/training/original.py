@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from otsr.training.options import Options, Original
-from otsr.training.recipe import Recipe, describe, read_yaml
+from otsr.training.plain_yaml import describe
+from otsr.training.recipe import Recipe, read_yaml
 
 _CLIP = 5.0  # in the code of OTSR, not in its option files
 # What is only called otherwise.

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otsr.training.recipe import LARGEST, ConfigError, Places, Recipe, override, parse, read_recipe
+from otsr.training.plain_yaml import ConfigError, parse
+from otsr.training.recipe import LARGEST, Places, Recipe, override, read_recipe
 
 
 def write(folder: Path, text: str, name: str = "recipe.yml") -> Path:
