@@ -197,13 +197,9 @@ def test_exactly_what_is_lost_or_changed_is_listed_with_its_line(tmp_path: Path)
             "path.models",
         ]
     )
-    for key, line in (
-        ("gpu_ids", 6),
-        ("datasets.train.noise_data", 12),
-        ("path.models", 39),
-        ("train.gan_type", 58),
-    ):
-        assert note(config, key).startswith(f"{tmp_path / 'theirs.yml'}:{line}: "), note(config, key)
+    for key in ("gpu_ids", "datasets.train.noise_data", "path.models", "train.gan_type"):
+        line = line_of(f"{key.split('.')[-1]}:")
+        assert note(config, key).startswith(f"{tmp_path / 'theirs.yml'}:{line}: ")
     assert "otsr estimate" in note(config, "datasets.train.noise_data")
     assert "torchrun" in note(config, "gpu_ids")
 
