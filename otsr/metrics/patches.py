@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from otsr.metrics.inputs import as_batch, like_input
+from otsr.transport import wasserstein_1d
 
 _AT_ONCE = 16  # projections held in memory together
 
@@ -61,34 +61,11 @@ def _directions(patch: int, projections: int, seed: int) -> Tensor:
 
 
 def _sliced_w2(x: Tensor, y: Tensor, directions: Tensor) -> float:
-    coupling = None
-    total = 0.0
-    for part in directions.split(_AT_ONCE):
-        first, second = _projected(x, part), _projected(y, part)
-        coupling = coupling or _quantile_coupling(first.shape[1], second.shape[1])
-        total += _squared_w2(first, second, coupling).sum()
-    return float(np.sqrt(total / len(directions)))
+    parts = directions.split(_AT_ONCE)
+    squares = [wasserstein_1d(_projected(x, part), _projected(y, part), p=2) for part in parts]
+    return float(torch.cat(squares).mean().sqrt())
 
 
-def _projected(image: Tensor, directions: Tensor) -> np.ndarray:
-    """(projections, patches): ⟨θ, p⟩ of every patch, sorted. A projection of all patches is a convolution."""
-    values = F.conv2d(image[None], directions.to(image))[0].flatten(1)
-    return np.sort(values.cpu().numpy(), axis=1)  # numpy sorts with vector instructions, torch does not
-
-
-def _quantile_coupling(n: int, m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The optimal plan between n and m sorted points of equal weight: pairs i, j and the mass between them.
-
-    Quantile functions step at i/n and j/m; both are constant between neighbours of the merged steps.
-    """
-    steps = np.concatenate([np.arange(1, n + 1) * m, np.arange(1, m + 1) * n])
-    steps.sort(kind="stable")  # merges two sorted runs, in linear time
-    widths = np.diff(steps, prepend=0)
-    steps, widths = steps[widths > 0], widths[widths > 0]
-    return (steps - 1) // m, (steps - 1) // n, widths / (n * m)
-
-
-def _squared_w2(x: np.ndarray, y: np.ndarray, coupling: tuple[np.ndarray, ...]) -> np.ndarray:
-    """Row by row W2² = ∫ (F⁻¹ - G⁻¹)² dt of samples on the line, sorted, (rows, n) and (rows, m)."""
-    i, j, mass = coupling
-    return np.square(x[:, i] - y[:, j]) @ mass
+def _projected(image: Tensor, directions: Tensor) -> Tensor:
+    """(projections, patches): ⟨θ, p⟩ of every patch. A projection of all patches is a convolution."""
+    return F.conv2d(image[None], directions.to(image))[0].flatten(1)

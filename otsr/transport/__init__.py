@@ -10,6 +10,7 @@ from otsr.transport.discrete import (
     unbalanced_plan,
 )
 from otsr.transport.gaussian import GaussianMap, bures_wasserstein, gaussian_map
+from otsr.transport.sliced import sliced_wasserstein, wasserstein_1d
 
 __all__ = [
     "GaussianMap",
@@ -23,5 +24,7 @@ __all__ = [
     "quadratic_cost",
     "regularity_loss",
     "sinkhorn_divergence",
+    "sliced_wasserstein",
     "unbalanced_plan",
+    "wasserstein_1d",
 ]

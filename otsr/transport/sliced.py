@@ -1,0 +1,135 @@
+"""Transport on the line, where it is sorting, and between point clouds seen along directions: sliced Wasserstein.
+
+On the line the optimal plan of any convex cost couples equal quantiles, so the exact value costs one sort:
+    W_p^p = ∫₀¹ |F⁻¹(t) − G⁻¹(t)|^p dt.
+Both functions return this p-th power, whose gradient is finite everywhere; its root 1/p is the distance.
+
+Reference: Peyré & Cuturi, Computational Optimal Transport, 2019, arXiv 1803.00567, remark 2.30 and section 10.4.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_AT_ONCE = 16  # projections held in memory together
+
+
+def wasserstein_1d(x: Tensor, y: Tensor, p: float = 1, dim: int = -1) -> Tensor:
+    """W_p^p between samples of equal weight on the line: mean |sorted x − sorted y|^p for as many of both.
+
+    For unequal numbers the quantile functions, which step at i/n and at j/m, are integrated exactly. Differentiable in
+    both; where values are equal, the gradient is that of one of the optimal plans.
+
+    Args:
+        x: (…, n, …), samples along `dim`.
+        y: (…, m, …); all other axes are those of x, or broadcast with them.
+        p: 1 or more.
+        dim: the axis of the samples.
+
+    Returns:
+        The shape without `dim`; float32 for half precision, else the dtype of the inputs.
+
+    Raises:
+        ValueError: no samples on a side, or p below 1 (there the plan is not the sorted one).
+    """
+    if not p >= 1:
+        raise ValueError(f"p is {p}, expected 1 or more: below 1 the sorted plan is not optimal")
+    if not x.shape[dim] or not y.shape[dim]:
+        raise ValueError(
+            f"x has shape {tuple(x.shape)}, y {tuple(y.shape)}: samples are needed along axis {dim}"
+        )
+    x, y = (_sorted(samples.movedim(dim, -1)) for samples in (x, y))
+    n, m = x.shape[-1], y.shape[-1]
+    if n == m:
+        return _power(x - y, p).mean(-1)
+    i, j, mass = quantile_coupling(n, m, x.device)
+    return _power(x[..., i] - y[..., j], p) @ mass.to(x.dtype)
+
+
+def quantile_coupling(n: int, m: int, device: torch.device | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """The optimal plan between n and m sorted points of equal weight: pairs i, j and the mass between them.
+
+    Quantile functions step at i/n and j/m; both are constant between neighbours of the merged steps.
+
+    Returns:
+        i, j: (k,) with k at most n + m − 1; mass: (k,) float64, sum 1.
+    """
+    first = torch.arange(1, n + 1, device=device) * m
+    second = torch.arange(1, m + 1, device=device) * n
+    steps = torch.cat([first, second]).unique()  # sorted; exact, in units of 1/(n·m)
+    widths = steps.diff(prepend=steps.new_zeros(1))
+    return (steps - 1) // m, (steps - 1) // n, widths.double() / (n * m)
+
+
+def sliced_wasserstein(
+    x: Tensor,
+    y: Tensor,
+    directions: Tensor | int = 128,
+    p: float = 2,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """SW_p^p = mean_θ W_p^p(⟨θ, x⟩, ⟨θ, y⟩) between two point clouds; they may differ in number.
+
+    Args:
+        x: (n, d).
+        y: (m, d).
+        directions: (k, d) of length 1, or how many to draw uniformly on the sphere.
+        p: 1 or more.
+        generator: of the drawn directions.
+
+    Returns:
+        (), differentiable in x and y.
+
+    Raises:
+        ValueError: shapes that do not fit, directions that are not of length 1.
+
+    Reference: Rabin, Peyré, Delon, Bernot, SSVM 2011, doi 10.1007/978-3-642-24785-9_37.
+    """
+    if x.dim() != 2 or y.dim() != 2 or x.shape[1] != y.shape[1]:
+        raise ValueError(f"x has shape {tuple(x.shape)}, y {tuple(y.shape)}, expected (n, d) and (m, d)")
+    dim = x.shape[1]
+    if isinstance(directions, int):
+        directions = unit_directions(directions, dim, generator)
+    lengths = directions.norm(dim=-1)
+    if (
+        directions.dim() != 2
+        or directions.shape[1] != dim
+        or not torch.allclose(lengths, torch.ones_like(lengths), atol=1e-3)
+    ):
+        raise ValueError(
+            f"directions have shape {tuple(directions.shape)} and lengths from {lengths.min():.3g} to "
+            f"{lengths.max():.3g}, expected (k, {dim}) of length 1"
+        )
+    total = sum(
+        wasserstein_1d(x @ part.to(x).T, y @ part.to(y).T, p, dim=0).sum()
+        for part in directions.split(_AT_ONCE)
+    )
+    return torch.as_tensor(total) / len(directions)
+
+
+def unit_directions(count: int, dim: int, generator: torch.Generator | None = None) -> Tensor:
+    """(count, dim) float32, uniform on the unit sphere; drawn on the CPU, so that a seed gives the same everywhere."""
+    if count < 1:
+        raise ValueError(f"{count} directions asked for, expected 1 or more")
+    return torch.nn.functional.normalize(torch.randn(count, dim, generator=generator), dim=1)
+
+
+def _sorted(samples: Tensor) -> Tensor:
+    """Sorted along the last axis, in float32 at least.
+
+    On the CPU numpy does it: its vector instructions took 3 to 30 times less than torch's sort (measured).
+    """
+    samples = samples.float() if samples.dtype in (torch.float16, torch.bfloat16) else samples
+    if samples.device.type != "cpu":
+        return samples.sort(dim=-1).values
+    if not samples.requires_grad:
+        return torch.from_numpy(np.sort(samples.numpy(), axis=-1))
+    return samples.gather(-1, torch.from_numpy(np.argsort(samples.detach().numpy(), axis=-1)))
+
+
+def _power(difference: Tensor, p: float) -> Tensor:
+    if p == 2:
+        return difference.square()
+    return difference.abs() if p == 1 else difference.abs().pow(p)

@@ -1,0 +1,139 @@
+"""Transport on the line and along directions agrees with scipy, POT, closed forms and the exact plan."""
+
+from __future__ import annotations
+
+import numpy as np
+import ot
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import wasserstein_distance
+from torch import Tensor
+
+from otsr.transport import potentials, sliced_wasserstein, wasserstein_1d
+from otsr.transport.sliced import unit_directions
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@given(n=st.integers(1, 12), m=st.integers(1, 12), seed=st.integers(0, 10_000))
+@settings(max_examples=60, deadline=None)
+def test_the_distance_on_the_line_is_scipys_for_any_numbers_of_samples(n: int, m: int, seed: int) -> None:
+    x, y = normal(n, seed=seed), normal(m, seed=seed + 1) * 2 + 1
+    assert abs(float(wasserstein_1d(x, y)) - wasserstein_distance(x.numpy(), y.numpy())) < 1e-12
+
+
+@pytest.mark.parametrize("p", [1, 1.5, 2, 3])
+@pytest.mark.parametrize(("n", "m"), [(7, 7), (5, 8), (9, 6), (1, 4)])
+def test_sorting_solves_the_linear_program(n: int, m: int, p: float) -> None:
+    x, y = normal(n), normal(m, seed=1) + 0.3
+    cost = (y[:, None] - x).abs() ** p
+    assert abs(float(wasserstein_1d(x, y, p) - potentials(cost).value)) < 1e-12
+
+
+def test_for_equal_numbers_it_is_the_mean_sorted_difference() -> None:
+    x, y = normal(3, 50), normal(3, 50, seed=1)
+    expected = (x.sort(-1).values - y.sort(-1).values).abs().pow(3).mean(-1)
+    assert torch.allclose(wasserstein_1d(x, y, 3), expected)
+
+
+def test_between_gaussians_it_tends_to_the_closed_form() -> None:
+    """W2² between N(0, 1) and N(3, 4) is 3² + (2 − 1)²."""
+    found = wasserstein_1d(normal(200_000), 3 + 2 * normal(150_000, seed=1), 2)
+    assert abs(float(found) - 10) < 0.1
+
+
+def test_the_order_of_the_samples_does_not_matter() -> None:
+    x, y = normal(40), normal(31, seed=1)
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(wasserstein_1d(x[order], y, 2), wasserstein_1d(x, y, 2))
+    assert float(wasserstein_1d(x[order], x)) == 0
+
+
+def test_any_axis_may_hold_the_samples() -> None:
+    x, y = normal(4, 6, 5), normal(4, 9, 5, seed=1)
+    found = wasserstein_1d(x, y, dim=1)
+    assert found.shape == (4, 5)
+    assert torch.allclose(found[2, 3], wasserstein_1d(x[2, :, 3], y[2, :, 3]))
+
+
+@pytest.mark.parametrize("p", [1, 2, 2.5])
+@pytest.mark.parametrize("m", [6, 9])
+def test_gradients_reach_both_sides(p: float, m: int) -> None:
+    x, y = normal(2, 6).requires_grad_(), normal(2, m, seed=1).requires_grad_()
+    assert torch.autograd.gradcheck(lambda a, b: wasserstein_1d(a, b, p), (x, y))
+
+
+def test_the_gradient_of_equal_samples_is_zero_not_nan() -> None:
+    for p in (1, 1.5, 2):
+        x = normal(8).requires_grad_()
+        wasserstein_1d(x, x.detach().clone(), p).backward()
+        assert torch.equal(x.grad, torch.zeros(8).double())
+
+
+def test_descent_on_the_line_carries_one_sample_to_the_other() -> None:
+    x, y = normal(30).requires_grad_(), 5 + normal(20, seed=1)
+    for _ in range(200):
+        (gradient,) = torch.autograd.grad(wasserstein_1d(x, y, 2), x)
+        x = (x - 5 * gradient).detach().requires_grad_()
+    assert abs(float((x.detach().mean() - y.mean()))) < 1e-6
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_summed_in_float32(dtype: torch.dtype) -> None:
+    x, y = normal(5000).to(dtype), normal(4000, seed=1).to(dtype)
+    found = wasserstein_1d(x, y, 2)
+    assert found.dtype == torch.float32
+    assert torch.allclose(found, wasserstein_1d(x.double(), y.double(), 2).float(), rtol=1e-4)
+
+
+def test_senseless_samples_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"p is 0\.5"):
+        wasserstein_1d(torch.zeros(3), torch.zeros(3), 0.5)
+    with pytest.raises(ValueError, match="samples are needed"):
+        wasserstein_1d(torch.zeros(0), torch.zeros(3))
+
+
+@pytest.mark.parametrize("p", [1, 2])
+def test_the_sliced_distance_is_pots(p: int) -> None:
+    x, y, directions = normal(60, 4), normal(45, 4, seed=1) + 0.5, unit_directions(40, 4).double()
+    theirs = ot.sliced_wasserstein_distance(x.numpy(), y.numpy(), projections=directions.numpy().T, p=p)
+    assert abs(float(sliced_wasserstein(x, y, directions, p)) - theirs**p) < 1e-10
+
+
+def test_the_sliced_distance_between_shifted_clouds_is_the_closed_form() -> None:
+    """SW2² of a translation by t is ‖t‖²/d, averaged over the sphere."""
+    x, shift = normal(50, 5), torch.tensor([3.0, 0, 0, 4.0, 0]).double()
+    found = sliced_wasserstein(x, x + shift, 20_000, generator=torch.Generator().manual_seed(0))
+    assert abs(float(found) - 25 / 5) < 0.1
+
+
+def test_directions_are_of_length_one_and_repeat_with_the_seed() -> None:
+    first, second = (unit_directions(9, 3, torch.Generator().manual_seed(5)) for _ in range(2))
+    assert torch.equal(first, second) and torch.allclose(first.norm(dim=1), torch.ones(9))
+    x, y = normal(10, 3), normal(12, 3, seed=1)
+    values = [sliced_wasserstein(x, y, 8, generator=torch.Generator().manual_seed(s)) for s in (1, 1, 2)]
+    assert torch.equal(values[0], values[1]) and not torch.equal(values[0], values[2])
+
+
+def test_the_sliced_distance_has_gradients_for_both_clouds() -> None:
+    x, y, directions = (
+        normal(5, 3).requires_grad_(),
+        normal(7, 3, seed=1).requires_grad_(),
+        unit_directions(20, 3),
+    )
+    assert torch.autograd.gradcheck(lambda a, b: sliced_wasserstein(a, b, directions), (x, y))
+
+
+def test_senseless_clouds_and_directions_are_refused() -> None:
+    x = torch.zeros(4, 3)
+    for bad in (np.array([2.0, 0, 0]), np.array([1.0, 0])):
+        with pytest.raises(ValueError, match="of length 1"):
+            sliced_wasserstein(x, x, torch.from_numpy(bad)[None])
+    with pytest.raises(ValueError, match=r"expected \(n, d\)"):
+        sliced_wasserstein(x, torch.zeros(4, 2))
+    with pytest.raises(ValueError, match="1 or more"):
+        sliced_wasserstein(x, x, 0)
