@@ -1,38 +1,82 @@
-"""`otsr download`: fetch by name what is not here yet."""
+"""`otsr download`: fetch by name what is not here yet, weights and data sets."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from otsr.cli.root import app, fail, refuse
+from otsr.cli.root import app, refuse
+
+if TYPE_CHECKING:
+    from otsr.collections import Collection
 
 
 @app.command()
 def download(
-    name: Annotated[str | None, typer.Argument(help="Name of weights.", show_default=False)] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME...", help="Names of weights and data sets.", show_default=False),
+    ] = None,
     show: Annotated[
         bool, typer.Option("--list", help="Show what can be downloaded, and what is here.")
     ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="Folder of data sets.  [default: $OTSR_DATASETS, else datasets]"),
+    ] = None,
 ) -> None:
-    """Download weights, checked and resumed, so that they are here when there is no network.
+    """Download weights and data sets, checked and resumed: the same command goes on where it stopped.
 
     \b
     Example:
       otsr download --list
       otsr download otsr-dped
+      otsr download div2k flickr2k -o /data
     """
-    from otsr.weights import WeightsError, catalogue, locate
+    from otsr import collections, weights
+    from otsr.batch import say
 
+    root = out or collections.home()
     if show:
-        for entry in catalogue():
-            place = "here" if entry.present else f"not here ({entry.where})"
-            typer.echo(f"{entry.name:<12} {entry.size / 1e6:5.1f} MB  {place:<20} {entry.licence}")
+        _list(root)
         return
-    if name not in [entry.name for entry in catalogue()]:
-        refuse(f"{'no name given' if name is None else f'{name!r} is not known'}; see otsr download --list")
-    try:
-        typer.echo(locate(name))
-    except WeightsError as error:
-        fail(error)
+    if not names:
+        refuse("no name given; see otsr download --list")
+    sets = [one.name for one in collections.catalogue()]
+    known = [*sets, *(entry.name for entry in weights.catalogue())]
+    for name in names:
+        if name not in known:
+            refuse(f"{name!r} is not known; see otsr download --list")
+    failed = 0
+    for name in names:
+        try:
+            typer.echo(collections.get(name, root, say) if name in sets else weights.locate(name))
+        except (collections.CollectionError, weights.WeightsError) as error:
+            say(f"error: {error}")
+            failed += 1
+    raise typer.Exit(1 if failed else 0)
+
+
+def _list(root: Path) -> None:
+    from otsr import collections, weights
+
+    typer.echo("Weights")
+    for entry in weights.catalogue():
+        place = "here" if entry.present else f"not here ({entry.where})"
+        typer.echo(f"  {entry.name:<18} {_size(entry.size):>8}  {place:<23}  {entry.licence}")
+    typer.echo(f"Data sets, in {root}")
+    for one in collections.catalogue():
+        typer.echo(f"  {one.name:<18} {_size(one.size):>8}  {_place(one, root):<23}  {one.licence}")
+        typer.echo(f"  {'':<18} {one.what}")
+
+
+def _place(one: Collection, root: Path) -> str:
+    if one.present(root):
+        return "here"
+    return "not here (registration)" if one.needs_registration else "not here (web)"
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

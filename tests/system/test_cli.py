@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from PIL import Image
 from otsr.datasets import phone_crops, photos
 
 
-@pytest.mark.parametrize("command", ["upscale", "estimate", "degrade", "download", "info"])
+@pytest.mark.parametrize("command", ["upscale", "estimate", "degrade", "evaluate", "download", "info"])
 def test_every_command_shows_an_example(otsr: Run, command: str) -> None:
     result = otsr(command, "--help")
     assert result.exit_code == 0
@@ -200,12 +201,13 @@ def test_estimate_of_nothing_useful_fails_and_writes_nothing(otsr: Run, tmp_path
     assert files(tmp_path) == ["flat.png"]
 
 
-def test_download_lists_every_weight_with_its_licence(otsr: Run) -> None:
-    from otsr.weights import catalogue
+def test_download_lists_weights_and_data_sets_with_size_and_licence(otsr: Run) -> None:
+    from otsr import collections, weights
 
-    lines = otsr("download", "--list").stdout.splitlines()
-    assert [line.split()[0] for line in lines] == [entry.name for entry in catalogue()]
-    assert all(entry.licence in line for entry, line in zip(catalogue(), lines, strict=True))
+    lines = {line.split()[0]: line for line in otsr("download", "--list").stdout.splitlines()}
+    for entry in (*weights.catalogue(), *collections.catalogue()):
+        assert entry.licence in lines[entry.name]
+        assert re.search(r" [0-9.]+ [MG]B ", lines[entry.name])
 
 
 def test_download_says_where_the_weights_are(otsr: Run) -> None:

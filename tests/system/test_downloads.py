@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import io
+import random
 import re
 import socket
 import threading
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,8 +21,9 @@ from typing import Any
 
 import pytest
 import torch
+from command import Run
 
-from otsr import download, weights
+from otsr import collections, download, weights
 from otsr.download import DownloadError, fetch
 from otsr.networks.generators import RRDBNet
 from otsr.weights import WeightsError
@@ -70,6 +75,8 @@ class Server:
         request.send_response(status)
         if self.say_length:
             request.send_header("Content-Length", str(len(body)))
+        if status == 416:
+            request.send_header("Content-Range", f"bytes */{len(self.content)}")
         if status == 206:
             request.send_header("Content-Range", f"bytes {start}-{len(self.content) - 1}/{len(self.content)}")
         request.end_headers()
@@ -95,7 +102,12 @@ def files(target: Path) -> dict[str, int]:
     return {p.name: p.stat().st_size for p in target.parent.iterdir() if p.suffix != ".lock"}
 
 
-@pytest.mark.parametrize("known", [sha256(CONTENT), f"git-blob:{blob_id(CONTENT)}"], ids=["sha256", "git"])
+MD5 = f"md5:{hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()}"
+
+
+@pytest.mark.parametrize(
+    "known", [sha256(CONTENT), MD5, f"git-blob:{blob_id(CONTENT)}"], ids=["sha256", "md5", "git"]
+)
 def test_a_good_file_is_fetched_once_and_kept(known: str, server: Server, target: Path) -> None:
     for _ in range(2):
         assert fetch([server.url], target, known) == target
@@ -249,20 +261,79 @@ def test_a_full_disk_is_noticed_before_the_download(
     server: Server, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
-    with pytest.raises(DownloadError, match=r"1 MB are needed\); make room or set OTSR_CACHE"):
+    with pytest.raises(
+        DownloadError, match=r"1 MB are needed\); make room, or choose another folder \(OTSR_CACHE"
+    ):
         fetch([server.url], target, sha256(CONTENT))
     assert files(target) == {}
 
 
 def test_a_cache_that_cannot_be_written_is_named(server: Server, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
-    with pytest.raises(DownloadError, match=r"cache: cannot be written \(.*set OTSR_CACHE"):
+    with pytest.raises(DownloadError, match=r"cache: cannot be written \(.*OTSR_CACHE for weights"):
         fetch([server.url], tmp_path / "cache" / "model.pth", sha256(CONTENT))
 
 
 def test_an_unknown_kind_of_hash_is_a_mistake_of_the_caller(server: Server, target: Path) -> None:
-    with pytest.raises(ValueError, match="hash 'md5:0', expected sha256"):
-        fetch([server.url], target, "md5:0")
+    with pytest.raises(ValueError, match="hash 'crc32:0', expected sha256"):
+        fetch([server.url], target, "crc32:0")
+
+
+def test_a_file_without_a_known_hash_is_checked_by_size_and_its_hash_recorded(
+    server: Server, target: Path
+) -> None:
+    server.stop_after = [BREAK]
+    for _ in range(2):
+        fetch([server.url], target, None)
+    assert server.seen == [None, f"bytes={BREAK}-"]
+    assert target.read_bytes() == CONTENT
+    record = target.with_name("model.pth.sha256").read_text()
+    assert record == f"{sha256(CONTENT).removeprefix('sha256:')}  model.pth\n"  # as sha256sum -c wants it
+
+
+def test_a_file_that_rots_later_differs_from_its_recorded_hash(server: Server, target: Path) -> None:
+    fetch([server.url], target, None)
+    target.write_bytes(CONTENT[:-1] + b"\0")
+    fetch([server.url], target, None)
+    assert target.read_bytes() == CONTENT
+    assert len(server.seen) == 2
+
+
+def test_a_file_without_a_known_hash_must_have_the_size_expected(server: Server, target: Path) -> None:
+    with pytest.raises(DownloadError, match=r"another file \(1048576 bytes, expected 1000000"):
+        fetch([server.url], target, None, size=1_000_000)
+    assert files(target) == {}
+
+
+def test_a_file_of_unknown_hash_and_size_is_not_trusted(server: Server, target: Path) -> None:
+    server.say_length = False
+    with pytest.raises(DownloadError, match="neither its hash nor its size is known"):
+        fetch([server.url], target, None)
+    assert files(target) == {}
+
+
+def test_a_complete_part_without_a_known_hash_is_used_and_a_longer_one_thrown_away(
+    server: Server, target: Path
+) -> None:
+    target.parent.mkdir()
+    for left, requests in ((CONTENT, 1), (CONTENT + b"more", 2)):
+        server.seen.clear()
+        target.with_name("model.pth.part").write_bytes(left)
+        fetch([server.url], target, None)
+        assert target.read_bytes() == CONTENT
+        assert len(server.seen) == requests
+        target.unlink()
+
+
+def test_a_file_put_there_by_hand_is_taken_when_its_size_fits(server: Server, target: Path) -> None:
+    target.parent.mkdir()
+    target.write_bytes(CONTENT)
+    fetch([server.url], target, None, size=len(CONTENT))
+    assert server.seen == []
+    target.write_bytes(CONTENT[:-1])
+    fetch([server.url], target, None, size=len(CONTENT))
+    assert server.seen == [None]
+    assert target.read_bytes() == CONTENT
 
 
 @pytest.fixture
@@ -315,3 +386,110 @@ def test_the_cache_is_the_systems_unless_chosen(monkeypatch: pytest.MonkeyPatch,
     assert room.cache_dir().name == "otsr"
     monkeypatch.setenv("OTSR_CACHE", str(tmp_path))
     assert room.cache_dir() == tmp_path
+
+
+PICTURES = {f"SET_HR/{i:04d}.png": random.Random(i).randbytes(200_000) for i in range(5)}
+
+
+@pytest.fixture
+def data_set(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """The server holds a zip of five pictures, which the catalogue knows as `pictures`, its hash too."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in PICTURES.items():
+            archive.writestr(name, content)
+    server.content = file.getvalue()
+    size = len(server.content)
+    archive_entry = collections.Archive("SET_HR.zip", size, size, 5, (server.url,), sha256(server.content))
+    entry = collections.Collection("pictures", "a test", "CC0", "https://example.org", (archive_entry,))
+    monkeypatch.setattr(collections, "COLLECTIONS", (entry,))
+    return server
+
+
+def unpacked(root: Path) -> dict[str, bytes]:
+    return {f"SET_HR/{path.name}": path.read_bytes() for path in (root / "pictures" / "SET_HR").glob("*")}
+
+
+def test_a_data_set_is_fetched_unpacked_and_then_left_alone(
+    data_set: Server, otsr: Run, tmp_path: Path
+) -> None:
+    for place in ("not here (web)", "here"):
+        listed = otsr("download", "--list", "-o", tmp_path).stdout
+        assert re.search(rf"pictures +1\.0 MB  {re.escape(place)} +CC0", listed)
+        result = otsr("download", "pictures", "-o", tmp_path)
+        assert result.exit_code == 0, result.stderr
+        assert result.stdout.strip() == str(tmp_path / "pictures")
+    assert unpacked(tmp_path) == PICTURES
+    assert data_set.seen == [None]
+    (tmp_path / "pictures" / "SET_HR.zip").unlink()
+    assert otsr("download", "pictures", "-o", tmp_path).exit_code == 0
+    assert data_set.seen == [None]
+
+
+@pytest.mark.parametrize("ranges", [True, False], ids=["resumed", "server ignores Range"])
+def test_a_data_set_whose_connection_breaks_arrives_whole(
+    data_set: Server, otsr: Run, tmp_path: Path, ranges: bool
+) -> None:
+    data_set.ranges = ranges
+    data_set.stop_after = [BREAK]
+    assert otsr("download", "pictures", "-o", tmp_path).exit_code == 0
+    assert data_set.seen == [None, f"bytes={BREAK}-"]
+    assert unpacked(tmp_path) == PICTURES
+
+
+def test_a_data_set_that_stays_truncated_is_gone_on_with_by_the_same_command(
+    data_set: Server, otsr: Run, tmp_path: Path
+) -> None:
+    data_set.stop_after = [BREAK, 0, 0, 0]
+    result = otsr("download", "pictures", "-o", tmp_path)
+    assert result.exit_code == 1 and "ended the connection early" in result.stderr
+    data_set.seen.clear()
+    assert otsr("download", "pictures", "-o", tmp_path).exit_code == 0
+    assert data_set.seen == [f"bytes={BREAK}-"]
+    assert unpacked(tmp_path) == PICTURES
+
+
+def test_a_data_set_that_comes_corrupted_is_not_unpacked(data_set: Server, otsr: Run, tmp_path: Path) -> None:
+    data_set.content = data_set.content[:5000] + b"x" + data_set.content[5001:]
+    result = otsr("download", "pictures", "-o", tmp_path)
+    assert result.exit_code == 1 and "corrupted or another file" in result.stderr
+    assert not (tmp_path / "pictures" / "SET_HR").exists()
+
+
+def test_a_data_set_that_is_gone_and_a_machine_that_is_offline_are_told_apart(
+    data_set: Server, otsr: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_set.status = 404
+    result = otsr("download", "pictures", "-o", tmp_path)
+    assert result.exit_code == 1 and "404" in result.stderr and "online?" not in result.stderr
+    (entry,) = collections.catalogue()
+    gone = replace(entry, archives=(replace(entry.archives[0], urls=(refused_url(),)),))
+    monkeypatch.setattr(collections, "COLLECTIONS", (gone,))
+    result = otsr("download", "pictures", "-o", tmp_path)
+    assert result.exit_code == 1 and "online?" in result.stderr and "save it as" in result.stderr
+
+
+def test_a_data_set_of_unknown_hash_is_said_to_be_so(
+    data_set: Server, otsr: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (entry,) = collections.catalogue()
+    unknown = replace(entry, archives=(replace(entry.archives[0], known=None),))
+    monkeypatch.setattr(collections, "COLLECTIONS", (unknown,))
+    result = otsr("download", "pictures", "-o", tmp_path)
+    assert result.exit_code == 0
+    assert "SET_HR.zip: its hash is unknown, its size is checked" in result.stderr
+    recorded = (tmp_path / "pictures" / "SET_HR.zip.sha256").read_text().split()[0]
+    assert recorded == hashlib.sha256(data_set.content).hexdigest()
+
+
+def test_one_name_that_fails_does_not_stop_the_others(data_set: Server, otsr: Run, tmp_path: Path) -> None:
+    (entry,) = collections.catalogue()
+    closed = collections.Collection(
+        "closed", "a test", "CC0", "https://example.org/join", (collections.Archive("a.zip", 1, 1),)
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(collections, "COLLECTIONS", (closed, entry))
+        result = otsr("download", "closed", "pictures", "-o", tmp_path)
+    assert result.exit_code == 1
+    assert "Register at https://example.org/join" in result.stderr
+    assert unpacked(tmp_path) == PICTURES

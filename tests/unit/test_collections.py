@@ -1,0 +1,190 @@
+"""Data sets by name: what the catalogue says, what counts as present, what a user must do by hand."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from otsr import collections, weights
+from otsr.collections import Archive, Collection, CollectionError
+
+
+def png(seed: int) -> bytes:
+    file = io.BytesIO()
+    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def pack(path: Path, names: list[str]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        for seed, name in enumerate(names):
+            archive.writestr(name, png(seed))
+    return path
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> Collection:
+    """A data set for registered people: x is needed, v is not."""
+    one = Collection(
+        "secret", "a test", "CC0", "https://example.org/join",
+        (Archive("x.zip", 1000, 1000, 3), Archive("v.zip", 1000, 1000, needed=False)),
+        "x is called X there",
+    )  # fmt: skip
+    monkeypatch.setattr(collections, "COLLECTIONS", (one,))
+    return one
+
+
+def pictures(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+
+
+def test_the_catalogue_holds_what_the_papers_train_on_and_can_be_checked() -> None:
+    found = {one.name: one for one in collections.catalogue()}
+    assert list(found) == ["div2k", "flickr2k", "dped", "ntire2020-track1", "ntire2020-track2"]
+    assert not set(found) & {entry.name for entry in weights.catalogue()}
+    for one in found.values():
+        assert one.licence and one.page.startswith("https://")
+        for archive in one.archives:
+            assert all(url.startswith("https://") for url in archive.urls)
+            assert archive.known is None or re.fullmatch(
+                r"sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}", archive.known
+            )
+            assert archive.size > 0 and archive.unpacked > 0
+        assert len({archive.folder for archive in one.archives}) == len(one.archives)
+    assert [one.needs_registration for one in found.values()] == [False, False, False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "entry", "place"),
+    [
+        ("div2k", "DIV2K_train_HR/0001.png", "0001.png"),
+        ("flickr2k", "Flickr2K/Flickr2K_HR/000001.png", "000001.png"),
+        ("flickr2k", "./Flickr2K/Flickr2K_HR/000001.png", "000001.png"),
+        ("flickr2k", "Flickr2K/Flickr2K_LR_bicubic/X4/000001x4.png", None),
+        ("dped", "original_images/train/iphone/1.jpg", "original_images/train/iphone/1.jpg"),
+        ("dped", "original_images/train/canon/1.jpg", None),
+        ("ntire2020-track1", "Corrupted-tr-x/0001.png", "0001.png"),
+        ("ntire2020-track1", "0001.png", "0001.png"),
+    ],
+)  # fmt: skip
+def test_pictures_land_in_one_folder_an_archive(name: str, entry: str, place: str | None) -> None:
+    one = next(one for one in collections.catalogue() if one.name == name)
+    assert one.archives[0].placed(entry) == place
+
+
+def test_an_unknown_name_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(CollectionError, match="no data set is called 'div2'; did you mean div2k"):
+        collections.get("div2", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_a_registration_is_needed_the_steps_are_named(registered: Collection, tmp_path: Path) -> None:
+    with pytest.raises(CollectionError) as caught:
+        collections.get("secret", tmp_path)
+    message = str(caught.value)
+    for words in ("Register at https://example.org/join", "x.zip, v.zip", "x is called X there",
+                  str(tmp_path / "secret"), "Missing: x.zip"):  # fmt: skip
+        assert words in message
+    assert not registered.present(tmp_path)
+
+
+def test_files_put_there_by_hand_are_checked_and_unpacked(registered: Collection, tmp_path: Path) -> None:
+    pack(tmp_path / "secret" / "x.zip", ["x/1.png", "x/2.png", "x/3.png"])
+    told: list[str] = []
+    folder = collections.get("secret", tmp_path, told.append)
+    assert pictures(folder) == ["x/1.png", "x/2.png", "x/3.png"]
+    assert registered.present(tmp_path)
+    assert any("3 pictures" in line and "may be deleted" in line for line in told)
+    assert any("v.zip: not in" in line for line in told)
+    (folder / "x.zip").unlink()
+    told.clear()
+    collections.get("secret", tmp_path, told.append)
+    assert not any("x.zip" in line for line in told)
+
+
+def test_pictures_unpacked_by_hand_count_too(registered: Collection, tmp_path: Path) -> None:
+    (tmp_path / "secret" / "x").mkdir(parents=True)
+    for i in range(3):
+        (tmp_path / "secret" / "x" / f"{i}.png").write_bytes(png(i))
+    collections.get("secret", tmp_path, lambda _: None)
+    assert registered.present(tmp_path)
+
+
+def test_another_number_of_pictures_is_refused(registered: Collection, tmp_path: Path) -> None:
+    pack(tmp_path / "secret" / "x.zip", ["1.png", "2.png"])
+    with pytest.raises(CollectionError, match=r"holds 2 pictures, x\.zip has 3"):
+        collections.get("secret", tmp_path, lambda _: None)
+    assert not registered.present(tmp_path)
+
+
+def test_an_archive_of_something_else_is_refused(registered: Collection, tmp_path: Path) -> None:
+    with zipfile.ZipFile(pack(tmp_path / "secret" / "x.zip", []), "w") as archive:
+        archive.writestr("paper.pdf", b"x")
+    with pytest.raises(
+        CollectionError, match=r"none of its pictures are those looked for; is it x\.zip at all"
+    ):
+        collections.get("secret", tmp_path, lambda _: None)
+
+
+def test_an_archive_that_is_not_to_be_trusted_is_refused_with_its_entry(
+    registered: Collection, tmp_path: Path
+) -> None:
+    pack(tmp_path / "secret" / "x.zip", ["1.png", "2.png", "../../3.png"])
+    with pytest.raises(
+        CollectionError, match=r"secret: .*x\.zip: not to be trusted, its entry '\.\./\.\./3\.png'"
+    ):
+        collections.get("secret", tmp_path, lambda _: None)
+    assert pictures(tmp_path) == []
+
+
+def test_a_picture_that_was_lost_since_makes_it_incomplete(registered: Collection, tmp_path: Path) -> None:
+    pack(tmp_path / "secret" / "x.zip", ["1.png", "2.png", "3.png"])
+    folder = collections.get("secret", tmp_path, lambda _: None)
+    (folder / "x" / "2.png").unlink()
+    assert not registered.present(tmp_path)
+    collections.get("secret", tmp_path, lambda _: None)
+    assert registered.present(tmp_path) and (folder / "x" / "2.png").read_bytes() == png(1)
+
+
+def test_the_disk_is_checked_for_archive_and_pictures_before_anything_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collections.shutil, "disk_usage", lambda _: SimpleNamespace(free=7_900_000_000))
+    with pytest.raises(
+        CollectionError, match=r"div2k needs 8\.0 GB more, archives and pictures, and .* 7\.9 GB free"
+    ):
+        collections.get("div2k", tmp_path)
+
+
+def test_what_is_there_already_counts_when_the_disk_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sparse file stands for 3 GB that came before the connection broke."""
+    (tmp_path / "div2k").mkdir()
+    with (tmp_path / "div2k" / "DIV2K_train_HR.zip.part").open("wb") as file:
+        file.truncate(3_000_000_000)
+    monkeypatch.setattr(collections.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000_000))
+    with pytest.raises(CollectionError, match=r"div2k needs 5\.0 GB more"):
+        collections.get("div2k", tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_named(registered: Collection, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CollectionError, match=r"file.*cannot be written.*--out"):
+        collections.get("secret", tmp_path / "file")
+
+
+def test_the_folder_can_be_chosen_in_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("OTSR_DATASETS", raising=False)
+    assert collections.home() == Path("datasets")
+    monkeypatch.setenv("OTSR_DATASETS", str(tmp_path))
+    assert collections.home() == tmp_path
