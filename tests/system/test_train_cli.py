@@ -1,0 +1,235 @@
+"""`otsr pack` and `otsr train`: stores, recipes, statuses, interruption and resumption."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from command import Run, files, picture, start
+
+ROOT = Path(__file__).parents[2]
+
+RECIPE = """\
+name: quick
+steps: 8
+network: {name: Compact, nf: 4, nb: 1}
+data: {hr: photos, crop: 16, batch: 2, workers: 0}
+validation: {hr: photos, images: 1}
+losses: {pixel: {weight: 1}}
+precision: fp32
+every: {validate: 4, checkpoint: 2, log: 1, pictures: 4}
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with two photos and a recipe."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b.png"):
+        picture(tmp_path / "photos" / name, 40, 32)
+    (tmp_path / "quick.yml").write_text(RECIPE)
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", ["pack", "train"])
+def test_the_commands_show_an_example(otsr: Run, command: str) -> None:
+    result = otsr(command, "--help")
+    assert result.exit_code == 0
+    assert f"otsr {command}" in result.stdout.split("Example:")[1]
+
+
+def test_pack_makes_a_store_that_a_training_reads(otsr: Run, place: Path) -> None:
+    from otsr.training.store import Store
+
+    result = otsr("pack", "photos", "-o", "photos.lmdb", "--cleanup", 2)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.startswith("photos.lmdb: 2 photos, ")
+    store = Store("photos.lmdb")
+    assert len(store) == 2 and store.shape(0) == (16, 20)
+
+
+def test_pack_names_a_broken_photo_and_packs_the_rest(otsr: Run, place: Path) -> None:
+    (place / "photos" / "broken.png").write_bytes(b"\x89PNG")
+    result = otsr("pack", "photos", "-o", "photos.lmdb")
+    assert result.exit_code == 1
+    assert "broken.png" in result.stderr and "2 photos" in result.stdout
+
+
+def test_pack_of_nothing_fails_and_writes_nothing(otsr: Run, place: Path) -> None:
+    (place / "empty").mkdir()
+    before = files(place)
+    result = otsr("pack", "empty", "-o", "photos.lmdb")
+    assert result.exit_code == 1
+    assert "empty" in result.stderr
+    assert files(place) == before
+
+
+@pytest.mark.parametrize(("out", "words"), [("photos", ".lmdb"), ("no/such/a.lmdb", "no/such")])
+def test_pack_refuses_a_wrong_name(otsr: Run, place: Path, out: str, words: str) -> None:
+    result = otsr("pack", "photos", "-o", out)
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+def test_pack_replaces_a_store_only_when_told_to(otsr: Run, place: Path) -> None:
+    assert otsr("pack", "photos/a.png", "-o", "photos.lmdb").exit_code == 0
+    result = otsr("pack", "photos", "-o", "photos.lmdb")
+    assert result.exit_code == 2 and "--overwrite" in result.stderr
+    assert "2 photos" in otsr("pack", "photos", "-o", "photos.lmdb", "--overwrite").stdout
+
+
+def test_train_shows_the_whole_recipe_and_does_not_train(otsr: Run, place: Path) -> None:
+    from otsr.training import load_config
+
+    before = files(place)
+    result = otsr("train", "quick.yml", "--set", "data.batch=3", "--show")
+    assert result.exit_code == 0, result.stderr
+    assert files(place) == before
+    (place / "shown.yml").write_text(result.stdout)
+    assert load_config("shown.yml") == load_config("quick.yml", ["data.batch=3"])
+
+
+def test_every_problem_of_a_recipe_is_a_line_on_stderr(otsr: Run, place: Path) -> None:
+    (place / "quick.yml").write_text(RECIPE.replace("steps: 8", "stepss: 8"))
+    result = otsr("train", "quick.yml", "--set", "losses.edge.knd=canny")
+    assert result.exit_code == 2
+    lines = result.stderr.splitlines()
+    assert "error: quick.yml:2: unknown key stepss; did you mean steps?" in lines
+    assert any("--set losses.edge.knd=canny: unknown key" in line for line in lines)
+    assert all(line.startswith("error: ") for line in lines)
+    assert files(place) == ["photos/a.png", "photos/b.png", "quick.yml"]
+
+
+@pytest.mark.parametrize("recipe", ["none.yml", "photos", "photos/a.png"])
+def test_a_recipe_that_is_none_is_named(otsr: Run, place: Path, recipe: str) -> None:
+    result = otsr("train", recipe)
+    assert result.exit_code == 2
+    assert recipe in result.stderr
+
+
+def test_options_of_realsr_are_translated_and_what_is_lost_is_told(otsr: Run, place: Path) -> None:
+    theirs = """\
+name: theirs
+scale: 4
+gpu_ids: [0]
+model: srgan
+datasets: {train: {dataroot_GT: photos, GT_size: 16, batch_size: 2, use_flip: true, use_rot: true}}
+network_G: {which_model_G: RRDBNet, nf: 8, nb: 1, gc: 4}
+network_D: {which_model_D: discriminator_vgg_128, nf: 8}
+train: {niter: 10, lr_steps: [5], pixel_weight: 1, gan_type: ragan, gan_weight: 5e-3}
+"""
+    (place / "theirs.yml").write_text(theirs)
+    result = otsr("train", "theirs.yml", "--show")
+    assert result.exit_code == 0, result.stderr
+    assert "note: theirs.yml:3: gpu_ids has no counterpart" in result.stderr
+    assert "kind: ragan" in result.stdout and "steps: 10" in result.stdout
+    (place / "ours.yml").write_text(result.stdout)
+    assert otsr("train", "ours.yml", "--show").stderr == ""
+
+
+def test_a_recipe_whose_photos_are_not_there_is_refused_or_fails_by_name(otsr: Run, place: Path) -> None:
+    result = otsr("train", "quick.yml", "--set", "data.hr=nowhere")
+    assert result.exit_code in (1, 2)
+    assert "nowhere" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_start_weights_that_do_not_fit_are_refused_with_the_line(otsr: Run, place: Path, tiny_weights: Path) -> None:
+    result = otsr("train", "quick.yml", "--set", f"start={tiny_weights}", "--set", "network.nf=8")
+    assert result.exit_code == 2
+    assert "another architecture: nf 4 (recipe: 8)" in result.stderr
+    assert not (place / "runs").exists()
+
+
+def test_a_training_leaves_weights_that_upscale(otsr: Run, place: Path) -> None:
+    result = otsr("train", "quick.yml")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.startswith("runs/quick: 8 steps")
+    run = place / "runs" / "quick"
+    assert {"config.yml", "last.safetensors", "best.safetensors", "validation.tsv"} <= set(files(run))
+    for name in ("best", "last"):
+        weights = run / f"{name}.safetensors"
+        answer = otsr("upscale", "photos/a.png", "-o", f"{name}.png", "--weights", weights)
+        assert answer.exit_code == 0, answer.stderr
+
+
+def test_the_kept_recipe_gives_the_same_training(otsr: Run, place: Path) -> None:
+    assert otsr("train", "quick.yml").exit_code == 0
+    again = otsr("train", "runs/quick/config.yml", "-o", "again")
+    assert again.exit_code == 0, again.stderr
+    kept = [(place / folder / "last.safetensors").read_bytes() for folder in ("runs/quick", "again")]
+    assert kept[0] == kept[1]
+
+
+def test_a_second_training_does_not_write_over_the_first(otsr: Run, place: Path) -> None:
+    assert otsr("train", "quick.yml").exit_code == 0
+    kept = (place / "runs/quick/last.safetensors").read_bytes()
+    result = otsr("train", "quick.yml", "--set", "seed=3")
+    assert result.exit_code in (1, 2) and "--resume" in result.stderr
+    assert (place / "runs/quick/last.safetensors").read_bytes() == kept
+
+
+def test_a_training_can_be_made_longer(otsr: Run, place: Path) -> None:
+    assert otsr("train", "quick.yml", "--set", "steps=4").exit_code == 0
+    result = otsr("train", "quick.yml", "--resume")
+    assert result.exit_code == 0, result.stderr
+    assert otsr("train", "quick.yml", "-o", "whole").exit_code == 0
+    kept = [(place / folder / "last.safetensors").read_bytes() for folder in ("runs/quick", "whole")]
+    assert kept[0] == kept[1]
+
+
+def test_resuming_by_another_recipe_names_the_difference(otsr: Run, place: Path) -> None:
+    assert otsr("train", "quick.yml", "--set", "steps=4").exit_code == 0
+    result = otsr("train", "quick.yml", "--resume", "--set", "data.crop=20")
+    assert result.exit_code == 2
+    assert "data.crop" in result.stderr and "16" in result.stderr and "20" in result.stderr
+
+
+def test_resuming_what_never_began_is_said(otsr: Run, place: Path) -> None:
+    result = otsr("train", "quick.yml", "--resume")
+    assert result.exit_code in (1, 2)
+    assert "runs/quick" in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+def test_ctrl_c_says_how_to_go_on_and_that_command_goes_on(place: Path) -> None:
+    process = start("train", "quick.yml", "--set", "steps=100000", "-o", "my run", cwd=place)
+    folder = place / "my run"
+    deadline = time.monotonic() + 120
+    while not any(folder.glob("last*")) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    command = re.search(r"interrupted\. Go on from the last checkpoint with: otsr (.*)", said)
+    assert command, said
+    words = shlex.split(command[1])
+    assert words[-1] == "--resume" and "my run" in words
+    words[words.index("steps=100000")] = "steps=1"
+    again = start(*words, cwd=place)
+    _, said = again.communicate(timeout=60)
+    assert "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_the_course_recipe_learns_within_the_time_that_it_promises(tmp_path: Path) -> None:
+    """On two idle cores it takes 40 s at most; a busy machine gets longer. It needs no network."""
+    environment = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "OTSR_CACHE": str(tmp_path)}
+    started = time.monotonic()
+    answer = subprocess.run(
+        [shutil.which("otsr") or "otsr", "train", str(ROOT / "configs" / "tiny.yml"), "-o", str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**__import__("os").environ, **environment},
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert time.monotonic() - started < 240
+    rows = [row.split("\t") for row in (tmp_path / "run" / "validation.tsv").read_text().splitlines()]
+    assert len(rows) >= 3
