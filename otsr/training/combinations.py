@@ -6,7 +6,17 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from otsr.training.config import Config, Schedule
+    from otsr.training.config import Config, Losses, Schedule
+
+_VGG = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}  # convolutions in each block
+
+
+def layer_names(backbone: str) -> list[str]:
+    """The layers that a backbone of `otsr.networks.perceptual` has, without loading it (or torch)."""
+    if backbone == "alex":
+        return [f"conv{i}" for i in range(1, 6)]
+    places = [f"{block}_{i}" for block, depth in enumerate(_VGG[backbone], 1) for i in range(1, depth + 1)]
+    return [f"{kind}{place}" for place in places for kind in ("conv", "relu")]
 
 
 def impossible(config: Config) -> Iterator[tuple[str, str]]:
@@ -48,7 +58,27 @@ def impossible(config: Config) -> Iterator[tuple[str, str]]:
         yield "critic", "is given, but losses.gan.weight is 0: set it above 0, or say critic: null"
     if gan.weight and gan.space == "patches" and gan.patch > data.crop:
         yield "losses.gan.patch", f"is {gan.patch}, expected at most the crop, {data.crop}"
+    window = losses.transport.window
+    if losses.transport.weight and window is not None and window > data.crop:
+        yield "losses.transport.window", f"is {window}, expected at most the crop, {data.crop}"
+    yield from _layers(losses)
     yield from _schedule(config.optimiser.schedule)
+
+
+def _layers(losses: Losses) -> Iterator[tuple[str, str]]:
+    for name, term in (
+        ("perceptual", losses.perceptual),
+        ("gan", losses.gan),
+        ("transport", losses.transport),
+    ):
+        key = f"losses.{name}.layers"
+        if term.layers is not None and not term.layers:
+            yield key, "is empty; name a layer, or leave it out for the backbone's own choice"
+        for layer in term.layers or ():
+            known = layer_names(term.backbone)
+            if layer not in known:
+                words = f"{term.backbone} has no such layer; it has {', '.join(known)}"
+                yield f"{key}.{layer}", f"is unknown: {words}"
 
 
 def _schedule(schedule: Schedule) -> Iterator[tuple[str, str]]:

@@ -214,6 +214,10 @@ def _losses(options: Options) -> bool:
         options.move("train.feature_weight", "losses.perceptual.weight")
         options.put("losses.perceptual.backbone", "vgg19", "train.feature_weight")
         options.put("losses.perceptual.layers", {"conv5_4": 1}, "train.feature_weight")
+        options.note(
+            "train.feature_weight",
+            "is kept, but feature distances are divided by the features' mean size here",
+        )
     _edge(options)
     return _gan(options)
 

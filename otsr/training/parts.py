@@ -181,7 +181,8 @@ class Transport(Part):
     Attributes:
         kind: projected (each channel is a projection) or sliced (random directions).
         layers: as in `Perceptual`.
-        projections: random directions a step; of sliced.
+        window: side in HR pixels of the windows whose features are compared; None: the whole crop.
+        projections: random directions; of sliced.
         power: 1 for W1, 2 for W2².
     """
 
@@ -189,6 +190,7 @@ class Transport(Part):
     kind: Literal["projected", "sliced"] = "projected"
     backbone: Backbone = "vgg19"
     layers: Layers | None = None
+    window: Count | None = None
     projections: Count = 64
     power: Literal[1, 2] = 1
 

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from otsr.training import Config, ConfigError, load_config
+from otsr.training.combinations import layer_names
 
 ROOT = Path(__file__).parents[3]
 RECIPES = sorted((ROOT / "configs").glob("*.yml"))
@@ -146,6 +147,10 @@ def test_what_is_wrong_is_named_with_its_line(path: Path, old: str, new: str, pr
         ("degradation: phone", "lr: c\n  cleanup: 2", "7: data.cleanup is 2, and data.lr is given"),
         ("steps: 100", "steps: 100\nvalidation: {lr: a, cleanup: 2}", "3: validation.cleanup is 2, but pairs"),
         ("nb: 1", "nb: 1, unshuffle: 2", "3: network.unshuffle is 2, which needs the scale 2, not 4"),
+        ("conv3: 1", "conv5_4: 1", "11: losses.perceptual.layers.conv5_4 is unknown: alex has no such layer; it has"),
+        ("{conv3: 1}", "{}", "11: losses.perceptual.layers is empty"),
+        ("pixel: {weight: 1}", "pixel: {weight: 1}\n  transport: {weight: 1, window: 65}",
+         "11: losses.transport.window is 65, expected at most the crop, 64"),
         ("patch: 32", "patch: 65", "12: losses.gan.patch is 65, expected at most the crop, 64"),
         ("gan: {weight: 1,", "gan: {weight: 0,", "13: critic is given, but losses.gan.weight is 0"),
         ("critic: {name: patch, norm: spectral}", "critic:", "12: losses.gan needs a critic"),
@@ -163,6 +168,20 @@ def test_what_does_not_go_together_is_named_with_its_line(
     assert old in FULL
     found = problems(path, FULL.replace(old, new, 1))
     assert any(problem in line for line in found), found
+
+
+@pytest.mark.parametrize("name", ["alex", "vgg16", "vgg19"])
+def test_the_layers_that_a_recipe_may_name_are_those_of_the_backbone(name: str) -> None:
+    from otsr.networks import perceptual
+    from otsr.networks.features import AlexFeatures
+
+    assert set(perceptual.DEFAULT_LAYERS[name]) <= set(layer_names(name))
+    if name == "alex":
+        assert layer_names(name) == list(AlexFeatures.channels)
+        return
+    with pytest.raises(ValueError, match="expected some of") as caught:
+        perceptual.VGG(perceptual._BLOCKS[name], (), shift_tolerant=False)
+    assert sorted(str(caught.value).split("some of ")[1].split(", ")) == sorted(layer_names(name))
 
 
 def test_a_recipe_that_would_learn_nothing_is_refused(path: Path) -> None:

@@ -190,6 +190,7 @@ def test_exactly_what_is_lost_or_changed_is_listed_with_its_line(tmp_path: Path)
     assert sorted(keys) == sorted(
         [
             "datasets.train.noise_data",
+            "train.feature_weight",
             "train.gan_type",
             "train",
             "network_D.which_model_D",
