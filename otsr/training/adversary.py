@@ -1,0 +1,220 @@
+"""The adversarial term: a critic learns to tell real from generated, the generator follows its gradient.
+
+    gan       D tells real from fake (cross-entropy)
+    ragan     D tells which of the two is more real than the other's mean      RealSR's
+    wgan-gp   D's mean difference, slope pushed to 1 between real and fake
+    wgan-qc   D follows the potentials of the exact quadratic transport of the batch; see otsr.transport.critic
+
+One pass of the critic serves the generator's loss, the critic's and the penalty: each takes its own derivative of the
+same graph. The numbers are those of separate passes, at half of the cost.
+
+Samples are whole crops, patches of them, or windows of deep features. With several processes every loss, and the transport
+problem, is that of the whole batch; each process carries the gradient of its own samples.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from otsr.networks.critics import PatchCritic, VGGCritic
+from otsr.networks.perceptual import backbone
+from otsr.training.config import Config
+from otsr.training.draws import Stream, generator
+from otsr.transport import (
+    Potentials,
+    critic_loss,
+    generator_loss,
+    potentials,
+    quadratic_cost,
+    regularity_loss,
+)
+
+_LAYER = {"alex": "conv3", "vgg16": "relu3_3", "vgg19": "relu3_4"}  # details of 10 to 40 pixels, not objects
+
+
+class Adversary:
+    """The critic of a training, and the steps that it and the generator take against each other.
+
+    Args:
+        config: the recipe; `losses.gan` and `critic` say what is built. The critic's weights are drawn by its seed.
+        accelerator: gathers samples and averages gradients over processes.
+
+    Attributes:
+        critic: the network.
+        plan: of the last step's transport problem, (reals, fakes); None for other kinds than wgan-qc.
+        log: numbers of the last step, to follow.
+    """
+
+    def __init__(self, config: Config, accelerator: Accelerator) -> None:
+        self.config, self.gan, self.accelerator = config, config.losses.gan, accelerator
+        self.processes = accelerator.num_processes
+        self.features: nn.Module | None = None
+        if self.gan.space == "features":
+            layers = self.gan.layers or {_LAYER[self.gan.backbone]: 1.0}
+            if len(layers) != 1:
+                raise config.error("losses.gan.layers", f"names {len(layers)} layers, expected one")
+            self.features = backbone(self.gan.backbone, tuple(layers)).to(accelerator.device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.critic = self._build().to(accelerator.device)
+        if config.channels_last:
+            self.critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.plan: Tensor | None = None
+        self.log: dict[str, float] = {}
+
+    def step(
+        self, sr: Tensor, reals: Tensor, step: int, optimiser: torch.optim.Optimizer, dtype: torch.dtype
+    ) -> Tensor:
+        """Update the critic; return the generator's term, weighted, whose gradient reaches `sr` alone.
+
+        The gradient is of the critic as it was before its last update, as when the generator moves first.
+
+        Args:
+            sr: (b, 3, c, c), with its graph.
+            reals: (b, 3, c, c), of the same scenes or of others.
+            step: of the training; draws patches and mixtures.
+            optimiser: of the critic.
+            dtype: in which convolutions multiply.
+        """
+        with torch.autocast(sr.device.type, dtype, enabled=dtype == torch.bfloat16):
+            fake = self._samples(sr, step, 0)
+            with torch.no_grad():
+                real = self._samples(reals, step, 1)
+            for _ in range(self.gan.ratio - 1):
+                self._descend(self._critic_loss(real, fake.detach().requires_grad_(), step)[0], optimiser)
+            leaf = fake.detach().requires_grad_()
+            loss, real_scores, fake_scores = self._critic_loss(real, leaf, step)
+            pull_on = self._generator_loss(real_scores.detach(), fake_scores)
+            # In one process the mean is over its own samples; in several, the losses are of all (see `_everywhere`).
+            (pull,) = torch.autograd.grad(self.processes * pull_on, leaf, retain_graph=True)
+            self._descend(loss, optimiser)
+        self.log |= {
+            "loss": float(loss),
+            "real": float(real_scores.mean()),
+            "fake": float(fake_scores.mean()),
+        }
+        if step < self.gan.start:
+            return sr.new_zeros(())
+        along = (fake.float() * pull.float()).sum()
+        return self.gan.weight * (pull_on.detach() + (along - along.detach()))
+
+    def _build(self) -> nn.Module:
+        critic = self.config.critic
+        assert critic is not None
+        crop = self.config.data.crop
+        channels, side = 3, self.gan.patch if self.gan.space == "patches" else crop
+        if self.features is not None:
+            device = next(self.features.parameters()).device
+            with torch.no_grad():
+                (probe,) = self.features(torch.zeros(1, 3, crop, crop, device=device)).values()
+            channels, side = probe.shape[1], self._window(probe)
+        if critic.name == "vgg":
+            return VGGCritic(side, channels, critic.nf, critic.norm)
+        layers = critic.layers if critic.layers is not None else (2 if side >= 32 else 1 if side >= 16 else 0)
+        return PatchCritic(channels, critic.nf, layers, critic.norm)
+
+    def _samples(self, images: Tensor, step: int, side: int) -> Tensor:
+        """(n, C, h, w): what the critic judges, values in [-1, 1] or features; `side` 0 for fakes, 1 for reals."""
+        if self.features is not None:
+            (features,) = self.features(images).values()
+            return self._tiles(features.float(), self._window(features), step, side)
+        pixels = 2 * images - 1
+        return pixels if self.gan.space == "images" else self._tiles(pixels, self.gan.patch, step, side)
+
+    def _window(self, features: Tensor) -> int:
+        """Side of a sample among the features of a crop: that of `patch` HR pixels."""
+        return max(1, round(self.gan.patch * features.shape[-1] / self.config.data.crop))
+
+    def _tiles(self, maps: Tensor, patch: int, step: int, side: int) -> Tensor:
+        """(n, C, patch, patch): windows that tile each map, from an origin drawn anew in each step."""
+        drawing = generator(self.config.seed, Stream.CRITIC, step, side)
+        spare = [length % patch for length in maps.shape[-2:]]
+        top, left = (int(torch.randint(rest + 1, (1,), generator=drawing)) for rest in spare)
+        rows, columns = (length // patch for length in maps.shape[-2:])
+        b, c = maps.shape[:2]
+        inner = maps[..., top : top + rows * patch, left : left + columns * patch]
+        tiles = inner.reshape(b, c, rows, patch, columns, patch).permute(0, 2, 4, 1, 3, 5)
+        return tiles.reshape(b * rows * columns, c, patch, patch)
+
+    def _critic_loss(self, real: Tensor, fake: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The critic's loss, and the scores (n, …) of reals and of fakes in the whole batch."""
+        kind, critic = self.gan.kind, self.critic
+        own_real, own_fake = critic(real).float(), critic(fake).float()
+        if kind.startswith("wgan"):  # one score a sample
+            own_real, own_fake = own_real.flatten(1).mean(1), own_fake.flatten(1).mean(1)
+        y, x = self._everywhere(own_real), self._everywhere(own_fake)
+        with torch.autocast(fake.device.type, enabled=False):
+            if kind == "gan":
+                return self.processes * (_yes(y) + _no(x)) / 2, y, x
+            if kind == "ragan":
+                return self.processes * (_yes(y - x.mean()) + _no(x - y.mean())) / 2, y, x
+            if kind == "wgan-gp":
+                penalty = self.gan.gp_weight * self._slope_penalty(real, fake.detach(), step)
+                return self.processes * (x.mean() - y.mean()) + penalty, y, x
+            labels, all_real, own = self._labels(real, fake.detach())
+            penalty = regularity_loss(
+                fake, own_fake, all_real, labels.plan[:, own], K=self._K(fake), gamma=self.gan.gamma
+            )
+            return self.processes * critic_loss(y, x, labels) + penalty, y, x
+
+    def _generator_loss(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+        if self.gan.kind == "gan":
+            return _yes(fake_scores)
+        if self.gan.kind == "ragan":
+            return (_no(real_scores - fake_scores.mean()) + _yes(fake_scores - real_scores.mean())) / 2
+        return generator_loss(fake_scores)
+
+    def _labels(self, real: Tensor, fake: Tensor) -> tuple[Potentials, Tensor, slice]:
+        """Potentials of the whole batch, all its reals, and which of its fakes are this process's."""
+        all_real, all_fake = (self.accelerator.gather(x.float()) for x in (real, fake))
+        labels = potentials(quadratic_cost(all_real, all_fake, self._K(fake)))
+        self.plan = labels.plan
+        self.log |= {"transport cost": float(labels.value)}
+        first = self.accelerator.process_index * len(fake)
+        return labels, all_real, slice(first, first + len(fake))
+
+    def _K(self, sample: Tensor) -> float:
+        return 1 / sample[0].numel() if self.gan.K is None else self.gan.K
+
+    def _slope_penalty(self, real: Tensor, fake: Tensor, step: int) -> Tensor:
+        """mean (‖∇D‖ − 1)² at points between a real and a fake (Gulrajani et al., 2017, arXiv 1704.00028)."""
+        process = self.accelerator.process_index
+        drawing = generator(self.config.seed, Stream.CRITIC, step, 2 + process)
+        share = torch.rand(len(fake), 1, 1, 1, generator=drawing).to(fake)
+        between = torch.lerp(real.float(), fake.float(), share).requires_grad_()
+        scores = self.critic(between).float().flatten(1).mean(1)
+        (slope,) = torch.autograd.grad(scores.sum(), between, create_graph=True)
+        return (slope.flatten(1).float().square().sum(1).add(1e-30).sqrt() - 1).square().mean()
+
+    def _everywhere(self, scores: Tensor) -> Tensor:
+        """Scores of the whole batch, of which this process's own carry their gradient.
+
+        So every process computes the loss of all samples, and its gradient with respect to its own. Gradients are averaged
+        over processes, hence the factor `processes` before such a loss.
+        """
+        if self.processes == 1:
+            return scores
+        parts = list(self.accelerator.gather(scores.detach()).split(len(scores)))
+        parts[self.accelerator.process_index] = scores
+        return torch.cat(parts)
+
+    def _descend(self, loss: Tensor, optimiser: torch.optim.Optimizer) -> None:
+        parameters = list(self.critic.parameters())
+        gradients = torch.autograd.grad(loss, parameters)
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        if self.processes > 1:
+            flat = self.accelerator.reduce(flat, "mean")
+        for parameter, gradient in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            parameter.grad = gradient.view_as(parameter)
+        optimiser.step()
+
+
+def _yes(logits: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
+
+
+def _no(logits: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, torch.zeros_like(logits))

@@ -1,0 +1,75 @@
+"""A training on disk: all that the next step depends on, in one file that is there whole or not at all.
+
+Batches are functions of the step and learning rates too, so what remains is small: weights, their running
+average, the critic's weights, both optimisers, the step. Loaded again, the training goes on bit for bit.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from otsr.images import atomic_path
+from otsr.training.config import Config
+
+NAME = "last.state"
+_KIND, _VERSION = "otsr training", 1
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be written, read, or used; the message says why and what to do."""
+
+
+def save(folder: Path, state: dict[str, Any]) -> None:
+    """Write `folder`/last.state. Until the last byte is on disk the checkpoint before it stays.
+
+    Raises:
+        CheckpointError: the disk is full or cannot be written; the checkpoint before it is intact.
+    """
+    path = folder / NAME
+    try:
+        with atomic_path(path) as temporary:
+            torch.save({"kind": _KIND, "version": _VERSION, **state}, temporary)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        raise CheckpointError(
+            f"{path}: the checkpoint cannot be written ({error}); make room and go on with --resume: "
+            + ("the checkpoint before it is intact" if path.exists() else "there is none yet")
+        ) from None
+
+
+def load(folder: Path) -> dict[str, Any]:
+    """What `save` wrote, on the CPU; reading it runs no code.
+
+    Raises:
+        CheckpointError: there is none, or the file is damaged or something else.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no checkpoint here to resume from; start without --resume")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(
+            f"{path}: damaged, or no checkpoint ({reason}); remove it and start again from the weights beside it "
+            "(start: …/last.safetensors)"
+        ) from None
+    if not isinstance(state, dict) or state.get("kind") != _KIND:
+        raise CheckpointError(f"{path}: not a checkpoint of otsr train; resume in the folder of a training")
+    if state["version"] != _VERSION:
+        raise CheckpointError(
+            f"{path}: written by another version (format {state['version']}, this one reads {_VERSION}); "
+            "resume with the version that wrote it"
+        )
+    return state
+
+
+def differences(text: str, config: Config) -> list[str]:
+    """How the recipe of a checkpoint (its text) differs from one, in what decides the course of a training."""
+    recipe = yaml.safe_load(text)
+    return Config.model_validate(recipe).differences(config)

@@ -1,0 +1,190 @@
+"""The terms of the generator's loss that need no critic. Each compares SR with HR, float32 pictures in [0, 1].
+
+pixel        mean |sr − hr|                                            fidelity
+perceptual   mean |φ(sr) − φ(hr)|, φ a trained network's features      what is seen, place by place
+edge         mean |∇ sr − ∇ hr|                                        contours
+transport    W(φ(sr), φ(hr)), features of a window as a distribution   what is seen, wherever it is in the window
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from otsr.images import luma
+from otsr.networks.perceptual import DEFAULT_LAYERS, backbone
+from otsr.training import config
+from otsr.transport.sliced import unit_directions, wasserstein_1d
+
+Features = dict[str, Tensor]
+
+
+class Losses(nn.Module):
+    """All terms of a recipe whose weight is not 0.
+
+    Backbones run once a picture, however many terms use them; HR's features take no part in the gradient.
+
+    Raises:
+        BackboneError: a backbone cannot be had.
+        ValueError: a layer that the backbone does not have.
+    """
+
+    def __init__(self, losses: config.Losses) -> None:
+        super().__init__()
+        self.config = losses
+        deep = [term for term in (losses.perceptual, losses.transport) if term.weight]
+        needed: dict[str, dict[str, None]] = {}
+        for term in deep:
+            needed.setdefault(term.backbone, {}).update(dict.fromkeys(layer_weights(term)))
+        self.backbones = nn.ModuleDict(
+            {name: backbone(name, tuple(layers)) for name, layers in needed.items()}
+        )
+
+    def forward(self, sr: Tensor, hr: Tensor, step: int = 0) -> dict[str, Tensor]:
+        """The terms by name, each times its weight.
+
+        Args:
+            sr: (B, 3, H, W); carries the gradient.
+            hr: (B, 3, H, W).
+            step: of the training; random directions are drawn by it.
+        """
+        losses = self.config
+        of_sr = {name: network(sr) for name, network in self.backbones.items()}
+        with torch.no_grad():
+            of_hr = {name: network(hr) for name, network in self.backbones.items()}
+        terms = {}
+        with torch.autocast(sr.device.type, enabled=False):
+            sr, hr = sr.float(), hr.float()
+            if losses.pixel.weight:
+                terms["pixel"] = losses.pixel.weight * (sr - hr).abs().mean()
+            if losses.perceptual.weight:
+                name, weights = losses.perceptual.backbone, layer_weights(losses.perceptual)
+                distance = feature_distance(of_sr[name], of_hr[name], weights)
+                terms["perceptual"] = losses.perceptual.weight * distance
+            if losses.edge.weight:
+                distance = edge_distance(sr, hr, losses.edge.kind)
+                terms["edge"] = losses.edge.weight * distance
+            if losses.transport.weight:
+                name = losses.transport.backbone
+                distance = transport_distance(of_sr[name], of_hr[name], losses.transport, hr.shape[-1], step)
+                terms["transport"] = losses.transport.weight * distance
+        return terms
+
+
+def layer_weights(term: config.Perceptual | config.Transport) -> dict[str, float]:
+    """The layers of a term and their weights: as the recipe says, or the backbone's own."""
+    return dict(term.layers) if term.layers is not None else DEFAULT_LAYERS[term.backbone]
+
+
+def feature_distance(sr: Features, hr: Features, weights: dict[str, float]) -> Tensor:
+    """Σ_layers w · mean |φ(sr) − φ(hr)| / mean |φ(hr)|: a part of the feature's size, so that layers are alike."""
+    total = torch.zeros((), device=next(iter(sr.values())).device)
+    for layer, weight in weights.items():
+        x, y = sr[layer].float(), hr[layer].float()
+        total = total + weight * (x - y).abs().mean() / _size(y)
+    return total
+
+
+def transport_distance(
+    sr: Features, hr: Features, term: config.Transport, crop: int, step: int = 0
+) -> Tensor:
+    """Σ_layers w · mean over windows and channels of W_p^p(values in SR's window, values in HR's), scaled by size.
+
+    In each window the values of a channel are a distribution on the line, where transport is sorting: what is in the
+    window counts, not where. A window of one feature is the plain feature distance; the whole crop forgets all
+    places. `sliced` takes random directions in the space of channels in place of the channels.
+
+    Args:
+        sr, hr: features by layer, (B, C, h, w).
+        term: of the recipe; its window is a side in HR pixels.
+        crop: side of the pictures in pixels.
+        step: draws the directions of `sliced`.
+
+    Reference: Delbracio et al., "Projected distribution loss", ICCP 2021, arXiv 2012.09289 (whole crops).
+    """
+    total = torch.zeros((), device=next(iter(sr.values())).device)
+    for layer, weight in layer_weights(term).items():
+        x, y = sr[layer].float(), hr[layer].float()
+        size = _size(y)
+        if term.kind == "sliced":
+            drawing = torch.Generator().manual_seed(step)
+            directions = unit_directions(term.projections, x.shape[1], drawing).to(x)
+            x, y = (torch.einsum("bchw,kc->bkhw", f, directions) for f in (x, y))
+            size = _size(y)
+        side = x.shape[-1] if term.window is None else max(1, round(term.window * x.shape[-1] / crop))
+        distance = wasserstein_1d(_windows(x, side), _windows(y, side), term.power).mean()
+        total = total + weight * distance / size**term.power
+    return total
+
+
+def edge_distance(sr: Tensor, hr: Tensor, kind: str) -> Tensor:
+    """Mean |∇ sr − ∇ hr| of luma's Sobel gradients; "canny" counts only HR's edges, where the eye looks.
+
+    Args:
+        sr, hr: (B, 3, H, W).
+        kind: "sobel" or "canny".
+    """
+    difference = (sobel(sr) - sobel(hr)).abs().mean(1, keepdim=True)
+    if kind == "sobel":
+        return difference.mean()
+    edges = canny(hr).float()
+    return (difference * edges).sum() / edges.sum().clamp(min=1)
+
+
+def sobel(image: Tensor) -> Tensor:
+    """(B, 2, H, W): the slope of luma to the right and downwards, per pixel; exact for a ramp, borders repeated."""
+    y = F.pad(luma(image), (1, 1, 1, 1), mode="replicate")
+    smooth, slope = y.new_tensor([1.0, 2.0, 1.0]) / 4, y.new_tensor([-1.0, 0.0, 1.0]) / 2
+    kernel = torch.stack([torch.outer(smooth, slope), torch.outer(slope, smooth)])
+    return F.conv2d(y, kernel[:, None])
+
+
+@torch.no_grad()
+def canny(image: Tensor, sigma: float = 1.0, low: float = 0.02, high: float = 0.06) -> Tensor:
+    """Canny's edges, (B, 1, H, W) bool: ridges of the gradient that are strong, or weak and joined to a strong one.
+
+    Args:
+        image: (B, 3, H, W) in [0, 1].
+        sigma: of the Gaussian that smooths first, in pixels.
+        low, high: slopes of luma per pixel: above `high` an edge begins, down to `low` it goes on.
+
+    Reference: Canny, TPAMI 1986, doi 10.1109/TPAMI.1986.4767851.
+    """
+    radius = math.ceil(3 * sigma)
+    offsets = torch.arange(-radius, radius + 1, device=image.device, dtype=image.dtype)
+    taps = torch.exp(-offsets.square() / (2 * sigma**2))
+    kernel = torch.outer(taps, taps) / taps.sum() ** 2
+    padded = F.pad(image, (radius,) * 4, mode="replicate")
+    gradient = sobel(F.conv2d(padded, kernel.expand(3, 1, -1, -1), groups=3))
+    strength = gradient.norm(dim=1, keepdim=True)
+    ridge = strength > low
+    # Along each of four directions, neighbours before and behind must not be steeper.
+    sector = (torch.atan2(gradient[:, 1:], gradient[:, :1]) * 4 / math.pi).round().long() % 4
+    around = F.pad(strength, (1, 1, 1, 1))
+    height, width = strength.shape[-2:]
+    for number, (dy, dx) in enumerate(((0, 1), (1, 1), (1, 0), (1, -1))):
+        before = around[..., 1 - dy : 1 - dy + height, 1 - dx : 1 - dx + width]
+        behind = around[..., 1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width]
+        ridge &= (sector != number) | ((strength >= before) & (strength > behind))
+    edges = ridge & (strength > high)
+    while True:
+        grown = ridge & (F.max_pool2d(edges.float(), 3, 1, 1) > 0)
+        if bool((grown == edges).all()):
+            return edges
+        edges = grown
+
+
+def _windows(features: Tensor, side: int) -> Tensor:
+    """(B·windows, C, side²): values in windows that tile the features; what is left over at far borders is not used."""
+    b, c, h, w = features.shape
+    rows, columns = max(1, h // side), max(1, w // side)
+    tall, wide = min(side, h), min(side, w)
+    tiles = features[..., : rows * tall, : columns * wide].reshape(b, c, rows, tall, columns, wide)
+    return tiles.permute(0, 2, 4, 1, 3, 5).reshape(b * rows * columns, c, tall * wide)
+
+
+def _size(features: Tensor) -> Tensor:
+    return features.detach().abs().mean().clamp(min=1e-6)
