@@ -17,8 +17,9 @@ _SMALLEST = 4  # side of the map that the last layer of `VGGCritic` sees at leas
 class PatchCritic(nn.Module):
     """A map of scores, each of a window: (B, channels, H, W) to (B, 1, h, w).
 
-    Stride-2 convolutions of 4×4, then two of 3×3. With `layers` = 2 a score sees 28×28 pixels, with 1 it sees 14×14, with
-    0 (for features, or patches of a few pixels) 7×7. What a window holds is judged, not what the picture shows.
+    Stride-2 convolutions of 4×4, then two of 3×3. With `layers` = 2 a score sees 28×28 pixels, with 1 it sees
+    14×14, with 0 (for features, or patches of a few pixels) 7×7. What a window holds is judged, not what the picture
+    shows.
 
     Args:
         channels: of a sample.

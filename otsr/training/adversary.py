@@ -8,8 +8,8 @@
 One pass of the critic serves the generator's loss, the critic's and the penalty: each takes its own derivative of the
 same graph. The numbers are those of separate passes, at half of the cost.
 
-Samples are whole crops, patches of them, or windows of deep features. With several processes every loss, and the transport
-problem, is that of the whole batch; each process carries the gradient of its own samples.
+Samples are whole crops, patches of them, or windows of deep features. With several processes every loss, and the
+transport problem, is that of the whole batch; each process carries the gradient of its own samples.
 """
 
 from __future__ import annotations
@@ -192,8 +192,8 @@ class Adversary:
     def _everywhere(self, scores: Tensor) -> Tensor:
         """Scores of the whole batch, of which this process's own carry their gradient.
 
-        So every process computes the loss of all samples, and its gradient with respect to its own. Gradients are averaged
-        over processes, hence the factor `processes` before such a loss.
+        So every process computes the loss of all samples, and its gradient with respect to its own. Gradients are
+        averaged over processes, hence the factor `processes` before such a loss.
         """
         if self.processes == 1:
             return scores

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import sys
-import time
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
@@ -54,7 +53,8 @@ class NotFinite(RuntimeError):
 def train(config: Config, folder: Path, resume: bool = False, progress: bool = True) -> Result:
     """Train as a recipe says; or go on where the last checkpoint in `folder` stopped.
 
-    Under torchrun every process calls this: `data.batch` is shared among them, and every loss is that of the whole batch.
+    Under torchrun every process calls this: `data.batch` is shared among them, and losses are those of the whole
+    batch.
 
     Args:
         folder: of the run; made if it is not there. Without `resume` it must hold no checkpoint.
@@ -99,7 +99,8 @@ class Trainer:
         )
         self.validation = Validation(config.validation, config.data, config.scale, folder=folder)
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
-        self.generator = starting_generator(config).to(self.device, memory_format=layout)
+        self.generator = starting_generator(config).to(self.device)
+        self.generator.to(memory_format=layout)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
         self.optimiser = self._adam(self.generator, config.optimiser.lr)
         self.losses = Losses(config.losses).to(self.device)
@@ -189,7 +190,8 @@ class Trainer:
     def _follow(self) -> None:
         """The running average of the weights; in the first steps it forgets faster, or it would remember the start."""
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step)) if self.config.ema else 0.0
-        averages, current = list(self.average.parameters()), list(self.generator.parameters())
+        averages: list[Tensor] = list(self.average.parameters())
+        current: list[Tensor] = list(self.generator.parameters())
         torch._foreach_lerp_(averages, current, 1 - decay)
 
     def _refuse_not_finite(self, values: dict[str, float]) -> None:

@@ -10,20 +10,21 @@ import torch
 from torch import nn
 
 from otsr.evaluation.measuring import METRICS
-from otsr.evaluation.scenes import rounded
+from otsr.evaluation.scenes import Pair, rounded
+from otsr.training import data
 from otsr.training.config import Config
-from otsr.training.data import Pair
 
 HIGHER_IS_BETTER = {metric.key: metric.higher for metric in METRICS}
 
 
 @torch.no_grad()
 def validate(
-    generator: nn.Module, pairs: Iterable[Pair], scale: int, device: torch.device, dtype: torch.dtype
+    generator: nn.Module, pairs: Iterable[data.Pair], scale: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
     """Mean of each metric over the pairs, and the SR pictures by name (3, H, W) on the CPU.
 
-    The pictures are rounded to 8 bits first. The generator is back in the mode it was in, and no random number is drawn.
+    The pictures are rounded to 8 bits first. The generator is back in the mode it was in, and no random number is
+    drawn.
     """
     was_training = generator.training
     generator.eval()
@@ -36,7 +37,7 @@ def validate(
         sr = rounded(sr[0].float().clamp(0, 1).cpu())
         pictures[pair.name] = sr
         for metric in METRICS:
-            value = metric.measure(sr, pair, scale, scale)
+            value = metric.measure(sr, Pair(pair.lr, pair.hr), scale, scale)
             if value is not None:
                 values[metric.key].append(float(value))
     generator.train(was_training)
