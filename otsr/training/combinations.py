@@ -56,6 +56,8 @@ def impossible(config: Config) -> Iterator[tuple[str, str]]:
         yield "losses.gan", "needs a critic; add `critic: {name: patch}`, or set losses.gan.weight to 0"
     if not gan.weight and config.critic is not None:
         yield "critic", "is given, but losses.gan.weight is 0: set it above 0, or say critic: null"
+    if config.critic is not None and config.critic.name == "vgg" and config.critic.layers is not None:
+        yield "critic.layers", "is given, but belongs to name: patch; vgg goes down to 4 pixels"
     if gan.weight and gan.space == "patches" and gan.patch > data.crop:
         yield "losses.gan.patch", f"is {gan.patch}, expected at most the crop, {data.crop}"
     window = losses.transport.window

@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 Backbone = Literal["vgg19", "vgg16", "alex"]
+Space = Literal["vgg19", "vgg16", "alex", "patches"]
 Text = Annotated[str, Field(min_length=1)]
 Flag = Annotated[bool, Field(strict=True)]
 Whole = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
@@ -181,6 +182,7 @@ class Transport(Part):
     Attributes:
         kind: projected (each channel is a projection) or sliced (random directions).
         layers: as in `Perceptual`.
+        backbone: of the features; "patches": no network, the 7×7 pixels around each place.
         window: side in HR pixels of the windows whose features are compared; None: the whole crop.
         projections: random directions; of sliced.
         power: 1 for W1, 2 for W2².
@@ -188,7 +190,7 @@ class Transport(Part):
 
     weight: Number = 0.0
     kind: Literal["projected", "sliced"] = "projected"
-    backbone: Backbone = "vgg19"
+    backbone: Space = "vgg19"
     layers: Layers | None = None
     window: Count | None = None
     projections: Count = 64
@@ -210,13 +212,13 @@ class Critic(Part):
 
     Attributes:
         name: patch (a map of scores, one for each window) or vgg (one score a crop).
-        layers: convolutions of stride 2; None: the critic's own choice.
+        layers: of patch, convolutions of stride 2, which decide how large a window it judges; None: its own choice.
         norm: never of the batch: that would couple the samples, and the penalty is for each.
     """
 
     name: Literal["patch", "vgg"]
     nf: Count = 64
-    layers: Count | None = None
+    layers: Whole | None = None
     norm: Literal["none", "group", "spectral"] = "none"
 
 

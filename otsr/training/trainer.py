@@ -50,7 +50,13 @@ class NotFinite(RuntimeError):
     """A loss or gradient became NaN or infinite; the message names it, the step and the photos."""
 
 
-def train(config: Config, folder: Path, resume: bool = False, progress: bool = True) -> Result:
+def train(
+    config: Config,
+    folder: Path,
+    resume: bool = False,
+    progress: bool = True,
+    adversary: type[Adversary] = Adversary,
+) -> Result:
     """Train as a recipe says; or go on where the last checkpoint in `folder` stopped.
 
     Under torchrun every process calls this: `data.batch` is shared among them, and losses are those of the whole
@@ -59,13 +65,14 @@ def train(config: Config, folder: Path, resume: bool = False, progress: bool = T
     Args:
         folder: of the run; made if it is not there. Without `resume` it must hold no checkpoint.
         progress: show a bar and print scores.
+        adversary: of which class; an experiment may bring its own.
 
     Raises:
         ConfigError, DataError: the recipe cannot be carried out here.
         CheckpointError: nothing to resume, a checkpoint of another recipe, or no room to write one.
         NotFinite: see there; the last checkpoint is from before.
     """
-    trainer = Trainer(config, Path(folder), resume, progress)
+    trainer = Trainer(config, Path(folder), resume, progress, adversary)
     try:
         return trainer.run()
     finally:
@@ -75,7 +82,9 @@ def train(config: Config, folder: Path, resume: bool = False, progress: bool = T
 class Trainer:
     """What a training holds: networks, optimisers, data, and the step it is at. See `train`."""
 
-    def __init__(self, config: Config, folder: Path, resume: bool, progress: bool) -> None:
+    def __init__(
+        self, config: Config, folder: Path, resume: bool, progress: bool, adversary: type[Adversary]
+    ) -> None:
         self.config, self.folder = config, folder
         self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
         self.main = self.accelerator.is_main_process
@@ -104,7 +113,7 @@ class Trainer:
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
         self.optimiser = self._adam(self.generator, config.optimiser.lr)
         self.losses = Losses(config.losses).to(self.device)
-        self.adversary = Adversary(config, self.accelerator) if gan.weight else None
+        self.adversary = adversary(config, self.accelerator) if gan.weight else None
         self.critic_optimiser = (
             self._adam(self.adversary.critic, config.optimiser.critic_lr) if self.adversary else None
         )

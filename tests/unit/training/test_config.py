@@ -154,6 +154,7 @@ def test_what_is_wrong_is_named_with_its_line(path: Path, old: str, new: str, pr
         ("patch: 32", "patch: 65", "12: losses.gan.patch is 65, expected at most the crop, 64"),
         ("gan: {weight: 1,", "gan: {weight: 0,", "13: critic is given, but losses.gan.weight is 0"),
         ("critic: {name: patch, norm: spectral}", "critic:", "12: losses.gan needs a critic"),
+        ("name: patch,", "name: vgg, layers: 3,", "13: critic.layers is given, but belongs to name: patch"),
         ("[10, 20]", "[20, 10]", "16: optimiser.schedule.milestones are [20, 10], expected them in order"),
         ("kind: multistep,", "kind: constant,", "16: optimiser.schedule.milestones belong to kind: multistep"),
         (", milestones: [10, 20]", "", "16: optimiser.schedule.milestones are missing"),
