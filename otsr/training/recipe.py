@@ -147,7 +147,7 @@ def read_yaml(path: Path) -> Recipe:
     if len(content) > LARGEST:
         raise ConfigError(f"{path}: larger than {LARGEST // 1024} KiB; a recipe has some 2 KiB, this is none")
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-8")
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: this is no text (not UTF-8); expected a recipe in YAML") from None
     parsed = parse(text, str(path))
