@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -11,7 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from command import Run, files, picture, start
+from safetensors.torch import load_file
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,9 +35,14 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with two photos and a recipe."""
     monkeypatch.chdir(tmp_path)
     for name in ("a.png", "b.png"):
-        picture(tmp_path / "photos" / name, 40, 32)
+        picture(tmp_path / "photos" / name, 208, 104)  # NIQE needs 192×96
     (tmp_path / "quick.yml").write_text(RECIPE)
     return tmp_path
+
+
+def same_weights(one: str, other: str) -> bool:
+    a, b = (load_file(Path(folder) / "last.safetensors") for folder in (one, other))
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 @pytest.mark.parametrize("command", ["pack", "train"])
@@ -51,7 +59,7 @@ def test_pack_makes_a_store_that_a_training_reads(otsr: Run, place: Path) -> Non
     assert result.exit_code == 0, result.stderr
     assert result.stdout.startswith("photos.lmdb: 2 photos, ")
     store = Store("photos.lmdb")
-    assert len(store) == 2 and store.shape(0) == (16, 20)
+    assert len(store) == 2 and store.shape(0) == (52, 104)
 
 
 def test_pack_names_a_broken_photo_and_packs_the_rest(otsr: Run, place: Path) -> None:
@@ -139,7 +147,9 @@ def test_a_recipe_whose_photos_are_not_there_is_refused_or_fails_by_name(otsr: R
     assert "nowhere" in result.stderr and "Traceback" not in result.stderr
 
 
-def test_start_weights_that_do_not_fit_are_refused_with_the_line(otsr: Run, place: Path, tiny_weights: Path) -> None:
+def test_start_weights_that_do_not_fit_are_refused_with_the_line(
+    otsr: Run, place: Path, tiny_weights: Path
+) -> None:
     result = otsr("train", "quick.yml", "--set", f"start={tiny_weights}", "--set", "network.nf=8")
     assert result.exit_code == 2
     assert "another architecture: nf 4 (recipe: 8)" in result.stderr
@@ -162,8 +172,7 @@ def test_the_kept_recipe_gives_the_same_training(otsr: Run, place: Path) -> None
     assert otsr("train", "quick.yml").exit_code == 0
     again = otsr("train", "runs/quick/config.yml", "-o", "again")
     assert again.exit_code == 0, again.stderr
-    kept = [(place / folder / "last.safetensors").read_bytes() for folder in ("runs/quick", "again")]
-    assert kept[0] == kept[1]
+    assert same_weights("runs/quick", "again")
 
 
 def test_a_second_training_does_not_write_over_the_first(otsr: Run, place: Path) -> None:
@@ -179,14 +188,13 @@ def test_a_training_can_be_made_longer(otsr: Run, place: Path) -> None:
     result = otsr("train", "quick.yml", "--resume")
     assert result.exit_code == 0, result.stderr
     assert otsr("train", "quick.yml", "-o", "whole").exit_code == 0
-    kept = [(place / folder / "last.safetensors").read_bytes() for folder in ("runs/quick", "whole")]
-    assert kept[0] == kept[1]
+    assert same_weights("runs/quick", "whole")
 
 
 def test_resuming_by_another_recipe_names_the_difference(otsr: Run, place: Path) -> None:
     assert otsr("train", "quick.yml", "--set", "steps=4").exit_code == 0
     result = otsr("train", "quick.yml", "--resume", "--set", "data.crop=20")
-    assert result.exit_code == 2
+    assert result.exit_code == 1
     assert "data.crop" in result.stderr and "16" in result.stderr and "20" in result.stderr
 
 
@@ -214,20 +222,31 @@ def test_ctrl_c_says_how_to_go_on_and_that_command_goes_on(place: Path) -> None:
     words[words.index("steps=100000")] = "steps=1"
     again = start(*words, cwd=place)
     _, said = again.communicate(timeout=60)
-    assert "Traceback" not in said
+    assert again.returncode == 0, said
 
 
 @pytest.mark.slow
 def test_the_course_recipe_learns_within_the_time_that_it_promises(tmp_path: Path) -> None:
     """On two idle cores it takes 40 s at most; a busy machine gets longer. It needs no network."""
-    environment = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "OTSR_CACHE": str(tmp_path)}
+    environment = {
+        "http_proxy": "http://127.0.0.1:9",
+        "https_proxy": "http://127.0.0.1:9",
+        "OTSR_CACHE": str(tmp_path),
+    }
     started = time.monotonic()
     answer = subprocess.run(
-        [shutil.which("otsr") or "otsr", "train", str(ROOT / "configs" / "tiny.yml"), "-o", str(tmp_path / "run")],
+        [
+            shutil.which("otsr") or "otsr",
+            "train",
+            str(ROOT / "configs" / "tiny.yml"),
+            "-o",
+            str(tmp_path / "run"),
+        ],
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        env={**__import__("os").environ, **environment},
+        env={**os.environ, **environment},
+        check=False,
     )
     assert answer.returncode == 0, answer.stderr
     assert time.monotonic() - started < 240
