@@ -92,9 +92,9 @@ class Adversary:
             (pull,) = torch.autograd.grad(self.processes * pull_on, leaf, retain_graph=True)
             self._descend(loss, optimiser)
         self.log |= {
-            "loss": float(loss),
-            "real": float(real_scores.mean()),
-            "fake": float(fake_scores.mean()),
+            "loss": float(loss.detach()),
+            "real": float(real_scores.detach().mean()),
+            "fake": float(fake_scores.detach().mean()),
         }
         if step < self.gan.start:
             return sr.new_zeros(())

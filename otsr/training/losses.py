@@ -68,8 +68,8 @@ class Losses(nn.Module):
                 distance = edge_distance(sr, hr, losses.edge.kind)
                 terms["edge"] = losses.edge.weight * distance
             if losses.transport.weight:
-                name = losses.transport.backbone
-                distance = transport_distance(of_sr[name], of_hr[name], losses.transport, hr.shape[-1], step)
+                space = losses.transport.backbone
+                distance = transport_distance(of_sr[space], of_hr[space], losses.transport, hr.shape[-1], step)
                 terms["transport"] = losses.transport.weight * distance
         return terms
 

@@ -1,0 +1,277 @@
+"""Which transport term buys perceptual quality? One start, one recipe, thirteen terms, each trained with several seeds.
+
+    python benchmarks/which_transport.py --out benchmarks/results/which_transport.md   # 13 terms × 3 seeds, an hour
+    python benchmarks/which_transport.py --terms "RaGAN × 0.1" "WGAN-QC, features"       # some of them
+    python benchmarks/which_transport.py --quick                                       # a few steps: does it run?
+
+All go on from the weights psnr-small (trained for L1 alone) with the recipe configs/small.yml, small crops and a short
+schedule, and differ in the term that is added to L1 and the distance of features. Measured on the validation photos:
+test photos choose nothing. Finished runs are kept in runs/which_transport and not repeated.
+
+The published OTSR term lives in this file only. Its potentials are boxed into [0, 1] while costs are far above 1, so
+its labels are 1 for every real and 0 for every fake; the script trains a few steps with the linear programme and with
+the constants in its place and compares the weights bit by bit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import platform
+import statistics
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import scipy.optimize
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+from tqdm import tqdm
+
+from otsr.course.plots import COLOURS, use_house_style
+from otsr.evaluation.measuring import METRICS
+from otsr.images import atomic_path
+from otsr.training import load_config, train
+from otsr.training.adversary import Adversary
+from otsr.training.checkpoints import NAME as CHECKPOINT
+
+ROOT = Path(__file__).parents[1]
+RECIPE = ROOT / "configs" / "small.yml"
+RUNS = Path("runs") / "which_transport"
+STEPS, SEEDS, CROP = 150, (10, 11, 12), 64
+
+
+class Published(Adversary):
+    """The term as published, with its defects: boxed labels, broadcast, slope over channels, squared gap.
+
+    Not better, and not to be used: it is what the others are compared with.
+    """
+
+    constants = False  # ones and zeros in place of the linear programme
+
+    def _critic_loss(self, real: Tensor, fake: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        own_real, own_fake = (self.critic(x).float().flatten(1).mean(1, keepdim=True) for x in (real, fake))
+        h, g, cost = self._boxed(real, fake.detach())
+        loss = (own_real.mean() - h.mean()).square() / 2 + (own_fake - g).square().mean() / 2  # (m, 1) − (m,)
+        (slope,) = torch.autograd.grad(own_fake.sum(), fake, create_graph=True)
+        matched = real[cost.argmin(0)]
+        wanted = (matched - fake.detach()).norm(dim=1) / real[0].numel()
+        gap = (slope.square().sum(1).add(1e-30).sqrt() - wanted).square().mean()  # norms over channels alone
+        return loss + self.gan.gamma / 2 * real[0].numel() ** 0.5 * gap, own_real, own_fake
+
+    def _generator_loss(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+        return (real_scores.mean() - fake_scores.mean()).square()
+
+    def _boxed(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """max mean(h) − mean(g) subject to h_j − g_i ≤ 2K‖x_i − y_j‖², 0 ≤ h, g ≤ 1; and the cost (n, m)."""
+        n, m = len(real), len(fake)
+        cost = (
+            2 * torch.cdist(real.flatten(1).double(), fake.flatten(1).double()).square()
+        )  # K = 1, as published
+        if self.constants:
+            return torch.ones(n), torch.zeros(m), cost
+        rows = np.zeros((n * m, n + m))
+        for j in range(n):
+            for i in range(m):
+                rows[j * m + i, j], rows[j * m + i, n + i] = 1, -1
+        objective = np.concatenate([-np.full(n, 1 / n), np.full(m, 1 / m)])
+        solved = scipy.optimize.linprog(
+            objective, rows, cost.flatten().numpy(), bounds=(0, 1), method="highs"
+        )
+        labels = torch.from_numpy(solved.x).float()
+        return labels[:n], labels[n:], cost
+
+
+class Constant(Published):
+    """The same with constant labels."""
+
+    constants = True
+
+
+@dataclass(frozen=True)
+class Term:
+    """One formulation: what is set in the recipe, and the adversary if it is its own."""
+
+    name: str
+    settings: tuple[str, ...]
+    adversary: type[Adversary] = Adversary
+
+
+_NONE = ("losses.transport.weight=0",)
+_CRITIC = (*_NONE, "critic={name: patch, nf: 32, norm: spectral}", "optimiser.critic_lr=2e-4")
+_QC = (*_CRITIC, "losses.gan.weight=1", "losses.gan.kind=wgan-qc")
+TERMS = (
+    Term("none: L1 alone", (*_NONE, "losses.perceptual.weight=0")),
+    Term("none: L1 + features", _NONE),
+    Term("RaGAN × 0.1", (*_CRITIC, "losses.gan.weight=0.1", "losses.gan.kind=ragan")),
+    Term("RaGAN × 0.5", (*_CRITIC, "losses.gan.weight=0.5", "losses.gan.kind=ragan")),
+    Term("as published (constant labels)", _QC, Published),
+    Term("WGAN-QC, paired crops", _QC),
+    Term("WGAN-QC, other crops", (*_QC, "losses.gan.reals=independent")),
+    Term(
+        "WGAN-QC, 16×16 patches",
+        (*_QC, "losses.gan.reals=independent", "losses.gan.space=patches", "losses.gan.patch=16"),
+    ),
+    Term(
+        "WGAN-QC, features",
+        (*_QC, "losses.gan.reals=independent", "losses.gan.space=features", "losses.gan.patch=16",
+         "losses.gan.backbone=BACKBONE"),
+    ),
+    Term(
+        "sliced W2² of 7×7 patches, no critic",
+        ("losses.transport={weight: 1, kind: sliced, backbone: patches, power: 2}",),
+    ),
+    Term(
+        "projected W1 of features, whole crop, no critic",
+        ("losses.transport={weight: 0.1, kind: projected, backbone: BACKBONE}",),
+    ),
+    Term(
+        "the same in windows of 16 pixels, no critic",
+        ("losses.transport={weight: 0.1, kind: projected, backbone: BACKBONE, window: 16}",),
+    ),
+    Term(
+        "the same × 0.4, no critic",
+        ("losses.transport={weight: 0.04, kind: projected, backbone: BACKBONE, window: 16}",),
+    ),
+)  # fmt: skip
+
+
+def settings(term: Term, seed: int, steps: int, start: str, backbone: str) -> list[str]:
+    """What a run overrides in the recipe."""
+    shared = [
+        "name=which-transport", f"seed={seed}", f"steps={steps}", f"start={start}", f"data.crop={CROP}",
+        "optimiser.lr=2e-4", "ema=0.98", "optimiser.schedule.warmup=20",
+        f"losses.perceptual.backbone={backbone}",
+        f"every={{validate: {steps}, checkpoint: {steps}, log: 50, pictures: {steps}}}",
+    ]  # fmt: skip
+    return [*shared, *(setting.replace("BACKBONE", backbone) for setting in term.settings)]
+
+
+def folder_of(term: Term, seed: int, arguments: argparse.Namespace) -> Path:
+    words = "".join(letter if letter.isalnum() else "-" for letter in term.name.lower())
+    return RUNS / f"{words}-{arguments.backbone}-{seed}-{arguments.steps}"
+
+
+def run(term: Term, seed: int, arguments: argparse.Namespace) -> dict[str, float]:
+    """Scores on the validation photos after the last step; a finished run is read."""
+    folder = folder_of(term, seed, arguments)
+    scores = folder / "validation.tsv"
+    if not (folder / CHECKPOINT).exists():
+        chosen = settings(term, seed, arguments.steps, arguments.start, arguments.backbone)
+        train(load_config(RECIPE, chosen), folder, progress=False, adversary=term.adversary)
+    with scores.open(encoding="utf-8", newline="") as file:
+        last = list(csv.DictReader(file, delimiter="\t"))[-1]
+    return {key: float(value) for key, value in last.items() if key != "step"}
+
+
+def published_equals_constants(start: str, backbone: str, steps: int = 6) -> bool:
+    """Whether training with the published labels and with ones and zeros gives the same weights, bit by bit."""
+    outcomes = []
+    for adversary in (Published, Constant):
+        with tempfile.TemporaryDirectory() as folder:
+            term = Term("check", (*_QC, "validation.images=0", "data.workers=0"), adversary)
+            config = load_config(RECIPE, settings(term, SEEDS[0], steps, start, backbone))
+            train(config, Path(folder), progress=False, adversary=adversary)
+            outcomes.append(torch.load(Path(folder) / CHECKPOINT, weights_only=True))
+    first, second = outcomes
+    return all(
+        torch.equal(first[part][key], second[part][key])
+        for part in ("generator", "critic")
+        for key in first[part]
+    )
+
+
+def table(found: dict[str, list[dict[str, float]]]) -> str:
+    """Markdown: mean over seeds, ± deviation."""
+    lines = [
+        "| term added to L1 and features | " + " | ".join(metric.heading for metric in METRICS) + " |",
+        "|---|" + "---|" * len(METRICS),
+    ]
+    for name, runs in found.items():
+        cells = []
+        for metric in METRICS:
+            values = [one[metric.key] for one in runs]
+            spread = f" ± {statistics.stdev(values):.{metric.digits}f}" if len(values) > 1 else ""
+            cells.append(f"{statistics.mean(values):.{metric.digits}f}{spread}")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def draw(found: dict[str, list[dict[str, float]]]) -> Figure:
+    """Every run on the plane of PSNR and ST-LPIPS; numbers name the terms."""
+    use_house_style()
+    figure = Figure(figsize=(10.5, 5.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for number, (name, runs) in enumerate(found.items(), 1):
+        without_critic = "no critic" in name
+        colour = COLOURS["map" if without_critic else "LR" if name.startswith("none") else "generated"]
+        x, y = ([one[key] for one in runs] for key in ("psnr_y", "st_lpips"))
+        axes.plot(x, y, "o", color=colour, ms=5, alpha=0.5)
+        axes.plot(
+            statistics.mean(x), statistics.mean(y), marker=f"${number}$", color=colour, ms=13, ls="",
+            label=name,
+        )  # fmt: skip
+    axes.set(xlabel="PSNR-Y, dB (right is better)", ylabel="ST-LPIPS (down is better)")
+    axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=11, frameon=False)
+    return figure
+
+
+def report(arguments: argparse.Namespace) -> tuple[str, Figure]:
+    """Markdown and the figure."""
+    chosen = [term for term in TERMS if not arguments.terms or term.name in arguments.terms]
+    same = published_equals_constants(arguments.start, arguments.backbone)
+    found: dict[str, list[dict[str, float]]] = {}
+    with tqdm(total=len(chosen) * len(arguments.seeds), unit="run", disable=None) as bar:
+        for seed in arguments.seeds:
+            for term in chosen:
+                bar.set_postfix_str(f"{term.name}, seed {seed}")
+                found.setdefault(term.name, []).append(run(term, seed, arguments))
+                bar.update()
+    found = {term.name: found[term.name] for term in chosen}
+    many = len(arguments.seeds)
+    parts = [
+        "# Which transport?",
+        f"torch {torch.__version__} ({platform.machine()}). Made by `python benchmarks/which_transport.py`. "
+        f"Start {Path(arguments.start).name}, {arguments.steps} steps of batch 8 at {CROP}×{CROP}, "
+        f"{many} seed{'s' if many > 1 else ''} (mean ± deviation), validation photos.",
+        table(found),
+        "Training with the published labels and with ones and zeros in their place gives "
+        + ("bitwise the same weights" if same else "DIFFERENT weights")
+        + " of generator and critic after 6 steps.",
+    ]
+    return "\n\n".join(parts) + "\n", draw(found)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--terms", nargs="*", default=[], help="names of terms; all when none is given")
+    parser.add_argument("--seeds", nargs="*", type=int, default=list(SEEDS))
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--start", default="psnr-small", help="weights that all runs start from")
+    parser.add_argument("--backbone", default="vgg16", help="of the features: vgg16, or alex, which is here")
+    parser.add_argument("--out", type=Path, help="write the table here, and figures/which_transport.svg")
+    parser.add_argument("--quick", action="store_true", help="two steps, one seed, backbone alex")
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.terms if name not in {term.name for term in TERMS}]
+    if unknown:
+        parser.error(f"no term {unknown[0]!r}; there are: {'; '.join(term.name for term in TERMS)}")
+    if arguments.quick:
+        arguments.steps, arguments.seeds, arguments.backbone = 2, arguments.seeds[:1], "alex"
+    text, figure = report(arguments)
+    print(text)
+    if arguments.out:
+        with atomic_path(arguments.out) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        with mpl.rc_context({"svg.hashsalt": "otsr"}):
+            figure.savefig(ROOT / "figures" / "which_transport.svg", metadata={"Date": None})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
