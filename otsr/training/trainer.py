@@ -8,10 +8,13 @@ that was killed goes on bit for bit.
 from __future__ import annotations
 
 import copy
+import signal
 import sys
-from collections.abc import Iterable
-from contextlib import closing
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
@@ -134,7 +137,7 @@ class Trainer:
         bar = tqdm(
             total=config.steps, initial=self.step, desc=config.name, unit="step", disable=not self.progress
         )
-        with bar, closing(self.batches.stream(self.step)) as stream:
+        with interruptible() as interrupted, bar, closing(self.batches.stream(self.step)) as stream:
             while self.step < config.steps:
                 number, batch = next(stream)
                 assert number == self.step
@@ -147,8 +150,10 @@ class Trainer:
                     self._log(terms)
                 if (self.step % every.validate == 0 or last) and len(self.validation):
                     self._validate(bar)
-                if self.step % every.checkpoint == 0 or last:
+                if self.step % every.checkpoint == 0 or last or interrupted.is_set():
                     self._save()
+                if interrupted.is_set() and not last:
+                    raise KeyboardInterrupt
         return Result(self.folder, self.step, self.best)
 
     def update(self, batch: Batch) -> dict[str, float]:
@@ -294,6 +299,27 @@ class Trainer:
             self.adversary.critic.load_state_dict(state["critic"])
             self.critic_optimiser.load_state_dict(state["critic optimiser"])
         self.scaler.load_state_dict(state["scaler"])
+
+
+@contextmanager
+def interruptible() -> Iterator[threading.Event]:
+    """Ctrl-C sets the event, so that a step is finished and saved first; a second Ctrl-C ends at once."""
+    event = threading.Event()
+
+    def heed(number: int, frame: FrameType | None) -> None:
+        event.set()
+        signal.signal(signal.SIGINT, before)
+
+    if (
+        threading.current_thread() is not threading.main_thread()
+    ):  # only the main thread may listen to signals
+        yield event
+        return
+    before = signal.signal(signal.SIGINT, heed)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def choose_precision(config: Config, device: torch.device) -> torch.dtype:

@@ -1,0 +1,49 @@
+"""Critics judge each sample alone, and take any width and size."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from otsr.networks.critics import NORMS, PatchCritic, VGGCritic
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("critic", [PatchCritic, VGGCritic])
+def test_a_score_does_not_depend_on_the_rest_of_the_batch(critic: type[nn.Module], norm: str) -> None:
+    network = critic(32, nf=8, norm=norm) if critic is VGGCritic else critic(nf=8, norm=norm)
+    network.eval()  # a spectral norm moves on in training
+    samples = torch.rand(4, 3, 32, 32)
+    alone = torch.cat([network(sample[None]) for sample in samples])
+    torch.testing.assert_close(network(samples), alone, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [8, 24, 33, 64, 100, 128])
+@pytest.mark.parametrize("nf", [5, 16])
+def test_a_vgg_critic_takes_any_width_and_size(size: int, nf: int) -> None:
+    assert VGGCritic(size, nf=nf, norm="group")(torch.rand(2, 3, size, size)).shape == (2, 1)
+
+
+@pytest.mark.parametrize(("layers", "window"), [(0, 7), (1, 14), (2, 28)])
+def test_a_patch_critic_sees_the_window_that_it_says(layers: int, window: int) -> None:
+    network = PatchCritic(nf=4, layers=layers)
+    image = torch.rand(1, 3, 64, 64, requires_grad=True)
+    scores = network(image)
+    middle = scores[0, 0, scores.shape[2] // 2, scores.shape[3] // 2]
+    (gradient,) = torch.autograd.grad(middle, image)
+    rows = gradient.abs().sum((0, 1, 3)).nonzero().flatten()
+    assert int(rows[-1] - rows[0]) + 1 == window
+
+
+def test_no_critic_normalises_over_the_batch() -> None:
+    for norm in NORMS:
+        for network in (PatchCritic(nf=8, norm=norm), VGGCritic(32, nf=8, norm=norm)):
+            assert not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
+
+
+def test_what_cannot_be_built_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="norm is 'batch', expected one of none, group, spectral"):
+        PatchCritic(norm="batch")
+    with pytest.raises(ValueError, match="samples of 8 pixels or more, got 7"):
+        VGGCritic(7)

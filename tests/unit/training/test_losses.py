@@ -1,0 +1,198 @@
+"""The loss terms against what they are by definition: scipy's distances, ramps, finite differences."""
+
+from __future__ import annotations
+
+import pytest
+import scipy.stats
+import torch
+from torch import Tensor
+
+from otsr.training import losses, parts
+from otsr.training.losses import Losses, canny, edge_distance, feature_distance, sobel, transport_distance
+
+
+def pictures(count: int = 2, side: int = 32, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(count, 3, side, side, generator=generator), torch.rand(
+        count, 3, side, side, generator=generator
+    )
+
+
+def transport(**settings: object) -> parts.Transport:
+    return parts.Transport.model_validate(
+        {"weight": 1.0, "backbone": "alex", "layers": {"conv1": 1.0}} | settings
+    )
+
+
+def test_terms_of_weight_zero_are_not_built() -> None:
+    built = Losses(parts.Losses.model_validate({"pixel": {"weight": 1.0}}))
+    assert len(built.backbones) == 0
+    assert list(built(*pictures())) == ["pixel"]
+
+
+def test_pixel_term_is_the_weighted_mean_absolute_difference() -> None:
+    sr, hr = pictures()
+    terms = Losses(parts.Losses.model_validate({"pixel": {"weight": 0.01}}))(sr, hr)
+    assert float(terms["pixel"]) == pytest.approx(0.01 * float((sr - hr).abs().mean()))
+
+
+def test_a_backbone_that_two_terms_use_runs_once_a_picture() -> None:
+    built = Losses(
+        parts.Losses.model_validate(
+            {"perceptual": {"weight": 1.0, "backbone": "alex"}, "transport": {"weight": 1.0, "backbone": "alex"}}
+        )
+    )
+    calls = []
+    built.backbones["alex"].register_forward_hook(lambda *_: calls.append(1))
+    terms = built(*pictures())
+    assert len(calls) == 2
+    assert set(terms) == {"perceptual", "transport"}
+
+
+def test_only_sr_takes_a_gradient() -> None:
+    sr, hr = pictures()
+    sr.requires_grad_()
+    hr.requires_grad_()
+    built = Losses(parts.Losses.model_validate({"perceptual": {"weight": 1.0, "backbone": "alex"}}))
+    sum(built(sr, hr).values()).backward()
+    assert sr.grad is not None and float(sr.grad.abs().sum()) > 0
+    assert hr.grad is None
+
+
+def test_feature_distance_is_relative_to_the_size_of_the_features() -> None:
+    x, y = torch.rand(2, 5, 4, 4), torch.rand(2, 5, 4, 4)
+    once = feature_distance({"a": x}, {"a": y}, {"a": 2.0})
+    assert float(once) == pytest.approx(2 * float((x - y).abs().mean() / y.abs().mean()), rel=1e-5)
+    torch.testing.assert_close(feature_distance({"a": 7 * x}, {"a": 7 * y}, {"a": 2.0}), once)
+
+
+def test_transport_over_the_whole_crop_is_scipys_distance_channel_by_channel() -> None:
+    x, y = torch.rand(2, 3, 6, 6), torch.rand(2, 3, 6, 6)
+    expected = [
+        scipy.stats.wasserstein_distance(a.flatten(), b.flatten())
+        for image_x, image_y in zip(x, y, strict=True)
+        for a, b in zip(image_x, image_y, strict=True)
+    ]
+    found = transport_distance({"conv1": x}, {"conv1": y}, transport(), 24)
+    assert float(found * y.abs().mean()) == pytest.approx(sum(expected) / len(expected), rel=1e-5)
+
+
+def test_transport_does_not_change_when_places_are_exchanged_and_features_do() -> None:
+    x, y = torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 8)
+    moved = x.flatten(2)[..., torch.randperm(64)].view_as(x)
+    whole = [transport_distance({"conv1": f}, {"conv1": y}, transport(), 32) for f in (x, moved)]
+    torch.testing.assert_close(*whole)
+    windows = [transport_distance({"conv1": f}, {"conv1": y}, transport(window=8), 32) for f in (x, moved)]
+    assert float(windows[0]) != pytest.approx(float(windows[1]), rel=1e-3)
+
+
+def test_a_window_of_one_feature_is_the_plain_feature_distance() -> None:
+    x, y = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)
+    found = transport_distance({"conv1": x}, {"conv1": y}, transport(window=4), 32)
+    torch.testing.assert_close(found, feature_distance({"conv1": x}, {"conv1": y}, {"conv1": 1.0}))
+
+
+def test_a_larger_window_forgives_more() -> None:
+    x, y = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16, 16)
+    distances = [
+        float(transport_distance({"conv1": x}, {"conv1": y}, transport(window=window), 64))
+        for window in (4, 8, 16, 32, 64)
+    ]
+    assert distances == sorted(distances, reverse=True)
+
+
+@pytest.mark.parametrize("kind", ["projected", "sliced"])
+@pytest.mark.parametrize("power", [1, 2])
+def test_the_gradient_of_transport_is_that_of_finite_differences(kind: str, power: int) -> None:
+    x, y = torch.rand(1, 4, 4, 4), torch.rand(1, 4, 4, 4)
+    x.requires_grad_()
+    term = transport(kind=kind, power=power, window=8, projections=5)
+
+    def distance(features: Tensor) -> Tensor:
+        return transport_distance({"conv1": features}, {"conv1": y}, term, 16)
+
+    (gradient,) = torch.autograd.grad(distance(x), x)
+    direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    step = 1e-3
+    with torch.no_grad():
+        change = (distance(x + step * direction) - distance(x - step * direction)) / (2 * step)
+    assert float((gradient * direction).sum()) == pytest.approx(float(change), rel=0.02, abs=2e-4)
+
+
+def test_random_directions_belong_to_the_step() -> None:
+    x, y = torch.rand(1, 4, 4, 4), torch.rand(1, 4, 4, 4)
+    term = transport(kind="sliced", projections=3)
+    values = [float(transport_distance({"conv1": x}, {"conv1": y}, term, 16, step)) for step in (0, 0, 1)]
+    assert values[0] == values[1] != values[2]
+
+
+def test_sobel_sees_a_ramp() -> None:
+    ramp = torch.linspace(0, 1, 11).expand(1, 3, 11, 11)
+    slope = sobel(ramp)
+    torch.testing.assert_close(slope[0, 0, 5, 5], torch.tensor(0.1 * 219 / 255))
+    assert float(slope[0, 1].abs().max()) < 1e-6
+
+
+def test_the_edge_term_punishes_a_flattened_ramp() -> None:
+    ramp = torch.linspace(0, 1, 16).expand(1, 3, 16, 16)
+    assert float(edge_distance(ramp.mean().expand_as(ramp), ramp, "sobel")) > 0.01
+
+
+def test_canny_draws_a_thin_line_at_a_step_and_none_elsewhere() -> None:
+    image = torch.zeros(1, 3, 16, 16)
+    image[..., 8:] = 1
+    edges = canny(image)[0, 0]
+    assert edges.sum(1).tolist() == [1] * 16
+    assert edges.nonzero()[:, 1].unique().tolist() in ([7], [8])
+
+
+def test_canny_follows_a_weak_edge_from_a_strong_one_and_drops_a_lone_weak_one() -> None:
+    strength = torch.linspace(0.2, 0.06, 24)  # of luma; the slope after smoothing is about a third
+    image = torch.zeros(1, 3, 24, 48)
+    image[..., 12:24] = strength[:, None]
+    image[..., 24:] = strength[:, None]
+    edges = canny(image, low=0.015, high=0.05)[0, 0]
+    assert bool(edges[-1, 10:14].any())
+    lone = canny(image.new_full(image.shape, 0.0).index_fill(3, torch.arange(12, 48), 0.06), low=0.015, high=0.05)
+    assert not bool(lone.any())
+
+
+def test_canny_finds_edges_in_every_direction() -> None:
+    rows, columns = torch.meshgrid(torch.arange(48.0), torch.arange(48.0), indexing="ij")
+    disc = ((rows - 24).square() + (columns - 24).square() < 14**2).float().expand(1, 3, 48, 48)
+    angles = torch.atan2(*(canny(disc)[0, 0].nonzero().float() - 24).T)
+    assert torch.histc(angles, 12, -3.1416, 3.1416).min() >= 3
+
+
+def test_the_canny_term_counts_only_edges_of_hr() -> None:
+    hr = torch.zeros(1, 3, 32, 32)
+    hr[..., 8:] = 1
+    sr = hr.clone()
+    sr[..., 20:, 20:] = 0.5  # far from any edge of HR
+    assert float(edge_distance(sr, hr, "canny")) == 0
+    assert float(edge_distance(sr, hr, "sobel")) > 0
+
+
+def test_half_precision_features_are_compared_in_single() -> None:
+    x, y = torch.rand(1, 4, 8, 8).bfloat16(), torch.rand(1, 4, 8, 8).bfloat16()
+    for value in (
+        feature_distance({"conv1": x}, {"conv1": y}, {"conv1": 1.0}),
+        transport_distance({"conv1": x}, {"conv1": y}, transport(), 32),
+    ):
+        assert value.dtype == torch.float32
+
+
+def test_nan_is_not_hidden() -> None:
+    sr, hr = pictures()
+    sr[0, 0, 0, 0] = float("nan")
+    built = Losses(
+        parts.Losses.model_validate(
+            {"pixel": {"weight": 1.0}, "edge": {"weight": 1.0}, "transport": {"weight": 1.0, "backbone": "alex"}}
+        )
+    )
+    assert all(not bool(torch.isfinite(value)) for value in built(sr, hr).values())
+
+
+def test_layers_are_weighted_as_the_recipe_says() -> None:
+    term = parts.Perceptual.model_validate({"weight": 1.0, "backbone": "alex", "layers": {"conv2": 0.5}})
+    assert losses.layer_weights(term) == {"conv2": 0.5}
