@@ -4,22 +4,29 @@ from otsr.transport.critic import critic_loss, generator_loss, regularity_loss
 from otsr.transport.discrete import (
     Potentials,
     barycentric_map,
+    monge_map,
     potentials,
     quadratic_cost,
     sinkhorn_divergence,
     unbalanced_plan,
 )
 from otsr.transport.gaussian import GaussianMap, bures_wasserstein, gaussian_map
+from otsr.transport.neural import NeuralMap, fit_critic_map, fit_map, l2_uvp
 from otsr.transport.sliced import sliced_wasserstein, wasserstein_1d
 
 __all__ = [
     "GaussianMap",
+    "NeuralMap",
     "Potentials",
     "barycentric_map",
     "bures_wasserstein",
     "critic_loss",
+    "fit_critic_map",
+    "fit_map",
     "gaussian_map",
     "generator_loss",
+    "l2_uvp",
+    "monge_map",
     "potentials",
     "quadratic_cost",
     "regularity_loss",

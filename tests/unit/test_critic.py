@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from otsr.transport import barycentric_map, potentials, quadratic_cost
@@ -90,6 +92,33 @@ def test_the_slope_asked_for_is_that_of_the_optimal_potential(K: float) -> None:
     fake.requires_grad_()
     assert regularity_loss(fake, potential(fake), real, labels.plan, K) < 1e-6 * K**1.5
     assert regularity_loss(fake, 4 * potential(fake), real, labels.plan, K) > 0.01 * K**1.5
+
+
+@given(
+    count=st.integers(1, 10), dim=st.integers(1, 20), K=st.floats(0.01, 10), seed=st.integers(0, 10_000)
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_slope_check_for_any_batch(count: int, dim: int, K: float, seed: int) -> None:
+    """∇g(x_i) = K (ŷ(x_i) − x_i), here by finite differences of the c-transform g(x) = max_j h_j − c(x, y_j)."""
+    generator = torch.Generator().manual_seed(seed)
+    real, fake = (torch.randn(count, dim, generator=generator, dtype=torch.float64) for _ in range(2))
+    labels = potentials(quadratic_cost(real, fake, K))
+    expected = K * (barycentric_map(labels.plan, real) - fake)
+    bound = labels.real[:, None] - quadratic_cost(real, fake, K)
+    tight = bound.topk(min(2, count), 0).values
+    inside = (
+        (tight[0] - tight[-1] > 1e-3 * K) if count > 1 else torch.ones(1, dtype=torch.bool)
+    )  # no kink nearby
+    assert torch.allclose(bound.max(0).values, labels.fake, atol=1e-9)
+    step = 1e-6
+    for axis in range(dim):
+        shift = step * torch.eye(dim, dtype=torch.float64)[axis]
+        up, down = (
+            (labels.real[:, None] - K / 2 * (real[:, None] - x).square().sum(-1)).max(0).values
+            for x in (fake + shift, fake - shift)
+        )
+        slope = (up - down) / (2 * step)
+        assert torch.allclose(slope[inside], expected[inside, axis], atol=1e-6 * max(K, 1))
 
 
 def test_the_potential_points_where_the_plan_carries() -> None:

@@ -8,10 +8,20 @@ import numpy as np
 import ot
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment, linprog
 from torch import Tensor
 
-from otsr.transport import barycentric_map, potentials, quadratic_cost, sinkhorn_divergence, unbalanced_plan
+from otsr.transport import (
+    barycentric_map,
+    monge_map,
+    potentials,
+    quadratic_cost,
+    sinkhorn_divergence,
+    unbalanced_plan,
+)
+from otsr.transport.discrete import canonical_potentials
 
 
 def batches(n: int, m: int, dim: int = 5, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -108,14 +118,69 @@ def test_potentials_do_not_depend_on_the_order_of_the_samples() -> None:
     assert torch.allclose(shuffled.fake, plain.fake[columns], atol=1e-10)
 
 
+def highs_corner(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Optimal potentials as HiGHS happens to return them, uniform weights."""
+    n, m = cost.shape
+    objective = -np.concatenate([np.full(n, 1 / n), np.full(m, -1 / m)])
+    found = linprog(objective, A_ub=constraints(n, m), b_ub=cost.ravel(), bounds=(None, None)).x
+    return found[:n], found[n:]
+
+
+@pytest.mark.parametrize(("n", "m"), [(40, 40), (6, 9), (12, 8)])
+def test_potentials_do_not_depend_on_the_solver(n: int, m: int) -> None:
+    """From HiGHS's corner, by way of a plan of HiGHS's, the same centre as from the network simplex."""
+    cost = quadratic_cost(*batches(n, m), K=1.0)
+    ours = potentials(cost)
+    columns = np.hstack([np.kron(np.eye(n), np.ones((m, 1))), np.kron(np.ones((n, 1)), np.eye(m))])
+    masses = np.concatenate([np.full(n, 1 / n), np.full(m, 1 / m)])
+    plan = linprog(cost.numpy().ravel(), A_eq=columns.T, b_eq=masses).x.reshape(n, m)
+    theirs = np.concatenate(canonical_potentials(cost.numpy(), plan, *highs_corner(cost.numpy())))
+    np.testing.assert_allclose(torch.cat([ours.real, ours.fake]).numpy(), theirs - theirs.mean(), atol=1e-8)
+
+
+@given(
+    n=st.integers(1, 8), m=st.integers(1, 8), seed=st.integers(0, 10_000), whole=st.booleans(),
+    zeros=st.integers(0, 3),
+)  # fmt: skip
+@settings(max_examples=80, deadline=None)
+def test_any_answer_is_certified_and_moves_with_its_samples(
+    n: int, m: int, seed: int, whole: bool, zeros: int
+) -> None:
+    """Any sizes and weights, ties and samples without mass among them: marginals, feasibility, tightness, no gap."""
+    generator = torch.Generator().manual_seed(seed)
+    cost = torch.rand(n, m, generator=generator, dtype=torch.float64) * 5
+    cost = cost.round() if whole else cost  # whole costs tie
+    a, b = (1 + torch.randint(0, 4, (k,), generator=generator).double() for k in (n, m))
+    a[: min(zeros, n - 1)] = 0
+    a, b = a / a.sum(), b / b.sum()
+    found = potentials(cost, a, b)
+    assert torch.allclose(found.plan.sum(1), a) and torch.allclose(found.plan.sum(0), b)
+    slack = cost - (found.real[:, None] - found.fake)
+    assert slack.min() > -1e-10 and slack[found.plan > 1e-9].abs().max() < 1e-10
+    assert abs(a @ found.real - b @ found.fake - found.value) < 1e-10
+    rows, columns = torch.randperm(n, generator=generator), torch.randperm(m, generator=generator)
+    moved = potentials(cost[rows][:, columns], a[rows], b[columns])
+    assert torch.allclose(moved.real, found.real[rows], atol=1e-9)
+    assert torch.allclose(moved.fake, found.fake[columns], atol=1e-9)
+
+
+def test_a_real_without_mass_gets_the_potential_that_the_others_allow() -> None:
+    cost = quadratic_cost(*batches(5, 5), K=1.0)
+    weights = torch.tensor([0.0, 1, 1, 1, 1]).double() / 4
+    found, without = potentials(cost, weights), potentials(cost[1:])
+    assert torch.allclose(found.real[0], (cost[0] + found.fake).min())
+    shift = found.fake - without.fake
+    assert torch.allclose(shift, shift[0].expand(5)) and torch.allclose(
+        found.real[1:], without.real + shift[0]
+    )
+
+
 def test_corners_of_the_optimal_face_depend_on_the_solver() -> None:
     """Why a canonical choice is needed: two exact solvers return labels that differ by whole units."""
     cost = quadratic_cost(*batches(40, 40), K=1.0).numpy()
     _, simplex = ot.emd([], [], cost, log=True)
-    objective = -np.concatenate([np.ones(40), -np.ones(40)]) / 40
-    highs = linprog(objective, A_ub=constraints(40, 40), b_ub=cost.ravel(), bounds=(None, None)).x
-    ours = np.concatenate([simplex["u"], -simplex["v"]])
-    assert abs(objective @ (ours - highs)) < 1e-9
+    highs, ours = np.concatenate(highs_corner(cost)), np.concatenate([simplex["u"], -simplex["v"]])
+    assert abs((ours - highs)[:40].mean() - (ours - highs)[40:].mean()) < 1e-9
     assert np.abs((ours - ours.mean()) - (highs - highs.mean())).max() > 0.1
 
 
@@ -153,10 +218,38 @@ def test_weights_must_fit() -> None:
         potentials(cost, None, torch.tensor([1.0, -1.0, 1.0]))
 
 
-def test_the_map_of_a_permutation_plan_is_the_permutation() -> None:
+def test_both_maps_of_a_permutation_plan_are_the_permutation() -> None:
     real, fake = batches(16, 16)
+    cost = quadratic_cost(real, fake)
+    plan = potentials(cost).plan
+    rows, columns = linear_sum_assignment(cost.numpy())
+    expected = real[rows[np.argsort(columns)]]
+    assert torch.equal(monge_map(plan, real), expected)
+    assert torch.allclose(barycentric_map(plan, real), expected)
+
+
+def test_between_sorted_points_the_monge_map_is_increasing() -> None:
+    real, fake = batches(20, 20, dim=1)
+    image = monge_map(potentials(quadratic_cost(real, fake)).plan, real)
+    assert torch.equal(image[fake[:, 0].argsort(), 0], real[:, 0].sort().values)
+
+
+def test_the_monge_map_exists_where_whole_fakes_are_carried_and_is_refused_where_one_is_split() -> None:
+    real, fake = batches(4, 12)
     plan = potentials(quadratic_cost(real, fake)).plan
-    assert torch.allclose(barycentric_map(plan, real), real[plan.argmax(0)])
+    assert torch.allclose(monge_map(plan, real), barycentric_map(plan, real))
+    split = potentials(quadratic_cost(fake, real)).plan
+    with pytest.raises(ValueError, match="fake 0 is split among 3 reals"):
+        monge_map(split, fake)
+    with pytest.raises(ValueError, match="fake 1 receives no mass"):
+        monge_map(torch.tensor([[1.0, 0.0]]), torch.rand(1, 2))
+
+
+def test_where_a_fake_is_split_the_barycentric_map_is_the_mean_of_its_images() -> None:
+    real, fake = batches(12, 4)
+    plan = potentials(quadratic_cost(real, fake)).plan
+    expected = torch.stack([real[plan[:, i] > 1e-9].mean(0) for i in range(4)])
+    assert torch.allclose(barycentric_map(plan, real), expected)
 
 
 def test_the_map_needs_mass_everywhere() -> None:
@@ -196,7 +289,7 @@ def test_sinkhorn_divergence_agrees_with_pot() -> None:
 
 
 def test_gradient_of_the_sinkhorn_divergence_matches_finite_differences() -> None:
-    real, fake = batches(8, 8, dim=2)
+    real, fake = batches(4, 5, dim=2)
     fake.requires_grad_()
     assert torch.autograd.gradcheck(
         lambda x: sinkhorn_divergence(real, x, 0.3, K=1.0), fake, eps=1e-5, atol=1e-6
@@ -211,3 +304,16 @@ def test_outliers_stay_alone_when_carrying_them_costs_more_than_the_reach() -> N
     assert torch.allclose(plan[:3].diagonal(), torch.full((3,), 0.25).double())
     with pytest.raises(ValueError, match="reach"):
         unbalanced_plan(torch.rand(2, 2), 0.0)
+
+
+@given(n=st.integers(1, 6), m=st.integers(1, 6), seed=st.integers(0, 1000), reach=st.floats(0.05, 5))
+@settings(max_examples=40, deadline=None)
+def test_the_unbalanced_plan_solves_its_linear_program(n: int, m: int, seed: int, reach: float) -> None:
+    cost = quadratic_cost(*batches(n, m, dim=2, seed=seed), K=1.0)
+    plan = unbalanced_plan(cost, reach).numpy()
+    assert plan.sum(1).max() < 1 / n + 1e-12 and plan.sum(0).max() < 1 / m + 1e-12
+    assert (cost.numpy()[plan > 1e-12] <= reach + 1e-9).all()
+    limits = np.hstack([np.kron(np.eye(n), np.ones((m, 1))), np.kron(np.ones((n, 1)), np.eye(m))]).T
+    masses = np.concatenate([np.full(n, 1 / n), np.full(m, 1 / m)])
+    program = linprog(cost.numpy().ravel() - reach, A_ub=limits, b_ub=masses)  # reach/2 · (1 − carried) twice
+    assert abs(((cost.numpy() - reach) * plan).sum() - program.fun) < 1e-9
