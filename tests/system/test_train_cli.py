@@ -212,7 +212,7 @@ def test_ctrl_c_says_how_to_go_on_and_that_command_goes_on(place: Path) -> None:
     while not any(folder.glob("last*")) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=180)
     assert process.returncode == 130, said
     assert "Traceback" not in said
     command = re.search(r"interrupted\. Go on from the last checkpoint with: otsr (.*)", said)
@@ -221,7 +221,7 @@ def test_ctrl_c_says_how_to_go_on_and_that_command_goes_on(place: Path) -> None:
     assert words[-1] == "--resume" and "my run" in words
     words[words.index("steps=100000")] = "steps=1"
     again = start(*words, cwd=place)
-    _, said = again.communicate(timeout=60)
+    _, said = again.communicate(timeout=180)
     assert again.returncode == 0, said
 
 
