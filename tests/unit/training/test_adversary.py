@@ -1,0 +1,177 @@
+"""The adversary's shared pass against separate passes written out, and what its samples are."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from otsr.training import load_config
+from otsr.training.adversary import Adversary
+from otsr.training.draws import Stream, generator
+from otsr.transport import critic_loss, potentials, quadratic_cost, regularity_loss
+
+ROOT = Path(__file__).parents[3]
+KINDS = ("gan", "ragan", "wgan-gp", "wgan-qc")
+
+
+def adversary(*settings: str, kind: str = "ragan", crop: int = 32) -> Adversary:
+    config = load_config(
+        ROOT / "configs" / "tiny.yml",
+        [
+            f"losses.gan={{weight: 0.5, kind: {kind}}}", "critic={name: patch, nf: 8, norm: group}",
+            f"data.crop={crop}", "data.batch=3", "losses.transport.weight=0", *settings,
+        ],
+    )  # fmt: skip
+    return Adversary(config, Accelerator(cpu=True))
+
+
+def still(network: nn.Module) -> torch.optim.Optimizer:
+    """An optimiser that keeps the gradients it was given and moves nothing."""
+    return torch.optim.SGD(network.parameters(), 0.0)
+
+
+def images(seed: int, count: int = 3, side: int = 32) -> Tensor:
+    return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
+
+
+def mixture(judge: Adversary, hr: Tensor, sr: Tensor) -> Tensor:
+    """Points between reals and fakes, drawn as the adversary draws them."""
+    share = torch.rand(len(sr), 1, 1, 1, generator=generator(judge.config.seed, Stream.CRITIC, 0, 2))
+    return (hr + share * (sr.detach() - hr)).requires_grad_()
+
+
+def naive(judge: Adversary, sr: Tensor, hr: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Gradients of the generator's and the critic's loss, by separate passes of formulas as published."""
+    kind, critic = judge.gan.kind, copy.deepcopy(judge.critic)
+    yes = nn.functional.softplus
+
+    def score(x: Tensor) -> Tensor:
+        scores = critic(2 * x - 1)
+        return scores.flatten(1).mean(1) if kind.startswith("wgan") else scores
+
+    fake = sr.detach().requires_grad_()
+    x, y = score(fake), score(hr)
+    pull = {
+        "gan": yes(-x).mean(),
+        "ragan": (yes(-(x - y.mean())).mean() + yes(y - x.mean()).mean()) / 2,
+    }.get(kind, -x.mean())
+    (generator_gradient,) = torch.autograd.grad(pull, fake)
+
+    x, y = score(sr.detach()), score(hr)
+    if kind == "gan":
+        loss = (yes(-y).mean() + yes(x).mean()) / 2
+    elif kind == "ragan":
+        loss = (yes(-(y - x.mean())).mean() + yes(x - y.mean()).mean()) / 2
+    elif kind == "wgan-gp":
+        loss = x.mean() - y.mean()
+        mixed = mixture(judge, hr, sr)
+        slope = torch.autograd.grad(score(mixed).sum(), mixed, create_graph=True)[0] / 2  # of 2·mixed − 1
+        loss = loss + judge.gan.gp_weight * (slope.flatten(1).norm(dim=1) - 1).square().mean()
+    else:
+        real, leaf = 2 * hr - 1, (2 * sr.detach() - 1).requires_grad_()
+        labels = potentials(quadratic_cost(real, leaf.detach()))
+        scores = critic(leaf).flatten(1).mean(1)
+        loss = critic_loss(y, x, labels) + regularity_loss(
+            leaf, scores, real, labels.plan, gamma=judge.gan.gamma
+        )
+    return generator_gradient, list(torch.autograd.grad(loss, list(critic.parameters())))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_shared_pass_gives_the_gradients_of_separate_passes(kind: str) -> None:
+    judge = adversary(kind=kind)
+    sr, hr = images(1).requires_grad_(), images(2)
+    expected, of_critic = naive(judge, sr, hr)
+    term = judge.step(sr, hr, 0, still(judge.critic), torch.float32)
+    (gradient,) = torch.autograd.grad(term, sr)
+    torch.testing.assert_close(gradient, 0.5 * expected, rtol=1e-4, atol=1e-9)
+    for parameter, wanted in zip(judge.critic.parameters(), of_critic, strict=True):
+        torch.testing.assert_close(parameter.grad, wanted, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("losses.gan.space=patches", "losses.gan.patch=16"),
+        ("losses.gan.space=features", "losses.gan.patch=16", "losses.gan.backbone=alex"),
+        ("critic={name: vgg, nf: 8}",),
+        ("losses.gan.ratio=3",),
+    ],
+    ids=["patches", "features", "vgg", "ratio 3"],
+)
+def test_every_kind_works_in_every_space_and_ratio(kind: str, settings: tuple[str, ...]) -> None:
+    judge = adversary(*settings, kind=kind, crop=64)
+    before = [parameter.clone() for parameter in judge.critic.parameters()]
+    sr = images(1, side=64).requires_grad_()
+    term = judge.step(sr, images(2, side=64), 5, torch.optim.Adam(judge.critic.parameters()), torch.float32)
+    (gradient,) = torch.autograd.grad(term, sr)
+    assert bool(torch.isfinite(gradient).all()) and float(gradient.abs().max()) > 0
+    assert any(not torch.equal(a, b) for a, b in zip(before, judge.critic.parameters(), strict=True))
+    assert {"loss", "real", "fake"} <= set(judge.log)
+
+
+def test_the_critic_takes_as_many_steps_as_the_ratio_says() -> None:
+    judge = adversary("losses.gan.ratio=3")
+    optimiser = still(judge.critic)
+    steps = []
+    optimiser.register_step_post_hook(lambda *_: steps.append(1))
+    judge.step(images(1).requires_grad_(), images(2), 0, optimiser, torch.float32)
+    assert len(steps) == 3
+
+
+def test_before_its_start_the_term_is_nothing_and_the_critic_learns() -> None:
+    judge = adversary("losses.gan.start=4")
+    optimiser = torch.optim.Adam(judge.critic.parameters())
+    before = copy.deepcopy(judge.critic.state_dict())
+    assert float(judge.step(images(1).requires_grad_(), images(2), 3, optimiser, torch.float32)) == 0
+    assert any(not torch.equal(before[key], value) for key, value in judge.critic.state_dict().items())
+    assert float(judge.step(images(1).requires_grad_(), images(2), 4, optimiser, torch.float32).detach()) != 0
+
+
+def test_the_plan_of_a_paired_batch_is_the_identity_and_of_another_it_is_not() -> None:
+    judge = adversary(kind="wgan-qc")
+    hr = images(2)
+    near = (hr + 0.1 * (images(3) - 0.5)).requires_grad_()
+    judge.step(near, hr, 0, still(judge.critic), torch.float32)
+    torch.testing.assert_close(judge.plan.float(), torch.eye(3) / 3)
+    judge.step(near, hr[[2, 0, 1]], 0, still(judge.critic), torch.float32)
+    assert float(judge.plan.diagonal().sum()) < 1e-6
+
+
+def test_patches_tile_the_crop_from_an_origin_that_belongs_to_the_step() -> None:
+    judge = adversary("losses.gan.space=patches", "losses.gan.patch=12")
+    maps = torch.arange(32.0 * 32).view(1, 1, 32, 32)
+    tiles = judge._tiles(maps, 12, 0, 0)
+    assert tiles.shape == (4, 1, 12, 12)
+    assert tiles.unique().numel() == 4 * 144
+    assert float(tiles[1, 0, 0, 0] - tiles[0, 0, 0, 0]) == 12
+    assert torch.equal(tiles, judge._tiles(maps, 12, 0, 0))
+    origins = {float(judge._tiles(maps, 12, step, 0)[0, 0, 0, 0]) for step in range(20)}
+    assert len(origins) > 5
+
+
+def test_a_sample_among_features_covers_as_many_pixels_as_a_patch() -> None:
+    judge = adversary("losses.gan.space=features", "losses.gan.patch=16", "losses.gan.backbone=alex", crop=64)
+    samples = judge._samples(images(0, side=64), 0, 0)
+    assert samples.shape[1:] == (384, 2, 2)  # conv3 has 8 × 8 places in 64 × 64 pixels
+
+
+def test_the_critic_is_drawn_by_the_recipes_seed_and_leaves_the_global_generator_alone() -> None:
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    weights = [adversary(f"seed={seed}").critic.body[0].weight for seed in (1, 1, 2)]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_more_than_one_layer_of_features_is_refused_with_its_line() -> None:
+    with pytest.raises(ValueError, match=r"losses\.gan\.layers names 2 layers, expected one"):
+        adversary(
+            "losses.gan.space=features", "losses.gan.backbone=alex", "losses.gan.layers={conv1: 1, conv2: 1}"
+        )
