@@ -113,7 +113,7 @@ class Degradation:
         return clean, lr.reshape(*clean.shape[:-2], *lr.shape[-2:])
 
     def disturb(self, lr: Tensor, generator: torch.Generator) -> Tensor:
-        """What follows the downsampling: clip to [0, 1], noise, JPEG. (B, 3, h, w) to the same, drawn for each sample."""
+        """What follows the downsampling: clip to [0, 1], noise, JPEG; drawn for each sample of (B, 3, h, w)."""
         lr = lr.clamp(0, 1)
         if self.noise is not None:
             lr = self.noise.inject(lr, generator)
