@@ -17,6 +17,8 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components, csgraph_from_dense, floyd_warshall
 from torch import Tensor
 
+_VALUES_AT_ONCE = 2048  # of every sample, in float64; 512 to 8192 are equally fast
+
 
 @dataclass(frozen=True)
 class Potentials:
@@ -39,7 +41,8 @@ def quadratic_cost(real: Tensor, fake: Tensor, K: float | None = None) -> Tensor
     """c_ji = K/2 · ‖y_j − x_i‖², without forming the differences.
 
     ‖y − x‖² = ‖y‖² + ‖x‖² − 2⟨y, x⟩ in float64 on batches centred by their common mean, so that cancellation costs
-    about 1e-16 of the spread of the batch rather than of its distance from the origin.
+    about 1e-16 of the spread of the batch rather than of its distance from the origin. Values of a sample are taken
+    some thousand at a time, which stay in the processor's cache: a third of the time.
 
     Args:
         real: (n, …) samples y_j.
@@ -56,12 +59,22 @@ def quadratic_cost(real: Tensor, fake: Tensor, K: float | None = None) -> Tensor
         raise ValueError(
             f"real {tuple(real.shape)} and fake {tuple(fake.shape)} must be batches of equal samples"
         )
-    y, x = real.flatten(1).double(), fake.flatten(1).double()
-    K = 1 / y.shape[1] if K is None else K
+    y, x = real.flatten(1), fake.flatten(1)
+    dim = y.shape[1]
+    K = 1 / dim if K is None else K
+    squares = torch.zeros(len(y), len(x), dtype=torch.float64, device=y.device)
+    for start in range(0, dim, _VALUES_AT_ONCE):
+        squares = squares + _squared_distances(
+            *(batch[:, start : start + _VALUES_AT_ONCE].double() for batch in (y, x))
+        )
+    return squares.clamp_min(0) * (K / 2)
+
+
+def _squared_distances(y: Tensor, x: Tensor) -> Tensor:
+    """(n, m): ‖y_j − x_i‖² of (n, d) and (m, d)."""
     centre = (y.sum(0) + x.sum(0)) / (len(y) + len(x))
     y, x = y - centre, x - centre
-    squares = (y * y).sum(1)[:, None] + (x * x).sum(1) - 2 * y @ x.T
-    return squares.clamp_min(0) * (K / 2)
+    return (y * y).sum(1)[:, None] + (x * x).sum(1) - 2 * (y @ x.T)
 
 
 def potentials(

@@ -42,7 +42,7 @@ class NeuralMap:
     history: list[float]
 
     def __call__(self, samples: Tensor) -> Tensor:
-        return self.map(samples).detach()  # type: ignore[no-any-return]
+        return self.map(samples).detach()
 
 
 def fit_map(
@@ -161,7 +161,7 @@ class _Residual(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.step(x)  # type: ignore[no-any-return]
+        return x + self.step(x)
 
 
 class _Climb(nn.Module):
