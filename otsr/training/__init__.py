@@ -3,8 +3,9 @@
     config = load_config("configs/tiny.yml", ["data.batch=4"])
     train(config, Path("runs/tiny"))
 
-Rooms: `config` (what a recipe says), `original` (recipes of RealSR and OTSR), `store` and `data` (crops), `losses` and
-`adversary` (what is minimised), `trainer`, `checkpoints`, `validation`, `journal` (how it runs).
+Rooms, downwards: `trainer` (the loop) and what serves it; `losses`, `adversary` (what is minimised); `data`, `store`
+(crops); `start` (the generator to begin with); `config` (what a recipe says) with its `parts`, `combinations`, `recipe`
+(reading one), `original` (reading those of RealSR and OTSR) and `complaints` (words for what is wrong with one).
 """
 
 from __future__ import annotations
