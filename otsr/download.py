@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pooch
 import requests
 from filelock import FileLock
 from tqdm import tqdm
@@ -32,6 +33,12 @@ class _Interrupted(Exception):
 
     def __init__(self, received: int) -> None:
         self.received = received
+
+
+def cache_dir() -> Path:
+    """Where downloads are kept: $OTSR_CACHE if set, else the system's cache folder."""
+    chosen = os.environ.get("OTSR_CACHE")
+    return Path(chosen).expanduser() if chosen else Path(pooch.os_cache("otsr"))
 
 
 def fetch(

@@ -25,10 +25,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from otsr.download import DownloadError, fetch
+from otsr.download import DownloadError, cache_dir, fetch
 from otsr.images import atomic_path
 from otsr.networks.features import AlexFeatures
-from otsr.weights.catalogue import cache_dir
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
 _BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}

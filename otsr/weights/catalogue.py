@@ -8,16 +8,13 @@ from __future__ import annotations
 import difflib
 import hashlib
 import importlib.resources
-import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import pooch
-
 from otsr.datasets import data_dir
-from otsr.download import DownloadError, fetch
+from otsr.download import DownloadError, cache_dir, fetch
 from otsr.weights.errors import WeightsError
 
 
@@ -129,12 +126,6 @@ class OnWeb(Entry):
             return fetch(self.urls, self.path, self.known, allowed=download)
         except DownloadError as error:
             raise WeightsError(f"{self.name}: {error}") from None
-
-
-def cache_dir() -> Path:
-    """Where downloads are kept: $OTSR_CACHE if set, else the system's cache folder."""
-    chosen = os.environ.get("OTSR_CACHE")
-    return Path(chosen).expanduser() if chosen else Path(pooch.os_cache("otsr"))
 
 
 def catalogue() -> list[Entry]:
