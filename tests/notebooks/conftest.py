@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -21,3 +24,27 @@ def path(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture
 def notebook(path: Path) -> nbformat.NotebookNode:
     return nbformat.read(path, as_version=4)
+
+
+@pytest.fixture(scope="session")
+def definitions() -> Callable[..., dict[str, Any]]:
+    """`definitions("01", "waves")`: what notebook 01 imports and defines, and its global `waves`; no more is run."""
+    return definitions_of
+
+
+def definitions_of(number: str, *variables: str) -> dict[str, Any]:
+    path = next(one for one in NOTEBOOKS if one.name.startswith(number))
+    cells = (cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code")
+    namespace: dict[str, Any] = {}
+    for cell in list(cells)[1:]:  # not the set-up
+        kept = [statement for statement in ast.parse(cell.source).body if _is_wanted(statement, variables)]
+        exec(compile(ast.Module(kept, []), path.name, "exec"), namespace)
+    return namespace
+
+
+def _is_wanted(statement: ast.stmt, variables: tuple[str, ...]) -> bool:
+    if isinstance(statement, (ast.Assign, ast.AugAssign)):
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        names = {node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)}
+        return bool(names & set(variables))
+    return isinstance(statement, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef))

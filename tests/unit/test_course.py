@@ -21,6 +21,7 @@ from PIL import Image
 from otsr.course import exercises, plots, setup
 from otsr.course.drawings import COURSE_MAP_ALT, course_map
 from otsr.course.widgets import FrameSlider
+from otsr.degradation import kernels
 
 mpl.use("agg")
 ROOT = Path(__file__).parents[2]
@@ -279,6 +280,86 @@ def test_a_wrong_psnr_is_told_what_is_wrong(
     assert hint in text
 
 
+def right_degradation(hr: torch.Tensor, kernel: torch.Tensor, s: int, noise: torch.Tensor) -> torch.Tensor:
+    return (kernels.downsample(hr, kernel, s).clamp(0, 1) + noise).clamp(0, 1)
+
+
+def other_grid(hr: torch.Tensor, kernel: torch.Tensor, s: int) -> torch.Tensor:
+    return kernels.downsample(hr.roll((1, 1), (1, 2)), kernel, s)
+
+
+def with_dark_border(hr: torch.Tensor, kernel: torch.Tensor, s: int) -> torch.Tensor:
+    padded = torch.nn.functional.pad(hr[:, None], [(len(kernel) - s) // 2] * 4)
+    return torch.nn.functional.conv2d(padded, kernel.flip(0, 1)[None, None], stride=s)[:, 0]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (lambda x, k, s, n: kernels.downsample(x, k, s), "The noise is missing"),
+        (lambda x, k, s, n: kernels.downsample(x, k, s) + n, "before and after"),
+        (lambda x, k, s, n: kernels.downsample(x, k, s).clamp(0, 1) + n, "Clip the sum"),
+        (lambda x, k, s, n: (kernels.downsample(x, k, s) + n).clamp(0, 1), "Clip before you add"),
+        (lambda x, k, s, n: right_degradation(x, k, s, -n), "not taken away"),
+        (lambda x, k, s, n: right_degradation(x, k, s, n / 255), "units of [0, 1]"),
+        (lambda x, k, s, n: right_degradation(x, k, s, n * 255), "units of [0, 1]"),
+        (lambda x, k, s, n: right_degradation(x, k.flip(0, 1), s, n), "mirrored"),
+        (lambda x, k, s, n: (with_dark_border(x, k, s) + n).clamp(0, 1), "fill with zeros"),
+        (lambda x, k, s, n: (other_grid(x, k, s).clamp(0, 1) + n).clamp(0, 1), "Follow the chain"),
+        (lambda x, k, s, n: x, "A tensor (3, 24, 24) is expected"),
+        (lambda x, k, s, n: 3.0, "your function returned float"),
+        (lambda x, k, s, n: n + x, "Your function stopped with RuntimeError"),
+    ],
+)
+def test_a_wrong_degradation_is_told_what_is_wrong(
+    wrong: Callable[..., Any], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = said(capsys, wrong, "degrade")
+    assert text.startswith("degrade: not yet. ")
+    assert hint in text
+
+
+def test_pixels_of_another_grid_are_recognised(capsys: pytest.CaptureFixture[str]) -> None:
+    def first_pixels(x: torch.Tensor, k: torch.Tensor, s: int, n: torch.Tensor) -> torch.Tensor:
+        size = len(k)
+        padded = torch.nn.functional.pad(x[:, None], [size // 2] * 4, mode="reflect")
+        blurred = torch.nn.functional.conv2d(padded, k.flip(0, 1)[None, None])[:, 0]
+        return (blurred[:, ::s, ::s][:, :24, :24] + n).clamp(0, 1)
+
+    assert "the first is number 2" in said(capsys, first_pixels, "degrade")
+
+
+def test_a_right_degradation_is_accepted_in_either_precision(capsys: pytest.CaptureFixture[str]) -> None:
+    single = lambda x, k, s, n: right_degradation(x.float(), k.float(), s, n.float())  # noqa: E731
+    for answer in (right_degradation, single):
+        assert said(capsys, answer, "degrade") == "degrade: correct\n"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (lambda f, s: f, "first count its cycles per LR pixel"),
+        (lambda f, s: s * f, "Whole turns"),
+        (lambda f, s: (s * f) % 1, "turns backwards"),
+        (lambda f, s: s * f - round(s * f), "mind the sign"),
+        (lambda f, s: abs(f - round(s * f) / s), "count per LR pixel"),
+        (lambda f, s: f / s, "wider than an HR pixel"),
+        (lambda f, s: 0.5, "How many turns"),
+        (lambda f, s: [f], "One number is expected"),
+    ],
+)
+def test_a_wrong_frequency_is_told_what_is_wrong(
+    wrong: Callable[[float, int], Any], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = said(capsys, wrong, "alias")
+    assert text.startswith("alias: not yet. ")
+    assert hint in text
+
+
+def test_a_right_frequency_is_accepted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(capsys, lambda f, s: abs(s * f - round(s * f)), "alias") == "alias: correct\n"
+
+
 def test_an_unknown_exercise_is_named() -> None:
-    with pytest.raises(KeyError, match="no exercise 'psnrr'; there are: psnr"):
+    with pytest.raises(KeyError, match=r"no exercise 'psnrr'; there are: .*psnr"):
         exercises.check("psnrr", 1)
