@@ -45,7 +45,7 @@ class Adversary:
     Attributes:
         critic: the network.
         plan: of the last step's transport problem, (reals, fakes); None for other kinds than wgan-qc.
-        log: numbers of the last step, to follow.
+        log: numbers of the last step, to follow; on the device, so that nobody waits for them.
     """
 
     def __init__(self, config: Config, accelerator: Accelerator) -> None:
@@ -63,14 +63,15 @@ class Adversary:
         if config.channels_last:
             self.critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.plan: Tensor | None = None
-        self.log: dict[str, float] = {}
+        self.log: dict[str, Tensor] = {}
 
     def step(
         self, sr: Tensor, reals: Tensor, step: int, optimiser: torch.optim.Optimizer, dtype: torch.dtype
     ) -> Tensor:
-        """Update the critic; return the generator's term, weighted, whose gradient reaches `sr` alone.
+        """Train the critic; return the generator's term, weighted, whose gradient reaches `sr` alone.
 
-        The gradient is of the critic as it was before its last update, as when the generator moves first.
+        The critic's last update is prepared, not taken: its gradient waits on the parameters for `optimiser.step()`,
+        until the caller has seen that all is finite. So the critic that the generator follows is the one before it.
 
         Args:
             sr: (b, 3, c, c), with its graph.
@@ -90,11 +91,11 @@ class Adversary:
             pull_on = self._generator_loss(real_scores.detach(), fake_scores)
             # In one process the mean is over its own samples; in several, the losses are of all (see `_everywhere`).
             (pull,) = torch.autograd.grad(self.processes * pull_on, leaf, retain_graph=True)
-            self._descend(loss, optimiser)
+            self._differentiate(loss)
         self.log |= {
-            "loss": float(loss.detach()),
-            "real": float(real_scores.detach().mean()),
-            "fake": float(fake_scores.detach().mean()),
+            "loss": loss.detach(),
+            "real": real_scores.detach().mean(),
+            "fake": fake_scores.detach().mean(),
         }
         if step < self.gan.start:
             return sr.new_zeros(())
@@ -172,7 +173,7 @@ class Adversary:
         all_real, all_fake = (self.accelerator.gather(x.float()) for x in (real, fake))
         labels = potentials(quadratic_cost(all_real, all_fake, self._K(fake)))
         self.plan = labels.plan
-        self.log |= {"transport cost": float(labels.value)}
+        self.log |= {"transport cost": labels.value}
         first = self.accelerator.process_index * len(fake)
         return labels, all_real, slice(first, first + len(fake))
 
@@ -181,9 +182,9 @@ class Adversary:
 
     def _slope_penalty(self, real: Tensor, fake: Tensor, step: int) -> Tensor:
         """mean (‖∇D‖ − 1)² at points between a real and a fake (Gulrajani et al., 2017, arXiv 1704.00028)."""
-        process = self.accelerator.process_index
-        drawing = generator(self.config.seed, Stream.CRITIC, step, 2 + process)
-        share = torch.rand(len(fake), 1, 1, 1, generator=drawing).to(fake)
+        drawing = generator(self.config.seed, Stream.CRITIC, step, 2)
+        shares = torch.rand(self.processes * len(fake), 1, 1, 1, generator=drawing)
+        share = shares.split(len(fake))[self.accelerator.process_index].to(fake)
         between = torch.lerp(real.float(), fake.float(), share).requires_grad_()
         scores = self.critic(between).float().flatten(1).mean(1)
         (slope,) = torch.autograd.grad(scores.sum(), between, create_graph=True)
@@ -202,6 +203,11 @@ class Adversary:
         return torch.cat(parts)
 
     def _descend(self, loss: Tensor, optimiser: torch.optim.Optimizer) -> None:
+        self._differentiate(loss)
+        optimiser.step()
+
+    def _differentiate(self, loss: Tensor) -> None:
+        """Set the critic's gradient, that of all processes."""
         parameters = list(self.critic.parameters())
         gradients = torch.autograd.grad(loss, parameters)
         flat = torch.cat([gradient.flatten() for gradient in gradients])
@@ -209,7 +215,7 @@ class Adversary:
             flat = self.accelerator.reduce(flat, "mean")
         for parameter, gradient in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
             parameter.grad = gradient.view_as(parameter)
-        optimiser.step()
+        self.log["gradient"] = flat.norm()
 
 
 def _yes(logits: Tensor) -> Tensor:

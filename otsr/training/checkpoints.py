@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from safetensors import SafetensorError
+from torch import nn
 
+from otsr import weights
 from otsr.images import atomic_path
 from otsr.training.config import Config
 
 NAME = "last.state"
+FAULT = "not-finite.state"  # the state before a step that went wrong, and its batch
 _KIND, _VERSION = "otsr training", 1
 
 
@@ -25,21 +31,25 @@ class CheckpointError(RuntimeError):
     """A checkpoint that cannot be written, read, or used; the message says why and what to do."""
 
 
-def save(folder: Path, state: dict[str, Any]) -> None:
+def save(folder: Path, state: dict[str, Any], name: str = NAME) -> None:
     """Write `folder`/last.state. Until the last byte is on disk the checkpoint before it stays.
 
     Raises:
         CheckpointError: the disk is full or cannot be written; the checkpoint before it is intact.
     """
-    path = folder / NAME
-    try:
-        with atomic_path(path) as temporary:
-            torch.save({"kind": _KIND, "version": _VERSION, **state}, temporary)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        raise CheckpointError(
-            f"{path}: the checkpoint cannot be written ({error}); make room and go on with --resume: "
-            + ("the checkpoint before it is intact" if path.exists() else "there is none yet")
-        ) from None
+    path = folder / name
+    with _named(path), atomic_path(path) as temporary:
+        torch.save({"kind": _KIND, "version": _VERSION, **state}, temporary)
+
+
+def save_weights(network: nn.Module, path: Path, story: dict[str, str]) -> None:
+    """Write weights with `otsr.weights.save`, as safely as a checkpoint.
+
+    Raises:
+        CheckpointError: as `save`.
+    """
+    with _named(path):
+        weights.save(network, path, story)
 
 
 def load(folder: Path) -> dict[str, Any]:
@@ -73,3 +83,16 @@ def differences(text: str, config: Config) -> list[str]:
     """How the recipe of a checkpoint (its text) differs from one, in what decides the course of a training."""
     recipe = yaml.safe_load(text)
     return Config.model_validate(recipe).differences(config)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Say which file could not be written, and that its last version is intact."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch calls a full disk a RuntimeError
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(
+            f"{path}: cannot be written ({reason}); make room and go on with --resume: "
+            + ("the one before it is intact" if path.exists() else "there is none yet")
+        ) from None

@@ -36,15 +36,6 @@ class Journal:
         enlarged = enlarged.repeat_interleave(max(1, 256 // grey.shape[1]), 1)
         self._writer.add_image("transport/plan", enlarged[None], step)
 
-    def text(self, name: str, text: str) -> None:
-        """A text, such as the recipe."""
-        self._writer.add_text(name, f"```yaml\n{text}\n```")
-
     def close(self) -> None:
         """Write what is buffered, and end."""
         self._writer.close()
-
-
-def spread(values: Tensor) -> dict[str, float]:
-    """Mean and deviation, to follow scores and labels."""
-    return {"mean": float(values.mean()), "deviation": float(values.float().std(unbiased=False))}

@@ -9,6 +9,7 @@ transport    W(φ(sr), φ(hr)), features of a window as a distribution   what is
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,13 @@ from otsr.training import config
 from otsr.transport.sliced import unit_directions, wasserstein_1d
 
 Features = dict[str, Tensor]
+Average = Callable[[Tensor], Tensor]
+"""The mean of a number over the processes that share a batch."""
+
+
+def alone(number: Tensor) -> Tensor:
+    """The `Average` of one process."""
+    return number
 
 
 class Losses(nn.Module):
@@ -27,14 +35,19 @@ class Losses(nn.Module):
 
     Backbones run once a picture, however many terms use them; HR's features take no part in the gradient.
 
+    Args:
+        losses: of the recipe.
+        average: over processes, of what terms are divided by: the mean of the terms over processes is then the term
+            of the whole batch.
+
     Raises:
         BackboneError: a backbone cannot be had.
         ValueError: a layer that the backbone does not have.
     """
 
-    def __init__(self, losses: config.Losses) -> None:
+    def __init__(self, losses: config.Losses, average: Average = alone) -> None:
         super().__init__()
-        self.config = losses
+        self.config, self.average = losses, average
         deep = [term for term in (losses.perceptual, losses.transport) if term.weight]
         needed: dict[str, dict[str, None]] = {}
         for term in deep:
@@ -62,14 +75,16 @@ class Losses(nn.Module):
                 terms["pixel"] = losses.pixel.weight * (sr - hr).abs().mean()
             if losses.perceptual.weight:
                 name, weights = losses.perceptual.backbone, layer_weights(losses.perceptual)
-                distance = feature_distance(of_sr[name], of_hr[name], weights)
+                distance = feature_distance(of_sr[name], of_hr[name], weights, self.average)
                 terms["perceptual"] = losses.perceptual.weight * distance
             if losses.edge.weight:
-                distance = edge_distance(sr, hr, losses.edge.kind)
+                distance = edge_distance(sr, hr, losses.edge.kind, self.average)
                 terms["edge"] = losses.edge.weight * distance
             if losses.transport.weight:
                 space = losses.transport.backbone
-                distance = transport_distance(of_sr[space], of_hr[space], losses.transport, hr.shape[-1], step)
+                distance = transport_distance(
+                    of_sr[space], of_hr[space], losses.transport, hr.shape[-1], step, self.average
+                )
                 terms["transport"] = losses.transport.weight * distance
         return terms
 
@@ -79,17 +94,19 @@ def layer_weights(term: config.Perceptual | config.Transport) -> dict[str, float
     return dict(term.layers) if term.layers is not None else DEFAULT_LAYERS[term.backbone]
 
 
-def feature_distance(sr: Features, hr: Features, weights: dict[str, float]) -> Tensor:
+def feature_distance(
+    sr: Features, hr: Features, weights: dict[str, float], average: Average = alone
+) -> Tensor:
     """Σ_layers w · mean |φ(sr) − φ(hr)| / mean |φ(hr)|: a part of the feature's size, so that layers are alike."""
     total = torch.zeros((), device=next(iter(sr.values())).device)
     for layer, weight in weights.items():
         x, y = sr[layer].float(), hr[layer].float()
-        total = total + weight * (x - y).abs().mean() / _size(y)
+        total = total + weight * (x - y).abs().mean() / _size(y, average)
     return total
 
 
 def transport_distance(
-    sr: Features, hr: Features, term: config.Transport, crop: int, step: int = 0
+    sr: Features, hr: Features, term: config.Transport, crop: int, step: int = 0, average: Average = alone
 ) -> Tensor:
     """Σ_layers w · mean over windows and channels of W_p^p(values in SR's window, values in HR's), scaled by size.
 
@@ -102,36 +119,37 @@ def transport_distance(
         term: of the recipe; its window is a side in HR pixels.
         crop: side of the pictures in pixels.
         step: draws the directions of `sliced`.
+        average: see `Losses`.
 
     Reference: Delbracio et al., "Projected distribution loss", ICCP 2021, arXiv 2012.09289 (whole crops).
     """
     total = torch.zeros((), device=next(iter(sr.values())).device)
     for layer, weight in layer_weights(term).items():
         x, y = sr[layer].float(), hr[layer].float()
-        size = _size(y)
         if term.kind == "sliced":
             drawing = torch.Generator().manual_seed(step)
             directions = unit_directions(term.projections, x.shape[1], drawing).to(x)
             x, y = (torch.einsum("bchw,kc->bkhw", f, directions) for f in (x, y))
-            size = _size(y)
+        size = _size(y, average)
         side = x.shape[-1] if term.window is None else max(1, round(term.window * x.shape[-1] / crop))
         distance = wasserstein_1d(_windows(x, side), _windows(y, side), term.power).mean()
         total = total + weight * distance / size**term.power
     return total
 
 
-def edge_distance(sr: Tensor, hr: Tensor, kind: str) -> Tensor:
+def edge_distance(sr: Tensor, hr: Tensor, kind: str, average: Average = alone) -> Tensor:
     """Mean |∇ sr − ∇ hr| of luma's Sobel gradients; "canny" counts only HR's edges, where the eye looks.
 
     Args:
         sr, hr: (B, 3, H, W).
         kind: "sobel" or "canny".
+        average: see `Losses`.
     """
     difference = (sobel(sr) - sobel(hr)).abs().mean(1, keepdim=True)
     if kind == "sobel":
         return difference.mean()
     edges = canny(hr).float()
-    return (difference * edges).sum() / edges.sum().clamp(min=1)
+    return (difference * edges).sum() / average(edges.sum()).clamp(min=1)
 
 
 def sobel(image: Tensor) -> Tensor:
@@ -186,5 +204,5 @@ def _windows(features: Tensor, side: int) -> Tensor:
     return tiles.permute(0, 2, 4, 1, 3, 5).reshape(b * rows * columns, c, tall * wide)
 
 
-def _size(features: Tensor) -> Tensor:
-    return features.detach().abs().mean().clamp(min=1e-6)
+def _size(features: Tensor, average: Average) -> Tensor:
+    return average(features.detach().abs().mean()).clamp(min=1e-6)

@@ -8,31 +8,29 @@ that was killed goes on bit for bit.
 from __future__ import annotations
 
 import copy
-import signal
-import sys
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+import time
+from contextlib import closing
 from pathlib import Path
-from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from otsr import machine, weights
 from otsr.images import atomic_path
 from otsr.training import checkpoints, validation
 from otsr.training.adversary import Adversary
 from otsr.training.checkpoints import CheckpointError
 from otsr.training.config import Config
 from otsr.training.data import Batch, TrainingBatches, Validation
+from otsr.training.hardware import average_gradients, choose_kernels, choose_precision, place, share_cores
+from otsr.training.interruption import Interruption
 from otsr.training.journal import Journal
 from otsr.training.losses import Losses
+from otsr.training.progress import Progress
 from otsr.training.schedule import rate
 from otsr.training.start import starting_generator
+from otsr.training.watch import NotFinite, Watch
 
 
 class Result(NamedTuple):
@@ -49,10 +47,6 @@ class Result(NamedTuple):
     scores: dict[str, float]
 
 
-class NotFinite(RuntimeError):
-    """A loss or gradient became NaN or infinite; the message names it, the step and the photos."""
-
-
 def train(
     config: Config,
     folder: Path,
@@ -67,13 +61,14 @@ def train(
 
     Args:
         folder: of the run; made if it is not there. Without `resume` it must hold no checkpoint.
-        progress: show a bar and print scores.
+        progress: show a bar, losses and scores on stderr.
         adversary: of which class; an experiment may bring its own.
 
     Raises:
         ConfigError, DataError: the recipe cannot be carried out here.
         CheckpointError: nothing to resume, a checkpoint of another recipe, or no room to write one.
-        NotFinite: see there; the last checkpoint is from before.
+        NotFinite: a loss or gradient became NaN or infinite; the last checkpoint is from before.
+        KeyboardInterrupt: Ctrl-C; the step was finished and saved first.
     """
     trainer = Trainer(config, Path(folder), resume, progress, adversary)
     try:
@@ -89,116 +84,147 @@ class Trainer:
         self, config: Config, folder: Path, resume: bool, progress: bool, adversary: type[Adversary]
     ) -> None:
         self.config, self.folder = config, folder
-        self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
-        self.main = self.accelerator.is_main_process
-        self.progress = progress and self.main
-        self.device = self.accelerator.device
-        self.dtype = choose_precision(config, self.device)
         if not resume and (folder / checkpoints.NAME).exists():
             raise CheckpointError(
                 f"{folder} holds a training already; go on with --resume, or choose another folder with -o"
             )
-        processes = self.accelerator.num_processes
-        gan = config.losses.gan
-        self.batches = TrainingBatches(
-            config.data,
-            config.scale,
-            config.seed,
-            self.accelerator.process_index,
-            processes,
-            reals=bool(gan.weight) and gan.reals == "independent",
-            folder=folder,
-        )
-        self.validation = Validation(config.validation, config.data, config.scale, folder=folder)
-        layout = torch.channels_last if config.channels_last else torch.contiguous_format
-        self.generator = starting_generator(config).to(self.device)
-        self.generator.to(memory_format=layout)  # type: ignore[call-overload]
-        self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
-        self.optimiser = self._adam(self.generator, config.optimiser.lr)
-        self.losses = Losses(config.losses).to(self.device)
-        self.adversary = adversary(config, self.accelerator) if gan.weight else None
-        self.critic_optimiser = (
-            self._adam(self.adversary.critic, config.optimiser.critic_lr) if self.adversary else None
-        )
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+        self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
+        self.main = self.accelerator.is_main_process
+        self.device = self.accelerator.device
+        self.dtype = choose_precision(config, self.device)
+        choose_kernels(self.device, exact=config.precision == "fp32")
+        share_cores(self.device)
+        self._open_data()
+        self._build(adversary, fresh=not resume)
+        self.watch = Watch(self.accelerator)
+        self.numbers: dict[str, float] = {}
         self.step = 0
         self.best: dict[str, float] = {}
         if resume:
-            self._restore()
+            self._restore(checkpoints.load(folder))
+        if self.main:
+            folder.mkdir(parents=True, exist_ok=True)
+            with atomic_path(folder / "config.yml") as temporary:
+                temporary.write_text(config.dump(), encoding="utf-8")
         self.journal = Journal(folder, self.step) if self.main else None
+        self.progress = Progress(config.name, self.step, config.steps, progress and self.main)
 
     def run(self) -> Result:
         """All steps that are left."""
-        config, every = self.config, self.config.every
-        if self.main:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with atomic_path(self.folder / "config.yml") as temporary:
-                temporary.write_text(config.dump(), encoding="utf-8")
-        bar = tqdm(
-            total=config.steps, initial=self.step, desc=config.name, unit="step", disable=not self.progress
-        )
-        with interruptible() as interrupted, bar, closing(self.batches.stream(self.step)) as stream:
-            while self.step < config.steps:
+        with Interruption() as interruption, closing(self.batches.stream(self.step)) as stream:
+            while self.step < self.config.steps:
                 number, batch = next(stream)
                 assert number == self.step
-                terms = self.update(batch)
+                looks = self._looks(interruption.asked)
+                self.update(batch, looks)
                 self.step += 1
-                bar.update()
-                last = self.step == config.steps
-                if self.step % every.log == 0 or last:
-                    bar.set_postfix_str(" ".join(f"{name} {value:.3g}" for name, value in terms.items()))
-                    self._log(terms)
-                if (self.step % every.validate == 0 or last) and len(self.validation):
-                    self._validate(bar)
-                if self.step % every.checkpoint == 0 or last or interrupted.is_set():
+                self.progress.advance()
+                stop = looks and self._anywhere(interruption.asked)
+                if self._due("log"):
+                    self._log()
+                if self._due("validate") and len(self.validation):
+                    self._validate()
+                if self._due("checkpoint") or stop:
                     self._save()
-                if interrupted.is_set() and not last:
-                    raise KeyboardInterrupt
+                if stop and self.step < self.config.steps:
+                    interruption.end()
         return Result(self.folder, self.step, self.best)
 
-    def update(self, batch: Batch) -> dict[str, float]:
-        """One step of the generator, and of the critic if there is one. Returns the terms of the loss, weighted."""
-        lr, hr, reals = (None if x is None else self._place(x) for x in batch)
+    def update(self, batch: Batch, looks: bool = True) -> None:
+        """One step of the generator, and of the critic if there is one.
+
+        Args:
+            looks: read the step's numbers, and take the step only if they are finite.
+
+        Raises:
+            NotFinite: they are not; or those of an earlier step were not, at which nobody looked.
+        """
+        lr, hr, reals = (None if x is None else place(x, self.device, self.layout) for x in batch)
         assert lr is not None and hr is not None
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             sr = self.generator(lr).float()
             terms = self.losses(sr, hr, self.step)
         if self.adversary is not None and self.critic_optimiser is not None:
             self._set_rate(self.critic_optimiser, self.config.optimiser.critic_lr)
-            terms["gan"] = self.adversary.step(
-                sr, hr if reals is None else reals, self.step, self.critic_optimiser, self.dtype
-            )
-        total = torch.stack(list(terms.values())).sum()
-        self._set_rate(self.optimiser, self.config.optimiser.lr)
+            terms["gan"] = self._judge(sr, hr if reals is None else reals)
         self.optimiser.zero_grad(set_to_none=True)
-        self.scaler.scale(total).backward()
-        self.scaler.unscale_(self.optimiser)
+        self.scaler.scale(torch.stack(list(terms.values())).sum()).backward()
         parameters = list(self.generator.parameters())
         average_gradients(parameters, self.accelerator)
+        self.scaler.unscale_(self.optimiser)
         norm = nn.utils.clip_grad_norm_(parameters, self.config.clip or float("inf"))
-        values = {name: float(value.detach()) for name, value in terms.items()}
         # fp16 may overflow now and then: the scaler leaves such a step out and scales down.
-        self._refuse_not_finite({**values, **({} if self.scaler.is_enabled() else {"gradient": float(norm)})})
+        measured = {} if self.scaler.is_enabled() else {"gradient": norm}
+        self.watch.see(self.step, {**terms, **measured, **self._of_critic()})
+        if looks:
+            self._look(batch)
+        self._set_rate(self.optimiser, self.config.optimiser.lr)
         self.scaler.step(self.optimiser)
         self.scaler.update()
+        if self.critic_optimiser is not None:
+            self.critic_optimiser.step()
         self._follow()
-        return values
 
     def close(self) -> None:
         """Write what the journal still holds."""
+        self.progress.close()
         if self.journal is not None:
             self.journal.close()
+
+    def _open_data(self) -> None:
+        config, gan = self.config, self.config.losses.gan
+        self.batches = TrainingBatches(
+            config.data,
+            config.scale,
+            config.seed,
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
+            reals=bool(gan.weight) and gan.reals == "independent",
+            folder=self.folder,
+        )
+        self.validation = Validation(config.validation, config.data, config.scale, folder=self.folder)
+
+    def _build(self, adversary: type[Adversary], *, fresh: bool) -> None:
+        """Networks, their optimisers, and losses. Those to be restored need no weights to start from."""
+        config = self.config
+        self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
+        begin = config if fresh else config.model_copy(update={"start": None})
+        self.generator = starting_generator(begin).to(self.device)
+        self.generator.to(memory_format=self.layout)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
+        self.optimiser = self._adam(self.generator, config.optimiser.lr)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+        self.losses = Losses(config.losses, self._mean).to(self.device)
+        self.adversary = adversary(config, self.accelerator) if config.losses.gan.weight else None
+        self.critic_optimiser = (
+            self._adam(self.adversary.critic, config.optimiser.critic_lr) if self.adversary else None
+        )
+
+    def _mean(self, number: Tensor) -> Tensor:
+        """Over the processes."""
+        return number if self.accelerator.num_processes == 1 else self.accelerator.reduce(number, "mean")
 
     def _adam(self, network: nn.Module, lr: float) -> torch.optim.Adam:
         return torch.optim.Adam(network.parameters(), lr, self.config.optimiser.betas, foreach=True)
 
-    def _place(self, batch: Tensor) -> Tensor:
-        layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
-        return batch.to(self.device, memory_format=layout, non_blocking=True)
-
     def _set_rate(self, optimiser: torch.optim.Optimizer, peak: float) -> None:
         for group in optimiser.param_groups:
             group["lr"] = rate(self.config.optimiser.schedule, self.step, self.config.steps, peak)
+
+    def _judge(self, sr: Tensor, reals: Tensor) -> Tensor:
+        """The generator's term against the critic, whose own gradient is ready then."""
+        assert self.adversary is not None and self.critic_optimiser is not None
+        try:
+            return self.adversary.step(sr, reals, self.step, self.critic_optimiser, self.dtype)
+        except ValueError:
+            if torch.isfinite(sr).all():
+                raise
+            return sr.sum()  # there is no transport of NaN; the watch finds it
+
+    def _of_critic(self) -> dict[str, Tensor]:
+        return (
+            {f"critic {name}": value for name, value in self.adversary.log.items()} if self.adversary else {}
+        )
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -208,45 +234,75 @@ class Trainer:
         current: list[Tensor] = list(self.generator.parameters())
         torch._foreach_lerp_(averages, current, 1 - decay)
 
-    def _refuse_not_finite(self, values: dict[str, float]) -> None:
-        culprits = [name for name, value in values.items() if not abs(value) < float("inf")]
-        if culprits:
-            photos = "; ".join(self.batches.origins(self.step))
-            raise NotFinite(
-                f"step {self.step}: {' and '.join(culprits)} not finite, from {photos}. "
-                "The last checkpoint is from before it. Lower optimiser.lr, set clip, or say precision: fp32"
-            )
+    def _due(self, what: str) -> bool:
+        """Whether something is to be done after the steps done so far; everything is after the last one."""
+        return self.step % getattr(self.config.every, what) == 0 or self.step == self.config.steps
 
-    def _log(self, terms: dict[str, float]) -> None:
+    def _looks(self, asked_to_stop: bool) -> bool:
+        """Whether to read the numbers of the step that comes: on CUDA this waits, so only when something is due."""
+        if self.device.type == "cpu" or (asked_to_stop and self.accelerator.num_processes == 1):
+            return True
+        every, after = self.config.every, self.step + 1
+        return after == self.config.steps or any(
+            after % rhythm == 0 for rhythm in (every.log, every.validate, every.checkpoint)
+        )
+
+    def _anywhere(self, flag: bool) -> bool:
+        """Whether it is True in any process."""
+        if self.accelerator.num_processes == 1:
+            return flag
+        return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.device), "sum"))
+
+    def _look(self, batch: Batch) -> None:
+        """Read the numbers; end the training if one is not finite, with what is needed to find out why."""
+        self.numbers, fault = self.watch.read()
+        if fault is None:
+            return
+        names, photos = " and ".join(fault.names), "; ".join(self.batches.origins(fault.step))
+        if fault.step < self.step:
+            before = "For the state before it go on with --resume --set every.log=1"
+        else:
+            before = f"The state before it and the batch are in {self.folder / checkpoints.FAULT}"
+            if self.main:
+                crops = {name: crop for name, crop in batch._asdict().items() if crop is not None}
+                checkpoints.save(self.folder, {**self._state(), "batch": crops}, checkpoints.FAULT)
+        raise NotFinite(
+            f"step {fault.step}: {names} not finite, from {photos}. {before}; {checkpoints.NAME} is from an earlier "
+            "step. Lower optimiser.lr, set clip, or say precision: fp32, and start again (start: "
+            f"{self.folder / 'last.safetensors'})"
+        )
+
+    def _log(self) -> None:
+        speed = self.optimiser.param_groups[0]["lr"]
+        losses = {name: value for name, value in self.numbers.items() if not name.startswith("critic ")}
+        critic = {name[7:]: value for name, value in self.numbers.items() if name.startswith("critic ")}
+        shown = {**losses, "critic": critic["loss"]} if "loss" in critic else losses
+        self.progress.numbers(self.step, shown, speed)
         if self.journal is None:
             return
-        self.journal.scalars("loss", terms, self.step)
-        self.journal.scalars("rate", {"generator": self.optimiser.param_groups[0]["lr"]}, self.step)
-        if self.adversary is not None:
-            self.journal.scalars("critic", self.adversary.log, self.step)
-            if self.adversary.plan is not None and self.step % self.config.every.pictures == 0:
-                self.journal.plan(self.adversary.plan, self.step)
+        self.journal.scalars("loss", losses, self.step)
+        self.journal.scalars("critic", critic, self.step)
+        self.journal.scalars("speed", {"rate": speed, "seconds a step": self.progress.pace}, self.step)
+        if self._due("pictures") and self.adversary is not None and self.adversary.plan is not None:
+            self.journal.plan(self.adversary.plan, self.step)
 
-    def _validate(self, bar: Any) -> None:
-        """Measure the running average; keep it if it is the best so far."""
-        if not self.main:
-            return
-        scores, pictures = validation.validate(
-            self.average, self.validation, self.config.scale, self.device, self.dtype
-        )
-        validation.append(self.folder / "validation.tsv", self.step, scores)
-        if self.journal is not None:
-            self.journal.scalars("validation", scores, self.step)
-            if self.step % self.config.every.pictures == 0 or self.step == self.config.steps:
-                self.journal.pictures(pictures, self.step)
+    def _validate(self) -> None:
+        """Measure the running average, each process some of the photos; keep it if it is the best so far."""
+        began = time.perf_counter()
+        scores, pictures = validation.validate(self.average, self.validation, self.accelerator, self.dtype)
         metric = validation.decisive(self.config)
         better = validation.is_better(metric, scores[metric], self.best.get(metric))
-        if better:
-            self.best = scores
-            self._write("best.safetensors", scores)
-        if self.progress:
-            numbers = "  ".join(f"{name} {value:.4g}" for name, value in scores.items())
-            bar.write(f"step {self.step:6}  {numbers}{'  (best)' if better else ''}", file=sys.stderr)
+        self.best = scores if better else self.best
+        if self.main:
+            validation.append(self.folder / "validation.tsv", self.step, scores)
+            if better:
+                self._write("best.safetensors", scores)
+        if self.journal is not None:
+            self.journal.scalars("validation", scores, self.step)
+            if self._due("pictures"):
+                self.journal.pictures(pictures, self.step)
+        self.progress.scores(self.step, scores, better)
+        self.progress.pause(time.perf_counter() - began)
 
     def _write(self, name: str, scores: dict[str, float]) -> None:
         """The running average as weights that `otsr upscale --weights` takes, with their story."""
@@ -261,30 +317,30 @@ class Trainer:
         }
         if config.start is not None:
             story["start"] = config.start
-        weights.save(self.average, self.folder / name, story)
+        checkpoints.save_weights(self.average, self.folder / name, story)
 
     def _save(self) -> None:
-        """The checkpoint, and the weights beside it."""
+        """The weights, and then the checkpoint, with which a resumed training makes the same weights again."""
         self.accelerator.wait_for_everyone()
-        if not self.main:
-            return
-        critic = self.adversary.critic.state_dict() if self.adversary else None
-        state = {
+        if self.main:
+            self._write("last.safetensors", {})
+            checkpoints.save(self.folder, self._state())
+
+    def _state(self) -> dict[str, Any]:
+        """All that the next step depends on: batches and learning rates are functions of the step."""
+        return {
             "config": self.config.dump(),
             "step": self.step,
             "best": self.best,
             "generator": self.generator.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "critic": critic,
+            "critic": self.adversary.critic.state_dict() if self.adversary else None,
             "critic optimiser": self.critic_optimiser.state_dict() if self.critic_optimiser else None,
             "scaler": self.scaler.state_dict(),
         }
-        checkpoints.save(self.folder, state)
-        self._write("last.safetensors", {})
 
-    def _restore(self) -> None:
-        state = checkpoints.load(self.folder)
+    def _restore(self, state: dict[str, Any]) -> None:
         differences = checkpoints.differences(state["config"], self.config)
         if differences:
             raise CheckpointError(
@@ -299,48 +355,3 @@ class Trainer:
             self.adversary.critic.load_state_dict(state["critic"])
             self.critic_optimiser.load_state_dict(state["critic optimiser"])
         self.scaler.load_state_dict(state["scaler"])
-
-
-@contextmanager
-def interruptible() -> Iterator[threading.Event]:
-    """Ctrl-C sets the event, so that a step is finished and saved first; a second Ctrl-C ends at once."""
-    event = threading.Event()
-
-    def heed(number: int, frame: FrameType | None) -> None:
-        event.set()
-        signal.signal(signal.SIGINT, before)
-
-    if (
-        threading.current_thread() is not threading.main_thread()
-    ):  # only the main thread may listen to signals
-        yield event
-        return
-    before = signal.signal(signal.SIGINT, heed)
-    try:
-        yield event
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def choose_precision(config: Config, device: torch.device) -> torch.dtype:
-    """The type that convolutions multiply in: as the recipe says; auto is bf16 where the device is fast at it.
-
-    Raises:
-        ConfigError: fp16 on a CPU, which has no fast one.
-    """
-    if config.precision == "auto":
-        fast = torch.cuda.is_bf16_supported(False) if device.type == "cuda" else machine.fast_bf16()
-        return torch.bfloat16 if fast else torch.float32
-    if config.precision == "fp16" and device.type == "cpu":
-        raise config.error("precision", "is fp16, which needs CUDA; say auto, bf16 or fp32")
-    return machine.DTYPES[config.precision]
-
-
-def average_gradients(parameters: Iterable[nn.Parameter], accelerator: Accelerator) -> None:
-    """Replace each gradient by its mean over the processes, in one exchange."""
-    if accelerator.num_processes == 1:
-        return
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    flat = accelerator.reduce(torch.cat([gradient.flatten() for gradient in gradients]), "mean")
-    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(mean.view_as(gradient))

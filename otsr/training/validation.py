@@ -3,45 +3,61 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from torch import nn
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor, nn
 
+from otsr import machine
 from otsr.evaluation.measuring import METRICS
 from otsr.evaluation.scenes import Pair, rounded
+from otsr.images import atomic_path, read, resize
+from otsr.inference import Upscaler
 from otsr.training import data
 from otsr.training.config import Config
 
 HIGHER_IS_BETTER = {metric.key: metric.higher for metric in METRICS}
+_PICTURES = 8  # kept of each validation
 
 
-@torch.no_grad()
 def validate(
-    generator: nn.Module, pairs: Iterable[data.Pair], scale: int, device: torch.device, dtype: torch.dtype
-) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
-    """Mean of each metric over the pairs, and the SR pictures by name (3, H, W) on the CPU.
+    generator: nn.Module, pairs: data.Validation, accelerator: Accelerator, dtype: torch.dtype
+) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """Mean of each metric over the pairs, and some pictures by name, (3, H, 3·W): bicubic, SR, HR side by side.
 
-    The pictures are rounded to 8 bits first. The generator is back in the mode it was in, and no random number is
-    drawn.
+    Each process measures its part of the pairs; scores are those of all, pictures those that this one made. SR is made
+    as `otsr upscale` makes it: in tiles, 8 bits. No random number is drawn, the generator is not touched.
     """
-    was_training = generator.training
-    generator.eval()
-    values: dict[str, list[float]] = {metric.key: [] for metric in METRICS}
-    pictures: dict[str, torch.Tensor] = {}
-    for pair in pairs:
-        lr = pair.lr[None].to(device, memory_format=torch.channels_last)
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            sr = generator(lr)
-        sr = rounded(sr[0].float().clamp(0, 1).cpu())
-        pictures[pair.name] = sr
-        for metric in METRICS:
-            value = metric.measure(sr, Pair(pair.lr, pair.hr), scale, scale)
-            if value is not None:
-                values[metric.key].append(float(value))
-    generator.train(was_training)
-    return {key: sum(many) / len(many) for key, many in values.items() if many}, pictures
+    precision = next(name for name, known in machine.DTYPES.items() if known == dtype)
+    upscaler = Upscaler(generator, device=accelerator.device, precision=precision)
+    found: list[tuple[int, dict[str, float]]] = []
+    pictures: dict[str, Tensor] = {}
+    for index in range(accelerator.process_index, len(pairs), accelerator.num_processes):
+        pair = pairs[index]
+        sr = read(upscaler.upscale(pair.lr))
+        found.append((index, _measured(sr, Pair(pair.lr, pair.hr), upscaler.scale)))
+        if len(pictures) < _PICTURES:
+            pictures[pair.name] = torch.cat([rounded(resize(pair.lr, upscaler.scale)), sr, pair.hr], -1)
+    if accelerator.num_processes > 1:
+        found = sorted(gather_object(found), key=lambda entry: entry[0])
+    columns = {key: [values[key] for _, values in found if key in values] for key in HIGHER_IS_BETTER}
+    return {key: sum(column) / len(column) for key, column in columns.items() if column}, pictures
+
+
+def _measured(sr: Tensor, pair: Pair, scale: int) -> dict[str, float]:
+    values = {}
+    for metric in METRICS:
+        try:
+            value = metric.measure(sr, pair, scale, scale)
+        except ValueError:
+            if metric.key != "niqe":  # which cannot judge flat and small pictures
+                raise
+            continue
+        if value is not None:
+            values[metric.key] = float(value)
+    return values
 
 
 def decisive(config: Config) -> str:
@@ -65,5 +81,5 @@ def append(path: Path, step: int, scores: dict[str, float]) -> None:
             rows = [row for row in csv.reader(file, delimiter="\t") if row and row[0].isdigit()]
     rows = [row for row in rows if int(row[0]) < step]
     rows.append([str(step), *(f"{scores[key]:.6g}" if key in scores else "" for key in HIGHER_IS_BETTER)])
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, delimiter="\t", lineterminator="\n").writerows([header, *rows])

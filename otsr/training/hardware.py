@@ -1,0 +1,76 @@
+"""What differs between machines: precision, kernels, threads, and the processes that share a batch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from otsr import machine
+from otsr.training.config import Config
+
+
+def choose_precision(config: Config, device: torch.device) -> torch.dtype:
+    """The type that convolutions multiply in: as the recipe says; auto is bf16 where the device is fast at it.
+
+    Raises:
+        ConfigError: fp16 on a CPU, which has no fast one.
+    """
+    if config.precision == "auto":
+        fast = torch.cuda.is_bf16_supported(False) if device.type == "cuda" else machine.fast_bf16()
+        return torch.bfloat16 if fast else torch.float32
+    if config.precision == "fp16" and device.type == "cpu":
+        raise config.error("precision", "is fp16, which needs CUDA; say auto, bf16 or fp32")
+    return machine.DTYPES[config.precision]
+
+
+def choose_kernels(device: torch.device, *, exact: bool) -> None:
+    """Set, for this process, how CUDA multiplies: exact and repeatable, or as fast as it can.
+
+    Args:
+        exact: no TF32, and convolutions whose sums have one order. Otherwise TF32, and for each shape of batch the
+            convolution that a trial finds fastest: a resumed training then agrees to rounding, not to the last bit.
+    """
+    if device.type != "cuda":
+        return
+    torch.backends.cuda.matmul.allow_tf32 = not exact
+    torch.backends.cudnn.allow_tf32 = not exact
+    torch.backends.cudnn.benchmark = not exact
+    torch.backends.cudnn.deterministic = exact
+
+
+def share_cores(device: torch.device) -> None:
+    """Give each process that torchrun started on this machine its part of the cores.
+
+    torchrun allows each one thread (OMP_NUM_THREADS=1), unless it is told another number, which then holds.
+    """
+    neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if device.type == "cpu" and neighbours > 1 and os.environ.get("OMP_NUM_THREADS") == "1":
+        torch.set_num_threads(max(1, _cores() // neighbours))
+
+
+def average_gradients(parameters: Iterable[nn.Parameter], accelerator: Accelerator) -> None:
+    """Replace each gradient by its mean over the processes, in one exchange."""
+    if accelerator.num_processes == 1:
+        return
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat = accelerator.reduce(torch.cat([gradient.flatten() for gradient in gradients]), "mean")
+    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
+def place(batch: Tensor, device: torch.device, layout: torch.memory_format) -> Tensor:
+    """A batch on the device; to CUDA it goes while the device still works on the step before."""
+    if device.type == "cuda":
+        batch = batch.pin_memory()
+    return batch.to(device, memory_format=layout, non_blocking=True)
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
