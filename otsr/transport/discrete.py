@@ -59,22 +59,24 @@ def quadratic_cost(real: Tensor, fake: Tensor, K: float | None = None) -> Tensor
         raise ValueError(
             f"real {tuple(real.shape)} and fake {tuple(fake.shape)} must be batches of equal samples"
         )
-    y, x = real.flatten(1), fake.flatten(1)
+    single = torch.promote_types(real.dtype, torch.float32)
+    y, x = real.flatten(1).to(single), fake.flatten(1).to(single)
     dim = y.shape[1]
     K = 1 / dim if K is None else K
     squares = torch.zeros(len(y), len(x), dtype=torch.float64, device=y.device)
     for start in range(0, dim, _VALUES_AT_ONCE):
-        squares = squares + _squared_distances(
-            *(batch[:, start : start + _VALUES_AT_ONCE].double() for batch in (y, x))
-        )
+        part = slice(start, start + _VALUES_AT_ONCE)
+        squares = squares + _squared_distances(y[:, part], x[:, part])
     return squares.clamp_min(0) * (K / 2)
 
 
 def _squared_distances(y: Tensor, x: Tensor) -> Tensor:
-    """(n, m): ‖y_j − x_i‖² of (n, d) and (m, d)."""
-    centre = (y.sum(0) + x.sum(0)) / (len(y) + len(x))
-    y, x = y - centre, x - centre
-    return (y * y).sum(1)[:, None] + (x * x).sum(1) - 2 * (y @ x.T)
+    """(n, m) float64: ‖y_j − x_i‖² of (n, d) and (m, d)."""
+    # The mean to the inputs' own precision: distances do not depend on the centre, only their rounding does.
+    centre = ((y.sum(0) + x.sum(0)) / (len(y) + len(x))).detach().double()
+    y, x = y.double() - centre, x.double() - centre
+    of_y, of_x = (torch.linalg.vector_norm(batch, dim=1).square() for batch in (y, x))
+    return of_y[:, None] + of_x - 2 * (y @ x.T)
 
 
 def potentials(

@@ -51,6 +51,25 @@ def test_cost_survives_a_large_common_offset() -> None:
     assert torch.allclose(quadratic_cost(real * 1e-3 + 1000, fake * 1e-3 + 1000), exact, rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.int64])
+def test_cost_is_exact_for_the_values_given_in_any_precision(dtype: torch.dtype) -> None:
+    """Sums of half precision would overflow at 65,504; a sample has more values than fit in the cache at once."""
+    generator = torch.Generator().manual_seed(0)
+    real, fake = (900 + 100 * torch.rand(90, 5000, generator=generator) for _ in range(2))
+    real, fake = real.to(dtype), fake.to(dtype)
+    expected = (real[7].double() - fake[11].double()).square().sum() / (2 * 5000)
+    assert abs(quadratic_cost(real, fake)[7, 11] - expected) < 1e-12 * expected
+
+
+def test_equal_samples_cost_nothing_and_have_a_gradient_there() -> None:
+    real = batches(3, 3)[0]
+    fake = real.clone().requires_grad_()
+    cost = quadratic_cost(real, fake)
+    assert cost.detach().diagonal().max() < 1e-15
+    (gradient,) = torch.autograd.grad(cost.sum(), fake)
+    assert torch.allclose(gradient, (3 * fake.detach() - real.sum(0)) / 5)
+
+
 def test_cost_refuses_samples_of_different_shapes() -> None:
     with pytest.raises(ValueError, match="equal samples"):
         quadratic_cost(torch.rand(3, 4), torch.rand(3, 5))
