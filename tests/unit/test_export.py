@@ -1,0 +1,71 @@
+"""An exported network answers in onnxruntime what it answers in PyTorch, at every size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from otsr.export import export_onnx
+from otsr.networks.generators import Compact, RRDBNet
+
+NETWORKS = [
+    RRDBNet(nf=8, nb=1, gc=4, scale=4),
+    RRDBNet(nf=8, nb=1, gc=4, scale=2, unshuffle=2),
+    Compact(nf=8, nb=2, scale=2, base="nearest"),
+]
+
+
+def lively(network: nn.Module) -> nn.Module:
+    """Weights in which every layer matters."""
+    torch.manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight)
+    return network.eval()
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda n: "-".join(map(str, n.architecture.values())))
+def test_onnxruntime_gives_what_pytorch_gives_at_every_size(network: nn.Module, tmp_path: Path) -> None:
+    lively(network)
+    export_onnx(network, tmp_path / "network.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "network.onnx", providers=["CPUExecutionProvider"])
+    for shape in ((1, 3, 24, 32), (1, 3, 17, 41), (2, 3, 40, 12)):
+        lr = torch.rand(shape, generator=torch.Generator().manual_seed(1))
+        (got,) = session.run(["sr"], {"lr": lr.numpy()})
+        with torch.no_grad():
+            expected = network(lr).numpy()
+        assert np.abs(got - expected).max() <= 1e-4 * np.abs(expected).max(), shape
+        assert np.abs(expected).max() > 0.1
+
+
+def test_the_network_given_is_left_as_it_was(tmp_path: Path) -> None:
+    network = RRDBNet(nf=4, nb=1, gc=4).half().train()
+    export_onnx(network, tmp_path / "network.onnx")
+    assert network.training
+    assert next(network.parameters()).dtype == torch.float16
+
+
+def test_the_file_holds_one_graph_and_nothing_lies_beside_it(tmp_path: Path) -> None:
+    network = RRDBNet(nf=8, nb=1, gc=4)
+    export_onnx(network, tmp_path / "network.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["network.onnx"]
+    numbers = sum(parameter.numel() for parameter in network.parameters())
+    assert 4 * numbers < (tmp_path / "network.onnx").stat().st_size < 4 * numbers + 40_000
+
+
+def test_exporting_warns_of_nothing(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    export_onnx(RRDBNet(nf=4, nb=1, gc=4), tmp_path / "network.onnx")
+    assert not recwarn.list
+
+
+def test_what_onnx_cannot_say_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"base bicubic.*base nearest"):
+        export_onnx(Compact(nf=4, nb=1, base="bicubic"), tmp_path / "network.onnx")
+    with pytest.raises(FileNotFoundError, match="make it first"):
+        export_onnx(RRDBNet(nf=4, nb=1, gc=4), tmp_path / "missing" / "network.onnx")
+    assert not list(tmp_path.iterdir())
