@@ -1,0 +1,114 @@
+"""The upload button: a photo chosen, none chosen, a wrong one, and Colab, where another dialogue opens."""
+
+from __future__ import annotations
+
+import io
+import sys
+import types
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from IPython.core.formatters import DisplayFormatter
+from PIL import Image
+
+from otsr.course.upload import PhotoUpload
+
+
+@pytest.fixture
+def fallback(tmp_path: Path) -> Path:
+    Image.new("RGB", (8, 6), "red").save(tmp_path / "stand-in.jpg")
+    return tmp_path / "stand-in.jpg"
+
+
+def photo(kind: str = "JPEG", **options: Any) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (30, 20), "blue").save(file, kind, **options)
+    return file.getvalue()
+
+
+def choose(upload: PhotoUpload, name: str, content: bytes) -> None:
+    """What the browser does when a file is chosen."""
+    upload.button.value = (
+        {
+            "name": name,
+            "type": "image/jpeg",
+            "size": len(content),
+            "content": memoryview(content),
+            "last_modified": datetime.now(timezone.utc),
+        },
+    )
+
+
+def test_until_a_photo_is_chosen_the_one_of_the_course_stands_in(fallback: Path) -> None:
+    upload = PhotoUpload(fallback)
+    assert upload.open().size == (8, 6)
+    assert upload.content == fallback.read_bytes()
+    data, _ = DisplayFormatter().format(upload)
+    assert "application/vnd.jupyter.widget-view+json" in data
+    assert data["text/plain"] == (
+        "[upload] No photo chosen yet: stand-in.jpg, which comes with the course, stands in."
+    )
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_a_photo_that_is_chosen_is_taken_with_all_its_bytes(fallback: Path, kind: str) -> None:
+    upload = PhotoUpload(fallback)
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    choose(upload, "IMG_20240714_101500.jpg", photo(kind, exif=exif))
+    assert upload.open().size == (30, 20)
+    assert upload.open().getexif()[0x010F] == "Maker"
+    assert upload.name == "IMG_20240714_101500.jpg" and upload.name in upload.line.value
+
+
+def test_the_second_photo_takes_the_place_of_the_first(fallback: Path) -> None:
+    upload = PhotoUpload(fallback)
+    choose(upload, "first.jpg", photo())
+    choose(upload, "second.png", photo("PNG"))
+    assert upload.name == "second.png"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"%PDF-1.7 and so on", "HEIC: share it as JPEG"),
+        (photo()[:200], "choose a JPEG"),
+        (b"", "choose a JPEG"),
+    ],
+)
+def test_a_wrong_file_is_refused_and_the_photo_before_it_stays(
+    fallback: Path, content: bytes, words: str
+) -> None:
+    upload = PhotoUpload(fallback)
+    choose(upload, "good.jpg", photo())
+    choose(upload, "bad.jpg", content)
+    assert words in upload.line.value and "Still in use: good.jpg" in upload.line.value
+    assert upload.name == "good.jpg"
+
+
+def test_a_button_is_shown_where_widgets_carry_files(fallback: Path) -> None:
+    upload = PhotoUpload(fallback)
+    assert upload.button in upload.children
+    assert ".jpg" in upload.button.accept and not upload.button.multiple
+
+
+@pytest.mark.parametrize("answer", [{}, {"mine.jpg": photo()}])
+def test_in_colab_its_own_dialogue_opens_and_no_copy_stays_on_the_disk(
+    fallback: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: dict[str, bytes]
+) -> None:
+    def files_upload() -> dict[str, bytes]:
+        for name, content in answer.items():
+            Path(name).write_bytes(content)
+        return answer
+
+    colab = types.ModuleType("google.colab")
+    colab.files = types.SimpleNamespace(upload=files_upload)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "google.colab", colab)
+    (tmp_path / "colab").mkdir()
+    monkeypatch.chdir(tmp_path / "colab")
+    upload = PhotoUpload(fallback)
+    assert upload.name == next(iter(answer), "stand-in.jpg")
+    assert upload.button not in upload.children
+    assert not list((tmp_path / "colab").iterdir())
