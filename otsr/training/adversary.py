@@ -89,8 +89,7 @@ class Adversary:
             leaf = fake.detach().requires_grad_()
             loss, real_scores, fake_scores = self._critic_loss(real, leaf, step)
             pull_on = self._generator_loss(real_scores.detach(), fake_scores)
-            # In one process the mean is over its own samples; in several, the losses are of all (see `_everywhere`).
-            (pull,) = torch.autograd.grad(self.processes * pull_on, leaf, retain_graph=True)
+            (pull,) = torch.autograd.grad(pull_on, leaf, retain_graph=True)
             self._differentiate(loss)
         self.log |= {
             "loss": loss.detach(),
@@ -149,17 +148,17 @@ class Adversary:
         y, x = self._everywhere(own_real), self._everywhere(own_fake)
         with torch.autocast(fake.device.type, enabled=False):
             if kind == "gan":
-                return self.processes * (_yes(y) + _no(x)) / 2, y, x
+                return (_yes(y) + _no(x)) / 2, y, x
             if kind == "ragan":
-                return self.processes * (_yes(y - x.mean()) + _no(x - y.mean())) / 2, y, x
+                return (_yes(y - x.mean()) + _no(x - y.mean())) / 2, y, x
             if kind == "wgan-gp":
                 penalty = self.gan.gp_weight * self._slope_penalty(real, fake.detach(), step)
-                return self.processes * (x.mean() - y.mean()) + penalty, y, x
+                return x.mean() - y.mean() + penalty, y, x
             labels, all_real, own = self._labels(real, fake.detach())
             penalty = regularity_loss(
                 fake, own_fake, all_real, labels.plan[:, own], K=self._K(fake), gamma=self.gan.gamma
             )
-            return self.processes * critic_loss(y, x, labels) + penalty, y, x
+            return critic_loss(y, x, labels) + penalty, y, x
 
     def _generator_loss(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
         if self.gan.kind == "gan":
@@ -191,15 +190,16 @@ class Adversary:
         return (slope.flatten(1).float().square().sum(1).add(1e-30).sqrt() - 1).square().mean()
 
     def _everywhere(self, scores: Tensor) -> Tensor:
-        """Scores of the whole batch, of which this process's own carry their gradient.
+        """Scores of the whole batch, of which this process's own carry their gradient, times `processes`.
 
         So every process computes the loss of all samples, and its gradient with respect to its own. Gradients are
-        averaged over processes, hence the factor `processes` before such a loss.
+        averaged over processes, hence the factor; the loss itself is that of one process with the whole batch.
         """
         if self.processes == 1:
             return scores
-        parts = list(self.accelerator.gather(scores.detach()).split(len(scores)))
-        parts[self.accelerator.process_index] = scores
+        others = scores.detach()
+        parts = list(self.accelerator.gather(others).split(len(scores)))
+        parts[self.accelerator.process_index] = others + self.processes * (scores - others)
         return torch.cat(parts)
 
     def _descend(self, loss: Tensor, optimiser: torch.optim.Optimizer) -> None:
