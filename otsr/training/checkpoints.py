@@ -6,8 +6,6 @@ average, the critic's weights, both optimisers, the step. Loaded again, the trai
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,17 +61,16 @@ def load(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: no checkpoint here to resume from; start without --resume")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # damaged bytes may mean anything to the unpickler
         raise CheckpointError(
-            f"{path}: damaged, or no checkpoint ({reason}); remove it and start again from the weights beside it "
-            "(start: …/last.safetensors)"
+            f"{path}: damaged, or no checkpoint ({_reason(error)}); remove it and start again from the weights "
+            "beside it (start: …/last.safetensors)"
         ) from None
     if not isinstance(state, dict) or state.get("kind") != _KIND:
         raise CheckpointError(f"{path}: not a checkpoint of otsr train; resume in the folder of a training")
-    if state["version"] != _VERSION:
+    if state.get("version") != _VERSION:
         raise CheckpointError(
-            f"{path}: written by another version (format {state['version']}, this one reads {_VERSION}); "
+            f"{path}: written by another version (format {state.get('version')}, this one reads {_VERSION}); "
             "resume with the version that wrote it"
         )
     return state
@@ -91,8 +88,12 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:  # torch calls a full disk a RuntimeError
-        reason = str(error).splitlines()[0]
         raise CheckpointError(
-            f"{path}: cannot be written ({reason}); make room and go on with --resume: "
+            f"{path}: cannot be written ({_reason(error)}); make room and go on with --resume: "
             + ("the one before it is intact" if path.exists() else "there is none yet")
         ) from None
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what went wrong; its kind, if it says nothing."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -1,0 +1,196 @@
+"""A checkpoint is there whole or not at all, runs no code, and says what is wrong with it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from otsr.networks.generators import Compact
+from otsr.training import Config, checkpoints, load_config
+from otsr.training.checkpoints import CheckpointError
+
+RECIPE = """\
+name: tiny
+steps: 8
+network: {name: Compact, nf: 4, nb: 1}
+data: {hr: photos/train, batch: 1}
+losses: {pixel: {weight: 1}}
+"""
+
+
+def state(step: int = 3) -> dict[str, Any]:
+    """What a training keeps, in small: tensors, numbers, and an optimiser that has been used."""
+    network = torch.nn.Linear(3, 2)
+    optimiser = torch.optim.Adam(network.parameters())
+    network(torch.ones(1, 3)).sum().backward()
+    optimiser.step()
+    return {
+        "config": RECIPE,
+        "step": step,
+        "best": {"psnr_y": 20.5},
+        "generator": network.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "critic": None,
+    }
+
+
+def config(folder: Path, *overrides: str) -> Config:
+    (folder / "recipe.yml").write_text(RECIPE)
+    return load_config(folder / "recipe.yml", overrides)
+
+
+def test_what_is_saved_is_loaded_to_the_last_bit(tmp_path: Path) -> None:
+    saved = state()
+    checkpoints.save(tmp_path, saved)
+    loaded = checkpoints.load(tmp_path)
+    assert (loaded["step"], loaded["best"], loaded["critic"]) == (3, {"psnr_y": 20.5}, None)
+    for name, value in saved["generator"].items():
+        assert torch.equal(loaded["generator"][name], value)
+    for key, value in saved["optimiser"]["state"][0].items():
+        assert torch.equal(loaded["optimiser"]["state"][0][key], value)
+    assert [path.name for path in tmp_path.iterdir()] == [checkpoints.NAME]
+
+
+@pytest.mark.parametrize("moment", ["while it is written", "while it is flushed"])
+def test_a_disk_that_fills_leaves_the_checkpoint_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    checkpoints.save(tmp_path, state(step=3))
+    before = (tmp_path / checkpoints.NAME).read_bytes()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    owner, name = (torch, "save") if moment == "while it is written" else (os, "fsync")
+    monkeypatch.setattr(owner, name, full)
+    with pytest.raises(
+        CheckpointError, match=r"last\.state: cannot be written .*No space.*the one before it is intact"
+    ):
+        checkpoints.save(tmp_path, state(step=6))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {checkpoints.NAME: before}
+    assert checkpoints.load(tmp_path)["step"] == 3
+
+
+def test_weights_that_cannot_be_written_leave_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CheckpointError, match=r"last\.safetensors: cannot be written .*there is none yet"):
+        checkpoints.save_weights(Compact(nf=4, nb=1), tmp_path / "last.safetensors", {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_without_words_is_named_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints.save(tmp_path, state())
+
+    def wordless(*_: object, **__: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr(torch, "save", wordless)
+    monkeypatch.setattr(torch, "load", wordless)
+    with pytest.raises(CheckpointError, match="OSError"):
+        checkpoints.save(tmp_path, state())
+    with pytest.raises(CheckpointError, match="OSError"):
+        checkpoints.load(tmp_path)
+
+
+def test_nothing_to_resume_is_said_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"last\.state: no checkpoint here .*start without --resume"):
+        checkpoints.load(tmp_path)
+
+
+class Malicious:
+    """Unpickling it would make a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("how", ["zip", "pickle"])
+def test_a_checkpoint_that_holds_code_is_refused_and_not_run(tmp_path: Path, how: str) -> None:
+    content = {**state(), "kind": "otsr training", "version": 1, "critic": Malicious(tmp_path / "pwned")}
+    if how == "zip":
+        torch.save(content, tmp_path / checkpoints.NAME)
+    else:
+        (tmp_path / checkpoints.NAME).write_bytes(pickle.dumps(content))
+    with pytest.raises(CheckpointError, match=r"last\.state: damaged, or no checkpoint"):
+        checkpoints.load(tmp_path)
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"PK\x03\x04", bytes(1000), b"\x80\x04.", b"name: tiny\n"])
+def test_a_file_of_another_kind_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / checkpoints.NAME).write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"last\.state: damaged, or no checkpoint .*; remove it"):
+        checkpoints.load(tmp_path)
+
+
+@pytest.mark.parametrize("content", [{}, [1, 2], {"kind": "another"}, torch.zeros(3), None])
+def test_a_torch_file_that_is_no_checkpoint_is_named(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / checkpoints.NAME)
+    with pytest.raises(CheckpointError, match=r"last\.state: not a checkpoint of otsr train"):
+        checkpoints.load(tmp_path)
+
+
+def test_a_checkpoint_of_another_version_names_both(tmp_path: Path) -> None:
+    torch.save({"kind": "otsr training", "version": 9}, tmp_path / checkpoints.NAME)
+    with pytest.raises(CheckpointError, match=r"format 9, this one reads 1\)"):
+        checkpoints.load(tmp_path)
+
+
+def test_a_checkpoint_that_lacks_a_part_is_named(tmp_path: Path) -> None:
+    torch.save({"kind": "otsr training"}, tmp_path / checkpoints.NAME)
+    with pytest.raises(CheckpointError, match=r"last\.state: written by another version"):
+        checkpoints.load(tmp_path)
+
+
+@given(kept=st.floats(0, 1, exclude_max=True))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_truncated_checkpoint_is_refused_wherever_it_ends(tmp_path: Path, kept: float) -> None:
+    checkpoints.save(tmp_path, state())
+    whole = (tmp_path / checkpoints.NAME).read_bytes()
+    (tmp_path / checkpoints.NAME).write_bytes(whole[: int(kept * len(whole))])
+    with pytest.raises(CheckpointError, match="damaged"):
+        checkpoints.load(tmp_path)
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_changed_bytes_are_read_or_refused_by_name(tmp_path: Path, data: st.DataObject) -> None:
+    checkpoints.save(tmp_path, state())
+    content = bytearray((tmp_path / checkpoints.NAME).read_bytes())
+    for _ in range(data.draw(st.integers(1, 8))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    (tmp_path / checkpoints.NAME).write_bytes(content)
+    try:
+        checkpoints.load(tmp_path)
+    except CheckpointError as error:
+        assert str(tmp_path / checkpoints.NAME) in str(error)
+
+
+@pytest.mark.parametrize("change", ["steps=20", "name=other", "every.checkpoint=3", "data.workers=0"])
+def test_a_recipe_that_differs_in_what_decides_nothing_may_go_on(tmp_path: Path, change: str) -> None:
+    text = config(tmp_path).dump()
+    assert checkpoints.differences(text, config(tmp_path, change)) == []
+
+
+def test_a_recipe_that_differs_is_told_key_by_key(tmp_path: Path) -> None:
+    text = config(tmp_path).dump()
+    found = checkpoints.differences(text, config(tmp_path, "network.nf=8", "seed=3"))
+    assert found == ["seed: 10, now 3", "network.nf: 4, now 8"]
