@@ -54,7 +54,7 @@ class PhotoUpload(ipywidgets.VBox):
         """The file, byte by byte, with all that its camera wrote into it."""
         return self._chosen[1] if self._chosen else self._fallback.read_bytes()
 
-    def open(self) -> Image.Image:
+    def image(self) -> Image.Image:
         """The photo as PIL opens it: not yet turned upright, metadata in place."""
         return Image.open(io.BytesIO(self.content))
 
