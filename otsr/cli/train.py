@@ -109,10 +109,9 @@ def train(
         _refuse_all(error.problems)
     except KeyboardInterrupt:
         if _speaks():
-            typer.echo(
-                f"interrupted. Go on from the last checkpoint with: {_again(recipe, overrides, out)}",
-                err=True,
-            )
+            again = f"Go on from the last checkpoint with: {_again(recipe, overrides, out)}"
+            kept = (folder / "last.state").exists()
+            typer.echo(f"interrupted{'. ' + again if kept else ' before the first checkpoint'}", err=True)
         raise typer.Exit(130) from None
     except (OSError, ValueError, RuntimeError, MemoryError) as error:
         fail(error)

@@ -36,7 +36,7 @@ def save(folder: Path, state: dict[str, Any], name: str = NAME) -> None:
         CheckpointError: the disk is full or cannot be written; the checkpoint before it is intact.
     """
     path = folder / name
-    with _named(path), atomic_path(path) as temporary:
+    with named(path), atomic_path(path) as temporary:
         torch.save({"kind": _KIND, "version": _VERSION, **state}, temporary)
 
 
@@ -46,7 +46,7 @@ def save_weights(network: nn.Module, path: Path, story: dict[str, str]) -> None:
     Raises:
         CheckpointError: as `save`.
     """
-    with _named(path):
+    with named(path):
         weights.save(network, path, story)
 
 
@@ -83,8 +83,12 @@ def differences(text: str, config: Config) -> list[str]:
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Say which file could not be written, and that its last version is intact."""
+def named(path: Path) -> Iterator[None]:
+    """A block that writes a file: say which could not be written, and that its last version is intact.
+
+    Raises:
+        CheckpointError: the disk is full or cannot be written.
+    """
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:  # torch calls a full disk a RuntimeError

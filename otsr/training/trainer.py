@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ from otsr.training.config import Config
 from otsr.training.data import Batch, TrainingBatches, Validation
 from otsr.training.hardware import average_gradients, choose_kernels, choose_precision, place, share_cores
 from otsr.training.interruption import Interruption
-from otsr.training.journal import Journal
+from otsr.training.journal import Journal, JournalError
 from otsr.training.losses import Losses
 from otsr.training.progress import Progress
 from otsr.training.schedule import rate
@@ -67,14 +67,19 @@ def train(
     Raises:
         ConfigError, DataError: the recipe cannot be carried out here.
         CheckpointError: nothing to resume, a checkpoint of another recipe, or no room to write one.
+        JournalError: no room for the curves.
         NotFinite: a loss or gradient became NaN or infinite; the last checkpoint is from before.
         KeyboardInterrupt: Ctrl-C; the step was finished and saved first.
     """
     trainer = Trainer(config, Path(folder), resume, progress, adversary)
     try:
-        return trainer.run()
-    finally:
-        trainer.close()
+        result = trainer.run()
+    except BaseException:
+        with suppress(JournalError):  # what ended the training is what is to be told
+            trainer.close()
+        raise
+    trainer.close()
+    return result
 
 
 class Trainer:
@@ -104,7 +109,7 @@ class Trainer:
             self._restore(checkpoints.load(folder))
         if self.main:
             folder.mkdir(parents=True, exist_ok=True)
-            with atomic_path(folder / "config.yml") as temporary:
+            with checkpoints.named(folder / "config.yml"), atomic_path(folder / "config.yml") as temporary:
                 temporary.write_text(config.dump(), encoding="utf-8")
         self.journal = Journal(folder, self.step) if self.main else None
         self.progress = Progress(config.name, self.step, config.steps, progress and self.main)
@@ -217,7 +222,7 @@ class Trainer:
         try:
             return self.adversary.step(sr, reals, self.step, self.critic_optimiser, self.dtype)
         except ValueError:
-            if torch.isfinite(sr).all():
+            if not self._anywhere(not bool(torch.isfinite(sr).all())):
                 raise
             return sr.sum()  # there is no transport of NaN; the watch finds it
 

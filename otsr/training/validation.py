@@ -16,6 +16,7 @@ from otsr.evaluation.scenes import Pair, rounded
 from otsr.images import atomic_path, read, resize
 from otsr.inference import Upscaler
 from otsr.training import data
+from otsr.training.checkpoints import named
 from otsr.training.config import Config
 
 HIGHER_IS_BETTER = {metric.key: metric.higher for metric in METRICS}
@@ -81,5 +82,9 @@ def append(path: Path, step: int, scores: dict[str, float]) -> None:
             rows = [row for row in csv.reader(file, delimiter="\t") if row and row[0].isdigit()]
     rows = [row for row in rows if int(row[0]) < step]
     rows.append([str(step), *(f"{scores[key]:.6g}" if key in scores else "" for key in HIGHER_IS_BETTER)])
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with (
+        named(path),
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
         csv.writer(file, delimiter="\t", lineterminator="\n").writerows([header, *rows])

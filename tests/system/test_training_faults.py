@@ -1,0 +1,260 @@
+"""What can go wrong in a training: each fault is named, ends with its status, and leaves the last checkpoint intact."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from command import Run, picture
+from safetensors.torch import load_file
+
+from otsr.training import checkpoints
+from otsr.training.data import TrainingBatches
+from otsr.training.trainer import Trainer
+
+RECIPE = """\
+name: quick
+steps: 8
+network: {name: Compact, nf: 4, nb: 1}
+data: {hr: photos, crop: 16, batch: 2, workers: 0}
+validation: {images: 0}
+losses: {pixel: {weight: 1}}
+precision: fp32
+every: {validate: 4, checkpoint: 2, log: 1, pictures: 4}
+"""
+GAN = ("losses.gan={weight: 0.1, kind: wgan-qc}", "critic={name: patch, nf: 4}")
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with two photos and a recipe."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b.png"):
+        picture(tmp_path / "photos" / name, 40, 30)
+    (tmp_path / "quick.yml").write_text(RECIPE)
+    return tmp_path
+
+
+def intact(folder: Path, step: int) -> None:
+    """The checkpoint is that of a step, with finite weights, and no half-written file lies beside it."""
+    assert checkpoints.load(folder)["step"] == step
+    assert all(bool(value.isfinite().all()) for value in load_file(folder / "last.safetensors").values())
+    assert not [path.name for path in folder.iterdir() if ".part" in path.name]
+
+
+def settings(*values: str) -> list[str]:
+    return [word for value in values for word in ("--set", value)]
+
+
+def after_update(monkeypatch: pytest.MonkeyPatch, step: int, do: Any) -> None:
+    """Call `do` once, when a step's update is done and not yet counted."""
+    update = Trainer.update
+
+    def counted(trainer: Trainer, *arguments: Any) -> None:
+        update(trainer, *arguments)
+        if trainer.step == step:
+            do()
+
+    monkeypatch.setattr(Trainer, "update", counted)
+
+
+@pytest.fixture
+def small_disk(place: Path) -> Iterator[Path]:
+    """A disk of 512 kB."""
+    disk = place / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("mounting a small disk is not allowed here")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_a_disk_that_is_full_in_mid_checkpoint_keeps_the_one_before_and_the_run_can_go_on(
+    otsr: Run, place: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill() -> None:
+        with (small_disk / "other").open("wb") as file:
+            status = os.statvfs(small_disk)
+            file.write(bytes(status.f_bavail * status.f_bsize - 8192))
+
+    with monkeypatch.context() as patch:
+        after_update(patch, 4, fill)
+        result = otsr("train", "quick.yml", "-o", small_disk / "run")
+    assert result.exit_code == 1, result.output
+    assert "cannot be written" in result.stderr and "the one before it is intact" in result.stderr
+    assert "last.s" in result.stderr and "Traceback" not in result.stderr
+    (small_disk / "other").unlink()
+    intact(small_disk / "run", 4)
+    again = otsr("train", "quick.yml", "-o", small_disk / "run", "--resume")
+    assert again.exit_code == 0, again.stderr
+    assert otsr("train", "quick.yml", "-o", "whole").exit_code == 0
+    one, other = (load_file(folder / "last.safetensors") for folder in (small_disk / "run", place / "whole"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_disk_that_is_full_from_the_first_byte_is_named(otsr: Run, place: Path, small_disk: Path) -> None:
+    with (small_disk / "other").open("wb") as file:
+        status = os.statvfs(small_disk)
+        file.write(bytes(status.f_bavail * status.f_bsize - 4096))
+    result = otsr("train", "quick.yml", "-o", small_disk / "run")
+    assert result.exit_code == 1
+    assert "disk/run" in result.stderr and "No space left" in result.stderr
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_journal_that_cannot_be_written_is_named_and_the_training_goes_on_later(
+    otsr: Run, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorBoard writes in a thread of its own, whose error comes back with a later point of a curve."""
+    from tensorboard.summary.writer import record_writer
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        after_update(patch, 4, lambda: patch.setattr(record_writer.RecordWriter, "write", full))
+        result = otsr("train", "quick.yml")
+    assert result.exit_code == 1, result.output
+    assert "runs/quick/log" in result.stderr and "No space left" in result.stderr
+    assert checkpoints.load(place / "runs/quick")["step"] >= 4
+    assert otsr("train", "quick.yml", "--resume").exit_code == 0
+
+
+def test_a_data_process_that_is_killed_is_named_and_the_run_can_go_on(
+    otsr: Run, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill() -> None:
+        import multiprocessing
+
+        for process in multiprocessing.active_children():
+            if process.name == "otsr data":
+                os.kill(process.pid or 0, signal.SIGKILL)
+
+    with monkeypatch.context() as patch:
+        after_update(patch, 3, kill)
+        result = otsr("train", "quick.yml", *settings("data.workers=1", "steps=50"))
+    assert result.exit_code == 1
+    assert "was killed by SIGKILL" in result.stderr and "--resume" in result.stderr
+    folder = place / "runs" / "quick"
+    step = checkpoints.load(folder)["step"]
+    assert 4 <= step < 50
+    intact(folder, step)
+    assert otsr("train", "quick.yml", "--resume").exit_code == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_an_interruption_saves_the_step_that_it_falls_into(
+    otsr: Run, place: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    after_update(monkeypatch, 4, lambda: os.kill(os.getpid(), number))
+    result = otsr("train", "quick.yml", *settings("every.checkpoint=100"))
+    assert result.exit_code == (130 if number == signal.SIGINT else 143)
+    if number == signal.SIGINT:
+        assert "Go on from the last checkpoint with: otsr train quick.yml" in result.stderr
+    intact(place / "runs" / "quick", 5)
+
+
+def test_an_interruption_before_the_first_checkpoint_promises_none(
+    otsr: Run, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TrainingBatches, "__init__", interrupted)
+    result = otsr("train", "quick.yml")
+    assert result.exit_code == 130
+    assert "interrupted" in result.stderr and "--resume" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("values", "culprit"),
+    [
+        (("optimiser.lr=1e30",), "pixel and gradient"),
+        ((*GAN, "optimiser.critic_lr=1e30"), "critic loss"),
+        ((*GAN, "optimiser.lr=1e30"), "pixel and gan"),
+    ],
+    ids=["generator", "critic", "generator before a critic"],
+)
+def test_what_is_not_finite_stops_the_training_with_the_culprit_and_the_photos(
+    otsr: Run, place: Path, monkeypatch: pytest.MonkeyPatch, values: tuple[str, ...], culprit: str
+) -> None:
+    schedule = "optimiser.schedule={kind: multistep, milestones: [1], factor: 1}"
+    result = otsr("train", "quick.yml", *settings(*values, schedule, "every.checkpoint=1"))
+    assert result.exit_code == 1, result.output
+    assert "Traceback" not in result.stderr
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert culprit in line and "not finite" in line
+    assert "photos/a.png at column" in line and "photos/b.png at column" in line
+    folder = place / "runs" / "quick"
+    intact(folder, checkpoints.load(folder)["step"])
+    fault = torch.load(folder / checkpoints.FAULT, weights_only=True)
+    assert f"step {fault['step']}:" in line and fault["batch"]["hr"].shape == (2, 3, 16, 16)
+    assert all(bool(value.isfinite().all()) for value in fault["generator"].values())
+    assert checkpoints.load(folder)["step"] == fault["step"]
+
+
+def test_a_damaged_checkpoint_is_named_and_left_as_it_is(otsr: Run, place: Path) -> None:
+    assert otsr("train", "quick.yml", *settings("steps=2")).exit_code == 0
+    path = place / "runs" / "quick" / checkpoints.NAME
+    path.write_bytes(path.read_bytes()[:-100])
+    before = {file.name: file.read_bytes() for file in path.parent.iterdir() if file.is_file()}
+    result = otsr("train", "quick.yml", "--resume")
+    assert result.exit_code == 1
+    assert "last.state: damaged" in result.stderr and "last.safetensors" in result.stderr
+    assert {file.name: file.read_bytes() for file in path.parent.iterdir() if file.is_file()} == before
+
+
+def test_a_checkpoint_of_another_recipe_is_left_as_it_is(otsr: Run, place: Path) -> None:
+    assert otsr("train", "quick.yml", *settings("steps=2")).exit_code == 0
+    folder = place / "runs" / "quick"
+    before = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+    result = otsr("train", "quick.yml", "--resume", *settings(*GAN))
+    assert result.exit_code == 1
+    assert "the checkpoint is of another recipe: " in result.stderr and "critic" in result.stderr
+    assert {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()} == before
+
+
+def empty_folder(place: Path) -> tuple[str, str]:
+    (place / "empty").mkdir()
+    return "data.hr=empty", "empty"
+
+
+def small_photo(place: Path) -> tuple[str, str]:
+    picture(place / "photos" / "small.png", 15, 40)
+    return "data.crop=16", "small.png (15×40)"
+
+
+def pairs_that_differ(place: Path) -> tuple[str, str]:
+    picture(place / "lr" / "a.png", 10, 7)
+    picture(place / "lr" / "c.png", 10, 7)
+    return "data.lr=lr", "b"
+
+
+def broken_store(place: Path) -> tuple[str, str]:
+    from otsr.training.packing import pack
+
+    pack([place / "photos"], place / "photos.lmdb")
+    content = bytearray((place / "photos.lmdb").read_bytes())
+    content[:4096] = bytes(4096)
+    (place / "photos.lmdb").write_bytes(content)
+    return "data.hr=photos.lmdb", "photos.lmdb"
+
+
+@pytest.mark.parametrize("fault", [empty_folder, small_photo, pairs_that_differ, broken_store])
+def test_data_that_cannot_be_used_are_named_before_anything_is_written(
+    otsr: Run, place: Path, fault: Any
+) -> None:
+    value, words = fault(place)
+    result = otsr("train", "quick.yml", *settings(value))
+    assert result.exit_code in (1, 2), result.output
+    assert "error: " in result.stderr and words in result.stderr and "Traceback" not in result.stderr
+    assert not (place / "runs").exists()
