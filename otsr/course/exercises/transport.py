@@ -59,7 +59,9 @@ def _submissions() -> Iterator[Case]:
     )
     short = plan.copy()
     short[:, 0] *= 0.5
-    yield (short, 0 * cost, a, b, 0 * u, 0 * v), False, "a plan that fetches only half of the first pile"
+    short[:, 1] += short[:, 0]
+    words = "a plan that fetches only half of the first pile, and the other half from the second"
+    yield (short, 0 * cost, a, b, 0 * u, 0 * v), False, words
     wrong = np.outer(a[::-1], b)
     yield (wrong, 0 * cost, a, b, 0 * u, 0 * v), False, "a plan that fills the holes by wrong amounts"
     tilt = np.zeros(5)
