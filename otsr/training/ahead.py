@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import multiprocessing
+import os
 import signal
 import traceback
 from collections import deque
@@ -138,6 +139,8 @@ def _work(
     others_end.close()  # inherited; while a copy is open, this process would not hear that the training is gone
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the training, which then hangs up
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()  # torchrun tells the training's whole group to end: the training then saves, and hangs up
     torch.set_num_threads(1)
     views = [_views(buffer, layout) for buffer in buffers]
     while True:

@@ -120,11 +120,13 @@ class Trainer:
             while self.step < self.config.steps:
                 number, batch = next(stream)
                 assert number == self.step
-                looks = self._looks(interruption.asked)
+                looks = self._looks()
                 self.update(batch, looks)
                 self.step += 1
                 self.progress.advance()
-                stop = looks and self._anywhere(interruption.asked)
+                stop = (looks or self.accelerator.num_processes == 1) and self._anywhere(interruption.asked)
+                if stop and not looks:
+                    self._look(batch)
                 if self._due("log"):
                     self._log()
                 if self._due("validate") and len(self.validation):
@@ -243,9 +245,9 @@ class Trainer:
         """Whether something is to be done after the steps done so far; everything is after the last one."""
         return self.step % getattr(self.config.every, what) == 0 or self.step == self.config.steps
 
-    def _looks(self, asked_to_stop: bool) -> bool:
+    def _looks(self) -> bool:
         """Whether to read the numbers of the step that comes: on CUDA this waits, so only when something is due."""
-        if self.device.type == "cpu" or (asked_to_stop and self.accelerator.num_processes == 1):
+        if self.device.type == "cpu":
             return True
         every, after = self.config.every, self.step + 1
         return after == self.config.steps or any(

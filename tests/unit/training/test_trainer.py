@@ -1,0 +1,224 @@
+"""A step of the trainer against the same step written out, and when what is looked at, measured and kept."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from otsr.training import Config, load_config
+from otsr.training.adversary import Adversary
+from otsr.training.checkpoints import CheckpointError
+from otsr.training.data import Batch, DataError
+from otsr.training.trainer import Trainer, train
+from otsr.training.watch import NotFinite
+
+RECIPE = """\
+name: tiny
+steps: 6
+network: {{name: Compact, nf: 4, nb: 1}}
+data: {{hr: {photos}, crop: 16, batch: 2, workers: 0}}
+validation: {{hr: {photos}, images: 0}}
+losses: {{pixel: {{weight: 1}}}}
+optimiser: {{lr: 1e-2, betas: [0.8, 0.9], schedule: {{kind: multistep, milestones: [2], factor: 0.1}}}}
+precision: fp32
+channels_last: false
+every: {{validate: 2, checkpoint: 6, log: 1, pictures: 6}}
+"""
+GAN = ("losses.gan={weight: 0.5, kind: gan}", "critic={name: patch, nf: 4}")
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    (tmp_path / "photos").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 28, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photos" / "a.png")
+    (tmp_path / "tiny.yml").write_text(RECIPE.format(photos=tmp_path / "photos"))
+    return tmp_path / "tiny.yml"
+
+
+def config(recipe: Path, *settings: str) -> Config:
+    return load_config(recipe, settings)
+
+
+def trainer(recipe: Path, *settings: str) -> Trainer:
+    made = Trainer(
+        config(recipe, *settings), recipe.parent / "run", resume=False, progress=False, adversary=Adversary
+    )
+    made.close()
+    return made
+
+
+def step(made: Trainer) -> None:
+    made.update(made.batches.batch(made.step))
+    made.step += 1
+
+
+def weights(network: nn.Module) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in network.parameters()]
+
+
+def test_steps_are_adams_on_the_mean_absolute_difference_with_the_rate_of_the_step(recipe: Path) -> None:
+    made = trainer(recipe)
+    twin = copy.deepcopy(made.generator)
+    first = [torch.zeros_like(p) for p in twin.parameters()]
+    second = [torch.zeros_like(p) for p in twin.parameters()]
+    for number, rate in enumerate((1e-2, 1e-2, 1e-3), 1):
+        batch = made.batches.batch(made.step)
+        step(made)
+        gradients = torch.autograd.grad((twin(batch.lr) - batch.hr).abs().mean(), list(twin.parameters()))
+        with torch.no_grad():
+            for parameter, gradient, m, v in zip(twin.parameters(), gradients, first, second, strict=True):
+                m.mul_(0.8).add_(0.2 * gradient)
+                v.mul_(0.9).add_(0.1 * gradient**2)
+                parameter -= rate * (m / (1 - 0.8**number)) / ((v / (1 - 0.9**number)).sqrt() + 1e-8)
+        for mine, wanted in zip(made.generator.parameters(), twin.parameters(), strict=True):
+            torch.testing.assert_close(mine, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_the_average_forgets_faster_at_the_beginning(recipe: Path) -> None:
+    made = trainer(recipe, "ema=0.15")
+    expected = weights(made.generator)
+    for decay in (0.1, 0.15, 0.15):  # (1 + step) / (10 + step), at most 0.15
+        step(made)
+        expected = [
+            decay * mean + (1 - decay) * now
+            for mean, now in zip(expected, weights(made.generator), strict=True)
+        ]
+        torch.testing.assert_close(weights(made.average), expected)
+    assert not any(parameter.requires_grad for parameter in made.average.parameters())
+
+
+def test_without_an_average_the_weights_themselves_are_kept(recipe: Path) -> None:
+    made = trainer(recipe, "ema=0.0")
+    step(made)
+    torch.testing.assert_close(weights(made.average), weights(made.generator), rtol=0, atol=0)
+
+
+def test_a_gradient_is_clipped_to_the_norm_of_the_recipe_and_the_true_norm_is_told(recipe: Path) -> None:
+    free, clipped = trainer(recipe), trainer(recipe, "clip=0.001")
+    for made in (free, clipped):
+        step(made)
+    gradients = torch.cat([p.grad.flatten() for p in clipped.generator.parameters() if p.grad is not None])
+    assert float(gradients.norm()) == pytest.approx(0.001, rel=1e-3)
+    assert (
+        clipped.numbers["gradient"] == pytest.approx(free.numbers["gradient"])
+        and free.numbers["gradient"] > 0.01
+    )
+
+
+def test_the_generator_follows_the_critic_before_the_critics_own_step(recipe: Path) -> None:
+    made = trainer(recipe, *GAN)
+    assert made.adversary is not None
+    batch = made.batches.batch(0)
+    scores = made.adversary.critic(2 * made.generator(batch.lr) - 1)
+    expected = 0.5 * nn.functional.softplus(-scores).mean()
+    before = weights(made.adversary.critic)
+    step(made)
+    assert made.numbers["gan"] == pytest.approx(expected.item(), rel=1e-5)
+    assert any(not torch.equal(a, b) for a, b in zip(before, weights(made.adversary.critic), strict=True))
+
+
+def test_a_step_that_is_not_finite_is_not_taken(recipe: Path) -> None:
+    made = trainer(recipe, *GAN)
+    assert made.adversary is not None
+    step(made)
+    networks = (made.generator, made.average, made.adversary.critic)
+    before = [weights(network) for network in networks]
+    lr, hr, _ = made.batches.batch(1)
+    hr[0, 0, 0, 0] = float("nan")
+    with pytest.raises(NotFinite, match=r"step 1: pixel and critic gradient.* not finite, from .*a\.png at column"):
+        made.update(Batch(lr, hr, None))
+    for network, old in zip(networks, before, strict=True):
+        torch.testing.assert_close(weights(network), old, rtol=0, atol=0)
+    fault = torch.load(recipe.parent / "run" / "not-finite.state", weights_only=True)
+    assert fault["step"] == 1 and bool(fault["batch"]["hr"].isnan().any())
+
+
+def test_a_fault_that_nobody_looked_at_is_found_at_the_next_look(recipe: Path) -> None:
+    made = trainer(recipe)
+    lr, hr, _ = made.batches.batch(0)
+    made.update(Batch(lr, hr * float("inf"), None), looks=False)
+    made.step += 1
+    with pytest.raises(NotFinite, match=r"step 0: pixel not finite.*--set every\.log=1"):
+        made.update(made.batches.batch(1))
+    assert not (recipe.parent / "run" / "not-finite.state").exists()
+
+
+def test_pictures_that_are_not_finite_in_any_process_are_no_error_of_the_transport(recipe: Path) -> None:
+    """Every process solves the transport of the whole batch, so all of them fail; none may leave the others waiting."""
+    made = trainer(recipe, "losses.gan={weight: 0.5, kind: wgan-qc}", "critic={name: patch, nf: 4}")
+
+    def broken(*_: object) -> Tensor:
+        raise ValueError("cost holds a NaN")
+
+    made.adversary.step = broken  # type: ignore[union-attr, method-assign]
+    sr = torch.rand(2, 3, 16, 16)
+    with pytest.raises(ValueError, match="cost holds"):
+        made._judge(sr, sr)
+    assert bool(made._judge(sr * float("nan"), sr).isnan())
+    made.accelerator = SimpleNamespace(num_processes=2, reduce=lambda flag, _: flag + 1)  # type: ignore[assignment]
+    assert bool(made._judge(sr, sr).isfinite())
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cpu", [0, 1, 2, 3, 4, 5, 6]), ("cuda", [2, 3, 5, 6])])
+def test_on_cuda_numbers_are_read_only_before_something_that_is_due(
+    recipe: Path, device: str, expected: list[int]
+) -> None:
+    made = trainer(recipe, "steps=7", "every={log: 3, validate: 4, checkpoint: 100}")
+    made.device = torch.device(device)
+    looked = []
+    for made.step in range(7):
+        looked += [made.step] if made._looks() else []
+    assert looked == expected
+
+
+def test_the_best_average_is_kept_by_the_metric_of_the_recipe(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = iter([{"psnr_y": 20.0}, {"psnr_y": 22.0}, {"psnr_y": 21.0}])
+    monkeypatch.setattr("otsr.training.validation.validate", lambda *_: (next(found), {}))
+    result = train(config(recipe, "validation.images=1"), recipe.parent / "run", progress=False)
+    assert (result.step, result.scores) == (6, {"psnr_y": 22.0})
+    from safetensors import safe_open
+
+    for name, at in (("best", "4"), ("last", "6")):
+        with safe_open(result.folder / f"{name}.safetensors", "pt") as file:
+            story = file.metadata()
+        assert story["steps"] == at and story["recipe"] == "tiny" and story["seed"] == "10"
+    rows = (result.folder / "validation.tsv").read_text().splitlines()
+    assert [row.split("\t")[0] for row in rows] == ["step", "2", "4", "6"]
+
+
+def test_a_folder_that_holds_a_training_is_not_written_over(recipe: Path) -> None:
+    train(config(recipe, "steps=1"), recipe.parent / "run", progress=False)
+    with pytest.raises(CheckpointError, match=r"holds a training already; go on with --resume"):
+        train(config(recipe), recipe.parent / "run", progress=False)
+
+
+def test_a_finished_training_that_is_resumed_is_finished(recipe: Path) -> None:
+    first = train(config(recipe), recipe.parent / "run", progress=False)
+    again = train(config(recipe), recipe.parent / "run", resume=True, progress=False)
+    assert again == first
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Pair:
+        num_processes, process_index, is_main_process = 2, 0, True
+        device = torch.device("cpu")
+
+        def __init__(self, **_: Any) -> None: ...
+
+    monkeypatch.setattr("otsr.training.trainer.Accelerator", Pair)
+    with pytest.raises(DataError, match=r"data\.batch is 3, which 2 processes cannot share"):
+        trainer(recipe, "data.batch=3")
+    assert not (recipe.parent / "run").exists()
