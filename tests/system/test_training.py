@@ -85,6 +85,23 @@ def run_and_die(place: Path, folder: Path, settings: Sequence[str], moment: str,
     run(place, folder, *settings, resume=(folder / checkpoints.NAME).exists())
 
 
+def run_until_told(place: Path, folder: Path) -> None:
+    """As torchrun and batch systems end a training: they send SIGTERM to it and to all that it has started."""
+    os.setpgrp()
+    multiprocessing.set_start_method("fork", force=True)  # of its own data processes: they are in its group then
+    log = Trainer._log
+
+    def told(trainer: Trainer) -> None:
+        log(trainer)
+        if trainer.step == 2:
+            os.killpg(0, signal.SIGTERM)
+            for worker in multiprocessing.active_children():
+                worker.join(1)  # were it to end, the next batch would be missing
+
+    Trainer._log = told  # type: ignore[method-assign]
+    run(place, folder, "data.workers=2", "every.checkpoint=100")
+
+
 def run_shared(place: Path, folder: Path, settings: Sequence[str], rank: int, count: int, port: int) -> None:
     """What torchrun would start as one of `count` processes; goes on with a training."""
     told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
@@ -138,6 +155,16 @@ def test_a_training_that_is_killed_again_and_again_ends_bit_for_bit_as_if_nothin
         assert process.exitcode == -signal.SIGKILL
     assert run(place, tmp_path / "killed", *settings, resume=True).step == 10
     assert_same(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_a_sigterm_to_the_training_and_its_data_processes_is_saved_for(
+    place: Path, processes: ForkServerContext, tmp_path: Path
+) -> None:
+    process = processes.Process(target=run_until_told, args=(place, tmp_path / "run"))
+    process.start()
+    process.join(120)
+    assert process.exitcode == 143
+    assert checkpoints.load(tmp_path / "run")["step"] == 3
 
 
 def test_every_part_of_the_state_decides_where_a_training_ends(place: Path, tmp_path: Path) -> None:
