@@ -1,0 +1,326 @@
+"""The bug hunt of notebook 05: the student's answer is itself a test, and is tested.
+
+`test(rule)` must refuse a wrong rule (raise AssertionError or return False) and let a right one pass. It is run on
+several rules of both kinds, some of them equally right but written otherwise, some with the same mistake in another
+dress, each at several seeds. What it is given to eat is recorded, to say why it could not see a mistake.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import ot
+import torch
+from torch import Tensor
+
+from otsr.course import published
+from otsr.course.exercises.checking import NotAttemptedError, StoppedError, exercise
+from otsr.transport import potentials
+
+_SEEDS = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule to be judged, and what it is in words."""
+
+    words: str
+    function: Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Hunt:
+    """One suspect.
+
+    Attributes:
+        right: rules that a test must let pass.
+        wrong: rules that it must refuse, the published one first.
+        refusal: what to consider when it refuses a right rule.
+        symptom: what to consider when it catches the published rule and not the others.
+        hidden: of all inputs that the test gave: can the mistake not be seen in them, and why.
+    """
+
+    right: tuple[Rule, ...]
+    wrong: tuple[Rule, ...]
+    refusal: str
+    symptom: str
+    hidden: Callable[[list[tuple[Any, ...]]], str | None]
+
+
+def judge(hunt: Hunt, test: Any) -> str | None:
+    """None if `test` judges every rule rightly, else whom it misjudged and a hint."""
+    if not callable(test):
+        return f"A function test(rule) is expected, got {type(test).__name__}."
+    meals: list[tuple[Any, ...]] = []
+    verdicts = {
+        rule.words: {_verdict(test, rule, seed, meals) for seed in _SEEDS}
+        for rule in (*hunt.right, *hunt.wrong)
+    }
+    for words, found in verdicts.items():
+        if len(found) > 1:
+            return (
+                f"Your test passes {words} at one seed and refuses the same rule at another: chance decides. "
+                "Fix its inputs, or take more of them."
+            )
+    refused = [rule for rule in hunt.right if False in verdicts[rule.words]]
+    passed = [rule for rule in hunt.wrong if True in verdicts[rule.words]]
+    if not refused and not passed:
+        return None
+    count = len(verdicts) - len(refused) - len(passed)
+    opening = f"Your test judges {count} of {len(verdicts)} rules rightly."
+    if len(refused) == len(hunt.right) and not passed:
+        return f"{opening} It refuses every rule: run it on a right one and print what you compare."
+    lines = [opening]
+    if refused:
+        lines.append(f"It refuses a right rule: {refused[0].words}. {hunt.refusal}")
+    if hunt.wrong[0] in passed:
+        lines.append(f"It lets the published rule pass: {hunt.wrong[0].words}.")
+        lines.append(
+            hunt.hidden(meals) or "Your inputs do show the mistake: compare something that it changes."
+        )
+    elif passed:
+        lines.append(
+            "It catches the published rule, but lets its mistake pass in another dress: "
+            f"{passed[0].words}. {hunt.symptom}"
+        )
+    return "\n    ".join(lines)
+
+
+def _verdict(test: Callable[..., Any], rule: Rule, seed: int, meals: list[tuple[Any, ...]]) -> bool:
+    """Does the test let the rule pass? Every input that it gives the rule is added to `meals`."""
+    asked = 0
+
+    def under_test(*arguments: Any, **named: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        result = rule.function(*arguments, **named)
+        meals.append(tuple(inspect.signature(rule.function).bind(*arguments, **named).arguments.values()))
+        return result
+
+    state = np.random.get_state()  # noqa: NPY002  a test may draw from NumPy's global generator
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            np.random.seed(seed)  # noqa: NPY002
+            answer = test(under_test)
+    except AssertionError:
+        answer = False
+    except Exception as error:
+        raise StoppedError(
+            f"On {rule.words} your test stopped with {type(error).__name__}: {error}. "
+            "Let it end in a verdict: an assert, or True or False."
+        ) from error
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+    if not asked:
+        if answer is None or answer is ...:
+            raise NotAttemptedError
+        raise StoppedError("Your test gives a verdict without ever calling the rule.")
+    if answer is None:  # no assert complained
+        return True
+    if isinstance(answer, Tensor) and answer.dtype == torch.bool and answer.numel() == 1:
+        answer = bool(answer)
+    if isinstance(answer, bool | np.bool_):
+        return bool(answer)
+    raise StoppedError(f"An assert, or True or False, is expected; your test returned {answer!r}.")
+
+
+# --- suspect 1: labels
+
+
+def _corner(cost: Tensor, turned: bool) -> tuple[Tensor, Tensor]:
+    """Optimal potentials as the network simplex leaves them, centred; `turned`: of the transposed problem."""
+    matrix = cost.detach().double().numpy()
+    _, log = ot.emd([], [], np.ascontiguousarray(matrix.T if turned else matrix), log=True)
+    h, g = (log["v"], -log["u"]) if turned else (log["u"], -log["v"])
+    return _centred(torch.from_numpy(h).to(cost.dtype), torch.from_numpy(g).to(cost.dtype))
+
+
+def _centred(h: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+    middle = torch.cat([h, g]).mean()
+    return h - middle, g - middle
+
+
+def _central(cost: Tensor) -> tuple[Tensor, Tensor]:
+    solved = potentials(cost)
+    return solved.real, solved.fake
+
+
+def _box_is_wide(meals: list[tuple[Any, ...]]) -> str | None:
+    for cost, *_ in meals:
+        h, g = published.boxed_labels(cost)
+        if abs(float(h.mean() - g.mean() - potentials(cost).value)) > 1e-5:
+            return None
+    return (
+        "For every cost that you gave it, the box is wide enough and the rule is right. How large are the costs "
+        "between two images?"
+    )
+
+
+# --- suspects 2 to 5: do the inputs show the difference at all?
+
+
+def _pairs_are_hidden(meals: list[tuple[Any, ...]]) -> str | None:
+    if all(scores.dim() == 1 for scores, _ in meals):
+        return "You give it scores of shape (m,). A network returns (m, 1): try that shape."
+    if all(len(scores) == 1 or labels.std() < 1e-6 for scores, labels in meals):
+        return "Where all labels are equal, or the batch holds one sample, it does not matter which label goes where."
+    if _same(published.spread_loss, _paired, meals):
+        return "For these scores and labels both rules give the same number by chance: choose others."
+    return None
+
+
+def _paired(scores: Tensor, labels: Tensor) -> Tensor:
+    return (scores.flatten() - labels).square().mean() / 2
+
+
+def _reshaped(scores: Tensor, labels: Tensor) -> Tensor:
+    return (scores.double() - labels.double().view(scores.shape)).square().mean() / 2
+
+
+def _norm_is_hidden(meals: list[tuple[Any, ...]]) -> str | None:
+    if all(gradient[0].numel() == gradient.shape[1] for gradient, *_ in meals):
+        return "Each of your samples is one pixel: there, its channels are the whole sample."
+    if _same(published.pixel_penalty, _whole, meals):
+        return (
+            "With these inputs both ways of taking the norm give the same penalty (a slope that is right at every "
+            "pixel is right in sum, too). Choose a gradient whose norm you know, and another step."
+        )
+    return None
+
+
+def _whole(gradient: Tensor, step: Tensor, K: float) -> Tensor:
+    return (gradient.flatten(1).norm(dim=1) - K * step.flatten(1).norm(dim=1)).square().mean()
+
+
+def _factor_is_hidden(meals: list[tuple[Any, ...]]) -> str | None:
+    if all(torch.equal(fake, real) for fake, real, *_ in meals):
+        return "Where fake and real are the same, cost and slope are both 0, whatever the factor."
+    return (
+        "Do not ask whether the slope is K‖x − y‖; ask whether it is the slope of this cost: at the optimum the "
+        "critic rises as fast as the cost falls."
+    )
+
+
+def _gap_is_hidden(meals: list[tuple[Any, ...]]) -> str | None:
+    if all(float(fake.detach().mean()) <= float(real.detach().mean()) for real, fake in meals):
+        return "In all your batches the reals score higher than the fakes. They need not."
+    return None
+
+
+def _same(first: Callable[..., Tensor], second: Callable[..., Tensor], meals: list[tuple[Any, ...]]) -> bool:
+    return all(torch.allclose(first(*meal).double(), second(*meal).double(), rtol=1e-4) for meal in meals)
+
+
+def _under_root(gradient: Tensor, step: Tensor, K: float) -> Tensor:
+    slope, demand = ((part.flatten(1).square().sum(1) + 1e-12).sqrt() for part in (gradient, step))
+    return (slope - K * demand).square().mean()
+
+
+def _by_channel(gradient: Tensor, step: Tensor, K: float) -> Tensor:
+    slope, demand = (
+        part.flatten(2).norm(dim=2) if part.dim() > 2 else part.abs() for part in (gradient, step)
+    )
+    return (slope - K * demand).square().mean()
+
+
+def _pair(cost: float, slope: float) -> Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]:
+    def rule(fake: Tensor, real: Tensor, K: float) -> tuple[Tensor, Tensor]:
+        distance = (fake - real).norm()
+        return cost * K * distance**2, slope * K * distance
+
+    return rule
+
+
+HUNTS = {
+    "hunt-labels": Hunt(
+        right=(
+            Rule("potentials from the centre of the optimal face", _central),
+            Rule("a corner of the optimal face, as POT returns it", lambda cost: _corner(cost, False)),
+            Rule("another corner of the optimal face", lambda cost: _corner(cost, True)),
+        ),
+        wrong=(
+            Rule("potentials boxed into [0, 1]", published.boxed_labels),
+            Rule(
+                "potentials boxed into [0, 1], centred afterwards",
+                lambda cost: _centred(*published.boxed_labels(cost)),
+            ),
+        ),
+        refusal="Optimal potentials are not unique. Demand what all of them have in common: what they obey, and what "
+        "they earn.",
+        symptom="You look for a sign of the box, not for what it destroys. What must optimal potentials earn?",
+        hidden=_box_is_wide,
+    ),
+    "hunt-pairs": Hunt(
+        right=(
+            Rule("scores flattened to (m,) first", _paired),
+            Rule("labels given the shape of the scores, in float64", _reshaped),
+        ),
+        wrong=(Rule("(m, 1) − (m,), every score minus every label", published.spread_loss),),
+        refusal="It computes ½ mean (D(x_i) − g_i)², up to rounding in the seventh digit.",
+        symptom="",
+        hidden=_pairs_are_hidden,
+    ),
+    "hunt-norm": Hunt(
+        right=(
+            Rule("norms over the flattened sample", _whole),
+            Rule(
+                "norms over the flattened sample, with 1e-12 under the root so that it has a derivative at 0",
+                _under_root,
+            ),
+        ),
+        wrong=(
+            Rule("norms over the channels, pixel by pixel", published.pixel_penalty),
+            Rule("norms over the pixels, channel by channel", _by_channel),
+        ),
+        refusal="It takes the norm over all values of a sample, as it should; mind rounding.",
+        symptom="Choose a gradient that differs from pixel to pixel and from channel to channel.",
+        hidden=_norm_is_hidden,
+    ),
+    "hunt-slope": Hunt(
+        right=(
+            Rule("cost K/2 ‖x − y‖² with slope K ‖x − y‖", _pair(0.5, 1)),
+            Rule("cost 2K ‖x − y‖² with slope 4K ‖x − y‖", _pair(2, 4)),
+            Rule("cost K ‖x − y‖² with slope 2K ‖x − y‖", _pair(1, 2)),
+        ),
+        wrong=(
+            Rule("cost 2K ‖x − y‖² with slope K ‖x − y‖", published.cost_and_slope),
+            Rule("cost K/2 ‖x − y‖² with slope 4K ‖x − y‖", _pair(0.5, 4)),
+            Rule("cost K ‖x − y‖² with slope K ‖x − y‖", _pair(1, 1)),
+        ),
+        refusal="This cost and this slope belong together. Do not demand one factor; demand that the two agree.",
+        symptom="Do not look for one pair of factors; let the cost itself tell you its slope.",
+        hidden=_factor_is_hidden,
+    ),
+    "hunt-generator": Hunt(
+        right=(
+            Rule("−mean D(x)", lambda real_scores, fake_scores: -fake_scores.mean()),
+            Rule(
+                "mean D(y) − mean D(x)",
+                lambda real_scores, fake_scores: real_scores.mean() - fake_scores.mean(),
+            ),
+        ),
+        wrong=(
+            Rule("(mean D(y) − mean D(x))²", published.squared_gap),
+            Rule(
+                "|mean D(y) − mean D(x)|",
+                lambda real_scores, fake_scores: (real_scores.mean() - fake_scores.mean()).abs(),
+            ),
+        ),
+        refusal="The scores of the reals add a constant to the term. What the generator feels is its gradient.",
+        symptom="The value is not what moves the fakes. Look at where its gradient sends them.",
+        hidden=_gap_is_hidden,
+    ),
+}
+
+
+def _register(name: str, hunt: Hunt) -> None:
+    exercise(name)(lambda answer: judge(hunt, answer))
+
+
+for _name, _hunt in HUNTS.items():
+    _register(_name, _hunt)

@@ -1,0 +1,109 @@
+"""What notebook 05 writes from scratch is what the package does, and its published rules are those that are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from otsr.course import published
+from otsr.course.exercises.critic import HUNTS
+from otsr.transport import (
+    critic_loss,
+    generator_loss,
+    monge_map,
+    potentials,
+    quadratic_cost,
+    regularity_loss,
+)
+from otsr.transport.discrete import Potentials
+
+
+@pytest.fixture(scope="module")
+def written(definitions: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    return definitions("05")
+
+
+@pytest.fixture
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    real, fake = torch.randn(2, 12, 3, 4, 4, generator=generator)
+    return real + 0.5, fake
+
+
+def test_its_cost_is_the_package_s(written: dict[str, Any], batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+    real, fake = batch
+    torch.testing.assert_close(written["quadratic"](real[:7], fake, 0.3), quadratic_cost(real[:7], fake, 0.3))
+
+
+@pytest.mark.parametrize("count", [1, 2, 12])
+def test_its_labels_are_the_package_s(
+    written: dict[str, Any], batch: tuple[torch.Tensor, torch.Tensor], count: int
+) -> None:
+    real, fake = (one[:count] for one in batch)
+    cost = quadratic_cost(real, fake)
+    h, g, plan = written["labels"](cost)
+    expected = potentials(cost)
+    torch.testing.assert_close(h, expected.real, atol=1e-9, rtol=0)
+    torch.testing.assert_close(g, expected.fake, atol=1e-9, rtol=0)
+    torch.testing.assert_close(plan, expected.plan)
+
+
+def test_its_losses_are_the_package_s(
+    written: dict[str, Any], batch: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    real, fake = batch
+    labels = potentials(quadratic_cost(real, fake))
+    labels = Potentials(*(getattr(labels, name).float() for name in ("real", "fake", "plan", "value")))
+    torch.manual_seed(0)
+    critic = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(48, 8), torch.nn.SiLU(), torch.nn.Linear(8, 1)
+    )
+    fake.requires_grad_()
+    scores = critic(fake)
+    torch.testing.assert_close(
+        written["regression"](critic(real), scores, labels.real, labels.fake),
+        critic_loss(critic(real), scores, labels),
+    )
+    torch.testing.assert_close(
+        written["slope_gap"](fake, scores, monge_map(labels.plan, real), 1 / 48, 0.4),
+        regularity_loss(fake, scores, real, labels.plan),
+    )
+    torch.testing.assert_close(written["climb"](scores), generator_loss(scores))
+
+
+INPUTS = {
+    "boxed_labels": lambda draw: (30 * draw(5, 4).abs(),),
+    "spread_loss": lambda draw: (draw(6, 1), draw(6)),
+    "pixel_penalty": lambda draw: (draw(4, 3, 5, 5), draw(4, 3, 5, 5), 0.3),
+    "cost_and_slope": lambda draw: (draw(9), draw(9), 0.3),
+    "squared_gap": lambda draw: (draw(5), draw(6)),
+}
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_the_rules_it_shows_are_those_that_are_hunted(written: dict[str, Any], name: str) -> None:
+    generator = torch.Generator().manual_seed(1)
+    arguments = INPUTS[name](lambda *shape: torch.randn(*shape, generator=generator))
+    torch.testing.assert_close(
+        written[name](*arguments), getattr(published, name)(*arguments), rtol=0, atol=0
+    )
+    assert getattr(published, name) in [hunt.wrong[0].function for hunt in HUNTS.values()]
+
+
+def test_its_worked_example_says_yes_and_no_as_the_text_says(written: dict[str, Any]) -> None:
+    rules = [written[name] for name in ("quadratic", "another_right_one", "transposed")]
+    verdicts = {
+        name: [written["verdict"](written[name], rule) for rule in rules]
+        for name in ("first_try", "second_try", "third_try")
+    }
+    assert verdicts["first_try"] == ["yes", "yes", "yes"]
+    assert verdicts["second_try"] == ["yes", "no", "no"]
+    assert verdicts["third_try"] == ["yes", "yes", "no"]
+
+
+def test_batches_of_one_distribution_lie_apart_as_was_measured(written: dict[str, Any]) -> None:
+    for d, expected in ((2, 0.44), (16, 16.5), (64, 96)):
+        assert abs(written["between_halves"](45, d) / expected - 1) < 0.1
