@@ -1,0 +1,117 @@
+"""What notebook 08 writes from scratch is what the package does."""
+
+from __future__ import annotations
+
+import copy
+import io
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from otsr import Upscaler, inference, weights
+from otsr.datasets import data_dir
+from otsr.images import open_picture, read, to_pil
+from otsr.machine import live_peak
+from otsr.networks.generators import RRDBNet
+
+
+def network(seed: int = 0) -> RRDBNet:
+    """Random weights with which context matters; the answers lie in [0, 1]."""
+    torch.manual_seed(seed)
+    made = RRDBNet(nf=8, nb=1, gc=4).eval()
+    for module in made.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight)
+    with torch.no_grad():
+        made.last.weight *= 0.1 / made(torch.rand(1, 3, 24, 24)).std()
+        made.last.bias += 0.5 - made(torch.rand(1, 3, 24, 24)).mean()
+    return made
+
+
+@pytest.fixture
+def written(definitions: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    names = definitions("08")
+    names["network"] = network()
+    return names
+
+
+@pytest.fixture(scope="module")
+def photo() -> Tensor:
+    return read(data_dir() / "phone" / "iso1792_texture.jpg")[:, 240:300, 560:670]
+
+
+def levels(sr: Tensor) -> np.ndarray:
+    return np.asarray(to_pil(sr)).astype(int)
+
+
+@pytest.mark.parametrize("strip", [32, 40, 110])
+def test_its_strips_are_what_the_upscaler_s_tiles_are(
+    written: dict[str, Any], photo: Tensor, strip: int
+) -> None:
+    upscaler = Upscaler(written["network"], device="cpu", precision="fp32", tile=32)
+    expected = np.asarray(upscaler.upscale(photo)).astype(int)
+    assert len(upscaler.tiles(110, 60)) > 1
+    glued = written["in_strips"](written["enlarge"], photo, strip, upscaler.overlap)
+    assert np.abs(levels(glued) - expected).max() <= 1
+    if strip < 110:
+        cut = written["in_strips"](written["enlarge"], photo, strip, 0)
+        assert np.abs(levels(cut) - expected).max() > 5, "without overlap there is a seam to be seen"
+
+
+def test_its_eight_ways_are_the_upscaler_s_ensemble(written: dict[str, Any], photo: Tensor) -> None:
+    upscaler = Upscaler(written["network"], device="cpu", precision="fp32", ensemble=True)
+    ours = written["eight_ways"](photo)
+    assert np.abs(levels(ours) - np.asarray(upscaler.upscale(photo)).astype(int)).max() <= 1
+    assert np.abs(levels(ours) - levels(written["enlarge"](photo))).max() > 5
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_its_back_projection_is_the_package_s(written: dict[str, Any], photo: Tensor, steps: int) -> None:
+    sr = written["enlarge"](photo)
+    expected = inference.back_project(sr[None].clone(), photo[None], steps)[0]
+    torch.testing.assert_close(written["back_project"](sr, photo, steps), expected)
+
+
+@pytest.mark.parametrize("t", [0.0, 0.3, 1.0])
+def test_its_mixture_of_weights_is_the_package_s_blend(written: dict[str, Any], t: float) -> None:
+    stored = {"psnr-small": network(1), "otsr-small": network(2)}
+    written["weights"] = SimpleNamespace(load=lambda name: copy.deepcopy(stored[name]))
+    expected = dict(weights.blend(stored["psnr-small"], stored["otsr-small"], t).named_parameters())
+    for name, parameter in written["mixed"](t).named_parameters():
+        torch.testing.assert_close(parameter, expected[name])
+
+
+@pytest.mark.parametrize("size", [(20, 20), (9, 31)])
+def test_its_formula_for_memory_holds_to_the_byte(written: dict[str, Any], size: tuple[int, int]) -> None:
+    small = RRDBNet(nf=32, nb=4, gc=16).eval()
+    lr = torch.zeros(1, 3, *size)
+    with torch.no_grad():
+        assert written["formula"](*size) == live_peak(lambda: small(lr))
+    assert written["counted"](small, *size) == written["formula"](*size)
+
+
+def test_its_phone_file_has_tags_and_a_place_and_the_upscaled_one_has_none(
+    written: dict[str, Any], photo: Tensor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written["like_a_phone"](to_pil(photo))
+    assert open_picture(Image.open(file)).pixels.shape == (110, 60, 3), "its tag turns it"
+    written["reveal"]("before", Image.open(file))
+    result = io.BytesIO()
+    Upscaler(written["network"], device="cpu", precision="fp32").upscale(Image.open(file)).save(result, "PNG")
+    written["reveal"]("after", Image.open(result))
+    before, after = capsys.readouterr().out.split("after:")
+    assert "Xiaomi" in before and "2020:01:24" in before and "46.0" in before
+    assert "240×440" in after and "tags  none" in after and "place none" in after and "bytes" in after
+
+
+@pytest.mark.parametrize("middle", [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)])
+def test_its_part_never_leaves_the_photo(
+    written: dict[str, Any], photo: Tensor, middle: tuple[float, float]
+) -> None:
+    assert written["part"](photo, middle, side=40).shape == (3, 40, 40)
