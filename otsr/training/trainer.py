@@ -30,7 +30,9 @@ from otsr.training.losses import Losses
 from otsr.training.progress import Progress
 from otsr.training.schedule import rate
 from otsr.training.start import starting_generator
-from otsr.training.watch import NotFinite, Watch
+from otsr.training.watch import Fault, NotFinite, Watch
+
+_SMALLEST_SCALE = 2.0**-10  # of fp16's gradients, from 2^16 on: this small, no overflow is to blame any more
 
 
 class Result(NamedTuple):
@@ -263,6 +265,8 @@ class Trainer:
     def _look(self, batch: Batch) -> None:
         """Read the numbers; end the training if one is not finite, with what is needed to find out why."""
         self.numbers, fault = self.watch.read()
+        if fault is None and self.scaler.is_enabled() and self.scaler.get_scale() < _SMALLEST_SCALE:
+            fault = Fault(self.step, ("gradient",))
         if fault is None:
             return
         names, photos = " and ".join(fault.names), "; ".join(self.batches.origins(fault.step))

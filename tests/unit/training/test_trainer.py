@@ -134,7 +134,9 @@ def test_a_step_that_is_not_finite_is_not_taken(recipe: Path) -> None:
     before = [weights(network) for network in networks]
     lr, hr, _ = made.batches.batch(1)
     hr[0, 0, 0, 0] = float("nan")
-    with pytest.raises(NotFinite, match=r"step 1: pixel and critic gradient.* not finite, from .*a\.png at column"):
+    with pytest.raises(
+        NotFinite, match=r"step 1: pixel and critic gradient.* not finite, from .*a\.png at column"
+    ):
         made.update(Batch(lr, hr, None))
     for network, old in zip(networks, before, strict=True):
         torch.testing.assert_close(weights(network), old, rtol=0, atol=0)
@@ -150,6 +152,22 @@ def test_a_fault_that_nobody_looked_at_is_found_at_the_next_look(recipe: Path) -
     with pytest.raises(NotFinite, match=r"step 0: pixel not finite.*--set every\.log=1"):
         made.update(made.batches.batch(1))
     assert not (recipe.parent / "run" / "not-finite.state").exists()
+
+
+def test_gradients_that_no_scale_makes_finite_are_named_though_fp16_leaves_such_steps_out(
+    recipe: Path,
+) -> None:
+    made = trainer(recipe)
+    made.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**-9)
+    for parameter in made.generator.parameters():
+        parameter.register_hook(lambda gradient: gradient * float("nan"))
+    before = weights(made.generator)
+    step(made)
+    step(made)
+    assert made.scaler.get_scale() == 2.0**-11
+    with pytest.raises(NotFinite, match=r"step 2: gradient not finite"):
+        step(made)
+    torch.testing.assert_close(weights(made.generator), before, rtol=0, atol=0)
 
 
 def test_pictures_that_are_not_finite_in_any_process_are_no_error_of_the_transport(recipe: Path) -> None:
