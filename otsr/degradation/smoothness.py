@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm  # not tqdm.auto: in a notebook its bar would be stored, and differ from run to run
 
 from otsr.degradation.noise import NoisePool, full_range_luma
 from otsr.degradation.storage import DegradationError
