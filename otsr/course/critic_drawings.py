@@ -69,7 +69,15 @@ def _discs(axes: Axes, real: Tensor, fake: Tensor) -> None:
     lowest = min(float(real.min()), float(fake.min()))
     for places, prices in ((_REALS, real), (_FAKES, fake)):
         sizes = 250 + 900 * (prices.numpy() - lowest)
-        axes.scatter(*places.T, s=sizes, color=COLOURS["potential"], alpha=0.45, linewidths=0, zorder=2)
+        axes.scatter(
+            places[:, 0],
+            places[:, 1],
+            s=sizes,
+            color=COLOURS["potential"],
+            alpha=0.45,
+            linewidths=0,
+            zorder=2,
+        )
 
 
 def _landscape(axes: Axes, real: Tensor) -> None:
