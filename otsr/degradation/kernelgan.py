@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
-from tqdm.auto import tqdm
+from tqdm import tqdm  # not tqdm.auto: in a notebook its bar would be stored, and differ from run to run
 
 from otsr.degradation.kernels import centre, compose
 from otsr.images import luma
