@@ -1,0 +1,306 @@
+"""How long does one training step take beside the original's, and where does the time go?
+
+    python benchmarks/training_step.py --out benchmarks/results/training_step.md     # about 5 minutes on two cores
+    python benchmarks/training_step.py --quick                                       # small networks, 20 seconds
+
+Both train the paper's networks with the paper's losses: RRDBNet, a VGG-128 critic, L1 of VGG19's conv5_4, edges,
+WGAN-QC with its penalty. The original's step (`SRGANModel.optimize_parameters` of OTSR) is rendered in plain PyTorch
+(peers/plain_step.py): fp32, NCHW, the critic passed for real and fake in G's loss and again in D's, a backward pass
+through the penalty's gradient, costs by a Python loop, labels by a linear programme. Ours is the trainer's own step.
+
+What is equal: networks, their first weights, the batch, Adam. The original's critic has batch norm, which costs time;
+here both have none. Ours also keeps a running average of the weights and watches for numbers that are not finite.
+VGG19's weights are random, so that nothing has to be downloaded. On CUDA both multiply fp32 without TF32.
+
+What is shown first: with our losses in place of the published ones, which are not the same formulas, the plain step
+gives the gradients of ours. So what is left out is repetition, not work.
+
+Each way runs in a process of its own and they take turns, step by step; ratios compare steps of the same round.
+Processor seconds are those of all threads, which on a busy machine say more than the clock.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from peers.plain_step import OURS, PUBLISHED, Clock, Plain, vgg19, wait_for
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from otsr.images import atomic_path
+from otsr.machine import choose_device
+from otsr.training import adversary
+from otsr.training.adversary import Adversary
+from otsr.training.config import Config
+from otsr.training.data import TrainingBatches
+from otsr.training.trainer import Trainer
+
+WAYS = {
+    "original": "the original's step, fp32",
+    "fp32": "ours, fp32",
+    "bf16": "ours, bf16",
+}
+PARTS = ("generator", "features", "critic", "labels", "optimiser", "the rest")
+Step = Callable[["Clock"], None]
+
+
+def recipe(arguments: argparse.Namespace, precision: str) -> Config:
+    return Config.model_validate(
+        {
+            "name": "training-step",
+            "steps": 1_000,
+            "network": {"name": "RRDBNet", "nf": 64, "nb": arguments.blocks, "gc": 32},
+            "precision": precision,
+            "clip": 5.0,
+            "data": {"hr": "photos/train", "crop": arguments.crop, "batch": arguments.batch, "workers": 0},
+            "validation": {"images": 0},
+            "losses": {
+                "pixel": {"weight": 0.01},
+                "perceptual": {"weight": 0.7, "backbone": "vgg19", "layers": {"conv5_4": 1.0}},
+                "edge": {"weight": 0.01},
+                "gan": {"weight": 1.0, "kind": "wgan-qc"},
+            },
+            "critic": {"name": "vgg", "nf": arguments.nf},
+        }
+    )
+
+
+# --- ours
+
+
+def ours(config: Config, folder: Path, device: torch.device) -> Trainer:
+    """The trainer, with the same VGG19 as the original's."""
+    network = vgg19().to(memory_format=torch.channels_last)
+    with mock.patch("otsr.training.losses.backbone", lambda name, layers: network):
+        return Trainer(config, folder, resume=False, progress=False, adversary=Adversary)
+
+
+@contextmanager
+def timed(trainer: Trainer, clock: Clock) -> Iterator[None]:
+    """A context in which the parts of the trainer's step are told to the clock."""
+    judge, critic_optimiser = trainer.adversary, trainer.critic_optimiser
+    assert judge is not None and critic_optimiser is not None
+
+    def turn(module: nn.Module, arguments: object, sr: Tensor) -> None:
+        sr.register_hook(lambda _: clock.turn_to("generator"))
+
+    with ExitStack() as stack:
+        for owner, name, part in (
+            (trainer.generator, "forward", "generator"),
+            (trainer.losses.backbones["vgg19"], "forward", "features"),
+            (judge, "step", "critic"),
+            (adversary, "quadratic_cost", "labels"),
+            (adversary, "potentials", "labels"),
+            (torch.Tensor, "backward", "features"),
+            (trainer.optimiser, "step", "optimiser"),
+            (critic_optimiser, "step", "optimiser"),
+        ):
+            stack.enter_context(mock.patch.object(owner, name, clock.around(part, getattr(owner, name))))
+        stack.callback(trainer.generator.register_forward_hook(turn).remove)
+        yield
+
+
+def gradient_errors(arguments: argparse.Namespace) -> dict[str, float]:
+    """‖ours − plain‖ / ‖plain‖ of one step's gradients, by network; both fp32, from the same weights and batch."""
+    device, config = choose_device(), recipe(arguments, "fp32")
+    batch = TrainingBatches(config.data, config.scale, config.seed).batch(0)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = ours(config, Path(folder), device)
+        assert trainer.adversary is not None
+        plain = Plain(config, OURS, device)
+        pairs = {
+            "generator": (trainer.generator, plain.generator),
+            "critic": (trainer.adversary.critic, plain.critic),
+        }
+        for mine, theirs in pairs.values():
+            assert all(torch.equal(a, b) for a, b in zip(mine.parameters(), theirs.parameters(), strict=True))
+        trainer.update(batch)
+        plain.step(batch, Clock(device, running=False))
+        trainer.close()
+    errors = {}
+    for name, networks in pairs.items():
+        mine, theirs = (torch.cat([p.grad.flatten() for p in net.parameters()]) for net in networks)
+        errors[name] = float((mine - theirs).norm() / theirs.norm())
+    return errors
+
+
+# --- measuring
+
+
+def build(way: str, arguments: argparse.Namespace, folder: Path) -> Step:
+    """A function that takes one step."""
+    device = choose_device()
+    config = recipe(arguments, "bf16" if way == "bf16" else "fp32")
+    batch = TrainingBatches(config.data, config.scale, config.seed).batch(0)
+    if way == "original":
+        torch.backends.cudnn.allow_tf32 = False
+        original = Plain(config, PUBLISHED, device)
+        return lambda clock: original.step(batch, clock)
+    trainer = ours(config, folder, device)
+
+    def step(clock: Clock) -> None:
+        with timed(trainer, clock) if clock.running else ExitStack():
+            trainer.update(batch)
+        trainer.step += 1
+
+    return step
+
+
+def work(way: str, arguments: argparse.Namespace, pipe: Connection) -> None:
+    """In a process of its own: do what the pipe asks for, and answer."""
+    device = choose_device()
+    with tempfile.TemporaryDirectory() as folder:
+        step = build(way, arguments, Path(folder))
+        before = memory(device, peak=False)
+        step(Clock(device, running=False))  # warms up
+        wait_for(device)
+        pipe.send(memory(device, peak=True) - before)
+        while (question := pipe.recv()) is not None:
+            pipe.send({"seconds": seconds, "parts": parts}[question](step, device))
+
+
+def memory(device: torch.device, *, peak: bool) -> int:
+    """Bytes held now, or at most so far: on the CUDA device, else by the process (0 where /proc does not say)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated() if peak else torch.cuda.memory_allocated()
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return 0
+    key = "VmHWM" if peak else "VmRSS"
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(key)), 0)
+
+
+def seconds(step: Step, device: torch.device) -> tuple[float, float]:
+    """By the clock and by the processor."""
+    clock, processor = time.perf_counter(), time.process_time()
+    step(Clock(device, running=False))
+    wait_for(device)
+    return time.perf_counter() - clock, time.process_time() - processor
+
+
+def parts(step: Step, device: torch.device) -> dict[str, float]:
+    clock = Clock(device, running=True)
+    with clock("the rest"):
+        step(clock)
+    return dict(clock.seconds)
+
+
+def measured(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Memory, seconds of each round, and parts of a step, by way."""
+    context = multiprocessing.get_context("spawn")
+    found: dict[str, dict[str, Any]] = {}
+    workers = {}
+    for way in tqdm(WAYS, desc="building", unit="way"):
+        pipe, theirs = context.Pipe()
+        process = context.Process(target=work, args=(way, arguments, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        workers[way] = (process, pipe)
+        found[way] = {"memory": pipe.recv(), "seconds": []}
+
+    def ask(way: str, question: str | None) -> Any:
+        workers[way][1].send(question)
+        return workers[way][1].recv() if question else None
+
+    for _ in tqdm(range(arguments.rounds), desc="rounds"):
+        for way in WAYS:
+            found[way]["seconds"].append(ask(way, "seconds"))
+    for way in tqdm(WAYS, desc="profiles", unit="way"):
+        found[way]["parts"] = ask(way, "parts")
+        ask(way, None)
+        workers[way][0].join()
+    return found
+
+
+# --- the report
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Markdown; the first column is text, the others are numbers."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def speed_table(found: dict[str, dict[str, Any]]) -> str:
+    base = found["original"]
+    rows = []
+    for way, one in found.items():
+        cells = []
+        for number in (0, 1):
+            mine, theirs = ([pair[number] for pair in each["seconds"]] for each in (one, base))
+            ratios = [b / a for a, b in zip(mine, theirs, strict=True)]
+            cells += [f"{statistics.median(mine):.3g}", f"{statistics.median(ratios):.2f}×"]
+        share = one["memory"] / base["memory"] if base["memory"] else 0
+        rows.append([WAYS[way], *cells, f"{one['memory'] / 1e6:.0f}", f"{share:.2f}"])
+    head = ["way", "seconds", "speed", "processor seconds", "speed", "peak memory, MB", "of the original's"]
+    return table(head, rows)
+
+
+def parts_table(found: dict[str, dict[str, Any]]) -> str:
+    wholes = {way: sum(one["parts"].values()) for way, one in found.items()}
+    rows = [
+        [part, *(f"{one['parts'].get(part, 0):.3g} ({100 * one['parts'].get(part, 0) / wholes[way]:.0f} %)"
+                 for way, one in found.items())]
+        for part in PARTS
+    ]  # fmt: skip
+    return table(["part, seconds", *(WAYS[way] for way in found)], rows)
+
+
+def report(arguments: argparse.Namespace) -> str:
+    errors = gradient_errors(arguments)
+    found = measured(arguments)
+    device = choose_device()
+    name = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    sections = [
+        "# One training step",
+        f"RRDBNet 64/{arguments.blocks}, VGG-128 critic of nf {arguments.nf}, VGG19 conv5_4; batch {arguments.batch}, "
+        f"GT {arguments.crop}×{arguments.crop}; {arguments.rounds} rounds, medians; torch {torch.__version__}, "
+        f"{device.type}, {name} of {os.cpu_count()} cores ({platform.machine()}). Made by "
+        "`python benchmarks/training_step.py`.",
+        "Same losses, weights and batch: the gradients of ours and of the plain step differ by "
+        + ", ".join(f"{error:.0e} ({name})" for name, error in errors.items())
+        + " of their size, both in fp32.",
+        speed_table(found),
+        "## Where the time goes (one step each, by the clock; forward and backward)",
+        parts_table(found),
+    ]
+    return "\n\n".join(sections)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--blocks", type=int, default=23, help="of the generator")
+    parser.add_argument("--nf", type=int, default=64, help="width of the critic")
+    parser.add_argument("--crop", type=int, default=128)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="small networks")
+    parser.add_argument("--out", type=Path, help="Markdown file to write")
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.blocks, arguments.nf, arguments.crop, arguments.batch, arguments.rounds = 1, 16, 32, 2, 2
+    text = report(arguments)
+    print(text)
+    if arguments.out:
+        with atomic_path(arguments.out) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
