@@ -1,6 +1,6 @@
 """Upscale any picture: in tiles without seams, in bounded memory, in the fastest precision that is safe.
 
-    >>> Upscaler.from_pretrained("realsr-df2k").upscale("photo.jpg").save("photo_x4.png")
+    >>> Upscaler.from_pretrained("otsr-small").upscale("photo.jpg").save("photo_x4.png")
 
 The network sees windows that overlap; of each only the middle is kept, so far from the cut that the missing
 context no longer shows. Kept parts go straight into the 8-bit output: no float image of the whole ever exists.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from otsr.batch import Job, Progress
     from otsr.inference import Upscaler
 
-DEFAULT_WEIGHTS = "realsr-df2k"
+DEFAULT_WEIGHTS = "otsr-small"
 
 
 class Format(str, Enum):

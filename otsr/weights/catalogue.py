@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from otsr.datasets import data_dir
+from otsr.datasets import data_dir, sources
 from otsr.download import DownloadError, cache_dir, fetch
 from otsr.weights.errors import WeightsError
 
@@ -53,12 +53,11 @@ class Entry(ABC):
         return self.path is not None and self.path.is_file()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Vendored(Entry):
-    """In data/weights/ of this package."""
+    """In data/weights/ of this package; its SOURCES.tsv has the hash."""
 
     where: ClassVar[str] = "vendored"
-    sha256: str
 
     @property
     def path(self) -> Path:
@@ -67,7 +66,9 @@ class Vendored(Entry):
 
     def locate(self, *, download: bool) -> Path:
         """The file, its hash checked."""
-        _check(self.path, self.sha256, "restore data/weights from the repository, or install otsr again")
+        known = {row["file"]: row["sha256"] for row in sources("weights")}
+        remedy = "restore data/weights from the repository, or install otsr again"
+        _check(self.path, known.get(self.path.name, "not in SOURCES.tsv"), remedy)
         return self.path
 
 
@@ -176,6 +177,21 @@ def _of_authors(
 _UNSTATED = "not stated by the authors (github.com/cognaclee/OTSR)"
 
 ENTRIES: tuple[Entry, ...] = (
+    Vendored(
+        "otsr-small",
+        "small RRDBNet ×4 for the course's phone, trained with transport between deep features",
+        "MIT",
+        1_530_000,
+        partner="psnr-small",
+    ),
+    Vendored(
+        "gan-small",
+        "its twin, trained with RealSR's relativistic GAN in place of transport",
+        "MIT",
+        1_530_000,
+        partner="psnr-small",
+    ),
+    Vendored("psnr-small", "where both start: trained for fidelity alone (L1)", "MIT", 1_530_000),
     Packaged(
         "realsr-df2k",
         "RealSR's RRDBNet ×4, trained on DF2K with collected noise; OTSR starts from it",

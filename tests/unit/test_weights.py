@@ -407,7 +407,8 @@ def vendored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "weights" / "tiny.safetensors"
     weights.save(rrdbnet(), path)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    entry = room.Vendored("tiny", "a test", "CC0", path.stat().st_size, sha256=sha256)
+    (path.parent / "SOURCES.tsv").write_text(f"file\tsha256\n{path.name}\t{sha256}\n")
+    entry = room.Vendored("tiny", "a test", "CC0", path.stat().st_size)
     monkeypatch.setattr(room, "ENTRIES", (entry,))
     monkeypatch.setenv("OTSR_DATA", str(tmp_path))
     return path
