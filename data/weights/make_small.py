@@ -32,7 +32,7 @@ def main() -> int:
         record(
             {
                 "file": target.name,
-                "what": f"generator ×4, recipe {notes['recipe']}, the best of its weights (step {notes['steps']}), fp16",
+                "what": f"generator ×4, recipe {notes['recipe']}, its best weights (step {notes['steps']}), fp16",
                 "licence": "MIT",
                 "author": "The OTSR authors",
                 "source": "trained on photos/train, degraded by the phone crops' blur and noise; made by make_small.py",

@@ -88,7 +88,9 @@ def run_and_die(place: Path, folder: Path, settings: Sequence[str], moment: str,
 def run_until_told(place: Path, folder: Path) -> None:
     """As torchrun and batch systems end a training: they send SIGTERM to it and to all that it has started."""
     os.setpgrp()
-    multiprocessing.set_start_method("fork", force=True)  # of its own data processes: they are in its group then
+    multiprocessing.set_start_method(
+        "fork", force=True
+    )  # of its own data processes: they are in its group then
     log = Trainer._log
 
     def told(trainer: Trainer) -> None:

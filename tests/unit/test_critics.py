@@ -39,7 +39,9 @@ def test_a_patch_critic_sees_the_window_that_it_says(layers: int, window: int) -
 def test_no_critic_normalises_over_the_batch() -> None:
     for norm in NORMS:
         for network in (PatchCritic(nf=8, norm=norm), VGGCritic(32, nf=8, norm=norm)):
-            assert not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
+            assert not any(
+                isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules()
+            )
 
 
 def test_what_cannot_be_built_is_refused_by_name() -> None:

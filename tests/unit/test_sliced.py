@@ -79,7 +79,7 @@ def test_descent_on_the_line_carries_one_sample_to_the_other() -> None:
     for _ in range(200):
         (gradient,) = torch.autograd.grad(wasserstein_1d(x, y, 2), x)
         x = (x - 5 * gradient).detach().requires_grad_()
-    assert abs(float((x.detach().mean() - y.mean()))) < 1e-6
+    assert abs(float(x.detach().mean() - y.mean())) < 1e-6
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

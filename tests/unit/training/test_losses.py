@@ -39,7 +39,10 @@ def test_pixel_term_is_the_weighted_mean_absolute_difference() -> None:
 def test_a_backbone_that_two_terms_use_runs_once_a_picture() -> None:
     built = Losses(
         parts.Losses.model_validate(
-            {"perceptual": {"weight": 1.0, "backbone": "alex"}, "transport": {"weight": 1.0, "backbone": "alex"}}
+            {
+                "perceptual": {"weight": 1.0, "backbone": "alex"},
+                "transport": {"weight": 1.0, "backbone": "alex"},
+            }
         )
     )
     calls = []
@@ -153,7 +156,9 @@ def test_canny_follows_a_weak_edge_from_a_strong_one_and_drops_a_lone_weak_one()
     image[..., 24:] = strength[:, None]
     edges = canny(image, low=0.015, high=0.05)[0, 0]
     assert bool(edges[-1, 10:14].any())
-    lone = canny(image.new_full(image.shape, 0.0).index_fill(3, torch.arange(12, 48), 0.06), low=0.015, high=0.05)
+    lone = canny(
+        image.new_full(image.shape, 0.0).index_fill(3, torch.arange(12, 48), 0.06), low=0.015, high=0.05
+    )
     assert not bool(lone.any())
 
 
@@ -187,7 +192,11 @@ def test_nan_is_not_hidden() -> None:
     sr[0, 0, 0, 0] = float("nan")
     built = Losses(
         parts.Losses.model_validate(
-            {"pixel": {"weight": 1.0}, "edge": {"weight": 1.0}, "transport": {"weight": 1.0, "backbone": "alex"}}
+            {
+                "pixel": {"weight": 1.0},
+                "edge": {"weight": 1.0},
+                "transport": {"weight": 1.0, "backbone": "alex"},
+            }
         )
     )
     assert all(not bool(torch.isfinite(value)) for value in built(sr, hr).values())
