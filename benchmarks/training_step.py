@@ -275,7 +275,7 @@ def report(arguments: argparse.Namespace) -> str:
         + ", ".join(f"{error:.0e} ({name})" for name, error in errors.items())
         + " of their size, both in fp32.",
         speed_table(found),
-        "## Where the time goes (one step each, by the clock; forward and backward)",
+        "## Where the time goes (one step each, forward and backward; processor seconds on a CPU)",
         parts_table(found),
     ]
     return "\n\n".join(sections)

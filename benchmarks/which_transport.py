@@ -37,7 +37,7 @@ from otsr.course.plots import COLOURS, use_house_style
 from otsr.evaluation.measuring import METRICS
 from otsr.images import atomic_path
 from otsr.training import load_config, train
-from otsr.training.adversary import Adversary
+from otsr.training.adversary import Adversary, Judgement
 from otsr.training.checkpoints import NAME as CHECKPOINT
 
 ROOT = Path(__file__).parents[1]
@@ -54,7 +54,7 @@ class Published(Adversary):
 
     constants = False  # ones and zeros in place of the linear programme
 
-    def _critic_loss(self, real: Tensor, fake: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _critic_loss(self, real: Tensor, fake: Tensor, step: int) -> Judgement:
         own_real, own_fake = (self.critic(x).float().flatten(1).mean(1, keepdim=True) for x in (real, fake))
         h, g, cost = self._boxed(real, fake.detach())
         loss = (own_real.mean() - h.mean()).square() / 2 + (own_fake - g).square().mean() / 2  # (m, 1) − (m,)
@@ -62,7 +62,8 @@ class Published(Adversary):
         matched = real[cost.argmin(0)]
         wanted = (matched - fake.detach()).norm(dim=1) / real[0].numel()
         gap = (slope.square().sum(1).add(1e-30).sqrt() - wanted).square().mean()  # norms over channels alone
-        return loss + self.gan.gamma / 2 * real[0].numel() ** 0.5 * gap, own_real, own_fake
+        loss = loss + self.gan.gamma / 2 * real[0].numel() ** 0.5 * gap
+        return Judgement(loss, own_real, own_fake, None)
 
     def _generator_loss(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
         return (real_scores.mean() - fake_scores.mean()).square()

@@ -29,7 +29,10 @@ from otsr.transport import potentials, quadratic_cost
 
 
 class Clock:
-    """Adds up seconds by part of a step. Parts nest; the time of an inner one is not that of the outer one."""
+    """Adds up seconds by part of a step, on a CPU those of the processor.
+
+    Parts nest; the time of an inner one is not that of the outer one.
+    """
 
     def __init__(self, device: torch.device, running: bool) -> None:
         self.device, self.running = device, running
@@ -64,7 +67,7 @@ class Clock:
         if not self.running:
             return
         wait_for(self.device)
-        now = time.perf_counter()
+        now = time.perf_counter() if self.device.type == "cuda" else time.process_time()
         if self._parts:
             self.seconds[self._parts[-1]] += now - self._since
         self._since = now

@@ -6,13 +6,16 @@
     wgan-qc   D follows the potentials of the exact quadratic transport of the batch; see otsr.transport.critic
 
 One pass of the critic serves the generator's loss, the critic's and the penalty: each takes its own derivative of the
-same graph. The numbers are those of separate passes, at half of the cost.
+same graph, and where the generator climbs D itself, the slope that wgan-qc penalises is its derivative. The numbers are
+those of separate passes.
 
 Samples are whole crops, patches of them, or windows of deep features. With several processes every loss, and the
 transport problem, is that of the whole batch; each process carries the gradient of its own samples.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +36,15 @@ from otsr.transport import (
 )
 
 _LAYER = {"alex": "conv3", "vgg16": "relu3_3", "vgg19": "relu3_4"}  # details of 10 to 40 pixels, not objects
+
+
+class Judgement(NamedTuple):
+    """The critic's loss, the scores (n, …) of reals and of fakes in the whole batch, and ∇D at this process's fakes."""
+
+    loss: Tensor
+    real: Tensor
+    fake: Tensor
+    slope: Tensor | None  # where the loss is made of it
 
 
 class Adversary:
@@ -85,11 +97,14 @@ class Adversary:
             with torch.no_grad():
                 real = self._samples(reals, step, 1)
             for _ in range(self.gan.ratio - 1):
-                self._descend(self._critic_loss(real, fake.detach().requires_grad_(), step)[0], optimiser)
+                self._descend(self._critic_loss(real, fake.detach().requires_grad_(), step).loss, optimiser)
             leaf = fake.detach().requires_grad_()
-            loss, real_scores, fake_scores = self._critic_loss(real, leaf, step)
+            loss, real_scores, fake_scores, slope = self._critic_loss(real, leaf, step)
             pull_on = self._generator_loss(real_scores.detach(), fake_scores)
-            (pull,) = torch.autograd.grad(pull_on, leaf, retain_graph=True)
+            if slope is None:
+                (pull,) = torch.autograd.grad(pull_on, leaf, retain_graph=True)
+            else:  # of −mean D
+                pull = -slope.detach() / len(leaf)
             self._differentiate(loss)
         self.log |= {
             "loss": loss.detach(),
@@ -139,8 +154,7 @@ class Adversary:
         tiles = inner.reshape(b, c, rows, patch, columns, patch).permute(0, 2, 4, 1, 3, 5)
         return tiles.reshape(b * rows * columns, c, patch, patch)
 
-    def _critic_loss(self, real: Tensor, fake: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The critic's loss, and the scores (n, …) of reals and of fakes in the whole batch."""
+    def _critic_loss(self, real: Tensor, fake: Tensor, step: int) -> Judgement:
         kind, critic = self.gan.kind, self.critic
         own_real, own_fake = critic(real).float(), critic(fake).float()
         if kind.startswith("wgan"):  # one score a sample
@@ -148,17 +162,18 @@ class Adversary:
         y, x = self._everywhere(own_real), self._everywhere(own_fake)
         with torch.autocast(fake.device.type, enabled=False):
             if kind == "gan":
-                return (_yes(y) + _no(x)) / 2, y, x
+                return Judgement((_yes(y) + _no(x)) / 2, y, x, None)
             if kind == "ragan":
-                return (_yes(y - x.mean()) + _no(x - y.mean())) / 2, y, x
+                return Judgement((_yes(y - x.mean()) + _no(x - y.mean())) / 2, y, x, None)
             if kind == "wgan-gp":
                 penalty = self.gan.gp_weight * self._slope_penalty(real, fake.detach(), step)
-                return x.mean() - y.mean() + penalty, y, x
+                return Judgement(x.mean() - y.mean() + penalty, y, x, None)
             labels, all_real, own = self._labels(real, fake.detach())
+            (slope,) = torch.autograd.grad(own_fake.sum(), fake, create_graph=True)
             penalty = regularity_loss(
-                fake, own_fake, all_real, labels.plan[:, own], K=self._K(fake), gamma=self.gan.gamma
+                fake, own_fake, all_real, labels.plan[:, own], self._K(fake), self.gan.gamma, slope
             )
-            return critic_loss(y, x, labels) + penalty, y, x
+            return Judgement(critic_loss(y, x, labels) + penalty, y, x, slope)
 
     def _generator_loss(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
         if self.gan.kind == "gan":

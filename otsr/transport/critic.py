@@ -33,7 +33,13 @@ def critic_loss(real_scores: Tensor, fake_scores: Tensor, labels: Potentials) ->
 
 
 def regularity_loss(
-    fake: Tensor, fake_scores: Tensor, real: Tensor, plan: Tensor, K: float | None = None, gamma: float = 0.4
+    fake: Tensor,
+    fake_scores: Tensor,
+    real: Tensor,
+    plan: Tensor,
+    K: float | None = None,
+    gamma: float = 0.4,
+    gradient: Tensor | None = None,
 ) -> Tensor:
     """γ/(2√K) · mean_i (‖∇D(x_i)‖ − K ‖ŷ(x_i) − x_i‖)²: the critic's slope at a fake is that of the potential.
 
@@ -48,6 +54,7 @@ def regularity_loss(
         plan: (n, m), from `potentials`.
         K: as in the cost; 1/dim by default.
         gamma: γ, the weight of the term.
+        gradient: ∇D(x_i) with its graph, of fake's shape, if the caller has it already.
 
     Raises:
         ValueError: `fake` does not require grad, or not one score a sample.
@@ -56,7 +63,8 @@ def regularity_loss(
     if not fake.requires_grad:
         raise ValueError("fake must require grad before the critic sees it: call fake.requires_grad_()")
     K = 1 / fake[0].numel() if K is None else K
-    (gradient,) = torch.autograd.grad(scores.sum(), fake, create_graph=True)
+    if gradient is None:
+        (gradient,) = torch.autograd.grad(scores.sum(), fake, create_graph=True)
     # The root of 0 has no gradient; 1e-30 is far below any slope that matters.
     slope = gradient.flatten(1).float().square().sum(1).add(1e-30).sqrt()
     with torch.no_grad():

@@ -61,11 +61,9 @@ def outcomes(processes: int, kind: str, *settings: str) -> list[tuple[Adversary,
         ],
     )  # fmt: skip
 
-    def one(accelerator: Any) -> tuple[Adversary, Tensor]:
-        judge = Adversary(config, accelerator)
-        part = slice(
-            accelerator.process_index * 4 // processes, (accelerator.process_index + 1) * 4 // processes
-        )
+    def one(judge: Adversary) -> tuple[Adversary, Tensor]:
+        index = judge.accelerator.process_index
+        part = slice(index * 4 // processes, (index + 1) * 4 // processes)
         sr = images(1)[part].requires_grad_()
         term = judge.step(
             sr, images(2)[part], 3, torch.optim.SGD(judge.critic.parameters(), 0.0), torch.float32
@@ -74,7 +72,8 @@ def outcomes(processes: int, kind: str, *settings: str) -> list[tuple[Adversary,
         return judge, gradient
 
     with ThreadPoolExecutor(processes) as pool:
-        return list(pool.map(one, accelerators(processes)))
+        # Built one after the other: threads share the generator that draws the critic's first weights.
+        return list(pool.map(one, [Adversary(config, each) for each in accelerators(processes)]))
 
 
 @pytest.mark.parametrize("kind", KINDS)
