@@ -12,7 +12,7 @@ import pytest
 from torch import Tensor
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-SMALL = Namespace(blocks=1, nf=8, crop=32, batch=2)
+SMALL = Namespace(width=16, blocks=1, nf=8, crop=32, batch=2)
 
 
 @pytest.fixture
