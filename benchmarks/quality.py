@@ -7,7 +7,7 @@ Two tables. (1) The test photos, which nothing was trained or tuned on, shrunk b
 noise of the course's phone: six metrics with 95 % intervals, and differences, picture by picture, to RealSR's
 generator. (2) The path of network interpolation from the weights trained for fidelity to those trained with
 transport, on the validation photos: is it monotone? With --out also all numbers as JSON, and the plane of distortion
-and perception as figures/perception_distortion.svg. Weights that are not here are left out, and said to be.
+and perception as figures/quality.svg. Weights that are not here are left out, and said to be.
 """
 
 from __future__ import annotations
@@ -210,9 +210,7 @@ def main() -> None:
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--quick", action="store_true", help="3 photos, their middles, 1 draw")
     parser.add_argument("--out", type=Path, help="Markdown file to write; JSON goes beside it")
-    parser.add_argument(
-        "--figure", type=Path, help="SVG to write; with --out figures/perception_distortion.svg"
-    )
+    parser.add_argument("--figure", type=Path, help="SVG to write; with --out figures/quality.svg")
     arguments = parser.parse_args()
     text, numbers, figure = report(arguments)
     print(text)
@@ -223,7 +221,7 @@ def main() -> None:
         ):
             with atomic_path(path) as temporary:
                 temporary.write_text(content + "\n", encoding="utf-8")
-        arguments.figure = arguments.figure or ROOT / "figures" / "perception_distortion.svg"
+        arguments.figure = arguments.figure or ROOT / "figures" / "quality.svg"
     if arguments.figure:
         with atomic_path(arguments.figure) as temporary:
             figure.savefig(temporary, format="svg", metadata={"Date": None})

@@ -10,7 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-TABLES = {"kernel_estimation": "**×2, noise 5/255**", "inference": "## Speed and memory"}
+TABLES = {
+    "quality": "## Test photos",
+    "kernel_estimation": "**×2, noise 5/255**",
+    "inference": "## Speed and memory",
+}
 
 
 def first_table(text: str, heading: str) -> list[str]:
