@@ -13,9 +13,9 @@ here both have none. Ours also keeps a running average of the weights and watche
 VGG19's weights are random, so that nothing has to be downloaded. On CUDA both multiply fp32 without TF32.
 
 What is shown first: with our losses in place of the published ones, which are not the same formulas, the plain step
-gives the gradients of ours. So what is left out is repetition, not work. Only the critic's passes are repeated:
-generator and VGG19, two thirds of the original's step with the paper's generator, do the same convolutions in both, near
-the peak of the processor, which bounds what exact fp32 can gain. Two generators are measured for that reason.
+gives the gradients of ours. So what is left out is repetition, not work. Only the critic's passes are repeated. With
+the paper's generator two thirds of the original's step are generator and VGG19, whose convolutions are the same in both
+and near the peak of the processor: that bounds what exact fp32 can gain, so a smaller generator is measured as well.
 
 Each way runs in a process of its own and they take turns, step by step; ratios compare steps of the same round.
 Processor seconds are those of all threads, which on a busy machine say more than the clock.
