@@ -66,7 +66,7 @@ def _heun(answer: Any) -> str | None:
         return x.flip(1) * (1 + t) + torch.sin(3 * x) + t**2
 
     start = torch.tensor([[0.3, -0.2], [1.0, 0.5], [-0.7, 0.9]], dtype=torch.float64)
-    for steps in (1, 2, 5):
+    for steps in (1, 3, 5):
         given = start.clone()
         got = call(answer, velocity, given, steps)
         if not isinstance(got, Tensor) or got.shape != start.shape:
@@ -129,7 +129,7 @@ def _heun_hint(got: Tensor, velocity: Velocity, start: Tensor) -> str:
             "That is the midpoint rule, as good as Heun's; here the mean of the velocities at both ends is asked for.",
         ),
     ]
-    for steps in (1, 2, 5):
+    for steps in (1, 3, 5):
         for step, hint in usual:
             if torch.allclose(got.double(), _integrated(velocity, start, steps, step), atol=1e-6):
                 return hint
