@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +17,9 @@ Run = Callable[..., Result]
 
 
 def start(*arguments: object, **options: object) -> subprocess.Popen[str]:
-    """`otsr` in a process of its own."""
+    """`otsr` in a process of its own, which Ctrl-C reaches even where a shell has put the tests in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     return subprocess.Popen(
         [sys.executable, "-m", "otsr", *map(str, arguments)],
         stdout=subprocess.PIPE,

@@ -25,7 +25,7 @@ def test_every_file_has_author_licence_source_and_the_recorded_hash(folder: str)
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_no_file_lacks_a_row(folder: str) -> None:
-    kept = {".webp", ".jpg", ".npz", ".safetensors"}
+    kept = {".webp", ".jpg", ".npz", ".json", ".safetensors"}
     files = {path.name for path in (datasets.data_dir() / folder).iterdir() if path.suffix in kept}
     assert files == {row["file"] for row in datasets.sources(folder)}
 

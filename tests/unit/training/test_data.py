@@ -554,7 +554,7 @@ def test_when_the_training_ends_so_do_its_workers(folder: Path, how: signal.Sign
         os.killpg(training.pid, how)  # as Ctrl-C does: all processes of the terminal
     else:
         os.kill(training.pid, how)
-    _, complaints = training.communicate(timeout=20)
+    _, complaints = training.communicate(timeout=60)
     limit = time.monotonic() + 5
     while not all(map(gone, workers)) and time.monotonic() < limit:
         time.sleep(0.05)

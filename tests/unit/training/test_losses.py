@@ -107,7 +107,7 @@ def test_a_larger_window_forgives_more() -> None:
 @pytest.mark.parametrize("kind", ["projected", "sliced"])
 @pytest.mark.parametrize("power", [1, 2])
 def test_the_gradient_of_transport_is_that_of_finite_differences(kind: str, power: int) -> None:
-    x, y = torch.rand(1, 4, 4, 4), torch.rand(1, 4, 4, 4)
+    x, y = torch.rand(2, 1, 4, 4, 4, generator=torch.Generator().manual_seed(6))
     x.requires_grad_()
     term = transport(kind=kind, power=power, window=8, projections=5)
 
@@ -116,10 +116,10 @@ def test_the_gradient_of_transport_is_that_of_finite_differences(kind: str, powe
 
     (gradient,) = torch.autograd.grad(distance(x), x)
     direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
-    step = 1e-3
+    step = 1e-3  # with these pictures no two features change places on the way
     with torch.no_grad():
         change = (distance(x + step * direction) - distance(x - step * direction)) / (2 * step)
-    assert float((gradient * direction).sum()) == pytest.approx(float(change), rel=0.02, abs=2e-4)
+    assert float((gradient * direction).sum()) == pytest.approx(float(change), rel=0.01)
 
 
 def test_random_directions_belong_to_the_step() -> None:
