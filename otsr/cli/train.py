@@ -85,7 +85,7 @@ def train(
       otsr train configs/tiny.yml
       otsr train configs/tiny.yml --set steps=600 --set data.batch=8 -o runs/longer
       otsr train configs/tiny.yml --resume
-      torchrun --nproc-per-node 4 -m otsr train configs/df2k.yml
+      torchrun --nproc-per-node 3 -m otsr train configs/df2k.yml
       otsr train options_of_realsr.yml --show > mine.yml
     """
     from otsr.training.config import ConfigError, load_config
