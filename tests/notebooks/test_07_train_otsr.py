@@ -1,0 +1,157 @@
+"""What notebook 07 writes from scratch is what the package does, and its claims about recipes hold."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import nbformat
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from otsr import training
+from otsr.networks.generators import build
+from otsr.training import load_config
+from otsr.training.data import Batch, DataError, TrainingBatches
+from otsr.training.losses import Losses, transport_distance
+from otsr.training.parts import Transport
+from otsr.training.schedule import rate
+
+ROOT = Path(__file__).parents[2]
+TINY = ROOT / "configs" / "tiny.yml"
+HERE = ["precision=fp32", "data.workers=0", "data.degradation=null", "validation.images=0"]
+
+
+@pytest.fixture(scope="module")
+def written(definitions: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    return definitions("07", "recipes", "alexnet")
+
+
+@pytest.fixture(scope="module")
+def text() -> str:
+    notebook = nbformat.read(ROOT / "notebooks" / "07_train_otsr.ipynb", as_version=4)
+    return "\n".join(cell.source for cell in notebook.cells)
+
+
+@pytest.fixture
+def crops() -> tuple[Tensor, Tensor]:
+    sr, hr = torch.rand(2, 2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    return sr, hr
+
+
+def test_its_transport_is_the_term_of_the_recipe(
+    written: dict[str, Any], crops: tuple[Tensor, Tensor]
+) -> None:
+    config = load_config(TINY)
+    theirs = Losses(config.losses)(*crops)
+    torch.testing.assert_close(
+        config.losses.transport.weight * written["transport"](*crops), theirs["transport"]
+    )
+    torch.testing.assert_close((crops[0] - crops[1]).abs().mean(), theirs["pixel"])
+
+
+def test_the_solution_of_its_first_exercise_is_the_package_s_windowed_term(text: str) -> None:
+    namespace: dict[str, Any] = {}
+    exec(re.search(r"```python\n(def my_windows.*?)```", text, re.DOTALL)[1], namespace)
+    x, y = torch.rand(2, 2, 5, 8, 12, generator=torch.Generator().manual_seed(0))
+    for k in (1, 2, 4):
+        term = Transport(weight=1.0, window=k, layers={"all": 1.0})
+        theirs = transport_distance({"all": x}, {"all": y}, term, crop=x.shape[-1])
+        torch.testing.assert_close(namespace["my_windows"](x, y, k), theirs)
+
+
+class Probe(nn.Module):
+    """A network of one weight, whose gradient is always 1: what the loop does to it can be written down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(10.0))
+
+    def forward(self, lr: Tensor) -> Tensor:
+        return lr + self.weight
+
+
+def test_its_learning_rate_and_average_are_the_package_s(
+    written: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under a constant gradient Adam's step is the learning rate."""
+    config = load_config(TINY, [*HERE, "losses.transport.weight=0", "steps=30", "optimiser.lr=0.1"])
+    zero = torch.zeros(1, 3, 4, 4)
+    batches = SimpleNamespace(batch=lambda step: Batch(zero, zero, None))
+    monkeypatch.setitem(written["train"].__globals__, "starting_generator", lambda config: Probe())
+    kept, story = written["train"](config, batches, keep=(0, 7))
+    weight = average = 10.0
+    for step in range(config.steps):
+        if step in kept:
+            assert kept[step].weight.item() == pytest.approx(average, rel=1e-5)
+        assert story[step].item() == pytest.approx(weight, rel=1e-5)
+        weight -= rate(config.optimiser.schedule, step, config.steps, config.optimiser.lr)
+        average += (1 - min(config.ema, (1 + step) / (10 + step))) * (weight - average)
+    assert kept[config.steps].weight.item() == pytest.approx(average, rel=1e-5)
+
+
+def test_its_loop_makes_the_weights_of_otsr_train(written: dict[str, Any], tmp_path: Path) -> None:
+    config = load_config(TINY, [*HERE, "steps=4", "data.batch=2"])
+    batches = TrainingBatches(config.data, config.scale, config.seed)
+    ours, _ = written["train"](config, batches)
+    training.train(config, tmp_path / "run", progress=False)
+    theirs = load_file(tmp_path / "run" / "last.safetensors")
+    for name, weight in ours[4].state_dict().items():
+        torch.testing.assert_close(weight, theirs[name], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["tiny", "small"])
+def test_its_bill_is_that_of_the_real_network(written: dict[str, Any], name: str) -> None:
+    config = load_config(ROOT / "configs" / f"{name}.yml")
+    network, bill = build(config.architecture), written["bill"](name)
+    assert bill["parameters"] == sum(weight.numel() for weight in network.parameters())
+    assert bill["pixels"] == config.steps * config.data.batch * config.data.crop**2
+
+
+def test_the_bill_of_tiny_is_that_of_eight_convolutions_and_little_else(written: dict[str, Any]) -> None:
+    """Forward and weights' gradient for all, the input's gradient for all but the first."""
+    config = load_config(TINY)
+    layers = [layer for layer in build(config.architecture).modules() if isinstance(layer, nn.Conv2d)]
+    assert len(layers) == 8
+    places = config.data.batch * (config.data.crop // config.scale) ** 2
+    counted = sum(2 * (3 - (layer is layers[0])) * layer.weight.numel() for layer in layers) * places
+    operations = written["bill"]("tiny")["operations"]
+    assert config.steps * counted < operations < 1.01 * config.steps * counted  # the rest enlarges the input
+
+
+def test_what_is_left_of_an_average_is_what_the_package_leaves(written: dict[str, Any]) -> None:
+    share = 1.0
+    for step in range(50, 100):
+        share *= min(0.95, (1 + step) / (10 + step))
+    assert written["left"](50, 100, 0.95) == pytest.approx(share)
+    assert share == pytest.approx(math.comb(59, 9) / math.comb(109, 9))
+
+
+def test_the_processes_of_its_torchrun_line_can_share_the_batch(text: str) -> None:
+    processes, recipe = re.search(
+        r"--nproc-per-node (\d+) -m otsr train configs/([\w-]+\.yml)", text
+    ).groups()
+    assert load_config(ROOT / "configs" / recipe).data.batch % int(processes) == 0
+    data = load_config(TINY, HERE).data.model_copy(update={"batch": 45})
+    with pytest.raises(DataError, match="45, which 4 processes cannot share"):
+        TrainingBatches(data, 4, 10, 0, 4)
+
+
+def test_the_recorded_runs_are_those_of_the_recipes_as_they_are() -> None:
+    curves = json.loads((ROOT / "data" / "training" / "curves.json").read_text(encoding="utf-8"))
+    for name, recipe in {"psnr-small": "psnr-small", "otsr-small": "small", "gan-small": "gan-small"}.items():
+        config = load_config(ROOT / "configs" / f"{recipe}.yml")
+        assert config.name == name
+        terms = {key for key, term in config.losses if term.weight}
+        assert set(curves[name]["losses"]) == terms
+        for scores in curves[name]["scores"].values():
+            assert [step for step, _ in scores] == list(
+                range(config.every.validate, config.steps + 1, config.every.validate)
+            )
