@@ -1,6 +1,6 @@
-"""Which transport term buys perceptual quality? One start, one recipe, thirteen terms, each trained with several seeds.
+"""Which transport buys perceptual quality? One start, one recipe, seventeen terms, each trained with several seeds.
 
-    python benchmarks/which_transport.py --out benchmarks/results/which_transport.md   # 13 terms × 3 seeds, an hour
+    python benchmarks/which_transport.py --out benchmarks/results/which_transport.md   # 17 terms × 3 seeds, an hour
     python benchmarks/which_transport.py --terms "RaGAN × 0.1" "WGAN-QC, features"       # some of them
     python benchmarks/which_transport.py --quick                                       # a few steps: does it run?
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import platform
 import statistics
 import sys
@@ -44,6 +45,7 @@ ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "configs" / "small.yml"
 RUNS = Path("runs") / "which_transport"
 STEPS, SEEDS, CROP = 150, (10, 11, 12), 64
+Scores = dict[str, list[dict[str, float]]]  # of each term: of each seed
 
 
 class Published(Adversary):
@@ -111,9 +113,14 @@ TERMS = (
     Term("none: L1 + features", _NONE),
     Term("RaGAN × 0.1", (*_CRITIC, "losses.gan.weight=0.1", "losses.gan.kind=ragan")),
     Term("RaGAN × 0.5", (*_CRITIC, "losses.gan.weight=0.5", "losses.gan.kind=ragan")),
+    Term(
+        "RaGAN × 0.1, random views",
+        (*_CRITIC, "losses.gan.weight=0.1", "losses.gan.kind=ragan", "losses.views=true"),
+    ),
     Term("as published (constant labels)", _QC, Published),
     Term("WGAN-QC, paired crops", _QC),
     Term("WGAN-QC, other crops", (*_QC, "losses.gan.reals=independent")),
+    Term("WGAN-QC, other crops × 20", (*_QC, "losses.gan.weight=20", "losses.gan.reals=independent")),
     Term(
         "WGAN-QC, 16×16 patches",
         (*_QC, "losses.gan.reals=independent", "losses.gan.space=patches", "losses.gan.patch=16"),
@@ -122,6 +129,11 @@ TERMS = (
         "WGAN-QC, features",
         (*_QC, "losses.gan.reals=independent", "losses.gan.space=features", "losses.gan.patch=16",
          "losses.gan.backbone=BACKBONE"),
+    ),
+    Term(
+        "WGAN-QC, features × 20",  # at weight 1 its pull is |y − x|, a tenth of what L1 pulls with
+        (*_QC, "losses.gan.weight=20", "losses.gan.reals=independent", "losses.gan.space=features",
+         "losses.gan.patch=16", "losses.gan.backbone=BACKBONE"),
     ),
     Term(
         "sliced W2² of 7×7 patches, no critic",
@@ -138,6 +150,10 @@ TERMS = (
     Term(
         "the same × 0.4, no critic",
         ("losses.transport={weight: 0.04, kind: projected, backbone: BACKBONE, window: 16}",),
+    ),
+    Term(
+        "the same × 0.4, random views, no critic",
+        ("losses.transport={weight: 0.04, kind: projected, backbone: BACKBONE, window: 16}", "losses.views=true"),
     ),
 )  # fmt: skip
 
@@ -187,7 +203,7 @@ def published_equals_constants(start: str, backbone: str, steps: int = 6) -> boo
     )
 
 
-def table(found: dict[str, list[dict[str, float]]]) -> str:
+def table(found: Scores) -> str:
     """Markdown: mean over seeds, ± deviation."""
     lines = [
         "| term added to L1 and features | " + " | ".join(metric.heading for metric in METRICS) + " |",
@@ -203,7 +219,7 @@ def table(found: dict[str, list[dict[str, float]]]) -> str:
     return "\n".join(lines)
 
 
-def draw(found: dict[str, list[dict[str, float]]]) -> Figure:
+def draw(found: Scores) -> Figure:
     """Every run on the plane of PSNR and ST-LPIPS; numbers name the terms."""
     use_house_style()
     figure = Figure(figsize=(10.5, 5.4), layout="constrained")
@@ -223,11 +239,11 @@ def draw(found: dict[str, list[dict[str, float]]]) -> Figure:
     return figure
 
 
-def report(arguments: argparse.Namespace) -> tuple[str, Figure]:
-    """Markdown and the figure."""
+def report(arguments: argparse.Namespace) -> tuple[str, Scores]:
+    """Markdown, and the scores of every run."""
     chosen = [term for term in TERMS if not arguments.terms or term.name in arguments.terms]
     same = published_equals_constants(arguments.start, arguments.backbone)
-    found: dict[str, list[dict[str, float]]] = {}
+    found: Scores = {}
     with tqdm(total=len(chosen) * len(arguments.seeds), unit="run", disable=None) as bar:
         for seed in arguments.seeds:
             for term in chosen:
@@ -246,7 +262,7 @@ def report(arguments: argparse.Namespace) -> tuple[str, Figure]:
         + ("bitwise the same weights" if same else "DIFFERENT weights")
         + " of generator and critic after 6 steps.",
     ]
-    return "\n\n".join(parts) + "\n", draw(found)
+    return "\n\n".join(parts) + "\n", found
 
 
 def main() -> int:
@@ -256,7 +272,9 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--start", default="psnr-small", help="weights that all runs start from")
     parser.add_argument("--backbone", default="vgg16", help="of the features: vgg16, or alex, which is here")
-    parser.add_argument("--out", type=Path, help="write the table here, and figures/which_transport.svg")
+    parser.add_argument(
+        "--out", type=Path, help="write the table here, a .json beside it, figures/which_transport.svg"
+    )
     parser.add_argument("--quick", action="store_true", help="two steps, one seed, backbone alex")
     arguments = parser.parse_args()
     unknown = [name for name in arguments.terms if name not in {term.name for term in TERMS}]
@@ -264,13 +282,15 @@ def main() -> int:
         parser.error(f"no term {unknown[0]!r}; there are: {'; '.join(term.name for term in TERMS)}")
     if arguments.quick:
         arguments.steps, arguments.seeds, arguments.backbone = 2, arguments.seeds[:1], "alex"
-    text, figure = report(arguments)
+    text, found = report(arguments)
     print(text)
     if arguments.out:
         with atomic_path(arguments.out) as temporary:
             temporary.write_text(text, encoding="utf-8")
+        with atomic_path(arguments.out.with_suffix(".json")) as temporary:
+            temporary.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         with mpl.rc_context({"svg.hashsalt": "otsr"}):
-            figure.savefig(ROOT / "figures" / "which_transport.svg", metadata={"Date": None})
+            draw(found).savefig(ROOT / "figures" / "which_transport.svg", metadata={"Date": None})
     return 0
 
 

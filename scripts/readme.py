@@ -11,7 +11,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TABLES = {
+    "full_runs": "# Full runs",
     "quality": "## Test photos",
+    "which_transport": "# Which transport?",
     "kernel_estimation": "**×2, noise 5/255**",
     "inference": "## Speed and memory",
 }

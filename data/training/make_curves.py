@@ -1,9 +1,14 @@
-"""Make curves.json, what notebook 07 plots, out of the folders of finished runs; record it in SOURCES.tsv.
+"""Make the records of long trainings that notebook 07 reads, and say in SOURCES.tsv where they come from.
 
     otsr train configs/psnr-small.yml && otsr train configs/small.yml && otsr train configs/gan-small.yml
+    python benchmarks/which_transport.py --out benchmarks/results/which_transport.md
     python data/training/make_curves.py runs/psnr-small runs/otsr-small runs/gan-small
 
-Of each run: its losses as TensorBoard has them, the scores of validation.tsv, and the median time of a step.
+curves.json           of each run: its losses as TensorBoard has them, the scores of validation.tsv, the median time of
+                      a step
+which_transport.json  scores of each term and seed, as the benchmark wrote them
+
+Without folders curves.json stays as it is. README's table of full runs, benchmarks/results/full_runs.md, is made of it.
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ import csv
 import hashlib
 import json
 import logging
+import shutil
 import sys
 from pathlib import Path
 from statistics import median
@@ -22,8 +28,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from otsr.images import atomic_path
 
 HERE = Path(__file__).parent
-NAME = "curves.json"
-COLUMNS = ["file", "what", "licence", "author", "source", "sha256"]
+RESULTS = HERE.parents[1] / "benchmarks" / "results"
+DEVICE = "2 CPU cores that were busy with other things too"
 
 
 def curves(folder: Path) -> dict[str, Any]:
@@ -42,26 +48,67 @@ def curves(folder: Path) -> dict[str, Any]:
     return {"losses": losses, "scores": scores, "seconds a step": round(pace, 2)}
 
 
+def full_runs(found: dict[str, Any]) -> str:
+    """Markdown: what the recorded trainings took and reached, and on what device."""
+    lines = [
+        "# Full runs",
+        "",
+        f"{DEVICE}. Scores of the weights that were kept (lowest ST-LPIPS for those with features, highest PSNR-Y "
+        "otherwise), on the six validation photos.",
+        "",
+        "| recipe | device | steps | seconds a step | minutes | kept | PSNR-Y ↑ | ST-LPIPS ↓ |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, run in found.items():
+        quality, likeness = run["scores"]["psnr_y"], run["scores"]["st_lpips"]
+        best = min(
+            range(len(quality)), key=lambda i: -quality[i][1] if name == "psnr-small" else likeness[i][1]
+        )
+        steps, pace = quality[-1][0], run["seconds a step"]
+        lines.append(
+            f"| {name} | CPU | {steps} | {pace:.2f} | {steps * pace / 60:.0f} | {quality[best][0]} "
+            f"| {quality[best][1]:.2f} | {likeness[best][1]:.3f} |"
+        )
+    lines.append("| df2k, dped | CUDA | never run: no such device was at hand | | | | | |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> int:
     logging.disable(logging.WARNING)  # TensorBoard's, of runs that were begun twice
     folders = [Path(name) for name in sys.argv[1:]]
-    text = json.dumps({folder.name: curves(folder) for folder in folders}, separators=(",", ":")) + "\n"
-    with atomic_path(HERE / NAME) as temporary:
-        temporary.write_text(text.replace('"losses"', '\n"losses"'), encoding="utf-8")
-    row = {
-        "file": NAME,
-        "what": f"losses and scores along the trainings {', '.join(folder.name for folder in folders)}",
-        "licence": "MIT",
-        "author": "The OTSR authors",
-        "source": "written by otsr train on 2 CPU cores that were busy; made by make_curves.py",
-        "sha256": hashlib.sha256((HERE / NAME).read_bytes()).hexdigest(),
-    }
-    table = HERE / "SOURCES.tsv"
-    with atomic_path(table) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, delimiter="\t", lineterminator="\n")
-        writer.writeheader()
-        writer.writerow(row)
+    if folders:
+        text = json.dumps({folder.name: curves(folder) for folder in folders}, separators=(",", ":")) + "\n"
+        with atomic_path(HERE / "curves.json") as temporary:
+            temporary.write_text(text.replace('"losses"', '\n"losses"'), encoding="utf-8")
+    found = json.loads((HERE / "curves.json").read_text(encoding="utf-8"))
+    with atomic_path(RESULTS / "full_runs.md") as temporary:
+        temporary.write_text(full_runs(found), encoding="utf-8")
+    shutil.copyfile(RESULTS / "which_transport.json", HERE / "which_transport.json")
+    names = ", ".join(found)
+    record(
+        (
+            "curves.json",
+            f"losses and scores along the trainings {names}",
+            f"otsr train on {DEVICE}; make_curves.py",
+        ),
+        (
+            "which_transport.json",
+            "scores of 17 terms on the validation photos, three seeds each",
+            f"benchmarks/which_transport.py on {DEVICE}",
+        ),
+    )
     return 0
+
+
+def record(*files: tuple[str, str, str]) -> None:
+    """Write SOURCES.tsv: name, what it is, source of each file."""
+    table = HERE / "SOURCES.tsv"
+    with atomic_path(table) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
+        writer.writerow(["file", "what", "licence", "author", "source", "sha256"])
+        for name, what, source in files:
+            digest = hashlib.sha256((HERE / name).read_bytes()).hexdigest()
+            writer.writerow([name, what, "MIT", "The OTSR authors", source, digest])
 
 
 if __name__ == "__main__":

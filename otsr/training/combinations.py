@@ -65,6 +65,11 @@ def impossible(config: Config) -> Iterator[tuple[str, str]]:
     window = losses.transport.window
     if losses.transport.weight and window is not None and window > data.crop:
         yield "losses.transport.window", f"is {window}, expected at most the crop, {data.crop}"
+    if losses.views and data.crop < 64:
+        yield (
+            "losses.views",
+            f"is true and leaves too little of a crop of {data.crop}: say data.crop: 64 or more, or views: false",
+        )
     yield from _layers(losses)
     yield from _schedule(config.optimiser.schedule)
 

@@ -9,17 +9,19 @@ transport    W(φ(sr), φ(hr)), features of a window as a distribution   what is
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from otsr.images import luma
+from otsr.images import luma, resize
 from otsr.networks.perceptual import DEFAULT_LAYERS, backbone
 from otsr.training import config
 from otsr.transport.sliced import unit_directions, wasserstein_1d
 
+VIEW_SHIFT = 16  # pixels: what VGG's layers that count here shrink by
 Features = dict[str, Tensor]
 Average = Callable[[Tensor], Tensor]
 """The mean of a number over the processes that share a batch."""
@@ -62,12 +64,14 @@ class Losses(nn.Module):
         Args:
             sr: (B, 3, H, W); carries the gradient.
             hr: (B, 3, H, W).
-            step: of the training; random directions are drawn by it.
+            step: of the training; random directions and views are drawn by it.
         """
         losses = self.config
-        of_sr = {name: network(sr) for name, network in self.backbones.items()}
+        view = random_view(step) if losses.views and self.backbones else lambda picture: picture
+        seen_sr, seen_hr = view(sr), view(hr)
+        of_sr = {name: network(seen_sr) for name, network in self.backbones.items()}
         with torch.no_grad():
-            of_hr = {name: network(hr) for name, network in self.backbones.items()}
+            of_hr = {name: network(seen_hr) for name, network in self.backbones.items()}
         terms = {}
         with torch.autocast(sr.device.type, enabled=False):
             sr, hr = sr.float(), hr.float()
@@ -83,10 +87,31 @@ class Losses(nn.Module):
             if losses.transport.weight:
                 space = losses.transport.backbone
                 distance = transport_distance(
-                    of_sr[space], of_hr[space], losses.transport, hr.shape[-1], step, self.average
+                    of_sr[space], of_hr[space], losses.transport, seen_hr.shape[-1], step, self.average
                 )
                 terms["transport"] = losses.transport.weight * distance
         return terms
+
+
+def random_view(step: int) -> Callable[[Tensor], Tensor]:
+    """A view of square pictures, drawn by the step: shifted by up to 16 pixels, mirrored, turned, scaled by ¾, 1 or 1¼.
+
+    Networks with strides answer differently to a picture and to the same picture one pixel further. A generator
+    learns to use that: patterns in step with the network's grid. From a view to the next the grid lies elsewhere.
+
+    Reference: Kettunen et al., "E-LPIPS", 2019, arXiv 1906.03973 (as a measure that is harder to fool).
+    """
+    drawing = random.Random(f"view {step}")
+    down, right = drawing.randrange(VIEW_SHIFT + 1), drawing.randrange(VIEW_SHIFT + 1)
+    mirrored, turns, scale = drawing.random() < 0.5, drawing.randrange(4), drawing.choice((0.75, 1.0, 1.25))
+
+    def view(picture: Tensor) -> Tensor:
+        side = picture.shape[-1] - VIEW_SHIFT
+        seen = picture[..., down : down + side, right : right + side]
+        seen = torch.rot90(seen.flip(-1) if mirrored else seen, turns, (-2, -1))
+        return seen if scale == 1 else resize(seen, scale)
+
+    return view
 
 
 def layer_weights(term: config.Perceptual | config.Transport) -> dict[str, float]:

@@ -198,8 +198,14 @@ class Transport(Part):
 
 
 class Losses(Part):
-    """`losses:` the terms of the generator's loss; those of weight 0 are not built."""
+    """`losses:` the terms of the generator's loss; those of weight 0 are not built.
 
+    Attributes:
+        views: networks that compare features see SR and HR through a view drawn anew in each step: shifted, mirrored,
+            turned, scaled. A pattern that pleases a network on its own grid alone is then no way to a lower loss.
+    """
+
+    views: Flag = False
     pixel: Pixel = Pixel()
     perceptual: Perceptual = Perceptual()
     edge: Edge = Edge()

@@ -146,6 +146,8 @@ def test_what_is_wrong_is_named_with_its_line(path: Path, old: str, new: str, pr
         ("degradation: phone", "lr: c", "validation.lr is missing, and data.lr is given"),
         ("degradation: phone", "lr: c\n  cleanup: 2", "7: data.cleanup is 2, and data.lr is given"),
         ("steps: 100", "steps: 100\nvalidation: {lr: a, cleanup: 2}", "3: validation.cleanup is 2, but pairs"),
+        ("crop: 64\n  batch: 4\nlosses:", "crop: 48\n  batch: 4\nlosses:\n  views: true",
+         "10: losses.views is true and leaves too little of a crop of 48"),
         ("nb: 1", "nb: 1, unshuffle: 2", "3: network.unshuffle is 2, which needs the scale 2, not 4"),
         ("conv3: 1", "conv5_4: 1", "11: losses.perceptual.layers.conv5_4 is unknown: alex has no such layer; it has"),
         ("{conv3: 1}", "{}", "11: losses.perceptual.layers is empty"),
