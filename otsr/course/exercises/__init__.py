@@ -5,7 +5,19 @@ returns None when the answer is right, else a sentence that helps without giving
 holds its checks; to be found, it is imported here.
 """
 
-from otsr.course.exercises import beyond, blur, camera, critic, noise, start, train, transport, upscale, weigh  # noqa: F401  register their checks
+from otsr.course.exercises import (  # noqa: F401  register their checks
+    beyond,
+    blur,
+    camera,
+    critic,
+    measure,
+    noise,
+    start,
+    train,
+    transport,
+    upscale,
+    weigh,
+)
 from otsr.course.exercises.checking import check
 
 __all__ = ["check"]

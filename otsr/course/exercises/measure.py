@@ -1,0 +1,107 @@
+"""The exercises of notebook 09: which PSNR a paper means, and which score of many may be reported."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from otsr import metrics
+from otsr.course.exercises.checking import call, exercise
+from otsr.metrics.fidelity import Channel
+
+_CHANNELS: tuple[Channel, ...] = ("rgb", "y")
+_BORDERS = (0, 4)
+_SAME = 1e-6
+
+
+@exercise("settings")
+def _settings(answer: Any) -> str | None:
+    """Among channels rgb and y and borders 0 and 4, the pair whose PSNR is the one claimed."""
+    for seed, channel, border in ((0, "y", 4), (1, "rgb", 0), (2, "y", 0), (3, "rgb", 4)):
+        sr, hr = _pictures(seed)
+        claimed = round(_psnr(sr, hr, channel, border), 2)
+        got = call(answer, sr.clone(), hr.clone(), claimed)
+        if not isinstance(got, (tuple, list)) or len(got) != 2:
+            return f"A pair (channel, border) is expected, your function returned {_described(got)}."
+        theirs = got[0], got[1]
+        if theirs[0] not in _CHANNELS or theirs[1] not in _BORDERS:
+            return f"The channel is 'rgb' or 'y', the border 0 or 4, in this order; you returned {theirs}."
+        if theirs != (channel, border):
+            found = _psnr(sr, hr, *theirs)
+            asked = f"With {theirs} the PSNR is {found:.2f} dB, {claimed:.2f} were claimed."
+            return f"{asked} {_settings_hint(theirs, channel, border)}"
+    return None
+
+
+def _settings_hint(theirs: tuple[Any, Any], channel: str, border: int) -> str:
+    if channel == "y" and theirs == ("y", 4 - border):
+        return "The border is wrong, or your luma: MATLAB's runs from 16 to 235 of 255, and green counts most in it."
+    if theirs[0] == channel:
+        return "The channel is right. A border is cut off on all four sides, and of both pictures."
+    if theirs[1] == border:
+        return "The border is right, the channel is not."
+    return "Compute all four PSNRs, and take the one that is nearest to the claim."
+
+
+def _pictures(seed: int) -> tuple[Tensor, Tensor]:
+    """A spoiled picture of noise and the true one: blue is spoiled more than green, the border more than the middle."""
+    drawing = torch.Generator().manual_seed(seed)
+    hr = 0.2 + 0.6 * torch.rand(3, 40, 56, generator=drawing)
+    error = torch.tensor([0.02, 0.01, 0.06])[:, None, None] * torch.randn(3, 40, 56, generator=drawing)
+    error[:, 4:-4, 4:-4] *= 0.6
+    return (hr + error).clamp(0, 1), hr
+
+
+def _psnr(sr: Tensor, hr: Tensor, channel: str, border: int) -> float:
+    return float(metrics.psnr(sr, hr, border, "y" if channel == "y" else "rgb"))
+
+
+@exercise("report")
+def _report(answer: Any) -> str | None:
+    """mean of test[i] over photos, i being the checkpoint with the largest mean on the validation photos."""
+    drawing = np.random.default_rng(0)
+    for checkpoints, photos in ((6, 5), (9, 8), (4, 3)):
+        validation, test = 22 + drawing.normal(size=(2, checkpoints, photos))
+        got = call(answer, validation.copy(), test.copy())
+        try:
+            value = float(got)
+        except (TypeError, ValueError):
+            return f"One number is expected, your function returned {_described(got)}."
+        expected = test[validation.mean(axis=1).argmax()].mean()
+        if not abs(value - expected) <= _SAME:
+            given = f"With {checkpoints} checkpoints and {photos} photos yours is {value:.2f} dB."
+            return f"{given} {_report_hint(value, validation, test)}"
+    return None
+
+
+def _report_hint(value: float, validation: np.ndarray, test: np.ndarray) -> str:
+    chosen = validation.mean(axis=1).argmax()
+    usual = [
+        (
+            test.mean(axis=1).max(),
+            "That is the best mean on the test photos: they have chosen, which they must not.",
+        ),
+        (
+            validation.mean(axis=1).max(),
+            "That is the score on the very photos that chose it: a winner's score.",
+        ),
+        (test.max(axis=0).mean(), "That takes another checkpoint for each photo, and the best at that."),
+        (test.max(), "That is one checkpoint on one photo, the luckiest pair of all."),
+        (test.mean(), "That is the mean over all checkpoints; you have to choose one."),
+        (test[-1].mean(), "That is the last checkpoint. What were the validation photos for?"),
+        (test[validation.mean(axis=1).argmin()].mean(), "You chose the worst one: with PSNR more is better."),
+        (
+            test[np.unravel_index(validation.argmax(), validation.shape)[0]].mean(),
+            "You chose by one single validation photo; take the mean over all of them.",
+        ),
+        (chosen, "That is the number of the checkpoint; its score is asked for."),
+    ]
+    near = (hint for number, hint in usual if abs(value - number) <= _SAME)
+    return next(near, "Which photos choose the checkpoint, and which ones judge it? Each pile has one task.")
+
+
+def _described(value: Any) -> str:
+    return f"{type(value).__name__} {value!r}"[:60]
