@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import platform
 import statistics
 import sys
@@ -131,7 +132,7 @@ TERMS = (
          "losses.gan.backbone=BACKBONE"),
     ),
     Term(
-        "WGAN-QC, features × 20",  # at weight 1 its pull is |y − x|, a tenth of what L1 pulls with
+        "WGAN-QC, features × 20",  # at weight 1 it pulls with |y − x|, where L1 pulls with 1
         (*_QC, "losses.gan.weight=20", "losses.gan.reals=independent", "losses.gan.space=features",
          "losses.gan.patch=16", "losses.gan.backbone=BACKBONE"),
     ),
@@ -220,23 +221,42 @@ def table(found: Scores) -> str:
 
 
 def draw(found: Scores) -> Figure:
-    """Every run on the plane of PSNR and ST-LPIPS; numbers name the terms."""
+    """Every run on the plane of PSNR and ST-LPIPS, a number at the mean of each term; what lies far off is named."""
     use_house_style()
     figure = Figure(figsize=(10.5, 5.4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
+    axes.set(xlabel="PSNR-Y, dB (right is better)", ylabel="ST-LPIPS (down is better)")
+    axes.set(xlim=(21.3, 24.5), ylim=(0.34, 0.55))
+    taken: list[tuple[float, float]] = []
     for number, (name, runs) in enumerate(found.items(), 1):
         without_critic = "no critic" in name
         colour = COLOURS["map" if without_critic else "LR" if name.startswith("none") else "generated"]
         x, y = ([one[key] for one in runs] for key in ("psnr_y", "st_lpips"))
-        axes.plot(x, y, "o", color=colour, ms=5, alpha=0.5)
-        axes.plot(
-            statistics.mean(x), statistics.mean(y), marker=f"${number}$", color=colour, ms=13, ls="",
-            label=name,
-        )  # fmt: skip
-    axes.set(xlabel="PSNR-Y, dB (right is better)", ylabel="ST-LPIPS (down is better)")
+        mean = statistics.mean(x), statistics.mean(y)
+        outside = not (21.3 < mean[0] < 24.5 and mean[1] < 0.55)
+        axes.plot(x, y, "o", color=colour, ms=4, alpha=0.4)
+        axes.plot(*mean, "o", color=colour, ms=8, label=f"{number}  {name}{' (off the plane)' * outside}")
+        if not outside:
+            at = free_place(mean, taken)
+            taken.append(at)
+            axes.annotate(
+                f"{number}", mean, at, ha="center", va="center", color=colour, fontsize=13, weight="bold",
+                arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.7, "shrinkA": 7, "shrinkB": 3},
+            )  # fmt: skip
     axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=11, frameon=False)
     return figure
+
+
+def free_place(mean: tuple[float, float], taken: list[tuple[float, float]]) -> tuple[float, float]:
+    """The nearest place around a mean at which a number covers none of those that stand already."""
+    for radius in (1.0, 1.6, 2.2, 2.8, 3.4):
+        for turn in range(12):
+            angle = 2 * math.pi * (turn + 7) / 12
+            x, y = mean[0] + 0.1 * radius * math.cos(angle), mean[1] + 0.009 * radius * math.sin(angle)
+            if y > 0.345 and all(abs(x - a) > 0.11 or abs(y - b) > 0.011 for a, b in taken):
+                return x, y
+    return mean
 
 
 def report(arguments: argparse.Namespace) -> tuple[str, Scores]:
