@@ -16,6 +16,9 @@ TABLES = {
     "which_transport": "# Which transport?",
     "kernel_estimation": "**×2, noise 5/255**",
     "inference": "## Speed and memory",
+    "training_step": "## RRDBNet 64/23",
+    "data_loading": "# Loading training crops",
+    "transport": "## Labels",
 }
 
 
