@@ -4,7 +4,7 @@
 
 Derived, never edited: what a student predicts or solves is removed, all else is as in notebooks/. Folded blocks
 (solutions, thoughts) become a line that says where they are; outputs go, so that a prediction is one. Figures that the
-texts show are copied, so that the folder stands alone.
+texts show and the notation page are copied, so that the folder stands alone.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ def build(folder: Path, notebooks: Path = ROOT / "notebooks") -> list[Path]:
             shutil.copy(notebooks / figure, folder / "figures")
         written.append(folder / "notebooks" / path.name)
         nbformat.write(notebook, written[-1])
+    shutil.copy(notebooks / "NOTATION.md", folder / "notebooks")
     return written
 
 
