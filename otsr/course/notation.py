@@ -41,7 +41,7 @@ COLOUR_WORDS = {
     "LR": ("grey", "low resolution (LR): what the camera gives"),
     "generated": ("orange-red", "generated, super-resolved (SR), fake: the source of a transport"),
     "map": ("blue", "transport: the plan, the map, the place where they send a point"),
-    "potential": ("purple", "potentials: prices, and the critics that learn them"),
+    "potential": ("reddish purple", "potentials: prices, and the critics that learn them"),
     "other": ("yellow-orange", "anything else"),
 }
 
