@@ -105,6 +105,13 @@ def test_the_recap_mirrors_the_goals(notebook: NotebookNode) -> None:
     assert len(recap) == len(goals)
 
 
+def test_the_recap_leads_to_the_next_notebook(path: Path, notebook: NotebookNode) -> None:
+    """The course is one story: each notebook says which question the next one takes up."""
+    following = f"{int(path.name[:2]) + 1:02d}"
+    if list((ROOT / "notebooks").glob(f"{following}_*.ipynb")):
+        assert re.search(rf"^Next: .*[Nn]otebook {following} ", section(notebook, "Recap"), re.MULTILINE)
+
+
 def test_the_first_code_cell_sets_up_colab_and_nothing_else(notebook: NotebookNode) -> None:
     first = code_cells(notebook)[0]
     lines = first.source.splitlines()
