@@ -32,8 +32,11 @@ class Symbol:
 
     @property
     def coloured(self) -> str:
-        """The letter between dollar signs, in its colour."""
-        return f"$\\color{{{COLOURS[self.role]}}}{{{self.latex}}}$" if self.role else f"${self.latex}$"
+        """Each letter between dollar signs of its own, in its colour."""
+        colour = f"\\color{{{COLOURS[self.role]}}}" if self.role else ""
+        return ", ".join(
+            f"${colour}{{{letter}}}$" if colour else f"${letter}$" for letter in self.latex.split(", ")
+        )
 
 
 COLOUR_WORDS = {
