@@ -20,7 +20,6 @@ import matplotlib as mpl
 import nbformat
 import pytest
 import torch
-from conftest import NOTEBOOKS, ROOT
 from nbformat import NotebookNode
 from packaging.requirements import Requirement
 
@@ -32,6 +31,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 COLAB = {
     "accelerate": "1.12.0",
     "cycler": "0.12.1",

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import student
-from conftest import NOTEBOOKS, ROOT
 from nbformat import NotebookNode
 
 from otsr.course import notation
 from otsr.course.plots import COLOURS
 
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LINK = "[notation](NOTATION.md)"
 SYMBOLS = [symbol for symbols in notation.GROUPS.values() for symbol in symbols]
 GREEK = r"\\(?:varepsilon|varphi|nabla|gamma|lambda|Sigma|sigma|theta|tau|rho|mu|nu|pi)(?![A-Za-z])"
