@@ -1,6 +1,6 @@
-"""Which transport buys perceptual quality? One start, one recipe, seventeen terms, each trained with several seeds.
+"""Which transport buys perceptual quality? One start, one recipe, nineteen terms, each trained with several seeds.
 
-    python benchmarks/which_transport.py --out benchmarks/results/which_transport.md   # 17 terms × 3 seeds, an hour
+    python benchmarks/which_transport.py --out benchmarks/results/which_transport.md   # 19 terms × 3 seeds, an hour
     python benchmarks/which_transport.py --terms "RaGAN × 0.1" "WGAN-QC, features"       # some of them
     python benchmarks/which_transport.py --quick                                       # a few steps: does it run?
 
@@ -112,8 +112,10 @@ _QC = (*_CRITIC, "losses.gan.weight=1", "losses.gan.kind=wgan-qc")
 TERMS = (
     Term("none: L1 alone", (*_NONE, "losses.perceptual.weight=0")),
     Term("none: L1 + features", _NONE),
-    Term("RaGAN × 0.1", (*_CRITIC, "losses.gan.weight=0.1", "losses.gan.kind=ragan")),
-    Term("RaGAN × 0.5", (*_CRITIC, "losses.gan.weight=0.5", "losses.gan.kind=ragan")),
+    *(
+        Term(f"RaGAN × {weight}", (*_CRITIC, f"losses.gan.weight={weight}", "losses.gan.kind=ragan"))
+        for weight in (0.03, 0.06, 0.1, 0.5)
+    ),
     Term(
         "RaGAN × 0.1, random views",
         (*_CRITIC, "losses.gan.weight=0.1", "losses.gan.kind=ragan", "losses.views=true"),

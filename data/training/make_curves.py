@@ -93,7 +93,7 @@ def main() -> int:
         ),
         (
             "which_transport.json",
-            "scores of 17 terms on the validation photos, three seeds each",
+            "scores of 19 terms on the validation photos, three seeds each",
             f"benchmarks/which_transport.py on {DEVICE}",
         ),
     )
