@@ -71,7 +71,8 @@ def plan(
         The jobs, and how many inputs could not be read (each is named on stderr).
 
     Raises:
-        UsageError: two inputs have the same output, an output is an input, or `out` is a file and not a folder.
+        UsageError: two inputs have the same output, an output is an input, `out` is a file and not a folder, or names a
+            format that cannot be written.
     """
     problems: list[Path] = []
 
@@ -83,6 +84,11 @@ def plan(
         jobs = [Job(path, out) for path in find_images(inputs, report)]
         _refuse_clashes(jobs)
         return jobs, len(problems)
+    if single_file and len(inputs) == 1 and inputs[0].is_file() and _unknown_format(out):
+        raise UsageError(
+            f"{out}: pictures are written as {', '.join(WRITABLE)}, not as {out.suffix}; "
+            "if a folder is meant, make it first"
+        )
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; name a folder for the output of several pictures")
     if _names_file(out):
@@ -107,6 +113,11 @@ def plan(
 
 def _names_file(out: Path) -> bool:
     return out.suffix.lower() in WRITABLE and not out.is_dir()
+
+
+def _unknown_format(out: Path) -> bool:
+    """Whether a path that does not exist is called like a picture of a format that is only read: photo.bmp."""
+    return not out.exists() and out.suffix.lower() in SUFFIXES
 
 
 def _refuse_clashes(jobs: list[Job]) -> None:

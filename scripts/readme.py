@@ -14,6 +14,7 @@ TABLES = {
     "full_runs": "# Full runs",
     "quality": "## Test photos",
     "which_transport": "# Which transport?",
+    "twins": "## Along the way",
     "kernel_estimation": "**×2, noise 5/255**",
     "inference": "## Speed and memory",
     "training_step": "## RRDBNet 64/23",

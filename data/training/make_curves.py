@@ -2,11 +2,13 @@
 
     otsr train configs/psnr-small.yml && otsr train configs/small.yml && otsr train configs/gan-small.yml
     python benchmarks/which_transport.py --out benchmarks/results/which_transport.md
+    python benchmarks/twins.py --out benchmarks/results/twins.md
     python data/training/make_curves.py runs/psnr-small runs/otsr-small runs/gan-small
 
 curves.json           of each run: its losses as TensorBoard has them, the scores of validation.tsv, the median time of
                       a step
 which_transport.json  scores of each term and seed, as the benchmark wrote them
+twins.json            scores along the way of each mixture of adversary and transport, likewise
 
 Without folders curves.json stays as it is. README's table of full runs, benchmarks/results/full_runs.md, is made of it.
 """
@@ -83,7 +85,8 @@ def main() -> int:
     found = json.loads((HERE / "curves.json").read_text(encoding="utf-8"))
     with atomic_path(RESULTS / "full_runs.md") as temporary:
         temporary.write_text(full_runs(found), encoding="utf-8")
-    shutil.copyfile(RESULTS / "which_transport.json", HERE / "which_transport.json")
+    for name in ("which_transport.json", "twins.json"):
+        shutil.copyfile(RESULTS / name, HERE / name)
     names = ", ".join(found)
     record(
         (
@@ -95,6 +98,11 @@ def main() -> int:
             "which_transport.json",
             "scores of 19 terms on the validation photos, three seeds each",
             f"benchmarks/which_transport.py on {DEVICE}",
+        ),
+        (
+            "twins.json",
+            "scores of nine mixtures of adversary and transport along 400 steps, validation photos",
+            f"benchmarks/twins.py on {DEVICE}",
         ),
     )
     return 0

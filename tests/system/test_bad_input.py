@@ -210,6 +210,15 @@ def test_a_file_for_many_outputs_is_refused(upscale: Run, tmp_path: Path, out: s
     assert (tmp_path / "a file").read_text() == "kept"
 
 
+def test_a_picture_format_that_is_only_read_is_no_folder(upscale: Run, tmp_path: Path) -> None:
+    photo, out = picture(tmp_path / "photo.png"), tmp_path / "large.bmp"
+    result = upscale(photo, "-o", out)
+    assert result.exit_code == 2 and not out.exists()
+    assert ".png, .jpg" in result.stderr and ".bmp" in result.stderr and "make it first" in result.stderr
+    out.mkdir()
+    assert upscale(photo, "-o", out).exit_code == 0 and files(out) == ["photo.png"]
+
+
 def test_a_suffix_that_cannot_be_written_is_a_folder_name_like_any_other(
     upscale: Run, tmp_path: Path
 ) -> None:
