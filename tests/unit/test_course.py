@@ -307,8 +307,15 @@ def with_dark_border(hr: torch.Tensor, kernel: torch.Tensor, s: int) -> torch.Te
         (lambda x, k, s, n: (with_dark_border(x, k, s) + n).clamp(0, 1), "fill with zeros"),
         (lambda x, k, s, n: (other_grid(x, k, s).clamp(0, 1) + n).clamp(0, 1), "Follow the chain"),
         (lambda x, k, s, n: x, "A tensor (3, 24, 24) is expected"),
+        (lambda x, k, s, n: x, "Keep every 4th pixel."),
+        (lambda x, k, s, n: x[:, ::s], "downwards as well as to the right"),
+        (
+            lambda x, k, s, n: torch.nn.functional.pad(x, (0, 1, 0, 1))[:, ::s, ::s],
+            "start at pixel 2",
+        ),
         (lambda x, k, s, n: 3.0, "your function returned float"),
         (lambda x, k, s, n: n + x, "Your function stopped with RuntimeError"),
+        (lambda x, k, s, n: n + x, "sample first"),
     ],
 )
 def test_a_wrong_degradation_is_told_what_is_wrong(

@@ -58,6 +58,7 @@ def test_a_right_p_value_is_accepted(capsys: pytest.CaptureFixture[str]) -> None
         (lambda a, b: 99.0, "as many entries as the longer one"),
         (lambda a, b: abs(np.sort(a) - np.sort(b)), "your function returned ndarray"),
         (lambda a, b: abs(np.sort(a) - np.sort(b)).mean() if len(a) == len(b) else a + b, "stopped with"),
+        (lambda a, b: abs(np.sort(a) - np.sort(b)).mean() if len(a) == len(b) else a + b, "as many entries"),
     ],
 )
 def test_a_wrong_distance_is_told_what_is_wrong(

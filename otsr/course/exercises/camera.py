@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from otsr.course.exercises.checking import call, exercise
+from otsr.course.exercises.checking import StoppedError, call, exercise
 from otsr.degradation import Degradation, NoisePool, kernels
 
 _RIGHT = 1e-6  # root mean square, in units of [0, 1]
@@ -27,16 +27,32 @@ def _degrade(answer: Any) -> str | None:
         pool = NoisePool(patch, ["exercise"], [""])
         noise = pool.sample(1, 24)[0].double()
         expected = Degradation(scale, kernel, pool).apply(hr)
-        got = call(answer, hr.clone(), kernel.double(), scale, noise.clone())
+        try:
+            got = call(answer, hr.clone(), kernel.double(), scale, noise.clone())
+        except StoppedError as stop:
+            return f"{stop}.{' The noise has the size of LR: sample first.' if 'must match' in str(stop) else ''}"
         if not isinstance(got, Tensor) or got.shape != expected.shape:
             found = f"{tuple(got.shape)}" if isinstance(got, Tensor) else type(got).__name__
             of = f"for hr {tuple(hr.shape)} and s = {scale}"
-            return f"A tensor {tuple(expected.shape)} is expected {of}, your function returned {found}."
+            told = f"A tensor {tuple(expected.shape)} is expected {of}, your function returned {found}."
+            return f"{told}{_shape_hint(got, expected, scale)}"
         error = _distance(got, expected)
         if not error <= _RIGHT:
             hint = _degrade_hint(got, hr, kernel.double(), scale, noise)
             return f"At s = {scale} it differs from Degradation by {error:.1e} (root mean square). {hint}"
     return None
+
+
+def _shape_hint(got: Any, expected: Tensor, scale: int) -> str:
+    if not isinstance(got, Tensor) or got.ndim != 3:
+        return ""
+    surplus = sorted(side - right for side, right in zip(got.shape[1:], expected.shape[1:], strict=True))
+    if surplus == [1, 1]:
+        return f" One sample too many: start at pixel {scale // 2} of what blur returns, not at 0."
+    if surplus[1] <= 1:
+        return ""
+    where = "" if surplus[0] > 1 else ", downwards as well as to the right"
+    return f" Keep every {scale}th pixel{where}."
 
 
 def _lopsided(size: int) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from otsr.course.exercises.checking import call, exercise
+from otsr.course.exercises.checking import StoppedError, call, exercise
 
 
 @exercise("p-value")
@@ -62,7 +62,11 @@ def _line(answer: Any) -> str | None:
         ([2.0], [7.0, 1.0, 0.0]),
     ):
         a, b = np.array(few), np.array(many)
-        got = _number(call(answer, a.copy(), b.copy()))
+        try:
+            got = _number(call(answer, a.copy(), b.copy()))
+        except StoppedError as error:
+            lengths = "broadcast" in str(error)
+            return f"{error}.{' Give the shorter list as many entries as the longer one.' if lengths else ''}"
         if isinstance(got, str):
             return got
         expected = float(abs(np.sort(np.repeat(a, len(b) // len(a))) - np.sort(b)).mean())
