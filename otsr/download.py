@@ -142,7 +142,7 @@ def _fetch_one(url: str, part: Path, known: str | None, size: int | None) -> str
         except requests.HTTPError as error:
             return f"{host} says: {error}"
         except (requests.ConnectionError, requests.Timeout) as error:
-            return f"{host} cannot be reached ({_reason(error)}); is this machine online?"
+            return f"{host} cannot be reached ({_reason(error)}; is this machine online?)"
         except _Interrupted as error:
             problem = f"{host} ended the connection early, after {error.received} bytes"
             failures = 0 if error.received > most else failures + 1
