@@ -166,7 +166,7 @@ def settings(term: Term, seed: int, steps: int, start: str, backbone: str) -> li
     shared = [
         "name=which-transport", f"seed={seed}", f"steps={steps}", f"start={start}", f"data.crop={CROP}",
         "optimiser.lr=2e-4", "ema=0.98", "optimiser.schedule.warmup=20",
-        f"losses.perceptual.backbone={backbone}",
+        f"losses.perceptual.backbone={backbone}", "losses.gan={weight: 0}", "critic=null",
         f"every={{validate: {steps}, checkpoint: {steps}, log: 50, pictures: {steps}}}",
     ]  # fmt: skip
     return [*shared, *(setting.replace("BACKBONE", backbone) for setting in term.settings)]

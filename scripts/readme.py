@@ -2,7 +2,8 @@
 
     python scripts/readme.py            # after a benchmark was run with --out
 
-A table is the first one below the heading that TABLES names. A test fails when README and the results differ.
+A table is the first one below the heading that TABLES names, in NAME.md; NAME/PART is another table of NAME.md. A test
+fails when README and the results differ.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ TABLES = {
     "quality": "## Test photos",
     "which_transport": "# Which transport?",
     "twins": "## Along the way",
+    "twins/seeds": "## Three seeds, test photos",
     "kernel_estimation": "**×2, noise 5/255**",
     "inference": "## Speed and memory",
     "training_step": "## RRDBNet 64/23",
@@ -43,8 +45,8 @@ def with_tables(readme: str) -> str:
         lines.append(line)
         if line.startswith("<!-- table: "):
             name = line.removeprefix("<!-- table: ").removesuffix(" -->")
-            results = (ROOT / "benchmarks" / "results" / f"{name}.md").read_text(encoding="utf-8")
-            lines += first_table(results, TABLES[name])
+            file = ROOT / "benchmarks" / "results" / f"{name.partition('/')[0]}.md"
+            lines += first_table(file.read_text(encoding="utf-8"), TABLES[name])
             inside = True
     return "\n".join(lines) + "\n"
 

@@ -101,7 +101,7 @@ def main() -> int:
         ),
         (
             "twins.json",
-            "scores of nine mixtures of adversary and transport along 400 steps, validation photos",
+            "scores of twelve mixtures of adversary and transport along 400 steps, validation photos",
             f"benchmarks/twins.py on {DEVICE}",
         ),
     )

@@ -4,6 +4,7 @@ alex    comes with the package (ST-LPIPS's AlexNet)           offline, fast
 vgg16   fetched once from PyPI (ST-LPIPS's VGG16, 64 MB)      what the small weights are trained with
 vgg19   fetched once from pytorch.org (ImageNet, 575 MB)      the paper's
 patches no network: the 7×7 pixels around each place          transport of raw patches
+details no network: patches without their mean colour         transport of what LR does not tell
 """
 
 from __future__ import annotations
@@ -143,11 +144,33 @@ class Patches(nn.Module):
         return {"rgb": F.unfold(image, self.size).view(len(image), -1, height, width)}
 
 
+class Details(nn.Module):
+    """Patches without their mean colour, of neighbouring pixels ("fine") and of every second one ("coarse").
+
+    A mean over 7 or 13 pixels is known from LR; to move it costs fidelity and shows nothing new. What is left is what a
+    restoration has to invent: (B, 3, H, W) to (B, 3·7², H − 6, W − 6) and (B, 3·7², H − 12, W − 12).
+    """
+
+    spacing: ClassVar[dict[str, int]] = {"fine": 1, "coarse": 2}
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Raises ValueError: a side is shorter than 13 pixels."""
+        _check_size(image, (Patches.size - 1) * max(self.spacing.values()) + 1, "details")
+        found = {}
+        for layer, apart in self.spacing.items():
+            reach = (Patches.size - 1) * apart
+            pixels = F.unfold(image, Patches.size, dilation=apart).unflatten(1, (3, -1))
+            height, width = (side - reach for side in image.shape[-2:])
+            found[layer] = (pixels - pixels.mean(2, keepdim=True)).reshape(len(image), -1, height, width)
+        return found
+
+
 DEFAULT_LAYERS: dict[str, dict[str, float]] = {
     "alex": dict.fromkeys(AlexFeatures.channels, 1.0),
     "vgg16": dict.fromkeys(("relu1_2", "relu2_2", "relu3_3", "relu4_3"), 1.0),
     "vgg19": {"conv5_4": 1.0},  # the paper's
     "patches": {"rgb": 1.0},
+    "details": {"fine": 1.0, "coarse": 1.0},
 }
 
 
@@ -155,7 +178,7 @@ def backbone(name: str, layers: tuple[str, ...] | None = None) -> nn.Module:
     """A trained backbone, frozen, in eval mode, on the CPU: (B, 3, H, W) in [0, 1] to a dict of features.
 
     Args:
-        name: "alex", "vgg16", "vgg19" or "patches"; VGGs are fetched at first use and kept in the cache.
+        name: "alex", "vgg16", "vgg19", "patches" or "details"; VGGs are fetched at first use and kept in the cache.
         layers: which features; None: `DEFAULT_LAYERS`.
 
     Raises:
@@ -165,8 +188,8 @@ def backbone(name: str, layers: tuple[str, ...] | None = None) -> nn.Module:
     if name not in DEFAULT_LAYERS:
         raise ValueError(f"backbone is {name!r}, expected one of {', '.join(DEFAULT_LAYERS)}")
     layers = tuple(DEFAULT_LAYERS[name]) if layers is None else layers
-    if name == "patches":
-        return Patches()
+    if name in ("patches", "details"):
+        return Patches() if name == "patches" else Details()
     if name == "alex":
         network: nn.Module = Alex(layers)
     else:

@@ -17,6 +17,8 @@ def layer_names(backbone: str) -> list[str]:
         return [f"conv{i}" for i in range(1, 6)]
     if backbone == "patches":
         return ["rgb"]
+    if backbone == "details":
+        return ["fine", "coarse"]
     places = [f"{block}_{i}" for block, depth in enumerate(_VGG[backbone], 1) for i in range(1, depth + 1)]
     return [f"{kind}{place}" for place in places for kind in ("conv", "relu")]
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 Backbone = Literal["vgg19", "vgg16", "alex"]
-Space = Literal["vgg19", "vgg16", "alex", "patches"]
+Space = Literal["vgg19", "vgg16", "alex", "patches", "details"]
 Text = Annotated[str, Field(min_length=1)]
 Flag = Annotated[bool, Field(strict=True)]
 Whole = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
@@ -182,7 +182,8 @@ class Transport(Part):
     Attributes:
         kind: projected (each channel is a projection) or sliced (random directions).
         layers: as in `Perceptual`.
-        backbone: of the features; "patches": no network, the 7×7 pixels around each place.
+        backbone: of the features; or no network: "patches", the 7×7 pixels around each place, "details", these
+            without their mean colour, fine and coarse.
         window: side in HR pixels of the windows whose features are compared; None: the whole crop.
         projections: random directions; of sliced.
         power: 1 for W1, 2 for W2².

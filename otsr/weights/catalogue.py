@@ -179,14 +179,14 @@ _UNSTATED = "not stated by the authors (github.com/cognaclee/OTSR)"
 ENTRIES: tuple[Entry, ...] = (
     Vendored(
         "otsr-small",
-        "small RRDBNet ×4 for the course's phone, trained with transport between deep features",
+        "small RRDBNet ×4 for the course's phone, trained with transport of details and a light adversary",
         "MIT",
         1_530_000,
         partner="psnr-small",
     ),
     Vendored(
         "gan-small",
-        "its twin, trained with RealSR's relativistic GAN in place of transport",
+        "its twin, trained with RealSR's relativistic GAN alone, tuned",
         "MIT",
         1_530_000,
         partner="psnr-small",

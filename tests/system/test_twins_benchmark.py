@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from otsr.evaluation import METRICS, Table
+from otsr.networks.generators import Compact
 from otsr.training import load_config
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
@@ -38,12 +41,15 @@ def test_each_mixture_trains_the_terms_of_its_name(benchmark: ModuleType) -> Non
     arguments = argparse.Namespace(steps=400, backbone="vgg16", quick=False)
     recipes = {}
     for mixture in benchmark.MIXTURES:
-        config = load_config(mixture.recipe, benchmark.settings(mixture, arguments))
+        config = load_config(benchmark.RECIPE, benchmark.settings(mixture, arguments))
         losses = config.losses
         assert (losses.perceptual.weight, losses.gan.weight, losses.transport.weight) == (
-            mixture.features, mixture.ragan, mixture.transport,
+            mixture.features, mixture.ragan, mixture.transport + mixture.details,
         )  # fmt: skip
-        assert (config.critic is not None) == bool(mixture.ragan) and losses.transport.window == 16
+        assert (config.critic is not None) == bool(mixture.ragan)
+        assert (losses.transport.backbone, losses.transport.window) == (
+            ("details", 32) if mixture.details else ("vgg16", 16)
+        )
         recipes[mixture.name] = config
     assert len(recipes) == len(benchmark.MIXTURES)  # no name twice
     alike = {(c.steps, c.start, c.seed, c.optimiser.lr, c.data.crop, c.ema) for c in recipes.values()}
@@ -53,7 +59,7 @@ def test_each_mixture_trains_the_terms_of_its_name(benchmark: ModuleType) -> Non
 def test_the_twin_is_the_adversary_of_the_same_fidelity(benchmark: ModuleType) -> None:
     paths = walked(benchmark)
     paths["RaGAN × 0.015"][-1]["psnr_y"] = paths["transport × 0.03"][-1]["psnr_y"] + 0.01
-    assert benchmark.chosen(paths) == "RaGAN × 0.015"
+    assert benchmark.chosen(paths, "transport × 0.03") == "RaGAN × 0.015"
 
 
 @pytest.mark.parametrize("steps", [400, 2])
@@ -64,6 +70,36 @@ def test_the_table_has_a_row_for_each_mixture(benchmark: ModuleType, steps: int)
     lines = benchmark.path_table(paths, dict.fromkeys(paths, 1.0)).splitlines()
     assert len(lines) == 2 + len(paths) and len({line.count("|") for line in lines}) == 1
     assert "| step 100 | step 200 |" in lines[0]
+
+
+def test_other_seeds_change_the_seed_and_nothing_else(benchmark: ModuleType) -> None:
+    arguments = argparse.Namespace(steps=400, backbone="vgg16", quick=False)
+    for mixture in benchmark.REPEATED:
+        recipes = [
+            load_config(benchmark.RECIPE, benchmark.settings(replace(mixture, seed=seed), arguments))
+            for seed in benchmark.SEEDS
+        ]
+        assert len({recipe.seed for recipe in recipes}) == len(benchmark.SEEDS)
+        assert len({recipe.model_copy(update={"seed": 0}).model_dump_json() for recipe in recipes}) == 1
+
+
+def test_seeds_count_as_draws_of_a_picture(benchmark: ModuleType) -> None:
+    repeated = benchmark.REPEATED[:1]
+    names = [benchmark.seeded(repeated[0], seed) for seed in benchmark.SEEDS]
+    values = {name: {"psnr_y": np.full((2, 1), 20.0 + number)} for number, name in enumerate(names)}
+    joined = benchmark.over_seeds(Table(values, ("a", "b"), (), (), {}), repeated)
+    assert joined.rows == [repeated[0].name]
+    np.testing.assert_allclose(joined.per_image(repeated[0].name, "psnr_y"), 21)
+
+
+def test_the_table_of_seeds_gives_each_and_their_mean(benchmark: ModuleType) -> None:
+    mixture = benchmark.REPEATED[0]
+    paths = {
+        benchmark.seeded(mixture, seed): [{"psnr_y": 23.0 + 0.1 * number, "st_lpips": 0.3}]
+        for number, seed in enumerate(benchmark.SEEDS)
+    }
+    last = benchmark.seed_table(paths, (mixture,)).splitlines()[-1]
+    assert last.endswith("| 23.00 / 0.3000 | 23.10 / 0.3000 | 23.20 / 0.3000 | 23.10 / 0.3000 |")
 
 
 def test_every_mixture_is_on_both_planes(benchmark: ModuleType) -> None:
@@ -77,3 +113,13 @@ def test_every_mixture_is_on_both_planes(benchmark: ModuleType) -> None:
     for axes in figure.axes:
         numbers = {text.get_text() for text in axes.texts}
         assert {str(number) for number in range(1, len(paths) + 1)} <= numbers
+
+
+def test_fresh_photos_are_those_of_a_folder(
+    benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark, "FRESH_SIDE", 16)
+    for number, name in enumerate("ab"):
+        Image.new("RGB", (200 + number, 160), (90, 60, 30)).save(tmp_path / f"{name}.png")
+    table = benchmark.on_fresh({"one": Compact(nf=4, nb=1, scale=4)}, tmp_path)
+    assert table.images == ("a", "b") and table.rows == ["bicubic", "one"] and not table.failures

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from otsr.download import DownloadError
 from otsr.networks import perceptual
-from otsr.networks.perceptual import VGG, BackboneError, Patches, backbone
+from otsr.networks.perceptual import VGG, BackboneError, Details, Patches, backbone
 
 ONE_EACH = (1, 1, 1, 1, 1)
 
@@ -120,6 +120,26 @@ def test_patches_are_the_pixels_around_each_place() -> None:
     torch.testing.assert_close(found[1, :, 2, 0].view(3, 7, 7), image[1, :, 2:9, 0:7])
 
 
+def test_details_are_patches_without_their_mean_colour() -> None:
+    image = pictures(16)
+    found = Details()(image)
+    assert [tuple(layer.shape) for layer in found.values()] == [(2, 147, 10, 10), (2, 147, 4, 4)]
+    patch = image[1, :, 2:9, 5:12]
+    torch.testing.assert_close(
+        found["fine"][1, :, 2, 5].view(3, 7, 7), patch - patch.mean((1, 2), keepdim=True)
+    )
+    patch = image[0, :, 1:14:2, 3:16:2]
+    torch.testing.assert_close(
+        found["coarse"][0, :, 1, 3].view(3, 7, 7), patch - patch.mean((1, 2), keepdim=True)
+    )
+
+
+def test_details_do_not_see_a_change_of_colour() -> None:
+    image = pictures(16)
+    for before, after in zip(Details()(image).values(), Details()(0.9 * image + 0.1).values(), strict=True):
+        torch.testing.assert_close(after, 0.9 * before)
+
+
 def test_alex_is_here_and_gives_the_layers_asked_for() -> None:
     network = backbone("alex", ("conv4", "conv2"))
     assert list(network(pictures())) == ["conv4", "conv2"]
@@ -133,7 +153,9 @@ def test_gradients_reach_the_picture_and_not_the_weights() -> None:
 
 
 def test_unknown_names_are_refused_with_those_that_are_known() -> None:
-    with pytest.raises(ValueError, match="backbone is 'resnet', expected one of alex, vgg16, vgg19, patches"):
+    with pytest.raises(
+        ValueError, match="backbone is 'resnet', expected one of alex, vgg16, vgg19, patches, details"
+    ):
         backbone("resnet")
     with pytest.raises(ValueError, match=r"layers conv9: expected some of conv1, conv2"):
         backbone("alex", ("conv9",))
@@ -161,6 +183,8 @@ def test_a_picture_may_be_as_small_as_they_say_and_no_smaller(
         network(pictures(smallest - 1))
     with pytest.raises(ValueError, match=r"patches need .* sides of 7 pixels or more"):
         Patches()(pictures(6))
+    with pytest.raises(ValueError, match=r"details need .* sides of 13 pixels or more"):
+        Details()(pictures(12))
 
 
 def test_vgg19_is_torchvisions_file_without_its_classifier(
