@@ -16,7 +16,7 @@ TABLES = {
     "quality": "## Test photos",
     "which_transport": "# Which transport?",
     "twins": "## Along the way",
-    "twins/seeds": "## Three seeds, test photos",
+    "twins/gains": "## Details and their twins",
     "kernel_estimation": "**×2, noise 5/255**",
     "inference": "## Speed and memory",
     "training_step": "## RRDBNet 64/23",

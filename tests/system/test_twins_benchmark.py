@@ -115,6 +115,24 @@ def test_every_mixture_is_on_both_planes(benchmark: ModuleType) -> None:
         assert {str(number) for number in range(1, len(paths) + 1)} <= numbers
 
 
+def test_a_gain_is_against_the_twin_and_marked_when_it_is_decided(benchmark: ModuleType) -> None:
+    details = next(mixture.name for mixture in benchmark.MIXTURES if mixture.details)
+    ends = {
+        "RaGAN × 0.03": [{"psnr_y": 22.0, "st_lpips": 0.3}],
+        "RaGAN × 0.06": [{"psnr_y": 20.0, "st_lpips": 0.3}],
+        details: [{"psnr_y": 22.1, "st_lpips": 0.3}],
+    }
+    spread = np.linspace(-0.01, 0.01, 8)[:, None]
+    values = {
+        "RaGAN × 0.03": {"psnr_y": np.full((8, 1), 22.0), "st_lpips": np.full((8, 1), 0.3)},
+        details: {"psnr_y": 22.1 + spread, "st_lpips": 0.3 + spread},
+    }
+    (line,) = benchmark.gains({"test": Table(values, tuple("abcdefgh"), (), (), {})}, ends).splitlines()[2:]
+    assert line.startswith(f"| {details} − RaGAN × 0.03 | +0.10 [")
+    fidelity, likeness = line.split("|")[2:4]
+    assert "✓" in fidelity and "✓" not in likeness and "✗" not in likeness
+
+
 def test_fresh_photos_are_those_of_a_folder(
     benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
