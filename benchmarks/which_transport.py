@@ -5,8 +5,8 @@
     python benchmarks/which_transport.py --quick                                       # a few steps: does it run?
 
 All go on from the weights psnr-small (trained for L1 alone) with the data and features of configs/small.yml, small
-crops and a short schedule, and differ in the term that is added to L1 and the distance of features. Measured on the validation photos:
-test photos choose nothing. Finished runs are kept in runs/which_transport and not repeated.
+crops and a short schedule, and differ in the term that is added to L1 and the distance of features. Measured on the
+validation photos: test photos choose nothing. Finished runs are kept in runs/which_transport and not repeated.
 
 The published OTSR term lives in this file only. Its potentials are boxed into [0, 1] while costs are far above 1, so
 its labels are 1 for every real and 0 for every fake; the script trains a few steps with the linear programme and with
