@@ -109,7 +109,7 @@ def test_a_pixel_to_the_right_moves_shift_tolerant_features_less() -> None:
     moves = []
     for network in (plain, tolerant):
         first, second = (network(x)["relu3_1"][..., 4:-4, 4:-4] for x in (image[..., :-1], image[..., 1:]))
-        moves.append(float((first - second).norm() / first.norm()))
+        moves.append(((first - second).norm() / first.norm()).item())
     assert moves[1] < 0.6 * moves[0]
 
 
