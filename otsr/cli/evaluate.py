@@ -55,7 +55,9 @@ def evaluate(
     ] = None,
     degradation: Annotated[
         str | None,
-        typer.Option(help="Makes LR of HR: phone, general, bicubic, or a file of `otsr estimate`.  [default: phone]"),
+        typer.Option(
+            help="Makes LR of HR: phone, general, bicubic, or a file of `otsr estimate`.  [default: phone]"
+        ),
     ] = None,
     cleanup: Annotated[
         float | None, typer.Option(min=1.0, help="Shrink HR pictures by this much first.  [default: 1]")
