@@ -175,10 +175,15 @@ class Upscaler:
         side, block = self.plan(width, height)
         cut = self.tiles(width, height, side)
         mode = ("L" if picture.grey else "RGB") + ("" if picture.alpha is None else "A")
-        output = Image.new(mode, (width * self.scale, height * self.scale))
+        whole = (width * self.scale, height * self.scale)
+        output = Image.new(mode, whole if len(cut) > 1 else (0, 0))
         for done, (tile, part) in enumerate(self._parts(picture, cut, block), 1):
-            corner = (tile.columns.keep_start * self.scale, tile.rows.keep_start * self.scale)
-            output.paste(Image.fromarray(part), corner)
+            piece = Image.fromarray(part)
+            if len(cut) == 1:  # no copy
+                output = piece
+            else:
+                corner = (tile.columns.keep_start * self.scale, tile.rows.keep_start * self.scale)
+                output.paste(piece, corner)
             if progress:
                 progress(done, len(cut))
         return output

@@ -22,7 +22,7 @@ COMMANDS = {
     "inference": ["benchmarks/inference.py", "--device", "cuda"],
     "training step": ["benchmarks/training_step.py"],  # takes CUDA by itself
 }
-COLUMNS = (("ms", "seconds"), ("speed",), ("peak memory, MB",), ("predicted, MB",))
+COLUMNS = ("ms", "seconds", "speed", "peak memory, MB", "predicted, MB")
 
 
 def run(command: list[str]) -> tuple[bool, str]:
@@ -40,25 +40,20 @@ def run(command: list[str]) -> tuple[bool, str]:
 
 
 def speeds(what: str, text: str) -> list[list[str]]:
-    """Rows of the Markdown tables in `text` that have a column "speed": what and which way, time, speed, memory."""
+    """One row of `COLUMNS` for each way in the Markdown tables of `text` that have a column "speed"."""
     rows: list[list[str]] = []
     head: list[str] = []
+    section = ""
     for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
         if not line.startswith("|"):
             head = []
-            if line.startswith("## RRDBNet"):
-                what = f"{what.split(',')[0]}, {line[3:]}"
-            continue
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if not head:
+            section = f", {line[3:]}" if line.startswith("## RRDBNet") else section
+        elif not head:
             head = cells
-        elif "speed" in head and not set(line) <= set("|-: "):
-            found = []
-            for names in COLUMNS:
-                name = next((name for name in names if name in head), None)
-                unit = f" {name[0:2] if name == 'ms' else 's'}" if names[0] == "ms" and name else ""
-                found.append(cells[head.index(name)] + unit if name else "-")
-            rows.append([f"{what}: {cells[0]}", *found])
+        elif "speed" in head and cells[0] != "---":
+            way = dict(zip(head, cells, strict=True))
+            rows.append([f"{what}{section}: {cells[0]}", *(way.get(column, "-") for column in COLUMNS)])
     return rows
 
 
@@ -74,11 +69,10 @@ def main() -> int:
             failed.append(what)
         if what == "tests":
             counts = re.findall(r"\d+ (?:passed|failed|error|skipped)\w*", (text.splitlines() or [""])[-1])
-            rows.append(["tests: " + ", ".join(counts or ["none ran"]), *"----"])
+            rows.append(["tests: " + ", ".join(counts or ["none ran"]), *"-----"])
         rows += speeds(what, text)
     print(f"\n# {torch.cuda.get_device_name()}, torch {torch.__version__}\n")
-    head = ["what", "time", "speed", "peak memory, MB", "predicted, MB"]
-    for cells in (head, ["---", *["---:"] * 4], *rows):
+    for cells in (["what", *COLUMNS], ["---", *["---:"] * len(COLUMNS)], *rows):
         print("| " + " | ".join(cells) + " |")
     if failed:
         print(f"Failed: {', '.join(failed)}; the reasons stand above.", file=sys.stderr)
