@@ -52,7 +52,7 @@ def speeds(what: str, text: str) -> list[list[str]]:
         elif not head:
             head = cells
         elif "speed" in head and cells[0] != "---":
-            way = dict(zip(head, cells, strict=True))
+            way = dict(reversed(list(zip(head, cells, strict=True))))  # of two columns "speed" the first
             rows.append([f"{what}{section}: {cells[0]}", *(way.get(column, "-") for column in COLUMNS)])
     return rows
 
