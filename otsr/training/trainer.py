@@ -327,7 +327,7 @@ class Trainer:
             "scores": " ".join(f"{key}={value:.5g}" for key, value in scores.items()),
         }
         if config.start is not None:
-            story["start"] = config.start
+            story["start"] = str(config.start)
         checkpoints.save_weights(self.average, self.folder / name, story)
 
     def _save(self) -> None:
