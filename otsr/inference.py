@@ -1,6 +1,6 @@
 """Upscale any picture: in tiles without seams, in bounded memory, in the fastest precision that is safe.
 
-    >>> Upscaler.from_pretrained("otsr-small").upscale("photo.jpg").save("photo_x4.png")
+    >>> Upscaler.from_pretrained().upscale("photo.jpg").save("photo_x4.png")
 
 The network sees windows that overlap; of each only the middle is kept, so far from the cut that the missing
 context no longer shows. Kept parts go straight into the 8-bit output: no float image of the whole ever exists.
@@ -99,7 +99,7 @@ class Upscaler:
     @classmethod
     def from_pretrained(
         cls,
-        name_or_path: str | Path,
+        name_or_path: str | Path = weights.DEFAULT,
         *,
         ot_weight: float = 1.0,
         partner: str | Path | None = None,

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from otsr.batch import Job, Progress
     from otsr.inference import Upscaler
 
-DEFAULT_WEIGHTS = "otsr-small"
-
 
 class Format(str, Enum):
     """Formats that can be written; `keep` takes that of each input."""
@@ -98,9 +96,9 @@ def upscale(
 def build_upscaler(weights: str | None, **options: Any) -> Upscaler:
     """The upscaler for options of the command line; bad ones end the command with status 2."""
     from otsr.inference import Upscaler
-    from otsr.weights import WeightsError, catalogue
+    from otsr.weights import DEFAULT, WeightsError, catalogue
 
-    name = weights or DEFAULT_WEIGHTS
+    name = weights or DEFAULT
     try:
         return Upscaler.from_pretrained(name, **options)
     except WeightsError as error:
