@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ClassVar
 
@@ -132,6 +132,7 @@ class Patches(nn.Module):
     """The pixels around each place as its feature: (B, 3, H, W) to {"rgb": (B, 3·7², H − 6, W − 6)}."""
 
     size: ClassVar[int] = 7
+    spacing: ClassVar[dict[str, int]] = {"rgb": 1}
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Patches in the order of `torch.nn.functional.unfold`.
@@ -139,12 +140,34 @@ class Patches(nn.Module):
         Raises:
             ValueError: a side is shorter than a patch.
         """
-        _check_size(image, self.size, "patches")
-        height, width = (side - self.size + 1 for side in image.shape[-2:])
-        return {"rgb": F.unfold(image, self.size).view(len(image), -1, height, width)}
+        found = {}
+        for layer, apart in self._layers(image):
+            height, width = (side - (self.size - 1) * apart for side in image.shape[-2:])
+            pixels = F.unfold(image, self.size, dilation=apart).unflatten(1, (3, -1))
+            found[layer] = self.centred(pixels).reshape(len(image), -1, height, width)
+        return found
+
+    def project(self, image: Tensor, directions: Tensor) -> dict[str, Tensor]:
+        """What `forward` shows along directions (k, 3·7²), (B, k, h, w) a layer: one convolution, and no patch is stored.
+
+        Raises:
+            ValueError: as `forward`.
+        """
+        taps = self.centred(directions.unflatten(1, (3, -1))).unflatten(2, (self.size, self.size)).to(image)
+        return {layer: F.conv2d(image, taps, dilation=apart) for layer, apart in self._layers(image)}
+
+    @staticmethod
+    def centred(pixels: Tensor) -> Tensor:
+        """Of (n, 3, 7², …): what is compared."""
+        return pixels
+
+    def _layers(self, image: Tensor) -> Iterable[tuple[str, int]]:
+        what = type(self).__name__.lower()
+        _check_size(image, (self.size - 1) * max(self.spacing.values()) + 1, what)
+        return self.spacing.items()
 
 
-class Details(nn.Module):
+class Details(Patches):
     """Patches without their mean colour, of neighbouring pixels ("fine") and of every second one ("coarse").
 
     A mean over 7 or 13 pixels is known from LR; to move it costs fidelity and shows nothing new. What is left is what a
@@ -153,16 +176,10 @@ class Details(nn.Module):
 
     spacing: ClassVar[dict[str, int]] = {"fine": 1, "coarse": 2}
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Raises ValueError: a side is shorter than 13 pixels."""
-        _check_size(image, (Patches.size - 1) * max(self.spacing.values()) + 1, "details")
-        found = {}
-        for layer, apart in self.spacing.items():
-            reach = (Patches.size - 1) * apart
-            pixels = F.unfold(image, Patches.size, dilation=apart).unflatten(1, (3, -1))
-            height, width = (side - reach for side in image.shape[-2:])
-            found[layer] = (pixels - pixels.mean(2, keepdim=True)).reshape(len(image), -1, height, width)
-        return found
+    @staticmethod
+    def centred(pixels: Tensor) -> Tensor:
+        """Of (n, 3, 7², …): less the mean over the patch. To project a patch so is to project it on such a direction."""
+        return pixels - pixels.mean(2, keepdim=True)
 
 
 DEFAULT_LAYERS: dict[str, dict[str, float]] = {
