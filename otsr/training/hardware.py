@@ -41,7 +41,8 @@ def choose_kernels(device: torch.device, *, exact: bool) -> None:
     torch.use_deterministic_algorithms(exact and device.type == "cuda")
     if device.type != "cuda":
         return
-    torch.utils.deterministic.fill_uninitialized_memory = False  # it would write every result twice
+    # Else every result is written twice.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cuda.matmul.allow_tf32 = not exact
     torch.backends.cudnn.allow_tf32 = not exact
     torch.backends.cudnn.benchmark = not exact
