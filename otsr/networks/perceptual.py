@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from otsr.download import DownloadError, cache_dir, fetch
 from otsr.images import atomic_path
-from otsr.networks.features import AlexFeatures
+from otsr.networks.features import AlexFeatures, halve
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
 _BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
@@ -100,7 +100,7 @@ class VGG(nn.Module):
         found = {}
         for name, convolution in self.convolutions.items():
             if name.endswith("_1") and name != "1_1":
-                x = _halve(x) if self.shift_tolerant else F.max_pool2d(x, 2)
+                x = halve(F.max_pool2d(x, 2, stride=1), 1) if self.shift_tolerant else F.max_pool2d(x, 2)
             before = convolution(x)
             x = F.relu(before)
             for layer, value in ((f"conv{name}", before), (f"relu{name}", x)):
@@ -307,12 +307,3 @@ _SOURCES: dict[str, tuple[str, _Source]] = {
     "vgg16": ("vgg16-st-lpips.safetensors", _vgg16),
     "vgg19": ("vgg19-imagenet.safetensors", _vgg19),
 }
-_TAPS: tuple[float, ...] = (0.25, 0.5, 0.25)
-
-
-def _halve(x: Tensor) -> Tensor:
-    """Maxima of 2×2 at stride 1, then every second pixel of a (1 2 1)/4 blur, borders mirrored."""
-    taps = x.new_tensor(_TAPS)
-    kernel = torch.outer(taps, taps).expand(x.shape[1], 1, 3, 3)
-    maxima = F.max_pool2d(x, 2, stride=1)
-    return F.conv2d(F.pad(maxima, (1, 1, 1, 1), mode="reflect"), kernel, stride=2, groups=x.shape[1])

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from otsr import machine
 from otsr.training.config import Config
 
+# Products in one order; cuBLAS reads it at its first call, and deterministic algorithms refuse to run without it.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
 
 def choose_precision(config: Config, device: torch.device) -> torch.dtype:
     """The type that convolutions multiply in: as the recipe says; auto is bf16 where the device is fast at it.
@@ -31,15 +34,18 @@ def choose_kernels(device: torch.device, *, exact: bool) -> None:
     """Set, for this process, how CUDA multiplies: exact and repeatable, or as fast as it can.
 
     Args:
-        exact: no TF32, and convolutions whose sums have one order. Otherwise TF32, and for each shape of batch the
-            convolution that a trial finds fastest: a resumed training then agrees to rounding, not to the last bit.
+        exact: no TF32, and sums in one order: an operation that has none raises RuntimeError. Otherwise TF32, and for
+            each shape of batch the convolution that a trial finds fastest: a resumed training then agrees to rounding,
+            not to the last bit.
     """
+    torch.use_deterministic_algorithms(exact and device.type == "cuda")
     if device.type != "cuda":
         return
+    # Else every result is written twice.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cuda.matmul.allow_tf32 = not exact
     torch.backends.cudnn.allow_tf32 = not exact
     torch.backends.cudnn.benchmark = not exact
-    torch.backends.cudnn.deterministic = exact
 
 
 def compile_network(network: nn.Module, how: str, sample: Tensor, dtype: torch.dtype) -> None:
