@@ -55,7 +55,7 @@ def evaluate(
     ] = None,
     degradation: Annotated[
         str | None,
-        typer.Option(help="Makes LR of HR: phone, bicubic, or a file of `otsr estimate`.  [default: phone]"),
+        typer.Option(help="Makes LR of HR: phone, general, bicubic, or a file of `otsr estimate`.  [default: phone]"),
     ] = None,
     cleanup: Annotated[
         float | None, typer.Option(min=1.0, help="Shrink HR pictures by this much first.  [default: 1]")
@@ -214,6 +214,8 @@ def _degradation(name: str, cleanup: float | None, scale: int | None) -> Any:
     if name == "phone":
         say("estimating how the course's phone degrades")
         return phone_degradation(scale or 4, cleanup or 1.0)
+    if name == "general":
+        return Degradation.general(scale or 4, cleanup or 1.0)
     if name == "bicubic":
         return Degradation(scale or 4, cleanup=cleanup or 1.0)
     try:
