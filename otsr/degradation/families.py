@@ -107,13 +107,13 @@ def _draw(name: str, scale: int, size: int, generator: torch.Generator) -> Tenso
         return _blurred(streak, between(0.2, 0.45))
     soft = uniform(0, 1, generator) < 0.7
     start = gaussian(size, between(0.3, 0.8) ** 2, dtype=torch.float64) if soft else box(size, scale)
-    return sharpened(start, uniform(0.3, 1.3, generator), between(0.4, 1.0))
+    return sharpened(start, uniform(0.3, 1.0, generator), between(0.4, 1.0))
 
 
 def _blurred(kernel: Tensor, sigma: float) -> Tensor:
     """k * g in the size of k; the little that leaves the array is put back in proportion."""
     size = kernel.shape[-1]
-    g = gaussian(2 * size - 1, sigma**2, dtype=torch.float64)
+    g = gaussian(2 * size - 1, sigma**2, dtype=kernel.dtype)
     return _normalised(F.conv2d(kernel[None, None], g[None, None], padding=size - 1)[0, 0])
 
 

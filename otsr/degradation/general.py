@@ -96,12 +96,13 @@ class GeneralDegradation(Degradation):
         if kind == "pool":
             real = self.noise.sample(1, (image.shape[-2], image.shape[-1]), generator)[0]
             return (image + uniform(1, 2, generator) * real.to(image)).clamp(0, 1)
-        colour = {"white": 1.0, "grey": 0.0}.get(kind, uniform(0, 1, generator))
+        colour = {"white": 1.0, "grey": 0.0}.get(kind, uniform(0, 0.7, generator))
         fields = torch.randn(4, *image.shape[-2:], generator=generator).to(image)
         grain = math.sqrt(colour) * fields[:3] + math.sqrt(1 - colour) * fields[3:]
         if kind == "smoothed":  # as denoising and demosaicking leave it; the norm keeps the variance at 1
-            kernel = gaussian(7, uniform(0.4, 1.1, generator) ** 2)
+            kernel = gaussian(7, uniform(0.5, 1.1, generator) ** 2)
             grain = downsample(grain, kernel, 1) / kernel.norm()
+            largest = 0.6 * largest  # coarse grain is seen more
         if kind == "signal":  # variance a·signal + b, the same as of the other kinds at mid-grey
             slope = uniform(0.5, 1, generator)
             grain = grain * (1 + slope * (2 * image - 1)).sqrt()
@@ -131,6 +132,8 @@ def _jpeg(image: Tensor, low: int, high: int, generator: torch.Generator) -> Ten
 def _resized(image: Tensor, size: tuple[int, int], generator: torch.Generator) -> Tensor:
     """(3, h, w) in another size by a filter drawn at random. The borders stay where they are: nothing shifts."""
     mode = _RESIZED[int(torch.randint(len(_RESIZED), (), generator=generator))]
+    if mode == "area" and size[0] > image.shape[-2]:
+        mode = "bilinear"  # as OpenCV does: areas of parts of a pixel would repeat pixels
     if mode == "area":
         rows, columns = (_area(old, new) for old, new in zip(image.shape[-2:], size, strict=True))
         return rows.to(image) @ image @ columns.to(image).T
