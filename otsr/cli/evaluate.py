@@ -80,7 +80,9 @@ def evaluate(
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all numbers here.")] = None,
     markdown_file: Annotated[Path | None, typer.Option("--markdown", help="Write the tables here.")] = None,
-    tile: Annotated[int, typer.Option(help="LR pixels a side of a tile.")] = 512,
+    tile: Annotated[
+        int | None, typer.Option(help="LR pixels a side of a tile.  [default: 512, CUDA 2048]")
+    ] = None,
     device: DeviceName = "auto",
     precision: Annotated[
         str, typer.Option(help="fp32 (the same numbers on every machine), auto, bf16, fp16.")

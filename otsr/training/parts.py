@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from pydantic.dataclasses import dataclass
 
 Backbone = Literal["vgg19", "vgg16", "alex"]
@@ -48,6 +48,28 @@ class Compact(Part):
     nf: Count = 32
     nb: Count = 8
     base: Literal["bicubic", "nearest"] = "bicubic"
+
+
+class Pruned(Part):
+    """`start:` another RRDBNet, of which only some blocks are kept; see `otsr.networks.generators.prune`.
+
+    Attributes:
+        weights: a name or a path.
+        blocks: those of its trunk that are kept, counted from 0, in ascending order; as many as `network.nb`.
+    """
+
+    weights: Text
+    blocks: tuple[Whole, ...]
+
+    def __str__(self) -> str:
+        return f"{self.weights}, blocks {' '.join(map(str, self.blocks))}"
+
+
+Start = Annotated[
+    Annotated[Text, Tag("text")] | Annotated[Pruned, Tag("pruned")],
+    Discriminator(lambda value: "pruned" if isinstance(value, dict | Pruned) else "text"),
+]
+"""`start:` a name or a path, or a mapping, `Pruned`."""
 
 
 class Data(Part):
