@@ -121,7 +121,7 @@ class RRDBNet(nn.Module):
         return self.last(_leaky(self.hr(features)))
 
     def _trunk(self, x: Tensor) -> Tensor:
-        shallow = self.first(x)
+        shallow = self.first(x.to(self.first.weight.dtype))
         return shallow + self.trunk_last(self.trunk(shallow))
 
     def _enlarge(self, x: Tensor, stage: int) -> Tensor:
@@ -180,7 +180,8 @@ class Compact(nn.Module):
 
     def forward(self, lr: Tensor) -> Tensor:
         """(B, 3, s·h, s·w) of (B, 3, h, w)."""
-        detail = functional.pixel_shuffle(self.body(lr), self.scale)
+        first: nn.Conv2d = self.body[0]  # type: ignore[assignment]
+        detail = functional.pixel_shuffle(self.body(lr.to(first.weight.dtype)), self.scale)
         if self.base == "nearest":
             return functional.interpolate(lr, scale_factor=float(self.scale), mode="nearest") + detail
         device = "cpu" if lr.is_meta else lr.device.type

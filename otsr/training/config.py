@@ -61,7 +61,7 @@ class Config(Part):
         steps: of the generator.
         start: weights to start from, a name or a path, or some blocks of these (`Pruned`); None: from scratch.
         precision: of the multiplications; auto: bf16 where the device is fast at it, otherwise fp32.
-        compile: how the generator runs, see `otsr.training.hardware.compile_network`.
+        compile: how the generator runs, see `otsr.training.hardware.Fast`.
         ema: decay of the running average of the weights that is validated and kept; 0: none.
         clip: largest norm of the generator's gradient; None: any.
     """

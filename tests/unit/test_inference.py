@@ -452,6 +452,9 @@ def test_predicted_memory_on_cuda_is_within_a_tenth(
     precision: str, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inference, "_CUDA_BLOCK", block)
+    monkeypatch.setattr(
+        torch.backends.cudnn, "benchmark", False
+    )  # its trials take workspace; a training sets it
     upscaler = Upscaler(RRDBNet(nf=64, nb=2, gc=32), device="cuda", precision=precision)
     pixels = noise(480, 640)
     upscaler.upscale(pixels)  # what the libraries keep for themselves is taken now
