@@ -56,11 +56,8 @@ GAUSSIANS = (
 SIGMAS = (3, 4.5, 6, 8)  # of the noise, grey levels
 TILE = 96  # LR pixels
 RESAVED = 75  # quality of a JPEG as messengers make it
-WALL = (
-    "iso0132_mixed",
-    400,
-    300,
-)  # shaded, so that the rule below passes it over, but bare: worms show here first
+# The rule below passes it over, as it is shaded, but it is bare: worms show here first.
+WALL = ("iso0132_mixed", 400, 300)
 
 
 def degradations() -> dict[str, Degradation]:
@@ -87,14 +84,12 @@ def synthetic_noise() -> NoisePool:
 
 def summary(tables: Mapping[str, Table]) -> str:
     """PSNR-Y and ST-LPIPS of every row under every degradation."""
-    rows = next(iter(tables.values())).rows
     head = [f"{title}: {name}" for title in tables for name in ("PSNR-Y ↑", "ST-LPIPS ↓")]
+    formats = ("{:.2f}", "{:.3f}") * len(tables)
+    rows = next(iter(tables.values())).rows
     return aligned(
         ["", *head],
-        [
-            [row, *(f"{value:.{3 - i % 2}f}" for i, value in enumerate(six_numbers(tables, row), 1))]
-            for row in rows
-        ],
+        [[row, *map(str.format, formats, six_numbers(tables, row))] for row in rows],
     )
 
 
@@ -205,11 +200,8 @@ def artefacts(network: nn.Module | None, tiles: Sequence[Tile], device: torch.de
 
 
 def artefact_table(found: Mapping[str, Mapping[str, Any]]) -> str:
-    gains = {
-        "noise_gain": "noise gain",
-        "block_gain": "block gain",
-        "block_gain_resaved": f"saved at {RESAVED}",
-    }
+    titles = ("noise gain", "block gain", f"saved at {RESAVED}")
+    gains = dict(zip(("noise_gain", "block_gain", "block_gain_resaved"), titles, strict=True))
 
     def row(name: str, seen: Mapping[str, Any]) -> list[str]:
         peaks, shifts = seen["checkerboard"].values(), seen["colour_shift"].values()
@@ -227,9 +219,8 @@ def artefact_table(found: Mapping[str, Mapping[str, Any]]) -> str:
 def rulers(networks: Mapping[str, nn.Module], device: torch.device) -> tuple[list[str], dict[str, Any]]:
     """The section on artefacts, and its numbers."""
     tiles = flat_tiles()
-    found = {
-        name: artefacts(network, tiles, device) for name, network in ((BICUBIC, None), *networks.items())
-    }
+    rows = {BICUBIC: None, **networks}
+    found = {name: artefacts(network, tiles, device) for name, network in rows.items()}
     lines = [
         "## Artefacts",
         f"Median (largest) gain over {len(tiles)} flat tiles of the phone's photos, bicubic being 1; block gain also "
