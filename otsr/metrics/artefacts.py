@@ -86,8 +86,9 @@ def checkerboard(sr: Tensor, scale: int) -> Tensor:
 
     A layer that upsamples can leave a lattice whose periods divide the scale: at ×4 of 4 and 2 pixels, along rows,
     columns or both. The largest of the scale² − 1 powers at these frequencies is compared with the mean in a ring
-    around it, 3 to 6 steps away, in the spectrum of luma minus its plane under a Hann window; to both is added the
-    power of a wave with a deviation of a tenth of a grey level, so that what nobody sees is no peak.
+    around it, 3 to 6 steps away, in the spectrum of luma under a Hann window, which keeps the grey's rise to the
+    lowest frequencies. To both is added the power of a wave with a deviation of a tenth of a grey level, so that what
+    nobody sees is no peak.
 
     Args:
         sr: (3, H, W) or (B, 3, H, W) in [0, 1].
@@ -104,7 +105,7 @@ def checkerboard(sr: Tensor, scale: int) -> Tensor:
     height, width = (side // scale * scale for side in batch.shape[-2:])  # the periods are whole frequencies
     hann = [torch.hann_window(side, dtype=torch.float64, device=batch.device) for side in (height, width)]
     window = torch.outer(*hann)
-    flat = _without_plane(batch[:, :height, :width].double()) * window
+    flat = (batch[:, :height, :width].double() - 0.5) * window
     power = 2 * torch.fft.fft2(flat).abs().square() / window.sum().square()  # a wave's squared deviation
     offsets = range(-6, 7)
     ring = [(i, j) for i in offsets for j in offsets if max(abs(i), abs(j)) > 2]
@@ -189,13 +190,3 @@ def _grid(image: Tensor, scale: int, place: list[int]) -> tuple[float, float]:
     """Energy of the grid across both axes, and its standard error."""
     (x, error_x), (y, error_y) = (_excess(*pair) for pair in zip(_lines(image, scale), place, strict=True))
     return x + y, math.hypot(error_x, error_y)
-
-
-def _without_plane(image: Tensor) -> Tensor:
-    """(B, H, W) minus the plane that fits best: the slopes along rows and columns are independent."""
-    image = image - image.mean((1, 2), keepdim=True)
-    for axis, shape in ((1, (-1, 1)), (2, (1, -1))):
-        line = torch.arange(image.shape[axis]).to(image).view(shape)
-        line = line - line.mean()
-        image = image - (image * line).mean((1, 2), keepdim=True) / line.square().mean() * line
-    return image
