@@ -1,8 +1,8 @@
 """Rulers of artefacts: what an upscaled picture has that its LR picture does not.
 
-None needs a truth. Three compare with bicubic's enlargement, which invents nothing, or with the LR picture; the
-fourth looks for a pattern in the SR of a picture that has none. Bicubic itself reads 1, 1, 1 and 0. Each leaves out
-`_MARGIN` LR pixels on every side, where networks see the picture's end.
+None needs a truth: they compare with bicubic's enlargement, which invents nothing, with the LR picture, or look for a
+lattice in the SR of a picture that has none. Bicubic itself reads 1, 1, 1 and 0. All but the shift of colours leave
+out `_MARGIN` LR pixels on every side, where networks see the picture's end.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def noise_gain(sr: Tensor, lr: Tensor) -> Tensor:
     Raises:
         ValueError: values outside [0, 1], NaN, or sizes that do not fit.
     """
-    large, small, scale = _enlarged(sr, lr)
+    large, small, scale = _scaled(sr, lr)
     gained, kept = (_deviation(image, scale).square() + _UNSEEN**2 for image in (large, resize(small, scale)))
     return like_input((gained / kept).sqrt(), sr)
 
@@ -67,12 +67,13 @@ def block_gain(sr: Tensor, lr: Tensor, scale: int) -> Tensor:
     Raises:
         ValueError: as in `noise_gain`.
     """
-    large, small, found = _enlarged(sr, lr)
-    if found != scale:
-        raise ValueError(f"sr has {found} times the size of lr, scale is {scale}; check which it is")
+    large, small, factor = _scaled(sr, lr)
+    if factor != scale:
+        raise ValueError(f"sr has {factor} times the size of lr, scale is {scale}; check which it is")
     gains = []
     for upscaled, image in zip(luma(large), luma(small), strict=True):
-        place = [max(range(_GRID), key=lambda at, e=energy: _excess(e, at)[0]) for energy in _lines(image, 1)]  # type: ignore[misc]
+        found = [[_excess(energy, at)[0] for at in range(_GRID)] for energy in _lines(image, 1)]
+        place = [contrasts.index(max(contrasts)) for contrasts in found]
         pairs = [_grid(picture, scale, place) for picture in (upscaled, resize(image, scale))]
         chance = max(_ERRORS * error for _, error in pairs) + _UNSEEN**2
         gains.append(max(pairs[0][0], chance) / max(pairs[1][0], chance))
@@ -85,12 +86,12 @@ def checkerboard(sr: Tensor, scale: int) -> Tensor:
 
     A layer that upsamples can leave a lattice whose periods divide the scale: at ×4 of 4 and 2 pixels, along rows,
     columns or both. The largest of the scale² − 1 powers at these frequencies is compared with the mean in a ring
-    around it, 3 to 6 steps away, in the spectrum of luma minus its plane under a Hann window; to both is added the
-    power of a wave with a deviation of a tenth of a grey level, so that what nobody sees is no peak.
+    around it, 3 to 6 steps away, in the spectrum of luma under a Hann window, which keeps the grey's rise to the
+    lowest frequencies. To both is added the power of a wave with a deviation of a tenth of a grey level, so that what
+    nobody sees is no peak.
 
     Args:
         sr: (3, H, W) or (B, 3, H, W) in [0, 1].
-        scale: 2 or more.
 
     Returns:
         () or (B,); 1 is no lattice.
@@ -99,15 +100,12 @@ def checkerboard(sr: Tensor, scale: int) -> Tensor:
         ValueError: values outside [0, 1], NaN, fewer than 32 LR pixels inside the margin, or a scale below 2.
     """
     if scale < 2:
-        raise ValueError(
-            f"scale is {scale}, expected 2 or more: no lattice comes from a network that enlarges nothing"
-        )
+        raise ValueError(f"scale is {scale}, expected 2 or more: what enlarges nothing makes no lattice")
     batch = cut_border(luma(as_batch(sr, "sr")), _MARGIN * scale, _FEWEST * scale, "checkerboard")[:, 0]
-    height, width = (
-        side // scale * scale for side in batch.shape[-2:]
-    )  # the periods fall on whole frequencies
-    window = torch.outer(_hann(height), _hann(width)).to(batch)
-    flat = _without_plane(batch[:, :height, :width].double()) * window
+    height, width = (side // scale * scale for side in batch.shape[-2:])  # the periods are whole frequencies
+    hann = [torch.hann_window(side, dtype=torch.float64, device=batch.device) for side in (height, width)]
+    window = torch.outer(*hann)
+    flat = (batch[:, :height, :width].double() - 0.5) * window
     power = 2 * torch.fft.fft2(flat).abs().square() / window.sum().square()  # a wave's squared deviation
     offsets = range(-6, 7)
     ring = [(i, j) for i in offsets for j in offsets if max(abs(i), abs(j)) > 2]
@@ -134,26 +132,21 @@ def colour_shift(sr: Tensor, lr: Tensor) -> Tensor:
     Raises:
         ValueError: as in `noise_gain`.
     """
-    large, small, scale = _scaled(sr, lr)
+    large, small, scale = _scaled(sr, lr, margin=0)
     shrunk = resize(large, 1 / scale, (small.shape[-2], small.shape[-1])).clamp(0, 1)
     return like_input(255 * (shrunk - small).mean(dim=(2, 3)), sr)
 
 
-def _scaled(sr: Tensor, lr: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Both as batches, and how many times as large sr is."""
+def _scaled(sr: Tensor, lr: Tensor, margin: int = _MARGIN) -> tuple[Tensor, Tensor, int]:
+    """Both as batches, and how many times as large sr is; something must be left inside the margin."""
     large, small = as_batch(sr, "sr"), as_batch(lr, "lr")
     scale = large.shape[-1] // small.shape[-1]
     if sr.shape != (*lr.shape[:-2], scale * lr.shape[-2], scale * lr.shape[-1]) or scale < 1:
         raise ValueError(
             f"sr has shape {tuple(sr.shape)}, lr {tuple(lr.shape)}; expected a whole multiple of lr: check the scale"
         )
-    return large, small, scale
-
-
-def _enlarged(sr: Tensor, lr: Tensor) -> tuple[Tensor, Tensor, int]:
-    """As `_scaled`, of pictures that leave something inside the margin."""
-    large, small, scale = _scaled(sr, lr)
-    cut_border(small, _MARGIN, _FEWEST, "a ruler of artefacts")
+    if margin:
+        cut_border(small, margin, _FEWEST, "a ruler of artefacts")
     return large, small, scale
 
 
@@ -197,17 +190,3 @@ def _grid(image: Tensor, scale: int, place: list[int]) -> tuple[float, float]:
     """Energy of the grid across both axes, and its standard error."""
     (x, error_x), (y, error_y) = (_excess(*pair) for pair in zip(_lines(image, scale), place, strict=True))
     return x + y, math.hypot(error_x, error_y)
-
-
-def _hann(length: int) -> Tensor:
-    return torch.hann_window(length, dtype=torch.float64)
-
-
-def _without_plane(image: Tensor) -> Tensor:
-    """(B, H, W) minus the plane that fits best: the slopes along rows and columns are independent."""
-    image = image - image.mean((1, 2), keepdim=True)
-    for axis in (1, 2):
-        line = torch.arange(image.shape[axis], dtype=image.dtype, device=image.device)
-        line = (line - line.mean()).view(1, -1, 1) if axis == 1 else (line - line.mean()).view(1, 1, -1)
-        image = image - (image * line).mean((1, 2), keepdim=True) / line.square().mean() * line
-    return image

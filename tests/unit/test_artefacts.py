@@ -81,8 +81,11 @@ def test_block_gain_is_the_square_of_the_factor_a_grid_was_multiplied_by(gain: f
 
 
 def test_blocks_with_sharpened_edges_gain_though_their_steps_are_no_higher() -> None:
-    lr = wall(0.5) + resize(bricks(wall(0), 12), 1 / SCALE)
-    assert float(block_gain(enlarged(wall(0.5)) + bricks(lr, 12), lr, SCALE)) > 2
+    sharp = bricks(wall(0), 20)
+    lr = wall(0.5) + sharp[:, ::SCALE, ::SCALE]
+    step = resize(torch.tensor([0.0, 1.0]).repeat_interleave(8).expand(1, 16, -1).double(), SCALE)[0, 32]
+    gain = 1 / float(step.diff()[29:33].square().sum())  # a step at once, over one that bicubic spreads
+    assert float(block_gain(enlarged(wall(0.5)) + sharp, lr, SCALE)) == pytest.approx(gain, rel=0.1)
 
 
 @pytest.mark.parametrize("seed", range(4))
