@@ -1,9 +1,9 @@
 """Outputs of notebooks are compared as words and numbers: words exactly, numbers within one tolerance.
 
-Two machines round differently, so a printed 12.6 may come out as 12.7 elsewhere. A number passes if it differs from the
-stored one by at most two units of the last printed digit or 1 %, whichever is larger; a whole number by 1 % alone, for it
-counts or names something. Everything else must be the same: words, signs, how many words and lines there are. White space
-between words may differ, as a column that holds a longer number is padded less.
+Two machines round differently, so a printed 12.6 may come out as 12.7 elsewhere. A number passes if it differs from
+the stored one by at most two units of the last printed digit or 1 %, whichever is larger; a whole number by 1 % alone,
+for it counts or names something. All else must be the same: words, signs, how many words and lines there are. White
+space between words may differ, as a column that holds a longer number is padded less.
 
 A cell that needs more says so, with the reason, in a tag: `tolerance-5%: the game is played for 600 steps only`.
 """
