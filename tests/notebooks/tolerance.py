@@ -5,7 +5,8 @@ the stored one by at most two units of the last printed digit or 1 %, whichever 
 for it counts or names something. All else must be the same: words, signs, how many words and lines there are. White
 space between words may differ, as a column that holds a longer number is padded less.
 
-A cell that needs more says so, with the reason, in a tag: `tolerance-5%: the game is played for 600 steps only`.
+A cell that needs more says so in a tag, with the reason (without a comma, which nbformat forbids):
+`tolerance-5%: rounding errors grow over 100 steps of Adam`.
 """
 
 from __future__ import annotations
