@@ -7,7 +7,11 @@ shape alone: as on a real machine the same computation gives the same bits twice
 
 from __future__ import annotations
 
+import importlib.abc
+import importlib.util
 import os
+import sys
+import threading
 from typing import Any
 
 _PRODUCTS = {
@@ -43,8 +47,32 @@ def switch_on(level: float) -> None:
                 return result
             return tuple(map(jittered, result)) if isinstance(result, tuple) else jittered(result)
 
-    Jitter().__enter__()
+    def run_jittered(thread: threading.Thread, run: Any = threading.Thread.run) -> None:
+        with Jitter():
+            run(thread)
+
+    Jitter().__enter__()  # of this thread; new ones enter their own
+    threading.Thread.run = run_jittered
+
+
+class AfterTorch(importlib.abc.MetaPathFinder):
+    """Switches the jitter on as soon as torch is imported, which a recipe or a help text can do without."""
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+        if name != "torch":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def exec_module(module: Any) -> None:
+                execute(module)
+                switch_on(float(os.environ["OTSR_JITTER"]))
+
+            spec.loader.exec_module = exec_module
+        return spec
 
 
 if os.environ.get("OTSR_JITTER"):
-    switch_on(float(os.environ["OTSR_JITTER"]))
+    sys.meta_path.insert(0, AfterTorch())
