@@ -126,4 +126,4 @@ def test_a_blurrier_image_gets_a_wider_kernel(photo: torch.Tensor) -> None:
         lr = kernels.downsample(hr, kernels.gaussian(14, variance), 2)
         kernel = kernelgan.finish_kernel(kernelgan.train_kernel(lr, 300), 2)
         sizes.append(float(kernels.moments(kernel)[1].trace()))
-    assert sizes[1] > 1.5 * sizes[0]  # 3 or more for ten seeds, with and without jitter; the truth is 10
+    assert sizes[1] > 1.5 * sizes[0]  # 2.1 to 7.1 for seeds 0 to 9; the truth is 10
