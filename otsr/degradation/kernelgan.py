@@ -92,7 +92,7 @@ def patch_critic(channels: int = 64) -> nn.Sequential:
 
 def train_kernel(
     image: Tensor,
-    iterations: int = 3000,
+    iterations: int = 800,
     seed: int = 0,
     collapsed: bool = True,
     progress: bool = False,
@@ -105,7 +105,7 @@ def train_kernel(
 
     Args:
         image: (3, H, W) in [0, 1], both sides at least 64.
-        iterations: steps of G and of D, 3000 in the paper.
+        iterations: steps of G and of D, 3000 in the paper; here the kernel grows too wide in the long run.
         seed: of the initial weights and of the crops; torch's global generator is left alone.
         collapsed: see LinearGenerator.
         progress: show a bar.
