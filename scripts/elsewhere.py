@@ -33,7 +33,12 @@ def run(profile: str, tests: list[str]) -> int:
     """Exit status of pytest on these tests under a profile."""
     path = [str(ROOT / "tests" / "elsewhere"), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, **PROFILES[profile], "PYTHONPATH": os.pathsep.join(filter(None, path))}
-    command = [sys.executable, *["-m", "pytest", "-q", "-n", "2", "--dist", "loadscope"], *NBVAL.split(), *tests]
+    command = [
+        sys.executable,
+        *["-m", "pytest", "-q", "-n", "2", "--dist", "loadscope"],
+        *NBVAL.split(),
+        *tests,
+    ]
     return subprocess.run(command, cwd=ROOT, env=environment).returncode
 
 
