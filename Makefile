@@ -1,5 +1,6 @@
 # make demo   the whole method on a real phone photo, written to figures/demo.png
 # make test   every test: style, types, units, system, every notebook
+# make test-elsewhere   unit tests and notebooks as on other machines: older CPUs, more threads, jitter (an hour)
 # make lab    JupyterLab on notebook 00
 # make student   the notebooks without solutions, for hand-out, in build/student
 # make gpu    CUDA tests and benchmarks on a machine that has a GPU, and one table
@@ -8,7 +9,7 @@
 VENV := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo test lab student notebooks bench gpu format clean
+.PHONY: help demo test test-elsewhere lab student notebooks bench gpu format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -31,6 +32,9 @@ test: $(READY)
 	$(VENV)/pytest -q -n 2 --dist loadscope
 	$(VENV)/pytest -q --nbval --nbval-current-env -n 2 --dist loadscope \
 	    --nbval-sanitize-with tests/notebooks/sanitize.cfg notebooks
+
+test-elsewhere: $(READY)
+	@$(VENV)/python scripts/elsewhere.py
 
 student: $(READY)
 	@$(VENV)/python scripts/student.py

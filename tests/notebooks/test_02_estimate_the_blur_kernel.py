@@ -84,12 +84,10 @@ def test_its_critic_is_the_package_s_and_sees_patches_of_seven(
     assert (moved.max(0).values - moved.min(0).values).tolist() == [6, 6]
 
 
-def test_its_wishes_are_the_package_s_without_sparsity(
-    written: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(kernelgan, "_SPARSE_WEIGHT", 0.0)
+def test_its_wishes_are_the_package_s(written: dict[str, Any]) -> None:
     kernel = torch.rand(13, 13, generator=torch.Generator().manual_seed(1)) - 0.2
-    torch.testing.assert_close(written["wishes"](kernel), kernelgan._regularisers(kernel)[1])
+    expected = kernelgan._wishes(kernel) - (1 - kernel.sum()).square()  # the sum stands in `play`
+    torch.testing.assert_close(written["wishes"](kernel), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_its_game_begins_by_imitating_bicubic(written: dict[str, Any]) -> None:

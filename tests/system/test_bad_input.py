@@ -98,12 +98,10 @@ def test_a_picture_of_one_pixel(upscale: Run, tmp_path: Path) -> None:
 
 
 def test_a_huge_picture_is_refused_before_it_is_decoded(upscale: Run, tmp_path: Path) -> None:
-    """Its 600 MB of zeros are 600 kB in the file; decoding them would take seconds and memory."""
-    (tmp_path / "in.png").write_bytes(png(20_000, 10_000, bytes(600_000_000)))
-    started = time.perf_counter()
+    """Its header tells the size; its pixels are missing, so whoever decodes it finds a broken file instead."""
+    (tmp_path / "in.png").write_bytes(png(20_000, 10_000, b""))
     result = upscale(tmp_path / "in.png", "-o", tmp_path / "out.png")
-    assert result.exit_code == 1 and "100" in result.stderr
-    assert time.perf_counter() - started < 2
+    assert result.exit_code == 1 and "larger than the limit of 100,000,000 pixels" in result.stderr
 
 
 def test_a_picture_whose_result_does_not_fit_is_refused_and_the_rest_done(

@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -40,10 +39,8 @@ def test_version(otsr: Run) -> None:
 def test_help_does_not_wait_for_torch() -> None:
     code = "import sys; sys.argv[1:] = ['upscale', '--help']\nfrom otsr.cli import app\n"
     code += "try: app()\nfinally: print('torch' in sys.modules, file=sys.stderr)"
-    started = time.perf_counter()
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert answer.stderr.strip() == "False"
-    assert time.perf_counter() - started < 5  # 0.3 s on an idle machine
 
 
 @pytest.mark.parametrize(

@@ -77,29 +77,31 @@ def test_crops_are_drawn_where_the_gradients_are() -> None:
     assert (crops[:, 1] > 190).float().mean() > 0.3
 
 
-def test_regularisers_prefer_a_small_centred_kernel_that_sums_to_one() -> None:
-    def total(kernel: torch.Tensor) -> float:
-        return float(sum(kernelgan._regularisers(kernel)))
-
+def test_wishes_prefer_a_small_centred_kernel_that_sums_to_one() -> None:
     good = kernels.gaussian(13, 1.0)
     for worse in (1.2 * good, kernels.gaussian(13, 6.0), kernels.shift(good, 2, 0), -good):
-        assert total(worse) > total(good)
+        assert kernelgan._wishes(worse) > kernelgan._wishes(good)
 
 
-def test_regularisers_are_the_formula_written_out() -> None:
+def test_wishes_are_the_formula_written_out() -> None:
     kernel = torch.rand(13, 13, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) / 100
-    total = boundary = sparsity = x = y = 0.0
+    total = boundary = x = y = 0.0
     for row in range(13):
         for column in range(13):
             tap = float(kernel[row, column])
             total += tap
             boundary += tap * (math.exp(math.hypot(row - 6, column - 6) / 2) - 1) / 169
-            sparsity += math.sqrt(tap) / 169
             x, y = x + tap * (column - 6), y + tap * (row - 6)
     centre = ((x / total) ** 2 + (y / total) ** 2) / 2
-    summed, shaped = kernelgan._regularisers(kernel)
-    assert float(summed) == pytest.approx(0.5 * abs(1 - total))
-    assert float(shaped) == pytest.approx(0.5 * boundary + 5 * sparsity + centre, rel=1e-4)
+    assert float(kernelgan._wishes(kernel)) == pytest.approx((1 - total) ** 2 + 0.5 * boundary + centre)
+
+
+def test_every_seed_starts_from_the_same_small_blur() -> None:
+    for seed in range(3):
+        torch.manual_seed(seed)
+        generator = kernelgan.LinearGenerator()
+        kernelgan._start(generator)
+        assert kernels.l2_distance(generator.kernel().detach(), kernels.gaussian(13, 1.0)) < 0.05
 
 
 @pytest.mark.parametrize(("scale", "factor"), [(2, 1), (4, 5)])
@@ -122,6 +124,6 @@ def test_a_blurrier_image_gets_a_wider_kernel(photo: torch.Tensor) -> None:
     sizes = []
     for variance in (0.5, 5.0):
         lr = kernels.downsample(hr, kernels.gaussian(14, variance), 2)
-        kernel = kernelgan.finish_kernel(kernelgan.train_kernel(lr, 200), 2)
+        kernel = kernelgan.finish_kernel(kernelgan.train_kernel(lr, 300), 2)
         sizes.append(float(kernels.moments(kernel)[1].trace()))
-    assert sizes[1] > 1.3 * sizes[0]
+    assert sizes[1] > 1.5 * sizes[0]  # 2.1 to 7.1 for seeds 0 to 9; the truth is 10

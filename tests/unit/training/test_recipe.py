@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -101,9 +100,7 @@ def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "huge.yml"
     with path.open("wb") as file:
         file.truncate(1 << 40)
-    started = time.perf_counter()
-    assert "larger than 64 KiB" in problem(path)
-    assert time.perf_counter() - started < 1
+    assert "larger than 64 KiB" in problem(path)  # a terabyte would not fit into memory
 
 
 def test_the_largest_file_is_read_and_a_byte_more_is_not(tmp_path: Path) -> None:
@@ -116,9 +113,7 @@ def test_the_largest_file_is_read_and_a_byte_more_is_not(tmp_path: Path) -> None
 def test_a_billion_laughs_are_refused_at_once(tmp_path: Path) -> None:
     lines = ["a0: &a0 [ha, ha]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 30)]
-    started = time.perf_counter()
-    assert "anchors and aliases" in problem(write(tmp_path, "\n".join(lines)))
-    assert time.perf_counter() - started < 1
+    assert "anchors and aliases" in problem(write(tmp_path, "\n".join(lines)))  # 9²⁹ laughs would never end
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:

@@ -1,0 +1,106 @@
+"""Outputs are compared as words and numbers: what another machine may print passes, what is wrong does not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import v4
+
+from tests.notebooks.tolerance import difference, share_of
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_notebook_is_compared_so(request: pytest.FixtureRequest) -> None:
+    assert request.config.pluginmanager.has_plugin("tests.notebooks.tolerance")
+
+
+@pytest.mark.parametrize(
+    ("stored", "found"),
+    [
+        ("error 12.6", "error 12.7"),
+        ("error 12.6", "error 12.4"),
+        ("error  9.9 dB", "error 10.1 dB"),
+        ("312.64", "315.7"),
+        ("1,638,400 weights", "1,638,401 weights"),
+        ("loss 3.1e-05", "loss 3.3e-05"),
+        ("slope -0.52;", "slope -0.53;"),
+        ("slope −0.52;", "slope −0.53;"),
+        ("about -0.00", "about 0.01"),
+        ("[0.41 0.5  12.25]", "[0.41 0.51 12.24]"),
+        ("float16, 13×13, 30°, 0.3×", "float16, 13×13, 30°, 0.3×"),
+    ],
+)  # fmt: skip
+def test_what_another_machine_may_print_passes(stored: str, found: str) -> None:
+    assert difference(stored, found) is None
+    assert difference(found, stored) is None
+
+
+@pytest.mark.parametrize(
+    ("stored", "found"),
+    [
+        ("error 12.6", "error 13.2"),  # 5 %
+        ("error 12.6", "error 12.9"),  # three units
+        ("31.47 dB", "32.00 dB"),
+        ("312.64", "316.1"),
+        ("loss 3.1e-05", "loss 3.1e-04"),
+        ("loss 3.1e-05", "loss 3.1e+05"),
+        ("0.012", "0.12"),
+        ("slope -0.01", "slope 0.01"),
+        ("slope −0.52", "slope 0.52"),
+        ("inside for 8 of 8", "inside for 7 of 8"),
+        ("512 weights", "520 weights"),
+        ("less than 1e-4: True", "less than 1e-4: False"),
+        ("13×13 in float16", "13×13 in float32"),
+        ("koala 7.5", "dog 7.5"),
+        ("7.5 dB", "7.5 %"),
+        ("7.5", "nan"),
+        ("7.5 7.5", "7.5"),
+        ("7.5\n7.5", "7.5 7.5"),
+        ("torch 1.2.3", "torch 1.2.4"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_fails(stored: str, found: str) -> None:
+    assert difference(stored, found) is not None
+    assert difference(found, stored) is not None
+
+
+def test_a_wider_tolerance_needs_a_reason() -> None:
+    assert share_of(["hide-input"]) == 0.01
+    assert share_of(["tolerance-5%: a game of 600 steps"]) == 0.05
+    assert difference("12.6", "13.2", 0.05) is None
+    assert difference("12.6", "13.4", 0.05) == "stored '12.6', found '13.4'"
+    for tag in ("tolerance-5%", "tolerance-5%: ", "tolerance: chaotic", "tolerance-wide: chaotic"):
+        with pytest.raises(ValueError, match="expected as in 'tolerance-5%: why"):
+            share_of([tag])
+
+
+def test_nbval_compares_so(tmp_path: Path) -> None:
+    """Cell 0 prints what another machine may, cell 1 is 5 % off, cell 2 too but says why, cell 3 has another word."""
+    cells = [
+        ("12.6", "12.7", []),
+        ("31.4", "33.0", []),
+        ("31.4", "32.9", ["tolerance-5%: a game"]),
+        ("a", "b", []),
+    ]
+    notebook = v4.new_notebook()
+    for number, (stored, found, tags) in enumerate(cells):
+        outputs = [v4.new_output("stream", name="stdout", text=f"{stored} dB\n")]
+        cell = v4.new_code_cell(f"print('{found} dB')", outputs=outputs, execution_count=number + 1)
+        cell.metadata["tags"] = tags
+        notebook.cells.append(cell)
+    nbformat.write(notebook, tmp_path / "some.ipynb")
+    command = (
+        "-m pytest -q --nbval --nbval-current-env -p tests.notebooks.tolerance -p no:cacheprovider some.ipynb"
+    )
+    answer = subprocess.run(
+        [sys.executable, *command.split()],
+        capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert "2 failed, 2 passed" in answer.stdout
+    assert "stored '31.4', found '33.0'" in answer.stdout and "stored 'a', found 'b'" in answer.stdout
