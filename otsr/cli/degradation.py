@@ -98,7 +98,12 @@ def degrade(
         typer.Argument(metavar="HR...", help="Clean photos, and folders of them.", show_default=False),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for LR/ and HR/.", show_default=False)],
-    degradation: Annotated[Path, typer.Option(help="File that `otsr estimate` wrote.", show_default=False)],
+    degradation: Annotated[
+        str,
+        typer.Option(
+            help="File that `otsr estimate` wrote; or general: of any camera, ×4.", show_default=False
+        ),
+    ],
     seed: Annotated[int, typer.Option(help="The same seed gives the same pairs.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:
@@ -122,7 +127,7 @@ def degrade(
     from otsr.degradation import Degradation
 
     try:
-        camera = Degradation.load(degradation)
+        camera = Degradation.general() if degradation == "general" else Degradation.load(degradation)
     except (OSError, ValueError) as error:
         refuse(error)
 

@@ -39,7 +39,12 @@ def upscale(
         float,
         typer.Option(help="0: fidelity, 1: transport; between: between. For weights that have a partner."),
     ] = 1.0,
-    tile: Annotated[int, typer.Option(help="LR pixels a side of a tile; smaller takes less memory.")] = 512,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            help="LR pixels a side of a tile; smaller takes less memory.  [default: 512, CUDA 2048]"
+        ),
+    ] = None,
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="Average over 8 flips and rotations; 8 times as long.")
     ] = False,

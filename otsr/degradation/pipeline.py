@@ -70,6 +70,18 @@ class Degradation:
         self.jpeg = None if jpeg is None else _qualities(jpeg)
         self.cleanup = float(cleanup)
 
+    @staticmethod
+    def general(scale: int = 4, cleanup: float = 1.0) -> Degradation:
+        """A degradation for photos of any camera: what weights are trained with that must serve everybody.
+
+        Draws for each sample one of 1500 kernels, noise, JPEG, and in a third of them a second round in another
+        size; about 11 % stay clean. See `otsr.degradation.general` for the parts and where they come from. Real
+        noise is that of the course's phone. Scale and cleanup are as of `Degradation`.
+        """
+        from otsr.degradation.general import GeneralDegradation  # which is a Degradation itself
+
+        return GeneralDegradation(scale, cleanup)
+
     def __repr__(self) -> str:
         kernels = (
             "bicubic" if self.kernels is None else f"{len(self.kernels)} of {self.kernels.shape[-1]} taps"
@@ -104,25 +116,28 @@ class Degradation:
         generator = _generator(seed, generator)
         clean = self._clean(hr)
         batch = clean if clean.dim() == 4 else clean[None]
+        drawn = [0] * len(batch)
         if self.kernels is None:
             lr = resize(batch, 1 / self.scale)
         else:
-            drawn = torch.randint(len(self.kernels), (len(batch),), generator=generator)
+            drawn = torch.randint(len(self.kernels), (len(batch),), generator=generator).tolist()
             lr = downsample(batch, self.kernels[drawn], self.scale)
-        lr = self.disturb(lr, generator)
+        lr = self.disturb(lr, drawn, generator)
         return clean, lr.reshape(*clean.shape[:-2], *lr.shape[-2:])
 
-    def disturb(self, lr: Tensor, generator: torch.Generator) -> Tensor:
-        """What follows the downsampling: clip to [0, 1], noise, JPEG; drawn for each sample of (B, 3, h, w)."""
+    def disturb(self, lr: Tensor, drawn: Sequence[int], generator: torch.Generator) -> Tensor:
+        """What follows the downsampling: clip to [0, 1], noise, JPEG; drawn for each sample of (B, 3, h, w).
+
+        Args:
+            drawn: the number of the kernel that each sample was made with.
+        """
         lr = lr.clamp(0, 1)
         if self.noise is not None:
             lr = self.noise.inject(lr, generator)
         if self.jpeg is not None:
             low, high = self.jpeg
             qualities = torch.randint(low, high + 1, (len(lr),), generator=generator).tolist()
-            lr = torch.stack(
-                [_compress(image, quality) for image, quality in zip(lr, qualities, strict=True)]
-            )
+            lr = torch.stack([compress(image, quality) for image, quality in zip(lr, qualities, strict=True)])
         return lr
 
     def _clean(self, hr: Tensor) -> Tensor:
@@ -223,10 +238,10 @@ def _check_image(hr: Tensor) -> None:
         raise ValueError(f"hr holds values from {low:.4g} to {high:.4g}, expected [0, 1]; see images.read")
 
 
-def _compress(image: Tensor, quality: int) -> Tensor:
-    """(3, H, W) through JPEG in memory, with colours at half resolution (4:2:0) as phones do."""
+def compress(image: Tensor, quality: int, subsampling: str = "4:2:0") -> Tensor:
+    """(3, H, W) through JPEG in memory, with colours at half resolution (4:2:0, as phones do) or full (4:4:4)."""
     file = io.BytesIO()
-    to_pil(image).save(file, "JPEG", quality=quality, subsampling="4:2:0")
+    to_pil(image).save(file, "JPEG", quality=quality, subsampling=subsampling)
     with Image.open(file) as decoded:
         pixels = torch.from_numpy(np.array(decoded.convert("RGB")))
     return pixels.permute(2, 0, 1).to(image).div(255)

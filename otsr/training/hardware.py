@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from otsr import machine
 from otsr.training.config import Config
 
+# Products in one order; cuBLAS reads it at its first call, and deterministic algorithms refuse to run without it.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
 
 def choose_precision(config: Config, device: torch.device) -> torch.dtype:
     """The type that convolutions multiply in: as the recipe says; auto is bf16 where the device is fast at it.
@@ -31,15 +34,36 @@ def choose_kernels(device: torch.device, *, exact: bool) -> None:
     """Set, for this process, how CUDA multiplies: exact and repeatable, or as fast as it can.
 
     Args:
-        exact: no TF32, and convolutions whose sums have one order. Otherwise TF32, and for each shape of batch the
-            convolution that a trial finds fastest: a resumed training then agrees to rounding, not to the last bit.
+        exact: no TF32, and sums in one order: an operation that has none raises RuntimeError. Otherwise TF32, and for
+            each shape of batch the convolution that a trial finds fastest: a resumed training then agrees to rounding,
+            not to the last bit.
     """
+    torch.use_deterministic_algorithms(exact and device.type == "cuda")
     if device.type != "cuda":
         return
+    # Else every result is written twice.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cuda.matmul.allow_tf32 = not exact
     torch.backends.cudnn.allow_tf32 = not exact
     torch.backends.cudnn.benchmark = not exact
-    torch.backends.cudnn.deterministic = exact
+
+
+def compile_network(network: nn.Module, how: str, sample: Tensor, dtype: torch.dtype) -> None:
+    """Let the device run forward and backward passes of a network without Python in between.
+
+    Args:
+        how: "graphs": on CUDA both passes are recorded once and replayed as one launch each, with the same numbers;
+            elsewhere nothing changes. "inductor": `torch.compile` makes fewer, larger kernels; numbers agree to
+            rounding, and the first step takes about a minute. "none": as they are.
+        sample: an input; each later one has its shape and layout.
+        dtype: of autocast.
+    """
+    if how == "inductor":
+        network.compile()
+    elif how == "graphs" and sample.is_cuda:
+        half = dtype != torch.float32
+        with torch.autocast("cuda", dtype if half else torch.bfloat16, enabled=half, cache_enabled=False):
+            torch.cuda.make_graphed_callables(network, (sample,))
 
 
 def share_cores(device: torch.device) -> None:
@@ -60,13 +84,6 @@ def average_gradients(parameters: Iterable[nn.Parameter], accelerator: Accelerat
     flat = accelerator.reduce(torch.cat([gradient.flatten() for gradient in gradients]), "mean")
     for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(mean.view_as(gradient))
-
-
-def place(batch: Tensor, device: torch.device, layout: torch.memory_format) -> Tensor:
-    """A batch on the device; to CUDA it goes while the device still works on the step before."""
-    if device.type == "cuda":
-        batch = batch.pin_memory()
-    return batch.to(device, memory_format=layout, non_blocking=True)
 
 
 def _cores() -> int:

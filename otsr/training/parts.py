@@ -57,7 +57,7 @@ class Data(Part):
         hr: folders or .lmdb stores of HR pictures, or "photos/train", the course photos. One path may stand alone.
         lr: folder or store of their LR pictures, of the same names; None: LR is made of HR.
         degradation: file of `otsr estimate` by which LR is made, or "phone", estimated from the course's phone crops;
-            None: bicubic.
+            or "general", of any camera; None: bicubic.
         cleanup: HR is shrunk by this first, so that its own noise and compression go.
         crop: side of an HR crop in pixels, after the clean-up.
         batch: crops a step, over all processes.
