@@ -24,7 +24,7 @@ from torch.nn import functional
 from otsr import machine, weights
 from otsr.images import ImageSource, Picture, open_picture, resize
 from otsr.restoration import back_project, restore
-from otsr.tiling import Tile, tiles
+from otsr.tiling import Tile, halves, tiles
 
 TILE = 512
 """LR pixels a side that one window contributes. Extra work at an overlap of 32: 27 %; with 256 it is 56 %."""
@@ -99,6 +99,7 @@ class Upscaler:
         ) + _STEP_HALO * back_projection
         self.ensemble = ensemble
         self.back_projection = back_projection
+        self._largest_block = _CUDA_BLOCK if on_cuda else _BLOCK
         self._original = network
         self._network = machine.place(network, self.device, self.dtype)
         self._window_bytes: dict[tuple[int, int, int], int] = {}
@@ -174,18 +175,17 @@ class Upscaler:
         height, width = picture.pixels.shape[:2]
         side, block = self.plan(width, height)
         cut = self.tiles(width, height, side)
-        mode = ("L" if picture.grey else "RGB") + ("" if picture.alpha is None else "A")
-        whole = (width * self.scale, height * self.scale)
-        output = Image.new(mode, whole if len(cut) > 1 else (0, 0))
+        output: Image.Image | None = None
         for done, (tile, part) in enumerate(self._parts(picture, cut, block), 1):
             piece = Image.fromarray(part)
-            if len(cut) == 1:  # no copy
+            if len(cut) == 1:
                 output = piece
             else:
-                corner = (tile.columns.keep_start * self.scale, tile.rows.keep_start * self.scale)
-                output.paste(piece, corner)
+                output = output or Image.new(piece.mode, (width * self.scale, height * self.scale))
+                output.paste(piece, (tile.columns.keep_start * self.scale, tile.rows.keep_start * self.scale))
             if progress:
                 progress(done, len(cut))
+        assert output is not None, "a picture has a pixel, so it has a window"
         return output
 
     def _parts(self, picture: Picture, cut: list[Tile], block: int) -> Iterator[tuple[Tile, np.ndarray]]:
@@ -237,14 +237,18 @@ class Upscaler:
         last = self.tiles(width, height, tile)[-1]
         return max(last.rows.size, _SMALLEST_WINDOW), max(last.columns.size, _SMALLEST_WINDOW)
 
-    def predict_seconds(self, width: int, height: int, sample: int = 64) -> float:
-        """Seconds to expect for a width × height picture, from one measured window of `sample` pixels a side."""
+    def predict_seconds(self, width: int, height: int, sample: int | None = None) -> float:
+        """Seconds to expect for a width × height picture, from one measured window of `sample` pixels a side.
+
+        None takes 64, and 512 on CUDA, which smaller windows do not fill.
+        """
+        sample = sample or (512 if self.device.type == "cuda" else 64)
         pixels = np.random.default_rng(0).integers(0, 256, (sample, sample, 3), dtype=np.uint8)
         window = tiles(sample, sample, sample, 0)[0]
         seconds = []
         for _ in range(3):  # the first run prepares kernels
             start = time.perf_counter()
-            self._begin(Picture(pixels), window, _BLOCK)()
+            self._begin(Picture(pixels), window, self._largest_block)()
             seconds.append(time.perf_counter() - start)
         seen = sum(tile.rows.size * tile.columns.size for tile in self.tiles(width, height))
         return min(seconds) * seen / sample**2
@@ -258,19 +262,16 @@ class Upscaler:
             MemoryError: not even the smallest tile fits; the message has the numbers.
         """
         free, on_device = machine.available_memory(), machine.free_on(self.device)
-
-        for tile in _halves(self.tile, _SMALLEST_TILE):
+        for tile in halves(self.tile, _SMALLEST_TILE):
             needed = self.predict_memory(width, height, tile)
             fits = free is None or needed <= free
-            for block in _halves(_BLOCK if on_device is None else _CUDA_BLOCK, _BLOCK):
+            for block in halves(self._largest_block, _BLOCK) if fits else ():
                 window = self.predict_window_memory(width, height, tile, block)
-                if fits and (on_device is None or window <= _SHARE * on_device):
+                if on_device is None or window <= _SHARE * on_device:
                     return tile, block
         size = f"{width}×{height} becomes {width * self.scale}×{height * self.scale}"
         if fits:
-            raise MemoryError(
-                f"{size}: the device {self.device} has too little free memory; use --device cpu"
-            )
+            raise MemoryError(f"{size}: {self.device} has too little free memory; use --device cpu")
         raise MemoryError(
             f"{size} and needs {needed / 1e9:.2f} GB of memory, {(free or 0) / 1e9:.2f} GB are free; "
             "close other programs, or shrink the picture or cut it into parts first"
@@ -340,13 +341,6 @@ def _to_window(array: np.ndarray, device: torch.device) -> Tensor:
     """(1, channels, h, w) in [0, 1] on the device, of an array (h, w) or (h, w, channels) uint8."""
     tensor = machine.send(torch.from_numpy(array[..., None] if array.ndim == 2 else array), device)
     return tensor.permute(2, 0, 1)[None].float().div(255).contiguous()
-
-
-def _halves(largest: int, smallest: int) -> Iterator[int]:
-    """largest, half of it, a quarter … while at least `smallest`."""
-    while largest >= smallest:
-        yield largest
-        largest //= 2
 
 
 class _TooNarrow(Exception):

@@ -3,7 +3,7 @@
     python scripts/gpu.py       about five minutes on one GPU
 
 Everywhere else the CUDA tests are skipped, so who changes what runs on a GPU runs this on a machine that has one.
-Needs no network. The exit status is 1 where there is no CUDA device, or something failed.
+Needs no network where all is installed. The exit status is 1 where there is no CUDA device, or something failed.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
+TESTS = [
+    path for path in sorted((ROOT / "tests" / "unit").rglob("test_*.py")) if "cuda" in path.read_text("utf-8")
+]
 COMMANDS = {
-    "tests": ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "cuda", "tests/unit"],
+    "tests": ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "cuda", *map(str, TESTS)],
     "inference": ["benchmarks/inference.py", "--device", "cuda"],
     "training step": ["benchmarks/training_step.py"],  # takes CUDA by itself
 }
@@ -52,7 +55,7 @@ def speeds(what: str, text: str) -> list[list[str]]:
         elif not head:
             head = cells
         elif "speed" in head and cells[0] != "---":
-            way = dict(zip(head, cells, strict=True))
+            way = dict(reversed(list(zip(head, cells, strict=True))))  # of two columns "speed" the first
             rows.append([f"{what}{section}: {cells[0]}", *(way.get(column, "-") for column in COLUMNS)])
     return rows
 
