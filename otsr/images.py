@@ -11,7 +11,9 @@ import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
 import torch
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from otsr.decoding import HEIF
@@ -48,6 +50,19 @@ def read(source: ImageSource) -> Tensor:
         return image.contiguous()
     alpha = torch.from_numpy(picture.alpha).float().div(picture.white)
     return (image * alpha + (1 - alpha)).contiguous()
+
+
+def spread_colours(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """(H, W, 3) whose fully transparent pixels have the colour of the nearest visible one: what lies there is no one's.
+
+    Args:
+        alpha: (H, W); 0 is transparent. Where nothing is visible, the pixels stay as they are.
+    """
+    hidden = alpha < np.iinfo(alpha.dtype).max / 255  # less than 1 of 255
+    if not hidden.any() or hidden.all():
+        return pixels
+    rows, columns = distance_transform_edt(hidden, return_distances=False, return_indices=True)
+    return pixels[rows, columns]
 
 
 def find_images(
