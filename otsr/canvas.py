@@ -25,22 +25,25 @@ class Canvas:
 
     def __init__(self, width: int, height: int, channels: int, deep: bool = False) -> None:
         self.width, self.height, self.channels, self.deep = width, height, channels, deep
-        self.content: Image.Image | np.ndarray | None = None
+        self.content: Image.Image | np.ndarray = (
+            np.zeros((height, width, channels), np.uint16) if deep else Image.new(_MODES[channels], (0, 0))
+        )
 
     def put(self, part: np.ndarray, left: int, top: int) -> None:
         """Fill in a part, (h, w, channels) uint8 or, of a deep picture, uint16."""
         height, width = part.shape[:2]
-        if self.deep:
-            if self.content is None:
-                self.content = np.zeros((self.height, self.width, self.channels), np.uint16)
+        if isinstance(self.content, np.ndarray):
             self.content[top : top + height, left : left + width] = part
             return
-        piece = Image.fromarray(part[..., 0] if self.channels == 1 else part)
-        if (width, height) == (self.width, self.height):  # no copy
+        piece, whole = (
+            Image.fromarray(part[..., 0] if self.channels == 1 else part),
+            (self.width, self.height),
+        )
+        if piece.size == whole:  # no copy
             self.content = piece
             return
-        if self.content is None:
-            self.content = Image.new(_MODES[self.channels], (self.width, self.height))
+        if self.content.size != whole:
+            self.content = Image.new(_MODES[self.channels], whole)
         self.content.paste(piece, (left, top))
 
     def rows(self, low: int, high: int) -> Tensor:

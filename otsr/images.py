@@ -23,6 +23,8 @@ from otsr.decoding import ImageSource as ImageSource
 from otsr.decoding import Picture as Picture
 from otsr.decoding import open_picture as open_picture
 from otsr.resampling import resize as resize
+from otsr.writing import DEEP as DEEP
+from otsr.writing import FORMATS as FORMATS
 from otsr.writing import atomic_path as atomic_path
 from otsr.writing import check_writable as check_writable
 from otsr.writing import metadata as metadata

@@ -214,7 +214,6 @@ class Upscaler:
             whole = self._filled(picture, progress, scale, deep)
         if scale != self.scale:
             whole = whole.resized(scale / self.scale, *scaled_size(width, height, scale))
-        assert whole.content is not None, "a picture has a pixel, so it has a window"
         return whole.content
 
     def _filled(
