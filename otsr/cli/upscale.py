@@ -159,9 +159,12 @@ def upscale(
         target = scaled_size(picture.pixels.shape[1], picture.pixels.shape[0], times)
         kind = images.check_writable(job.target, *target, alpha=picture.alpha is not None)
         exif = images.metadata(job.source, location=keep_location) if keep_metadata else b""
-        deep = depth is Depth.sixteen or (picture.white > 255 and kind in images.DEEP)
+        veiled = picture.grey and picture.alpha is not None
+        deep = depth is Depth.sixteen or (picture.white > 255 and kind in images.DEEP and not veiled)
         if picture.white > 255 and not deep:
-            warnings.warn(f"{job.source}: 16 bits a sample become 8, {kind} holds no more", stacklevel=2)
+            why = "few programs read 16-bit grey with transparency (--depth 16 writes it)"
+            why = why if veiled and kind in images.DEEP else f"{kind} holds no more"
+            warnings.warn(f"{job.source}: 16 bits a sample become 8: {why}", stacklevel=2)
         result = (upscaler.upscale_deep if deep else upscaler.upscale)(picture, progress, scale=times)
         images.write(job.target, result, icc=picture.icc, quality=quality, exif=exif)
 
