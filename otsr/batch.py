@@ -18,9 +18,10 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from otsr.images import SUFFIXES, find_images
+from otsr.images import SUFFIXES, UNREADABLE, find_images
+from otsr.writing import FORMATS
 
-WRITABLE = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
+WRITABLE = tuple(FORMATS)
 _SILENCE = 30.0  # seconds without a sign of life where there is no terminal
 _FULL = 1 << 20  # bytes left on a disk that counts as full
 
@@ -84,7 +85,7 @@ def plan(
         jobs = [Job(path, out) for path in find_images(inputs, report)]
         _refuse_clashes(jobs)
         return jobs, len(problems)
-    if single_file and len(inputs) == 1 and inputs[0].is_file() and _unknown_format(out):
+    if _unknown_format(out):
         raise UsageError(
             f"{out}: pictures are written as {', '.join(WRITABLE)}, not as {out.suffix}; "
             "if a folder is meant, make it first"
@@ -93,6 +94,11 @@ def plan(
         raise UsageError(f"{out} is a file; name a folder for the output of several pictures")
     if _names_file(out):
         raise UsageError(f"{out} is a file name, but there are several inputs or a folder; name a folder")
+    if any(top.is_dir() and top.resolve() == out.resolve() for top in inputs):
+        raise UsageError(
+            f"{out} is also an input, so a second run would take the outputs for inputs; "
+            f"name another folder, such as {out / 'large'}"
+        )
     found: dict[Path, Path] = {}  # picture: its place below `out`
     for top in inputs:
         known = len(problems)
@@ -102,12 +108,11 @@ def plan(
         if not pictures and len(problems) == known:
             report(top, f"no pictures in this folder (looked for {', '.join(sorted(SUFFIXES))})")
         for path in pictures:
-            kept = path.suffix if suffix == "keep" and path.suffix.lower() in WRITABLE else None
-            ending = kept or (".png" if suffix == "keep" else suffix)
+            ending = _kept(path) if suffix == "keep" else suffix
             below = path.parent.relative_to(top) if path != top else Path()
             found.setdefault(path, below / (path.stem + ending))
     for place in places:
-        _refuse_clashes([Job(path, out / place / below) for path, below in found.items()])
+        _refuse_clashes([Job(path, out / place / below) for path, below in found.items()], single_file)
     return [Job(path, out / places[0] / below) for path, below in found.items()], len(problems)
 
 
@@ -116,23 +121,28 @@ def _names_file(out: Path) -> bool:
 
 
 def _unknown_format(out: Path) -> bool:
-    """Whether a path that does not exist is called like a picture of a format that is only read: photo.bmp."""
-    return not out.exists() and out.suffix.lower() in SUFFIXES
+    """Whether a path that does not exist is called like a picture of a format that is not written: photo.bmp."""
+    return not out.exists() and out.suffix.lower() in (SUFFIXES | UNREADABLE).difference(WRITABLE)
 
 
-def _refuse_clashes(jobs: list[Job]) -> None:
+def _kept(path: Path) -> str:
+    """The suffix of the output that keeps the format of an input, or PNG where that cannot be written."""
+    return path.suffix if path.suffix.lower() in WRITABLE else ".png"
+
+
+def _refuse_clashes(jobs: list[Job], formats: bool = False) -> None:
+    """Args: formats: whether the command has --format, which can be advised where it would help."""
     sources = {job.source.resolve(): job.source for job in jobs}
     taken: dict[Path, Path] = {}
     for job in jobs:
         target = job.target.resolve()
         if target in sources:
-            raise UsageError(
-                f"the output {job.target} is also an input; name another folder, or another --format"
-            )
+            raise UsageError(f"the output {job.target} is also an input; name another file or folder")
         if target in taken:
+            helps = formats and _kept(taken[target]) != _kept(job.source)
             raise UsageError(
                 f"{taken[target]} and {job.source} would both become {job.target}; "
-                "use --format keep, rename one, or run them into different folders"
+                f"{'use --format keep, ' if helps else ''}rename one, or run them into different folders"
             )
         taken[target] = job.source
 
@@ -184,6 +194,8 @@ def run(
     Progress._last_line = time.monotonic()
     try:
         for number, job in enumerate(pending, 1):
+            if not overwrite and job.target.exists():
+                say(f"note: {job.target} is older than {job.source}: made again")
             try:
                 with Progress(f"{number}/{len(pending)} {job.source.name}") as progress:
                     _one(job, work, progress)

@@ -27,6 +27,15 @@ def data_dir() -> Path:
     )
 
 
+def recipes() -> dict[str, Path]:
+    """The recipes for training that come with the package, by name, sorted."""
+    package = Path(__file__).parent
+    found = [
+        path for folder in (package.parent / "configs", package / "configs") for path in folder.glob("*.yml")
+    ]
+    return {path.stem: path for path in sorted(found, key=lambda path: path.stem)}
+
+
 def sources(folder: str) -> list[dict[str, str]]:
     """Rows of data/<folder>/SOURCES.tsv: file, licence, author, source, sha256 and more, one dict a file."""
     with (data_dir() / folder / "SOURCES.tsv").open(encoding="utf-8", newline="") as file:

@@ -3,11 +3,12 @@
     >>> Upscaler.from_pretrained().upscale("photo.jpg").save("photo_x4.png")
 
 The network sees windows that overlap; of each only the middle is kept, so far from the cut that the missing
-context no longer shows. Kept parts go straight into the 8-bit output: no float image of the whole ever exists.
+context no longer shows. Kept parts go straight into the output of 8 or 16 bits: no float image of the whole exists.
 """
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections import deque
@@ -22,9 +23,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from otsr import machine, weights
-from otsr.images import ImageSource, Picture, open_picture, resize
-from otsr.restoration import back_project, restore
-from otsr.tiling import Tile, halves, tiles
+from otsr.canvas import Canvas
+from otsr.images import ImageSource, Picture, open_picture, resize, spread_colours
+from otsr.restoration import GREY, back_project, keep_colours, restore
+from otsr.tiling import Tile, halves, look, tiles
 
 TILE = 512
 """LR pixels a side that one window contributes. Extra work at an overlap of 32: 27 %; with 256 it is 56 %."""
@@ -40,15 +42,15 @@ difference from the whole-image result is 1.2/255 at 24, 0.8/255 at 28, 0.4/255 
 but the context fades. A network whose receptive radius is smaller gets that.
 """
 
-_SMALLEST_WINDOW = 16  # smaller pictures are padded: the network would see little but its own zero padding
+_MARGIN = 8  # LR pixels that are mirrored at the borders: the network's zero padding shows up to there
 _SMALLEST_TILE = 32  # below it the overlap costs more memory than it saves
 _BLOCK = 128  # LR pixels a side that leave feature space at one time; see `restoration.forward`
 _CUDA_BLOCK = 1024  # the same on CUDA where memory allows: few large launches; tensors stay below 2³¹ numbers
+_COLOUR_HALO = 24  # LR pixels of context that `keep_colours` needs for agreement to one grey level
 _STEP_HALO = 4  # LR pixels around them that one back-projection step sees: 2 down, 2 up
 _HEADROOM = {"cpu": 1.3, "cuda": 1.03}  # convolution workspace, over the tensors that are counted
 _ALLOCATOR = {"cpu": 64 << 20, "cuda": 0}  # bytes that the C library's allocator keeps in holes
 _SHARE = 0.9  # of the device's free memory that is planned with: it is never free in one piece
-_GREY = (0.299, 0.587, 0.114)  # BT.601
 
 
 class Upscaler:
@@ -65,6 +67,8 @@ class Upscaler:
         ensemble: average over the 8 flips and rotations; takes 8 times as long.
         back_projection: number of steps sr ← clip(sr + up(lr − down(sr)), 0, 1), bicubic up and down. They make the
             result agree with the LR picture, its noise included.
+        colours: keep those of the LR picture, see `otsr.restoration.keep_colours`.
+        tileable: the picture is a texture that goes on at its other end, left and right, top and bottom.
 
     Raises:
         ValueError: an argument is out of range; the message names it.
@@ -80,6 +84,8 @@ class Upscaler:
         overlap: int | None = None,
         ensemble: bool = False,
         back_projection: int = 0,
+        colours: bool = True,
+        tileable: bool = False,
     ) -> None:
         self.device = machine.choose_device(device)
         self.dtype = machine.choose_dtype(precision, self.device)
@@ -94,11 +100,12 @@ class Upscaler:
                 raise ValueError(f"{name} is {value}, expected at least {least}")
         self.scale = int(network.scale)  # type: ignore[arg-type]
         self.alignment = int(getattr(network, "alignment", 1))
-        self.overlap = (
-            needed_overlap(network) if overlap is None else overlap
-        ) + _STEP_HALO * back_projection
+        needed = max(needed_overlap(network), _COLOUR_HALO if colours else 0) if overlap is None else overlap
+        self.overlap = needed + _STEP_HALO * back_projection
         self.ensemble = ensemble
         self.back_projection = back_projection
+        self.colours = colours
+        self.tileable = tileable
         self._largest_block = _CUDA_BLOCK if on_cuda else _BLOCK
         self._original = network
         self._network = machine.place(network, self.device, self.dtype)
@@ -143,9 +150,13 @@ class Upscaler:
         return cls(network, **options)
 
     def upscale(
-        self, image: ImageSource | Picture, progress: Callable[[int, int], None] | None = None
+        self,
+        image: ImageSource | Picture,
+        progress: Callable[[int, int], None] | None = None,
+        *,
+        scale: float | None = None,
     ) -> Image.Image:
-        """The picture, `scale` times as wide and high.
+        """The picture, `scale` times as wide and high, in 8 bits.
 
         Grey stays grey; transparency is enlarged bicubically; the colour profile is kept (in `.info`, where PIL's
         `save` finds it); all other metadata is dropped.
@@ -153,47 +164,89 @@ class Upscaler:
         Args:
             image: path, PIL image, array or tensor; see `otsr.images.open_picture`.
             progress: called with (tiles done, tiles in all) after each tile.
+            scale: another than the network's; its answer is then shrunk (or, beyond it, enlarged, with a warning)
+                by MATLAB's bicubic.
 
         Raises:
             ImageError: the picture cannot be read.
             MemoryError: the result does not fit into free memory; the message has the numbers.
         """
         picture = image if isinstance(image, Picture) else open_picture(image)
-        try:
-            output = self._upscaled(picture, progress)
-        except _TooNarrow:
-            warnings.warn(f"{self.dtype} is too narrow for this network; going on in float32", stacklevel=2)
-            self.dtype = torch.float32
-            self._window_bytes.clear()
-            self._network = machine.place(self._original, self.device, self.dtype)
-            output = self._upscaled(picture, progress)
+        output = self._upscaled(picture, progress, scale, deep=False)
+        assert isinstance(output, Image.Image)
         if picture.icc:
             output.info["icc_profile"] = picture.icc
         return output
 
-    def _upscaled(self, picture: Picture, progress: Callable[[int, int], None] | None) -> Image.Image:
-        height, width = picture.pixels.shape[:2]
-        side, block = self.plan(width, height)
-        cut = self.tiles(width, height, side)
-        output: Image.Image | None = None
-        for done, (tile, part) in enumerate(self._parts(picture, cut, block), 1):
-            piece = Image.fromarray(part)
-            if len(cut) == 1:
-                output = piece
-            else:
-                output = output or Image.new(piece.mode, (width * self.scale, height * self.scale))
-                output.paste(piece, (tile.columns.keep_start * self.scale, tile.rows.keep_start * self.scale))
-            if progress:
-                progress(done, len(cut))
-        assert output is not None, "a picture has a pixel, so it has a window"
+    def upscale_deep(
+        self,
+        image: ImageSource | Picture,
+        progress: Callable[[int, int], None] | None = None,
+        *,
+        scale: float | None = None,
+    ) -> np.ndarray:
+        """The same in 16 bits, which PIL has no colour for: (H, W, 1|2|3|4) uint16, ready for `otsr.images.write`."""
+        picture = image if isinstance(image, Picture) else open_picture(image, deep=True)
+        output = self._upscaled(picture, progress, scale, deep=True)
+        assert isinstance(output, np.ndarray)
         return output
 
-    def _parts(self, picture: Picture, cut: list[Tile], block: int) -> Iterator[tuple[Tile, np.ndarray]]:
+    def _upscaled(
+        self,
+        picture: Picture,
+        progress: Callable[[int, int], None] | None,
+        scale: float | None,
+        deep: bool,
+    ) -> Image.Image | np.ndarray:
+        height, width = picture.pixels.shape[:2]
+        scale = scale or self.scale
+        if scale > self.scale:
+            warnings.warn(
+                f"×{scale:.3g} is beyond the network's ×{self.scale}: the rest is bicubic", stacklevel=3
+            )
+        try:
+            whole = self._filled(picture, progress, scale, deep)
+        except _TooNarrow:
+            warnings.warn(f"{self.dtype} is too narrow for this network; going on in float32", stacklevel=3)
+            self.dtype = torch.float32
+            self._window_bytes.clear()
+            self._network = machine.place(self._original, self.device, self.dtype)
+            whole = self._filled(picture, progress, scale, deep)
+        if scale != self.scale:
+            whole = whole.resized(scale / self.scale, *scaled_size(width, height, scale))
+        return whole.content
+
+    def _filled(
+        self,
+        picture: Picture,
+        progress: Callable[[int, int], None] | None,
+        scale: float,
+        deep: bool,
+    ) -> Canvas:
+        """The network's answer for the whole picture."""
+        height, width = picture.pixels.shape[:2]
+        pixels = width * height
+        beside = pixels * (int(scale**2 * 4) if scale != self.scale else 0)
+        if deep:  # up to 8 bytes a pixel in place of 4, and 6 in place of 3
+            beside = 2 * beside + pixels * (3 + 4 * self.scale**2)
+        side, block = self.plan(width, height, beside)
+        cut = self.tiles(width, height, side)
+        channels = (1 if picture.grey else 3) + (picture.alpha is not None)
+        whole = Canvas(width * self.scale, height * self.scale, channels, deep)
+        for done, (tile, part) in enumerate(self._parts(picture, cut, block, deep), 1):
+            whole.put(part, tile.columns.keep_start * self.scale, tile.rows.keep_start * self.scale)
+            if progress:
+                progress(done, len(cut))
+        return whole
+
+    def _parts(
+        self, picture: Picture, cut: list[Tile], block: int, deep: bool = False
+    ) -> Iterator[tuple[Tile, np.ndarray]]:
         """Each tile with its pixels. CUDA is given the next window before the CPU turns to the last one's pixels."""
         begun: deque[tuple[Tile, Callable[[], np.ndarray]]] = deque()
         ahead = 1 if self.device.type == "cuda" else 0
         for tile in cut:
-            begun.append((tile, self._begin(picture, tile, block)))
+            begun.append((tile, self._begin(picture, tile, block, deep)))
             if len(begun) > ahead:
                 first, pixels = begun.popleft()
                 yield first, pixels()
@@ -201,8 +254,11 @@ class Upscaler:
             yield tile, pixels()
 
     def tiles(self, width: int, height: int, tile: int | None = None) -> list[Tile]:
-        """The windows that a width × height picture is cut into."""
-        return tiles(height, width, tile or self.tile, self.overlap, self.alignment)
+        """The windows that a width × height picture is cut into; they reach beyond its borders."""
+        margin = (
+            -(-max(_MARGIN, self.overlap) // self.alignment) * self.alignment if self.tileable else _MARGIN
+        )
+        return tiles(height, width, tile or self.tile, self.overlap, self.alignment, margin)
 
     def predict_memory(self, width: int, height: int, tile: int | None = None) -> int:
         """Bytes of main memory that upscaling a width × height picture takes, beside what the process holds now.
@@ -235,7 +291,7 @@ class Upscaler:
     def _window_shape(self, width: int, height: int, tile: int | None) -> tuple[int, int]:
         """Rows and columns of the largest window."""
         last = self.tiles(width, height, tile)[-1]
-        return max(last.rows.size, _SMALLEST_WINDOW), max(last.columns.size, _SMALLEST_WINDOW)
+        return last.rows.size, last.columns.size
 
     def predict_seconds(self, width: int, height: int, sample: int | None = None) -> float:
         """Seconds to expect for a width × height picture, from one measured window of `sample` pixels a side.
@@ -253,17 +309,20 @@ class Upscaler:
         seen = sum(tile.rows.size * tile.columns.size for tile in self.tiles(width, height))
         return min(seconds) * seen / sample**2
 
-    def plan(self, width: int, height: int) -> tuple[int, int]:
+    def plan(self, width: int, height: int, beside: int = 0) -> tuple[int, int]:
         """The tile and the block for a width × height picture, in LR pixels a side: the largest that fit now.
 
         The tile is the one asked for, or half of it, or a quarter …, whichever fits into free memory first.
+
+        Args:
+            beside: bytes of main memory that are needed beside `predict_memory`.
 
         Raises:
             MemoryError: not even the smallest tile fits; the message has the numbers.
         """
         free, on_device = machine.available_memory(), machine.free_on(self.device)
         for tile in halves(self.tile, _SMALLEST_TILE):
-            needed = self.predict_memory(width, height, tile)
+            needed = self.predict_memory(width, height, tile) + beside
             fits = free is None or needed <= free
             for block in halves(self._largest_block, _BLOCK) if fits else ():
                 window = self.predict_window_memory(width, height, tile, block)
@@ -277,23 +336,29 @@ class Upscaler:
             "close other programs, or shrink the picture or cut it into parts first"
         )
 
-    def _begin(self, picture: Picture, tile: Tile, block: int) -> Callable[[], np.ndarray]:
+    def _begin(
+        self, picture: Picture, tile: Tile, block: int, deep: bool = False
+    ) -> Callable[[], np.ndarray]:
         """Start with one window; the function that is returned waits for the kept part.
 
-        That part is (h, w) or (h, w, channels) uint8, as PIL's modes L, LA, RGB, RGBA. What is not finite in 16 bits
-        is reported only then, by `_TooNarrow`: asking at once would stop the device.
+        That part is (h, w, channels) uint8, or uint16 where `deep`. What is not finite in 16 bits is reported only
+        then, by `_TooNarrow`: asking at once would stop the device.
         """
-        seen = (tile.rows.seen, tile.columns.seen)
         kept = (..., tile.rows.kept(self.scale), tile.columns.kept(self.scale))
-        restored = self._restored(_to_window(picture.pixels[seen], self.device), block)
+        colours = look(picture.pixels, tile, self.tileable)
+        alpha = None if picture.alpha is None else look(picture.alpha, tile, self.tileable)
+        if alpha is not None:
+            colours = spread_colours(colours, alpha)
+        restored = self._restored(_to_window(colours, self.device), block)
         finite = torch.isfinite(restored).all()
         planes = restored[0][kept]
         if picture.grey:
-            planes = (planes * planes.new_tensor(_GREY).view(3, 1, 1)).sum(0, keepdim=True)
-        if picture.alpha is not None:
-            alpha = resize(_to_window(picture.alpha[seen], torch.device("cpu"))[0], self.scale)[kept]
-            planes = torch.cat([planes, alpha.to(planes)])
-        pixels = planes.clamp_(0, 1).mul_(255).round_().to(torch.uint8).permute(1, 2, 0).contiguous()
+            planes = (planes * planes.new_tensor(GREY).view(3, 1, 1)).sum(0, keepdim=True)
+        if alpha is not None:
+            large = resize(_to_window(alpha, torch.device("cpu"))[0], self.scale)[kept]
+            planes = torch.cat([planes, large.to(planes)])
+        white, kind = (65535, torch.int32) if deep else (255, torch.uint8)
+        pixels = planes.clamp_(0, 1).mul_(white).round_().to(kind).permute(1, 2, 0).contiguous()
         wait = machine.fetch(finite, pixels)
 
         def finish() -> np.ndarray:
@@ -304,32 +369,27 @@ class Upscaler:
                 raise ValueError(
                     "the network answers NaN or infinity; its weights are damaged or not for this use"
                 )
-            array = pixels.numpy()
-            return array[..., 0] if array.shape[2] == 1 else array
+            return pixels.numpy().astype(np.uint16) if deep else pixels.numpy()
 
         return finish
 
     def _restored(self, window: Tensor, block: int) -> Tensor:
         """(1, 3, s·h, s·w) in [0, 1], or NaN, of (1, 3, h, w)."""
         height, width = window.shape[-2:]
-        (top, bottom), (left, right) = (self._padding(n) for n in (height, width))
-        padded = functional.pad(window, (left, right, top, bottom), mode="replicate")
+        if self.ensemble:  # so that flips are aligned
+            below, beside = -height % self.alignment, -width % self.alignment
+            window = functional.pad(window, (0, beside, 0, below), mode="replicate")
         with torch.no_grad():
-            result = self._restore(self._network, padded, block)
-        top, left = top * self.scale, left * self.scale
-        return result[..., top : top + height * self.scale, left : left + width * self.scale]
-
-    def _padding(self, size: int) -> tuple[int, int]:
-        """Pixels to repeat before and after, so that a window is large enough and its flips are aligned."""
-        before = max(0, _SMALLEST_WINDOW - size) // 2
-        after = max(0, _SMALLEST_WINDOW - size - before)
-        return before, after + (-(before + size + after) % self.alignment if self.ensemble else 0)
+            return self._restore(self._network, window, block)[
+                ..., : height * self.scale, : width * self.scale
+            ]
 
     def _restore(self, network: nn.Module, lr: Tensor, block: int) -> Tensor:
         """`restore` as this upscaler was asked to."""
         layout = machine.memory_format(self.device, self.dtype)
         sr = restore(network, lr, block, self.dtype, layout, ensemble=self.ensemble)
-        return back_project(sr, lr, self.back_projection)
+        sr = back_project(sr, lr, self.back_projection)
+        return keep_colours(sr, lr) if self.colours else sr
 
 
 def needed_overlap(network: nn.Module) -> int:
@@ -337,10 +397,17 @@ def needed_overlap(network: nn.Module) -> int:
     return min(OVERLAP, int(getattr(network, "receptive_radius", OVERLAP)))
 
 
+def scaled_size(width: int, height: int, scale: float) -> tuple[int, int]:
+    """(width, height) of a picture `scale` times as large: to the nearest pixel, at least one."""
+    return max(1, math.floor(width * scale + 0.5)), max(1, math.floor(height * scale + 0.5))
+
+
 def _to_window(array: np.ndarray, device: torch.device) -> Tensor:
-    """(1, channels, h, w) in [0, 1] on the device, of an array (h, w) or (h, w, channels) uint8."""
+    """(1, channels, h, w) in [0, 1] on the device, of an array (h, w) or (h, w, channels) uint8 or uint16."""
+    white = np.iinfo(array.dtype).max
+    array = array.astype(np.int32) if white > 255 else array  # torch does little with uint16
     tensor = machine.send(torch.from_numpy(array[..., None] if array.ndim == 2 else array), device)
-    return tensor.permute(2, 0, 1)[None].float().div(255).contiguous()
+    return tensor.permute(2, 0, 1)[None].float().div(white).contiguous()
 
 
 class _TooNarrow(Exception):

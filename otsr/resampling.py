@@ -6,6 +6,7 @@ Each axis is a product with a banded matrix, made in blocks of outputs: the cost
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -41,6 +42,24 @@ def resize(image: Tensor, scale: float, size: tuple[int, int] | None = None) -> 
     image = torch.cat([image[..., low:high] @ matrix.T for low, high, matrix in bands], dim=-1)
     bands = _bands(image.shape[-2], scale, height, *place)
     return torch.cat([matrix @ image[..., low:high, :] for low, high, matrix in bands], dim=-2)
+
+
+def resize_strips(
+    rows: Callable[[int, int], Tensor], size: tuple[int, int], scale: float, target: tuple[int, int]
+) -> Iterator[Tensor]:
+    """What `resize` gives, some rows at a time, of an image that need not be there at once.
+
+    Args:
+        rows: (low, high) -> (C, high − low, W), these rows of the image.
+        size, target: (height, width) of the image and of the output.
+    """
+    columns = _bands(size[1], scale, target[1])
+    for low, high, matrix in _bands(size[0], scale, target[0]):
+        strip = rows(low, high)
+        strip = torch.cat(
+            [strip[..., left:right] @ band.T.to(strip) for left, right, band in columns], dim=-1
+        )
+        yield matrix.to(strip) @ strip
 
 
 @lru_cache(maxsize=16)

@@ -5,8 +5,7 @@
     window b               |================|
     window c                            |=================|
 
-Windows never leave the picture, so its borders look to the network as they do in one piece; and all have one size,
-so that kernels prepared for a shape are used again.
+All windows have one size, so that kernels prepared for a shape are used again.
 """
 
 from __future__ import annotations
@@ -14,6 +13,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,32 @@ def spans(length: int, tile: int, overlap: int, alignment: int = 1) -> list[Span
     return [Span(*ends) for ends in zip(starts, stops, cuts[:-1], cuts[1:], strict=True)]
 
 
-def tiles(height: int, width: int, tile: int, overlap: int, alignment: int = 1) -> list[Tile]:
-    """Windows over a picture, row by row; see `spans`."""
-    columns = spans(width, tile, overlap, alignment)
-    return [Tile(rows, column) for rows in spans(height, tile, overlap, alignment) for column in columns]
+def tiles(
+    height: int, width: int, tile: int, overlap: int, alignment: int = 1, margin: int = 0
+) -> list[Tile]:
+    """Windows over a picture, row by row; see `spans`.
+
+    Args:
+        margin: pixels around the picture that are seen too, and not kept; `look` makes them up.
+    """
+
+    def along(length: int) -> list[Span]:
+        cut = spans(length + 2 * margin, tile, overlap, alignment)
+        ends = [(span.start, span.stop, max(span.keep_start, margin), span.keep_stop) for span in cut]
+        return [Span(a - margin, b - margin, c - margin, min(d - margin, length)) for a, b, c, d in ends]
+
+    rows, columns = along(height), along(width)
+    return [Tile(row, column) for row in rows for column in columns]
+
+
+def look(array: np.ndarray, tile: Tile, wrap: bool = False) -> np.ndarray:
+    """A copy of what a window sees of (H, W) or (H, W, C): beyond borders the mirrored picture, or its other end."""
+
+    def inside(span: Span, size: int) -> np.ndarray:
+        places = np.arange(span.start, span.stop) % (size if wrap else 2 * size)
+        return np.minimum(places, 2 * size - 1 - places)
+
+    return array[inside(tile.rows, array.shape[0])[:, None], inside(tile.columns, array.shape[1])]
 
 
 def halves(largest: int, smallest: int) -> Iterator[int]:

@@ -15,7 +15,7 @@ if [ -z "$python" ]; then
     found=$(python3 --version 2>/dev/null || python --version 2>/dev/null || echo "no Python at all")
     say "OTSR: the tested versions need Python 3.11 or newer, found $found."
     say "Install one (https://www.python.org/downloads), or name it: make PYTHON=/path/to/python3.11"
-    say "With Python 3.10: python3 -m pip install -e '.[pretrained,test]' without the pinned versions."
+    say "With Python 3.10: python3 -m pip install -e '.[pretrained,heic,test]' without the pinned versions."
     exit 1
 fi
 
@@ -32,7 +32,7 @@ fi
 
 say "Installing OTSR and its libraries into .venv (some minutes the first time) ..."
 if ! .venv/bin/python -m pip install --quiet --disable-pip-version-check --progress-bar on \
-    -c constraints.txt -e '.[pretrained,test]'; then
+    -c constraints.txt -e '.[pretrained,heic,test]'; then
     say "OTSR: pip could not install the libraries (its reason stands above)."
     say "Most often there is no network, or a proxy in between: try  .venv/bin/python -m pip download six"
     exit 1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from otsr.cli.root import Overwrite, app, fail, refuse
+from otsr.cli.root import Overwrite, app, fail, refuse, require_writable
 
 if TYPE_CHECKING:
     from otsr.batch import Job, Progress
@@ -65,9 +65,18 @@ def estimate(
         refuse(f"the folder {out.parent} does not exist")
     if out.suffix != ".safetensors":
         refuse(f"{out}: name the degradation file with the suffix .safetensors")
+    require_writable(out)
+    for path in (out, *report):
+        if path.exists():
+            batch.say(f"note: {path} is there already, and will be replaced")
+    from otsr.degradation import Degradation
     from otsr.degradation.camera import estimate_camera, write_report
     from otsr.images import find_images
 
+    try:
+        Degradation(scale, jpeg=jpeg, cleanup=cleanup)
+    except ValueError as error:
+        refuse(error)
     problems: list[str] = []
     found = find_images(photos, lambda path, reason: problems.append(f"{path}: {reason}"))
     clash = {path.resolve() for path in found} & {path.resolve() for path in (out, *report)}
@@ -121,6 +130,7 @@ def degrade(
         jobs, failed = batch.plan(inputs, out, places=("LR", "HR"), single_file=False)
     except batch.UsageError as error:
         refuse(error)
+    require_writable(out)
     import zlib
 
     from otsr import images

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from otsr.cli.root import DeviceName, app, fail, refuse
+from otsr.cli.root import DeviceName, app, fail, refuse, require_writable
 from otsr.cli.upscale import build_upscaler
 
 if TYPE_CHECKING:
@@ -99,8 +99,12 @@ def evaluate(
       otsr evaluate --weights a.safetensors b.safetensors --against a.safetensors --data hr/ --lr lr/ --json out.json
     """
     for file in (json_file, markdown_file):
-        if file is not None and not file.parent.is_dir():
-            refuse(f"{file}: the folder {file.parent} does not exist")
+        if file is not None and (not file.parent.is_dir() or file.is_dir()):
+            refuse(
+                f"{file}: {'is a folder' if file.is_dir() else f'the folder {file.parent} does not exist'}"
+            )
+        if file is not None:
+            require_writable(file)
     if weights and len(set(weights)) < len(weights):
         refuse("--weights names the same weights twice")
     options: dict[str, Any] = {"device": device, "precision": precision, "tile": tile}
@@ -201,6 +205,8 @@ def _pictures(folder: Path) -> tuple[list[Path], list[Scene]]:
     from otsr.evaluation import failing
     from otsr.images import SUFFIXES, find_images
 
+    if folder.is_file():
+        refuse(f"{folder}: a file; name the folder that holds it")
     if not folder.is_dir():
         refuse(f"{folder}: no such folder; name one that holds pictures")
     broken: list[Scene] = []

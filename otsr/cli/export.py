@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from otsr.cli.root import Overwrite, app, fail, refuse
+from otsr.cli.root import Overwrite, app, fail, refuse, require_writable
 
 
 @app.command()
@@ -28,6 +28,7 @@ def export(
         refuse(f"{out} does not end in .onnx; name the file that is to be made, as {out.stem}.onnx")
     if out.exists() and not overwrite:
         refuse(f"{out} is there already; name another file, or give --overwrite")
+    require_writable(out)
     from otsr.export import export_onnx
     from otsr.weights import WeightsError, load
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -65,6 +66,16 @@ def refuse(reason: object) -> NoReturn:
     """End with status 2: the command line is wrong, nothing was done."""
     typer.echo(f"error: {reason}", err=True)
     raise typer.Exit(2)
+
+
+def require_writable(out: Path) -> None:
+    """End with status 2, before the work, if nothing can be written at a path: its nearest folder is tried."""
+    folder = next(place for place in (out, *out.absolute().parents) if place.is_dir())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        refuse(f"{out}: nothing can be written there ({error.strerror or error}); name another place")
 
 
 def fail(reason: object) -> NoReturn:

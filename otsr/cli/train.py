@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from otsr.cli.root import Inputs, Overwrite, app, fail, refuse
+from otsr.cli.root import Inputs, Overwrite, app, fail, refuse, require_writable
 
 
 @app.command()
@@ -37,6 +37,7 @@ def pack(
         refuse(f"the folder {out.parent} does not exist")
     if out.exists() and not overwrite:
         refuse(f"{out} is there already; choose another name, or say --overwrite")
+    require_writable(out)
     from otsr.training.packing import pack as write_store
     from otsr.training.store import StoreError
 
@@ -55,8 +56,9 @@ def train(
     recipe: Annotated[
         Path,
         typer.Argument(
-            metavar="RECIPE.yml",
-            help="See configs/; or options of RealSR or OTSR.",
+            metavar="RECIPE",
+            help="A .yml file, the name of a recipe that comes with the package (tiny, small, df2k, …), or options of "
+            "RealSR or OTSR.",
             show_default=False,
         ),
     ],
@@ -82,10 +84,11 @@ def train(
 
     \b
     Example:
-      otsr train configs/tiny.yml
-      otsr train configs/tiny.yml --set steps=600 --set data.batch=8 -o runs/longer
-      otsr train configs/tiny.yml --resume
-      torchrun --nproc-per-node 3 -m otsr train configs/df2k.yml
+      otsr train tiny
+      otsr train tiny --set steps=600 --set data.batch=8 -o runs/longer
+      otsr train tiny --resume
+      torchrun --nproc-per-node 3 -m otsr train df2k
+      otsr train my_recipe.yml
       otsr train options_of_realsr.yml --show > mine.yml
     """
     from otsr.training.config import ConfigError, load_config
@@ -101,6 +104,7 @@ def train(
         typer.echo(config.dump(), nl=False)
         return
     folder = out or Path("runs") / config.name
+    require_writable(folder)
     from otsr.training import train as run
 
     try:

@@ -42,7 +42,7 @@ def collect_noise(
     rule: str = "otsr",
     patch: int = 64,
     *,
-    window: int = 32,
+    window: int | None = None,
     stride: int | None = None,
     max_variance: float | None = None,
     min_mean: float = 0.0,
@@ -72,7 +72,7 @@ def collect_noise(
     Args:
         images: paths, PIL images, arrays or tensors; or one of them.
         patch: side of a patch in pixels.
-        window: side of a window; "realsr" has none.
+        window: side of a window, by default 32 or the patch if that is smaller; "realsr" has none.
         stride: distance of patches, patch // 2 by default; smaller ones find more.
         tags: a label for each image, such as "ISO 382".
 
@@ -90,7 +90,7 @@ def collect_noise(
     flat = _Flatness(
         rule,
         patch,
-        window,
+        min(32, patch) if window is None else window,
         max(1, patch // 2) if stride is None else stride,
         _MAX_VARIANCE.get(rule, 0.0) if max_variance is None else max_variance,
         min_mean,

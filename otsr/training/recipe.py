@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from otsr.datasets import recipes
 from otsr.training.plain_yaml import ConfigError, Key, describe, parse
 
 LARGEST = 64 * 1024  # bytes; the recipes in configs/ have 2000
@@ -75,12 +76,15 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
     """The values of a recipe, on top of those of its `base`.
 
     Args:
-        path: YAML file. `base` in it is relative to the file's own folder.
+        path: YAML file, or the name of a recipe that comes with the package. `base` in it is relative to the file's
+            own folder.
 
     Raises:
         ConfigError: the file cannot be read, is no YAML mapping, or a `base` leads round in a circle.
     """
-    return _with_base(Path(path), ())
+    path = Path(path)
+    named = recipes().get(str(path)) if not path.exists() else None
+    return _with_base(named or path, ())
 
 
 def override(recipe: Recipe, overrides: Sequence[str]) -> None:
@@ -139,7 +143,10 @@ def read_yaml(path: Path) -> Recipe:
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; expected a recipe, such as configs/tiny.yml") from None
+        raise ConfigError(
+            f"{path}: no such file; expected a recipe in YAML, or the name of one that comes with the package: "
+            f"{', '.join(recipes())}"
+        ) from None
     except IsADirectoryError:
         raise ConfigError(f"{path}: this is a folder; name the recipe in it, a .yml file") from None
     except OSError as error:
@@ -152,7 +159,7 @@ def read_yaml(path: Path) -> Recipe:
         raise ConfigError(f"{path}: this is no text (not UTF-8); expected a recipe in YAML") from None
     parsed = parse(text, str(path))
     if parsed.values is None:
-        raise ConfigError(f"{path}: empty; expected a recipe, such as configs/tiny.yml")
+        raise ConfigError(f"{path}: empty; expected keys and values, such as `steps: 1000`")
     if not isinstance(parsed.values, dict):
         raise ConfigError(
             f"{path}: holds {describe(parsed.values)}, expected keys and values, such as `steps: 1000`"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import signal
@@ -35,6 +36,16 @@ def png(width: int, height: int, rows: bytes, depth: int = 8, colour: int = 2) -
     )
 
 
+def second_page_without_size() -> bytes:
+    """A TIFF whose second page lacks width and height: Pillow raises a TypeError."""
+    file = io.BytesIO()
+    Image.new("L", (4, 4), 9).save(file, "TIFF")
+    content = file.getvalue()
+    start = struct.unpack("<I", content[4:8])[0]
+    link = start + 2 + 12 * struct.unpack("<H", content[start : start + 2])[0]
+    return content[:link] + struct.pack("<I", len(content)) + content[link + 4 :] + bytes(6)
+
+
 def broken(kind: str, folder: Path) -> Path:
     """A file that cannot be upscaled, by the name of what is wrong with it."""
     whole = picture(folder.parent / "whole.png", 64, 64).read_bytes()
@@ -47,6 +58,7 @@ def broken(kind: str, folder: Path) -> Path:
         "text.jpg": b"Dear diary, this is not a picture.",
         "zeros.webp": bytes(1000),
         "huge.png": png(20_000, 10_000, b""),
+        "second page without size.tif": second_page_without_size(),
     }[kind]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / kind).write_bytes(content)
@@ -63,6 +75,7 @@ def broken(kind: str, folder: Path) -> Path:
         ("text.jpg", "not a picture"),
         ("zeros.webp", "not a picture"),
         ("huge.png", "limit of 100"),
+        ("second page without size.tif", "damaged or truncated"),
     ],
 )
 def test_one_bad_file_is_named_and_the_rest_is_done(
@@ -76,6 +89,33 @@ def test_one_bad_file_is_named_and_the_rest_is_done(
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("error")]
     assert kind in line and words in line
     assert files(tmp_path / "out") == ["a good.png", "z good.png"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "pack {}/in -o {}/out.lmdb",
+        "estimate {}/in -o {}/out.safetensors",
+        "degrade {}/in -o {}/out --degradation {}/bicubic.safetensors",
+        "evaluate --data {}/in --degradation bicubic",
+    ],
+    ids=lambda command: command.split()[0],
+)
+def test_one_bad_file_and_one_of_a_foreign_format_are_named_by_every_command(
+    otsr: Run, tmp_path: Path, command: str
+) -> None:
+    from otsr.datasets import phone_crops
+    from otsr.degradation import Degradation
+
+    broken("second page without size.tif", tmp_path / "in")
+    (tmp_path / "in" / "new.jxl").write_bytes(b"\xff\x0a")
+    Image.open(phone_crops("texture")[0]).crop((0, 0, 128, 128)).save(tmp_path / "in" / "z good.png")
+    Degradation(4).save(tmp_path / "bicubic.safetensors")
+    result = otsr(*command.format(*[tmp_path] * 3).split())
+    assert result.exit_code == 1, result.stderr
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error")]
+    assert any("second page without size.tif: damaged or truncated" in line for line in errors)
+    assert any("new.jxl" in line and "convert" in line for line in errors)
 
 
 def test_a_missing_file_is_named_and_the_rest_is_done(upscale: Run, tmp_path: Path) -> None:

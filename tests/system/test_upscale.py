@@ -183,3 +183,168 @@ def test_ot_weight_blends_with_the_partner(otsr: Run, tmp_path: Path) -> None:
     half = made("transport", "--ot-weight", 0.5)
     assert np.abs(half - made("fidelity")).max() > 5
     assert np.abs(half - made("transport")).max() > 5
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        (("--scale", 2), (24, 20)),
+        (("--scale", 1.5), (18, 15)),
+        (("--scale", 5), (60, 50)),
+        (("--width", 31), (31, 26)),
+        (("--height", 33), (40, 33)),
+        (("--megapixels", 0.00048), (24, 20)),
+    ],
+    ids=str,
+)
+def test_the_size_can_be_chosen(upscale: Run, tmp_path: Path, options: tuple, size: tuple[int, int]) -> None:
+    result = upscale(picture(tmp_path / "in.png"), "-o", tmp_path / "out.png", *options)
+    assert result.exit_code == 0, result.stderr
+    assert Image.open(tmp_path / "out.png").size == size
+    assert ("beyond the network's ×4" in result.stderr) == (options == ("--scale", 5))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--width", 9, "--height", 9), "--width and --height: name one"),
+        (("--scale", 0), "--scale is 0.0, expected a number above 0"),
+        (("--megapixels", "nan"), "--megapixels is nan"),
+        (("--keep-location",), "needs it"),
+        (("--depth", "16", "--format", "jpg"), "cannot hold 16 bits"),
+    ],
+    ids=str,
+)
+def test_a_size_or_wish_that_makes_no_sense_is_refused(
+    upscale: Run, tmp_path: Path, options: tuple, words: str
+) -> None:
+    result = upscale(picture(tmp_path / "in.png"), "-o", tmp_path / "out", *options)
+    assert result.exit_code == 2 and words in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("depth", "name", "deep"),
+    [
+        ("auto", "out.png", True),
+        ("auto", "out.tif", True),
+        ("8", "out.png", False),
+        ("auto", "out.jpg", False),
+    ],
+)
+def test_sixteen_bits_stay_where_the_format_has_them(
+    upscale: Run, tmp_path: Path, depth: str, name: str, deep: bool
+) -> None:
+    from otsr import images
+
+    images.write(tmp_path / "in.png", np.random.default_rng(0).integers(0, 65536, (9, 9, 3), dtype=np.uint16))
+    result = upscale(tmp_path / "in.png", "-o", tmp_path / name, "--depth", depth)
+    assert result.exit_code == 0, result.stderr
+    assert (images.open_picture(tmp_path / name, deep=True).white == 65535) == deep
+    assert ("16 bits a sample become 8" in result.stderr) == (name == "out.jpg")
+
+
+@pytest.mark.parametrize("depth", ["auto", "16"])
+def test_deep_grey_with_transparency_stays_what_programs_read(
+    upscale: Run, tmp_path: Path, depth: str
+) -> None:
+    from otsr import images
+
+    images.write(tmp_path / "in.png", np.random.default_rng(0).integers(0, 65536, (9, 9, 2), dtype=np.uint16))
+    result = upscale(tmp_path / "in.png", "-o", tmp_path / "out.png", "--depth", depth)
+    assert result.exit_code == 0, result.stderr
+    assert (
+        (Image.open(tmp_path / "out.png").mode == "LA")
+        == ("--depth 16 writes it" in result.stderr)
+        == (depth == "auto")
+    )
+
+
+@pytest.mark.parametrize("name", ["out.png", "out.jpg", "out.webp", "out.tif"])
+def test_metadata_is_kept_if_asked_for_and_the_place_if_asked_twice(
+    upscale: Run, tmp_path: Path, name: str
+) -> None:
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = "A camera maker", 6
+    exif[0x8769] = {33434: 0.01, 37500: b"a preview and a serial number", 40962: 12}
+    exif[0x8825] = {1: "N", 2: (48.0, 51.0, 30.0)}
+    Image.new("RGB", (12, 10)).save(tmp_path / "in.jpg", exif=exif)
+    for options, places in (((), 0), (("--keep-metadata",), 0), (("--keep-metadata", "--keep-location"), 2)):
+        result = upscale(tmp_path / "in.jpg", "-o", tmp_path / name, "--overwrite", *options)
+        assert result.exit_code == 0, result.stderr
+        with Image.open(tmp_path / name) as out:
+            kept = out.getexif()
+            assert out.size == (40, 48)
+            assert kept.get(0x010F) == ("A camera maker" if options else None)
+            assert kept.get(0x0112, 1) == 1
+            assert set(kept.get_ifd(0x8769)) == ({33434} if options else set())
+            assert len(kept.get_ifd(0x8825)) == places
+
+
+@pytest.mark.parametrize("suffix", ["avif", "jxl", "jfif", "heic", "bmp"])
+@pytest.mark.parametrize("several", [False, True])
+def test_a_format_that_is_not_written_is_no_folder(
+    upscale: Run, tmp_path: Path, suffix: str, several: bool
+) -> None:
+    photo = picture(tmp_path / "in" / "photo.png")
+    result = upscale(photo.parent if several else photo, "-o", tmp_path / f"large.{suffix}")
+    assert result.exit_code == 2 and f"not as .{suffix}" in result.stderr
+    assert not (tmp_path / f"large.{suffix}").exists()
+
+
+def test_a_folder_into_itself_is_refused_before_it_fills_with_outputs(upscale: Run, tmp_path: Path) -> None:
+    picture(tmp_path / "in" / "a.jpg")
+    result = upscale(tmp_path / "in", "-o", tmp_path / "in")
+    assert result.exit_code == 2 and "is also an input" in result.stderr
+    assert files(tmp_path / "in") == ["a.jpg"]
+
+
+def test_advice_names_only_what_would_help(upscale: Run, otsr: Run, tmp_path: Path) -> None:
+    for folder, suffixes in (("two", ("jpg", "png")), ("read", ("bmp", "gif"))):
+        for suffix in suffixes:
+            picture(tmp_path / folder / f"a.{suffix}")
+    assert "--format keep" in upscale(tmp_path / "two", "-o", tmp_path / "out").stderr
+    again = upscale(tmp_path / "read", "-o", tmp_path / "out", "--format", "keep")
+    made = otsr("degrade", tmp_path / "two", "-o", tmp_path / "out", "--degradation", "none.safetensors")
+    for result in (again, made):
+        assert result.exit_code == 2
+        assert "would both become" in result.stderr and "--format" not in result.stderr
+
+
+def test_an_output_that_is_older_than_its_input_is_replaced_with_a_word(upscale: Run, tmp_path: Path) -> None:
+    picture(tmp_path / "in.png")
+    (tmp_path / "out.png").write_bytes(b"made from an older in.png")
+    os.utime(tmp_path / "out.png", (1e9, 1e9))
+    result = upscale(tmp_path / "in.png", "-o", tmp_path / "out.png")
+    assert "out.png is older than" in result.stderr and "made again" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("upscale {}/in.png -o /proc/none/out", "/proc/none/out: nothing can be written"),
+        ("estimate {}/in.png -o /proc/x.safetensors", "nothing can be written"),
+        ("evaluate --data {} --json /proc/x.json", "nothing can be written"),
+        ("pack {} -o /proc/x.lmdb", "nothing can be written"),
+        ("train tiny -o /proc/none/run", "nothing can be written"),
+        ("estimate {}/in.png -o {}/x.safetensors --jpeg 95 60", "95"),
+        ("evaluate --data {}/in.png", "in.png: a file; name the folder that holds it"),
+        ("train nosuch", "comes with the package: "),
+    ],
+)
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that nobody can write to")
+def test_what_can_be_known_at_the_door_is_said_at_the_door(
+    otsr: Run, tmp_path: Path, command: str, words: str
+) -> None:
+    picture(tmp_path / "in.png")
+    result = otsr(*command.format(*[tmp_path] * 2).split())
+    assert result.exit_code == 2 and words in result.stderr, result.stderr
+
+
+def test_a_recipe_of_the_package_works_by_name_anywhere(
+    otsr: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = otsr("train", "tiny", "--show")
+    assert result.exit_code == 0 and "name: tiny" in result.stdout
+    assert otsr("train", "small", "--show").exit_code == 0, "its base lies beside it"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, PngImagePlugin
 
 from otsr import images
 from otsr.images import ImageError
@@ -26,23 +26,6 @@ def save(path: Path, array: np.ndarray, mode: str | None = None, **options: obje
     image = Image.fromarray(array)
     (image.convert(mode) if mode else image).save(path, **options)
     return path
-
-
-def png_16_bit(values: np.ndarray) -> bytes:
-    """A 48-bit PNG written by hand: Pillow cannot write one."""
-    height, width, _ = values.shape
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-    head = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", head)
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp", ".webp"])
@@ -75,11 +58,86 @@ def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path: Path) -> None:
     np.testing.assert_array_equal(images.open_picture(tmp_path / "a.png").pixels[0, :, 0], [0, 1, 128, 255])
 
 
-def test_sixteen_bit_colour_is_read_at_eight_bits(tmp_path: Path) -> None:
-    values = np.random.default_rng(1).integers(0, 65536, (5, 7, 3))
-    (tmp_path / "a.png").write_bytes(png_16_bit(values))
-    pixels = images.open_picture(tmp_path / "a.png").pixels.astype(float)
-    assert np.abs(pixels - values / 257).max() <= 1
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_sixteen_bits_survive_the_way_to_a_file_and_back(tmp_path: Path, suffix: str, channels: int) -> None:
+    values = np.random.default_rng(channels).integers(0, 65536, (300, 7, channels), dtype=np.uint16)
+    images.write(tmp_path / f"a{suffix}", values)
+    deep = images.open_picture(tmp_path / f"a{suffix}", deep=True)
+    colours = values[..., :1] if channels < 3 else values[..., :3]
+    np.testing.assert_array_equal(deep.pixels, np.broadcast_to(colours, deep.pixels.shape))
+    if channels in (2, 4):
+        np.testing.assert_array_equal(deep.alpha, values[..., -1])
+    shallow = images.open_picture(tmp_path / f"a{suffix}")
+    np.testing.assert_array_equal(shallow.pixels, np.rint(deep.pixels / 257))
+
+
+def test_other_programs_read_what_is_written_in_sixteen_bits(tmp_path: Path) -> None:
+    """Pillow decodes grey fully, and of colour the upper bytes."""
+    values = np.random.default_rng(1).integers(0, 65536, (300, 5, 4), dtype=np.uint16)
+    for suffix in (".png", ".tif"):
+        images.write(tmp_path / f"rgba{suffix}", values)
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / f"rgba{suffix}")), values >> 8)
+        images.write(tmp_path / f"grey{suffix}", values[..., 0])
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / f"grey{suffix}")), values[..., 0])
+
+
+def tiff(values: bytes, width: int, height: int, bits: int, photometric: int = 1) -> bytes:
+    """A grey TIFF written by hand, for depths that Pillow does not write."""
+    entries = [
+        (256, 3, width), (257, 3, height), (258, 3, bits), (259, 3, 1), (262, 3, photometric), (273, 4, 8),
+        (277, 3, 1), (278, 3, height), (279, 4, len(values)),
+    ]  # fmt: skip
+    packed = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
+    return b"II*\0" + struct.pack("<I", 8 + len(values)) + values + struct.pack("<H", 9) + packed + bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("content", "row"),
+    [
+        (tiff(bytes([0x00, 0x08, 0x00, 0xFF, 0xF0, 0x00]), 4, 1, 12), [0, 128, 255, 0]),  # 0, 2048, 4095, 0
+        (tiff(struct.pack("<3H", 0, 32896, 65535), 3, 1, 16), [0, 128, 255]),
+        (tiff(struct.pack("<3H", 0, 32896, 65535), 3, 1, 16, photometric=0), [255, 127, 0]),
+        (b"P5 3 1 4095\n" + struct.pack(">3H", 0, 2048, 4095), [0, 128, 255]),
+    ],
+    ids=["12 bits", "16 bits", "16 bits, white is zero", "PGM up to 4095"],
+)
+def test_grey_is_scaled_by_the_depth_that_is_declared(tmp_path: Path, content: bytes, row: list[int]) -> None:
+    (tmp_path / "a").write_bytes(content)
+    assert images.open_picture(tmp_path / "a").pixels[0, :, 0].tolist() == row
+
+
+def test_integers_of_unknown_white_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(tiff(struct.pack("<2I", 0, 3_000_000), 2, 1, 32))
+    with pytest.raises(ImageError, match=r"a\.tif: holds integers of 32 bits.*save it as 8- or 16-bit"):
+        images.open_picture(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_transparent_colour_is_seen(tmp_path: Path, dtype: type, channels: int) -> None:
+    """tRNS: one colour of the picture means transparent."""
+    values = np.full((2, 4, channels), 100, dtype)
+    values[:, :2] = 7
+    images.write(tmp_path / "a.png", values[..., 0] if channels == 1 else values)
+    content = (tmp_path / "a.png").read_bytes()
+    key = struct.pack(f">{channels}H", *[7] * channels)
+    chunk = struct.pack(">I", len(key)) + b"tRNS" + key + struct.pack(">I", zlib.crc32(b"tRNS" + key))
+    where = content.index(b"IDAT") - 4
+    (tmp_path / "a.png").write_bytes(content[:where] + chunk + content[where:])
+    picture = images.open_picture(tmp_path / "a.png")
+    assert picture.alpha is not None and picture.grey == (channels == 1)
+    np.testing.assert_array_equal(picture.alpha, [[0, 0, 255, 255]] * 2)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB"])
+def test_a_profile_is_kept_where_it_fits_the_channels(tmp_path: Path, colours: np.ndarray, mode: str) -> None:
+    rgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    grey = rgb[:16] + b"GRAY" + rgb[20:]
+    for profile in (rgb, grey):
+        save(tmp_path / "a.png", colours, mode, icc_profile=profile)
+        fits = profile is (rgb if mode == "RGB" else grey)
+        assert images.open_picture(tmp_path / "a.png").icc == (profile if fits else None)
 
 
 def test_transparency_is_kept_apart_and_composited_on_white(tmp_path: Path, colours: np.ndarray) -> None:
@@ -166,6 +224,42 @@ def test_damaged_and_foreign_files_are_named_with_the_reason(tmp_path: Path, col
         images.open_picture(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "error", [TypeError("x"), KeyError("x"), RecursionError(), MemoryError(), AssertionError()]
+)
+def test_whatever_a_decoder_raises_is_one_named_error(
+    tmp_path: Path, colours: np.ndarray, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    path = save(tmp_path / "a.png", colours)
+
+    def load(self: Image.Image) -> None:
+        raise error
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", load)
+    with pytest.raises(ImageError, match=r"a\.png: damaged or truncated"):
+        images.open_picture(path)
+
+
+def test_a_file_that_may_not_be_read_is_called_so(
+    tmp_path: Path, colours: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path / "a.png", colours)
+
+    def refuse(*_: object) -> None:  # permissions do not stop root, so the call is replaced
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Image, "open", refuse)
+    with pytest.raises(ImageError, match=r"a\.png: cannot be read: Permission denied"):
+        images.open_picture(path)
+
+
+def test_a_photo_of_an_iphone_is_read(tmp_path: Path) -> None:
+    pytest.importorskip("pillow_heif")
+    save(tmp_path / "a.heic", np.full((16, 16, 3), (200, 40, 90), np.uint8), quality=95)
+    assert images.find_images([tmp_path]) == [tmp_path / "a.heic"]
+    assert np.abs(images.open_picture(tmp_path / "a.heic").pixels.astype(int) - (200, 40, 90)).max() < 8
+
+
 @pytest.mark.parametrize("side", [10_001, 30_000])
 def test_pictures_above_the_limit_are_refused_before_decoding(tmp_path: Path, side: int) -> None:
     head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
@@ -216,22 +310,31 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, col
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "reason"),
+    ("name", "array", "reason"),
     [
-        ("a.xyz", {}, "cannot write .xyz"),
-        ("nowhere/a.png", {}, "does not exist"),
-        ("a.jpg", {"alpha": np.zeros((12, 17), np.uint8)}, "no transparency"),
+        ("a.xyz", np.zeros((12, 17, 3), np.uint8), "cannot write .xyz"),
+        ("nowhere/a.png", np.zeros((12, 17, 3), np.uint8), "does not exist"),
+        ("a.jpg", np.zeros((12, 17, 4), np.uint8), "no transparency"),
+        ("a.webp", np.zeros((12, 17, 3), np.uint16), "8 bits a sample, not 16"),
     ],
 )
-def test_writing_the_impossible_says_why(
-    tmp_path: Path, colours: np.ndarray, name: str, options: dict, reason: str
-) -> None:
+def test_writing_the_impossible_says_why(tmp_path: Path, name: str, array: np.ndarray, reason: str) -> None:
     with pytest.raises(ImageError, match=reason):
-        images.write(tmp_path / name, colours, **options)
+        images.write(tmp_path / name, array)
 
 
 def test_folders_are_walked_in_order_and_loops_reported(tmp_path: Path) -> None:
-    for name in ("b/2.png", "a.jpg", "b/1.PNG", "note.txt", ".hidden.png"):
+    for name in (
+        "b/2.png",
+        "a.jpg",
+        "b/1.PNG",
+        "c.jfif",
+        "c.jpe",
+        "c.avif",
+        "note.txt",
+        ".hidden.png",
+        "new.jxl",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "b" / "loop").symlink_to(tmp_path)
@@ -239,8 +342,10 @@ def test_folders_are_walked_in_order_and_loops_reported(tmp_path: Path) -> None:
     found = images.find_images(
         [tmp_path, tmp_path / "gone"], lambda path, reason: problems.append((path, reason))
     )
-    assert [str(path.relative_to(tmp_path)) for path in found] == ["a.jpg", "b/1.PNG", "b/2.png"]
-    assert [path.name for path, _ in problems] == ["loop", "gone"]
+    assert [str(path.relative_to(tmp_path)) for path in found] == [
+        "a.jpg", "b/1.PNG", "b/2.png", "c.avif", "c.jfif", "c.jpe",
+    ]  # fmt: skip
+    assert [path.name for path, _ in problems] == ["loop", "new.jxl", "gone"]
 
 
 def test_luma_matches_the_values_of_rgb2ycbcr() -> None:

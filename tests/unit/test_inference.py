@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from torch import Tensor, nn
 
 from otsr import inference, machine
 from otsr.datasets import phone_crops
-from otsr.images import read, resize
-from otsr.inference import Upscaler, back_project
+from otsr.images import open_picture, read, resize
+from otsr.inference import Upscaler, back_project, scaled_size
 from otsr.networks.generators import Compact, RRDBNet
+from otsr.restoration import keep_colours
 
 
 def lively(network: nn.Module) -> nn.Module:
@@ -55,11 +57,23 @@ def noise(height: int, width: int, channels: int = 3) -> np.ndarray:
     return array[..., 0] if channels == 1 else array
 
 
+def plainly(network: nn.Module, **options: object) -> Upscaler:
+    """In float32, with the colours that the network gives."""
+    return Upscaler(network, precision="fp32", colours=False, **options)  # type: ignore[arg-type]
+
+
 def plain(network: nn.Module, pixels: np.ndarray) -> np.ndarray:
     """The plain forward pass, rounded to 8 bits."""
+    return np.rint(answer(network, pixels).clip(0, 1) * 255).astype(np.uint8)
+
+
+def answer(network: nn.Module, pixels: np.ndarray) -> np.ndarray:
+    """(H, W, 3), what the network makes of the picture with mirrored borders."""
+    pixels = np.pad(pixels, ((8, 8), (8, 8), (0, 0)), mode="symmetric")
     with torch.no_grad():
-        sr = network(torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255)
-    return sr[0].clamp(0, 1).mul(255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+        sr = network(torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255)
+    margin = 8 * network.scale
+    return sr[0, :, margin:-margin, margin:-margin].permute(1, 2, 0).numpy()
 
 
 def difference(a: object, b: object) -> int:
@@ -70,7 +84,7 @@ def difference(a: object, b: object) -> int:
 @every_network
 def test_tiles_give_what_the_whole_image_gives(network: nn.Module) -> None:
     pixels = noise(75, 123)
-    sr = Upscaler(network, precision="fp32", tile=32).upscale(pixels)
+    sr = plainly(network, tile=32).upscale(pixels)
     assert difference(sr, plain(network, pixels)) <= 1
 
 
@@ -80,7 +94,7 @@ def test_reconstruction_in_blocks_gives_what_it_gives_at_once(
 ) -> None:
     monkeypatch.setattr(inference, "_BLOCK", 32)
     pixels = noise(75, 123)
-    assert difference(Upscaler(network, precision="fp32").upscale(pixels), plain(network, pixels)) <= 1
+    assert difference(plainly(network).upscale(pixels), plain(network, pixels)) <= 1
 
 
 def test_without_overlap_the_seams_show() -> None:
@@ -88,13 +102,16 @@ def test_without_overlap_the_seams_show() -> None:
     pixels, network = noise(75, 123), networks()[0]
     assert (
         difference(
-            Upscaler(network, precision="fp32", tile=32, overlap=0).upscale(pixels), plain(network, pixels)
+            plainly(network, tile=32, overlap=0).upscale(pixels),
+            plain(network, pixels),
         )
         > 20
     )
 
 
-@pytest.mark.parametrize("options", [{"ensemble": True}, {"back_projection": 3}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"ensemble": True}, {"back_projection": 3}, {"tileable": True}], ids=str
+)
 @every_network
 def test_tiles_do_not_show_with_options_either(network: nn.Module, options: dict[str, int]) -> None:
     pixels = noise(61, 80)
@@ -111,7 +128,11 @@ def test_tiles_of_real_weights_differ_by_one_level_at_most(photo: Path) -> None:
     network = weights.load("realsr-df2k")
     pixels = np.asarray(Image.open(photo))[300:396, 400:528]
     assert (
-        difference(Upscaler(network, precision="fp32", tile=64).upscale(pixels), plain(network, pixels)) <= 1
+        difference(
+            plainly(network, tile=64).upscale(pixels),
+            plain(network, pixels),
+        )
+        <= 1
     )
 
 
@@ -168,7 +189,96 @@ def test_every_kind_of_input_gives_the_same(kind: str, tmp_path: Path) -> None:
         "tensor": torch.from_numpy(pixels).permute(2, 0, 1).float() / 255,
     }[kind]
     network = networks()[0]
-    assert difference(Upscaler(network, precision="fp32").upscale(source), plain(network, pixels)) <= 1
+    assert difference(plainly(network).upscale(source), plain(network, pixels)) <= 1
+
+
+def coloured(network: nn.Module) -> nn.Module:
+    """Shifts all colours, and turns fine structure colourful, as badly trained networks do."""
+    network.body[-1].weight.data.normal_(std=0.05, generator=torch.Generator().manual_seed(0))
+    network.body[-1].bias.data[:16] -= 0.08
+    return network
+
+
+@pytest.mark.parametrize("flat", [0.02, 0.5, 0.98])
+def test_colours_of_areas_are_those_of_the_input_and_neutral_stays_neutral(flat: float) -> None:
+    network = coloured(Compact(nf=8, nb=3, scale=4))
+    generator = torch.Generator().manual_seed(0)
+    grey = (flat + 0.1 * torch.randn(1, 48, 48, generator=generator)).clamp(0, 1)
+    for lr in (
+        grey.expand(3, -1, -1),
+        (flat + 0.1 * torch.randn(3, 48, 48, generator=generator)).clamp(0, 1),
+    ):
+        mean = 255 * lr.mean((1, 2))
+        shift, plain_shift = (
+            float((255 * read(Upscaler(network, colours=on).upscale(lr)).mean((1, 2)) - mean).abs().max())
+            for on in (True, False)
+        )
+        assert shift < 1 < 5 < plain_shift
+    sr = np.asarray(Upscaler(network).upscale(grey.expand(3, -1, -1)))
+    assert (sr == sr[..., :1]).all()
+
+
+def test_keeping_the_colours_brings_no_noise_back() -> None:
+    """A network that removes all noise: of the input's, little may return."""
+    lr = 0.5 + 0.05 * torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    sr = keep_colours(torch.full((1, 3, 256, 256), 0.5), lr)
+    assert float(sr.std() / lr.std()) < 0.15
+
+
+@pytest.mark.parametrize("value", [0, 128, 255])
+def test_a_flat_picture_stays_flat_up_to_its_borders(value: int) -> None:
+    sr = Upscaler.from_pretrained("psnr-small").upscale(np.full((32, 40, 3), value, np.uint8))
+    assert difference(sr, np.full((128, 160, 3), value)) <= 1
+
+
+@pytest.mark.parametrize("hidden", [0, 255])
+def test_the_hidden_colours_of_transparent_pixels_do_not_show(hidden: int) -> None:
+    """A disc of one colour, over hidden black or white, seen on a ground of its own colour."""
+    y, x = np.mgrid[:64, :64] - 31.5
+    alpha = np.clip((20 - np.hypot(x, y)) * 100, 0, 255).astype(np.uint8)
+    colour = np.array([250, 240, 20])
+    pixels = np.where(alpha[..., None] > 0, colour, hidden)
+    rgba = np.dstack([pixels, alpha]).astype(np.uint8)
+    sr = np.asarray(Upscaler.from_pretrained("psnr-small", tile=32).upscale(rgba)).astype(float)
+    share = sr[..., 3:] / 255
+    assert np.abs(share * sr[..., :3] + (1 - share) * colour - colour).max() <= 3
+
+
+def test_a_texture_that_wraps_is_upscaled_as_part_of_an_endless_one() -> None:
+    network, texture = networks()[0], noise(40, 50)
+    endless = np.asarray(plainly(network).upscale(np.tile(texture, (3, 3, 1))))[160:320, 200:400]
+    assert difference(plainly(network, tileable=True, tile=32).upscale(texture), endless) <= 1
+    assert difference(plainly(network).upscale(texture), endless) > 20
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_sixteen_bits_are_the_same_picture_in_finer_steps(channels: int) -> None:
+    values = np.random.default_rng(0).integers(0, 65536, (40, 70, channels), dtype=np.uint16)
+    upscaler = Upscaler(networks()[0], precision="fp32", tile=32)
+    deep = upscaler.upscale_deep(values[..., 0] if channels == 1 else values)
+    assert deep.dtype == np.uint16 and deep.shape == (160, 280, channels)
+    coarse = np.asarray(upscaler.upscale(open_picture(values, deep=True))).reshape(deep.shape)
+    assert np.abs(deep / 257 - coarse).max() <= 0.51
+    assert len(np.unique(deep)) > 10 * len(np.unique(coarse))
+
+
+@pytest.mark.parametrize("scale", [1.5, 2, 3, 5])
+@pytest.mark.parametrize("deep", [False, True])
+def test_another_scale_is_the_networks_answer_resized_by_the_exact_bicubic(scale: float, deep: bool) -> None:
+    upscaler, pixels = Upscaler(networks()[0], precision="fp32", tile=32), noise(41, 70)
+    make = upscaler.upscale_deep if deep else upscaler.upscale
+    white = 65535 if deep else 255
+    whole = torch.from_numpy(np.asarray(make(pixels)).astype(np.float32)).permute(2, 0, 1)
+    size = scaled_size(70, 41, scale)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        made = np.asarray(make(pixels, scale=scale))
+    assert made.shape == (size[1], size[0], 3)
+    expected = resize(whole, scale / 4, size[::-1]).clamp(0, white).round().permute(1, 2, 0).numpy()
+    assert difference(made, expected) <= 1
+    assert [str(w.message) for w in caught] == (
+        ["×5 is beyond the network's ×4: the rest is bicubic"] if scale > 4 else []
+    )
 
 
 def test_ensemble_is_the_mean_over_eight_orientations() -> None:
@@ -177,12 +287,10 @@ def test_ensemble_is_the_mean_over_eight_orientations() -> None:
     for turns in range(4):
         for flip in (False, True):
             turned = np.rot90(pixels, turns)[:, :: -1 if flip else 1].copy()
-            with torch.no_grad():
-                sr = network(torch.from_numpy(turned).permute(2, 0, 1)[None].float() / 255)[0]
-            sr = sr.permute(1, 2, 0).numpy()[:, :: -1 if flip else 1]
+            sr = answer(network, turned)[:, :: -1 if flip else 1]
             mean += np.rot90(sr, -turns) / 8
     expected = np.rint(mean.clip(0, 1) * 255)
-    assert difference(Upscaler(network, precision="fp32", ensemble=True).upscale(pixels), expected) <= 1
+    assert difference(plainly(network, ensemble=True).upscale(pixels), expected) <= 1
 
 
 def consistency(sr: Tensor, lr: Tensor) -> float:
@@ -217,7 +325,7 @@ def test_back_projection_leaves_its_arguments_alone() -> None:
 @every_network
 def test_bf16_stays_close_to_fp32(network: nn.Module) -> None:
     pixels = noise(40, 40)
-    bf16 = np.asarray(Upscaler(network, precision="bf16").upscale(pixels)).astype(float)
+    bf16 = np.asarray(Upscaler(network, precision="bf16", colours=False).upscale(pixels)).astype(float)
     mse = float(np.square(bf16 - plain(network, pixels)).mean())
     assert mse < 1.0, "at least 48 dB of agreement"
 
@@ -225,7 +333,7 @@ def test_bf16_stays_close_to_fp32(network: nn.Module) -> None:
 def test_the_network_given_is_not_changed() -> None:
     network = networks()[0].train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    Upscaler(network, precision="bf16").upscale(noise(8, 8))
+    Upscaler(network, precision="bf16", colours=False).upscale(noise(8, 8))
     assert network.training
     for name, value in network.state_dict().items():
         assert value.dtype == torch.float32 and torch.equal(value, before[name])
@@ -255,7 +363,7 @@ class Narrow(nn.Module):
 
 
 def test_overflow_in_16_bits_falls_back_to_fp32() -> None:
-    upscaler = Upscaler(Narrow(), precision="bf16")
+    upscaler = Upscaler(Narrow(), precision="bf16", colours=False)
     with pytest.warns(UserWarning, match="float32"):
         sr = upscaler.upscale(noise(20, 20))
     assert difference(sr, np.full((40, 40, 3), 128)) <= 1
@@ -264,7 +372,7 @@ def test_overflow_in_16_bits_falls_back_to_fp32() -> None:
 
 def test_a_network_that_answers_nan_is_refused() -> None:
     with pytest.raises(ValueError, match="NaN or infinity"):
-        Upscaler(Narrow(float("nan")), precision="fp32").upscale(noise(20, 20))
+        Upscaler(Narrow(float("nan")), precision="fp32", colours=False).upscale(noise(20, 20))
 
 
 @pytest.mark.parametrize(
@@ -291,7 +399,7 @@ def test_a_picture_whose_result_does_not_fit_is_refused_with_numbers(monkeypatch
 
 
 def test_tiles_become_smaller_when_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    upscaler = Upscaler(networks()[0], tile=128, precision="fp32")
+    upscaler = Upscaler(networks()[0], tile=128, precision="fp32", colours=False)
     needed = upscaler.predict_memory(150, 150, 64)
     assert needed < upscaler.predict_memory(150, 150)
     monkeypatch.setattr(machine, "available_memory", lambda: needed)
@@ -400,7 +508,7 @@ def test_the_next_window_is_begun_on_cuda_before_the_last_is_waited_for(
     cut = upscaler.tiles(100, 30)[:3]
     events: list[str] = []
 
-    def begin(picture: object, tile: object, block: int) -> object:
+    def begin(picture: object, tile: object, block: int, deep: bool) -> object:
         number = cut.index(tile)
         events.append(f"begin {number}")
         return lambda: events.append(f"wait {number}")
@@ -418,7 +526,7 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUD
 @every_network
 def test_cuda_agrees_with_the_cpu(network: nn.Module, tile: int | None) -> None:
     pixels = noise(61, 80)
-    on_cuda = Upscaler(network, device="cuda", precision="fp32", tile=tile).upscale(pixels)
+    on_cuda = Upscaler(network, device="cuda", precision="fp32", colours=False, tile=tile).upscale(pixels)
     assert difference(on_cuda, plain(network, pixels)) <= 2
 
 

@@ -1,0 +1,238 @@
+"""Decode a picture of any kind: upright pixels, transparency and colour profile, and words for what cannot be read."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from otsr import deep
+
+try:
+    import pillow_heif
+except ImportError:
+    HEIF = False
+else:
+    HEIF = True
+    pillow_heif.register_heif_opener()
+
+MAX_PIXELS = 100_000_000
+_GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"})
+_BITS, _PHOTOMETRIC = 258, 262  # TIFF tags
+
+ImageSource: TypeAlias = "str | os.PathLike[str] | Image.Image | np.ndarray | Tensor"
+
+
+class ImageError(ValueError):
+    """A picture that cannot be read or written; the message names it and says what to do."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture, as it must be to write it back: nothing but pixels, transparency and colour profile.
+
+    Attributes:
+        pixels: (H, W, 3) uint8, sRGB unless `icc` says otherwise; uint16 where more than 8 bits were asked for and
+            are there.
+        alpha: (H, W) of the same type, or None when the picture is opaque.
+        icc: embedded colour profile, of grey where `grey`, else of RGB; or None.
+        grey: the file held one channel of luminance.
+    """
+
+    pixels: np.ndarray
+    alpha: np.ndarray | None = None
+    icc: bytes | None = None
+    grey: bool = False
+
+    @property
+    def white(self) -> int:
+        """The value of white: 255, or 65535 of 16 bits."""
+        return int(np.iinfo(self.pixels.dtype).max)
+
+
+def open_picture(source: ImageSource, *, deep: bool = False) -> Picture:
+    """Decode a picture of any common kind.
+
+    Grey, palette, CMYK, RGBA and EXIF-rotated pictures become upright RGB with separate alpha. Of an animation the
+    first frame is taken, with a warning. EXIF, GPS and other metadata are dropped.
+
+    Args:
+        source: a path, a PIL image, an array (H, W) or (H, W, 1|3|4) (uint8, uint16, or float in [0, 1]),
+            or a float tensor (3, H, W) or (1, H, W) in [0, 1].
+        deep: keep more than 8 bits where there are some; else they are rounded to 8.
+
+    Raises:
+        ImageError: the file is missing, may not be read, is empty, truncated, no image, or larger than MAX_PIXELS;
+            or its values have no known white.
+    """
+    if isinstance(source, Tensor):
+        picture = _from_array(_tensor_to_hwc(source), "tensor")
+    elif isinstance(source, np.ndarray):
+        picture = _from_array(source, "array")
+    elif isinstance(source, Image.Image):
+        with _explained("image"):
+            picture = _from_pil(source, "image")
+    else:
+        with _explained(source):
+            _check_file(Path(source))
+            with Image.open(source) as image:
+                picture = _from_pil(image, str(source), Path(source))
+    if deep or picture.white == 255:
+        return picture
+    alpha = None if picture.alpha is None else _eight_bits(picture.alpha)
+    alpha = None if alpha is None or (alpha == 255).all() else alpha
+    return Picture(_eight_bits(picture.pixels), alpha, picture.icc, picture.grey)
+
+
+def _eight_bits(values: np.ndarray) -> np.ndarray:
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists():
+        raise ImageError(f"{path}: no such file")
+    if not path.is_file():
+        raise ImageError(f"{path}: not a file; name a picture, or its folder where a command takes folders")
+    if path.stat().st_size == 0:
+        raise ImageError(f"{path}: the file is empty (0 bytes)")
+
+
+@contextmanager
+def _explained(name: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn whatever a decoder raises into one ImageError that names the file; damaged files raise anything."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            yield
+    except ImageError:
+        raise
+    except UnidentifiedImageError:
+        with Path(name).open("rb") as file:
+            head = file.read(12)
+        heif = "" if HEIF or head[4:8] != b"ftyp" else "; for HEIC: pip install pillow-heif"
+        raise ImageError(
+            f"{name}: not a picture that can be read (it begins with {head!r}); "
+            f"expected PNG, JPEG, WebP, TIFF, AVIF, HEIC, BMP or GIF{heif}"
+        ) from None
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{name}: larger than the limit of {MAX_PIXELS:,} pixels ({error})") from None
+    except Exception as error:
+        if isinstance(error, OSError) and error.strerror:  # the system's word, not the decoder's
+            raise ImageError(f"{name}: cannot be read: {error.strerror}") from None
+        reason = str(error) or type(error).__name__
+        raise ImageError(f"{name}: damaged or truncated ({reason}); fetch or export it again") from None
+
+
+def _from_pil(image: Image.Image, name: str, path: Path | None = None) -> Picture:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{name}: {width}×{height} is {width * height / 1e6:.0f} megapixels, above the limit of "
+            f"{MAX_PIXELS / 1e6:.0f}; cut it into parts first"
+        )
+    if getattr(image, "n_frames", 1) > 1:
+        warnings.warn(f"{name}: {image.n_frames} frames; only the first is used", stacklevel=4)  # type: ignore[attr-defined]
+        if path is None:  # somebody else opened it, and may have gone on
+            image.seek(0)
+    icc, key = image.info.get("icc_profile"), image.info.get("transparency")
+    if image.mode == "F":
+        raise ImageError(f"{name}: holds floating-point values; save it as 8- or 16-bit first")
+    values = None
+    if image.mode.startswith("I"):
+        values = _integers(image, name)
+    elif path is not None:
+        values = deep.colours(path, image)
+    if values is not None:
+        if key is not None and values.shape[2:] in ((), (3,)):
+            values = _keyed(values, key)
+        return _profiled(_from_array(values, name), icc)
+    grey = image.mode in _GREY_MODES
+    image = ImageOps.exif_transpose(image)
+    if image.mode == "CMYK":
+        return Picture(np.array(_cmyk_to_rgb(image, icc)))
+    if image.has_transparency_data:
+        rgba = np.array(image.convert("RGBA"))
+        alpha = None if (rgba[..., 3] == 255).all() else rgba[..., 3].copy()
+        return _profiled(Picture(rgba[..., :3].copy(), alpha, None, grey), icc)
+    return _profiled(Picture(np.array(image.convert("RGB")), None, None, grey), icc)
+
+
+def _profiled(picture: Picture, icc: bytes | None) -> Picture:
+    """The picture with its profile, if that is one of its own colour space (bytes 16 to 19 of a profile say which)."""
+    fits = icc is not None and icc[16:20] == (b"GRAY" if picture.grey else b"RGB ")
+    return replace(picture, icc=icc if fits else None)
+
+
+def _integers(image: Image.Image, name: str) -> np.ndarray:
+    """(H, W) uint16 of a grey picture of more than 8 bits, upright, scaled by the depth that its file declares."""
+    tags = getattr(image, "tag_v2", {})
+    bits = tags.get(_BITS, (16,))[0]
+    values = np.asarray(ImageOps.exif_transpose(image)).astype(np.int64)
+    white = (1 << bits) - 1
+    if bits > 16 or values.min() < 0 or values.max() > white:
+        raise ImageError(
+            f"{name}: holds integers of {bits} bits from {values.min()} to {values.max()}, and it is not known which "
+            "of them is white; save it as 8- or 16-bit grey first"
+        )
+    values = (values * 65535 + white // 2) // white
+    return (65535 - values if tags.get(_PHOTOMETRIC) == 0 else values).astype(np.uint16)
+
+
+def _keyed(values: np.ndarray, key: int | tuple[int, ...]) -> np.ndarray:
+    """The picture with an alpha channel: pixels that have the colour `key` are transparent."""
+    values = values[..., None] if values.ndim == 2 else values
+    visible = (values != np.array(key)).any(-1, keepdims=True)
+    return np.concatenate([values, visible * np.uint16(65535)], axis=-1)
+
+
+def _cmyk_to_rgb(image: Image.Image, icc: bytes | None) -> Image.Image:
+    """Convert through the embedded press profile where there is one; plain inversion is far too saturated."""
+    if icc:
+        try:
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+            converted = ImageCms.profileToProfile(
+                image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB"
+            )
+            if converted is not None:
+                return converted
+        except (ImageCms.PyCMSError, OSError):
+            pass  # a broken profile: the picture is still worth showing
+    return image.convert("RGB")
+
+
+def _tensor_to_hwc(tensor: Tensor) -> np.ndarray:
+    if tensor.dim() == 4 and tensor.shape[0] == 1:
+        tensor = tensor[0]
+    if tensor.dim() != 3 or tensor.shape[0] not in (1, 3):
+        raise ImageError(f"tensor: shape {tuple(tensor.shape)}, expected (3, H, W) or (1, H, W)")
+    return tensor.detach().permute(1, 2, 0).cpu().numpy()
+
+
+def _from_array(array: np.ndarray, name: str) -> Picture:
+    array = array[..., None] if array.ndim == 2 else array
+    if array.ndim != 3 or array.shape[2] not in (1, 2, 3, 4) or 0 in array.shape:
+        raise ImageError(f"{name}: shape {array.shape}, expected (H, W) or (H, W, channels), none empty")
+    if array.shape[0] * array.shape[1] > MAX_PIXELS:
+        raise ImageError(f"{name}: larger than the limit of {MAX_PIXELS:,} pixels; cut it into parts first")
+    if np.issubdtype(array.dtype, np.floating):
+        if not np.isfinite(array).all():
+            raise ImageError(f"{name}: holds NaN or infinity")
+        array = np.rint(array.clip(0, 1) * 255).astype(np.uint8)
+    elif array.dtype == np.bool_:
+        array = array.astype(np.uint8) * 255
+    elif array.dtype not in (np.uint8, np.uint16):
+        raise ImageError(f"{name}: dtype {array.dtype}, expected uint8, uint16, bool or float in [0, 1]")
+    colours = array.shape[2] - (array.shape[2] in (2, 4))
+    alpha = array[..., -1].copy() if array.shape[2] in (2, 4) else None
+    pixels = np.repeat(array[..., :1], 3, axis=2) if colours == 1 else array[..., :3].copy()
+    opaque = alpha is None or bool((alpha == np.iinfo(array.dtype).max).all())
+    return Picture(pixels, None if opaque else alpha, None, colours == 1)
