@@ -1,7 +1,7 @@
 """Pages, screens and drawings to train on beside photos: python scripts/draw_pages.py FOLDER [PHOTOS]
 
-A network that has seen photos alone bends letters and colours white paper. Pages are drawn with the fonts that matplotlib
-brings; of every tenth of PHOTOS a grey copy is written, so that grey stays grey.
+A network that has seen photos alone bends letters and colours white paper. Pages are drawn with the fonts that
+matplotlib brings; of every tenth of PHOTOS a grey copy is written, so that grey stays grey.
 """
 
 from __future__ import annotations
@@ -20,10 +20,46 @@ FONTS = [
     Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf"
     for name in ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSerif", "DejaVuSerif-Italic", "DejaVuSansMono")
 ]
-WORDS = (
-    "transport plan potential kernel noise picture grey lens light 2022 1024 3.14 (a) [b] {c} x = y + n; "
-    "Monge Kantorovich Brenier Wasserstein barycentre, Camera! photo? 50 % & @ # § € über naïve façade Ångström"
-).split()
+WORDS = [
+    "transport",
+    "plan",
+    "potential",
+    "kernel",
+    "noise",
+    "picture",
+    "grey",
+    "lens",
+    "light",
+    "2022",
+    "1024",
+    "3.14",
+    "(a)",
+    "[b]",
+    "{c}",
+    "x",
+    "=",
+    "y",
+    "+",
+    "n;",
+    "Monge",
+    "Kantorovich",
+    "Brenier",
+    "Wasserstein",
+    "barycentre,",
+    "Camera!",
+    "photo?",
+    "50",
+    "%",
+    "&",
+    "@",
+    "#",
+    "§",
+    "€",
+    "über",
+    "naïve",
+    "façade",
+    "Ångström",
+]
 
 
 def page(drawing: random.Random) -> Image.Image:

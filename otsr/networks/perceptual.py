@@ -148,7 +148,7 @@ class Patches(nn.Module):
         return found
 
     def project(self, image: Tensor, directions: Tensor) -> dict[str, Tensor]:
-        """What `forward` shows along directions (k, 3·7²), (B, k, h, w) a layer: one convolution, and no patch is stored.
+        """What `forward` shows along directions (k, 3·7²): (B, k, h, w) a layer, by convolution; no patch is stored.
 
         Raises:
             ValueError: as `forward`.
@@ -178,7 +178,7 @@ class Details(Patches):
 
     @staticmethod
     def centred(pixels: Tensor) -> Tensor:
-        """Of (n, 3, 7², …): less the mean over the patch. To project a patch so is to project it on such a direction."""
+        """Of (n, 3, 7², …): less the mean over the patch. Of a patch or of a direction, the projection is the same."""
         return pixels - pixels.mean(2, keepdim=True)
 
 
