@@ -8,22 +8,20 @@ on the pairs meets the whole camera. The parts and settings live in one file.
 
 from __future__ import annotations
 
-import io
 import math
 import os
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
+from otsr.degradation.jpeg import GRID, compress
 from otsr.degradation.kernels import downsample
 from otsr.degradation.noise import NoisePool
 from otsr.degradation.storage import DegradationError, read_tensors, write_tensors
-from otsr.images import crop_to_multiple, resize, to_pil
+from otsr.images import crop_to_multiple, resize
 
 _KIND, _VERSION = "otsr degradation", 1
 
@@ -116,13 +114,11 @@ class Degradation:
         """What follows the downsampling: clip to [0, 1], noise, JPEG; drawn for each sample of (B, 3, h, w)."""
         lr = lr.clamp(0, 1)
         if self.noise is not None:
-            lr = self.noise.inject(lr, generator)
+            lr = self.noise.inject(lr, generator, 1 if self.jpeg is None else GRID)
         if self.jpeg is not None:
             low, high = self.jpeg
             qualities = torch.randint(low, high + 1, (len(lr),), generator=generator).tolist()
-            lr = torch.stack(
-                [_compress(image, quality) for image, quality in zip(lr, qualities, strict=True)]
-            )
+            lr = torch.stack([compress(image, quality) for image, quality in zip(lr, qualities, strict=True)])
         return lr
 
     def _clean(self, hr: Tensor) -> Tensor:
@@ -221,12 +217,3 @@ def _check_image(hr: Tensor) -> None:
     low, high = float(hr.min()), float(hr.max())
     if not (low >= -1e-3 and high <= 1 + 1e-3):
         raise ValueError(f"hr holds values from {low:.4g} to {high:.4g}, expected [0, 1]; see images.read")
-
-
-def _compress(image: Tensor, quality: int) -> Tensor:
-    """(3, H, W) through JPEG in memory, with colours at half resolution (4:2:0) as phones do."""
-    file = io.BytesIO()
-    to_pil(image).save(file, "JPEG", quality=quality, subsampling="4:2:0")
-    with Image.open(file) as decoded:
-        pixels = torch.from_numpy(np.array(decoded.convert("RGB")))
-    return pixels.permute(2, 0, 1).to(image).div(255)
