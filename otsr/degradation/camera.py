@@ -21,7 +21,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from otsr.degradation import kernels
+from otsr.degradation import doubts, kernels
 from otsr.degradation.estimation import estimate_kernel
 from otsr.degradation.focus import Focus, photo_kernel
 from otsr.degradation.jpeg import quality_of
@@ -44,15 +44,15 @@ class Camera:
     Attributes:
         degradation: kernels, noise pool and JPEG qualities, ready to degrade clean photos; None of what was not found.
         kernels: (k, k) kernel of each photo that has texture and is in focus somewhere, by file name.
-        sigmas: blur of each tile with texture of those photos, in HR pixels, ascending; see `focus.photo_kernel`.
+        photos: what the tiles of each of those photos say, by file name; none with KernelGAN.
         spectra: radial log-spectrum of each photo's luma, by file name; see `radial_spectrum`.
-        warnings: what was not found and what the degradation does instead, with a way out.
+        warnings: reasons to doubt; what was not found and what the degradation does instead, with a way out.
         failures: what could not be read, in words.
     """
 
     degradation: Degradation
     kernels: dict[str, Tensor]
-    sigmas: dict[str, tuple[float, ...]]
+    photos: dict[str, Focus]
     spectra: dict[str, Tensor]
     warnings: list[str]
     failures: list[str]
@@ -105,7 +105,7 @@ def estimate_camera(
             if method == "spectrum":
                 found[path.name] = photo_kernel(picture, scale)
             else:
-                found[path.name] = Focus(estimate_kernel(picture, scale, method), ())
+                found[path.name] = _without_tiles(estimate_kernel(picture, scale, method))
         except ValueError as error:
             note(f"{path}: no kernel ({error}); used for noise only")
         if progress:
@@ -114,6 +114,8 @@ def estimate_camera(
         raise ImageError("; ".join(["none of the photos could be read", *failures]))
     sharp, blurred = _in_focus(found)
     warnings = [f"{name}: nowhere in focus; its kernel is left out" for name in blurred]
+    warnings += [f"{name}: {doubt}" for name, focus in sharp.items() for doubt in focus.doubts]
+    warnings += doubts.of_photos({name: focus.sigma for name, focus in sharp.items()})
     if not found:
         warnings.append(
             "no kernel, so the degradation takes bicubic's: none of the photos has texture to measure blur on; "
@@ -128,15 +130,19 @@ def estimate_camera(
         jpeg = (min(qualities), max(qualities))
     taps = {name: focus.kernel for name, focus in sharp.items()}
     degradation = Degradation(scale, list(taps.values()) or None, pool, jpeg, cleanup)
-    sigmas = {name: focus.sigma for name, focus in sharp.items()}
-    return Camera(degradation, taps, sigmas, spectra, warnings, failures)
+    return Camera(degradation, taps, sharp, spectra, warnings, failures)
+
+
+def _without_tiles(kernel: Tensor) -> Focus:
+    return Focus(kernel, float(kernels.moments(kernel)[1].det()) ** 0.25, 0.0, (), ())
 
 
 def _in_focus(found: dict[str, Focus]) -> tuple[dict[str, Focus], list[str]]:
     """The photos that are in focus somewhere, and the names of those that are not."""
-    sigma = {name: float(kernels.moments(focus.kernel)[1].det()) ** 0.25 for name, focus in found.items()}
-    limit = _OUT_OF_FOCUS * float(np.median(list(sigma.values()))) if sigma else 0.0
-    blurred = [name for name, value in sigma.items() if value > limit]
+    if not found:
+        return {}, []
+    limit = _OUT_OF_FOCUS * float(np.median([focus.sigma for focus in found.values()]))
+    blurred = [name for name, focus in found.items() if focus.sigma > limit]
     return {name: focus for name, focus in found.items() if name not in blurred}, blurred
 
 
@@ -156,7 +162,7 @@ def _noise(
         if side // 2 < _SMALLEST_PATCH:
             break
         side //= 2
-    way_out = "add a photo of a plain wall or of the sky, or try --max-variance 150 if the camera is noisy, or --rule realsr"
+    way_out = "add a photo of a plain wall or sky, or try --max-variance 150 if the camera is noisy, or --rule realsr"
     return (
         None,
         f"no noise, so the degradation adds none: {reason}. Patches down to {side} pixels neither. {way_out}",
@@ -185,7 +191,7 @@ def describe(camera: Camera) -> dict[str, Any]:
         "jpeg": camera.degradation.jpeg,
         "cleanup": camera.degradation.cleanup,
         "kernels": {
-            name: _describe_kernel(kernel) | _describe_tiles(camera.sigmas[name])
+            name: _describe_kernel(kernel) | _describe_tiles(camera.photos[name])
             for name, kernel in camera.kernels.items()
         },
         "noise": None,
@@ -210,8 +216,8 @@ def describe(camera: Camera) -> dict[str, Any]:
 
 
 def _describe_kernel(kernel: Tensor) -> dict[str, float | int]:
-    """Size and shape of a kernel: standard deviations in HR pixels along its axes, angle in degrees."""
-    covariance = kernels.moments(kernel)[1].double()
+    """Size and shape of a kernel: standard deviations in HR pixels along its axes, angle in degrees, negative part."""
+    covariance = kernels.moments(kernel.clamp(min=0))[1].double()
     variances, axes = torch.linalg.eigh(covariance)
     sigma = variances.clamp(min=0).sqrt()
     angle = math.degrees(math.atan2(-float(axes[1, 1]), float(axes[0, 1]))) % 180
@@ -220,15 +226,20 @@ def _describe_kernel(kernel: Tensor) -> dict[str, float | int]:
         "sigma_major": round(float(sigma[1]), 3),
         "sigma_minor": round(float(sigma[0]), 3),
         "angle": round(angle, 1),
+        "negative": round(float(kernel.clamp(max=0).sum()), 3),
     }
 
 
-def _describe_tiles(sigma: tuple[float, ...]) -> dict[str, Any]:
-    """How blur is spread over a photo: quantiles of its tiles' σ in HR pixels."""
-    if not sigma:
+def _describe_tiles(focus: Focus) -> dict[str, Any]:
+    """How blur is spread over a photo (quantiles of its tiles' σ in HR pixels), and how sure and doubtful it is."""
+    if not focus.tiles:
         return {}
-    quantiles = np.quantile(sigma, (0.1, 0.5, 0.9)).round(3).tolist()
-    return {"tiles": len(sigma), "tiles_sigma_10_50_90": quantiles}
+    return {
+        "standard_error_of_log_variance": round(focus.deviation, 3),
+        "tiles": len(focus.tiles),
+        "tiles_sigma_10_50_90": np.quantile(focus.tiles, (0.1, 0.5, 0.9)).round(3).tolist(),
+        "doubts": list(focus.doubts),
+    }
 
 
 def write_report(camera: Camera, json_path: Path, picture_path: Path) -> None:

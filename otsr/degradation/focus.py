@@ -6,14 +6,14 @@ What lies nearer or farther than the lens was set to, or moved, tells how the sc
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from otsr.degradation import kernels
-from otsr.degradation.estimation import gaussian_of
-from otsr.degradation.spectrum import NoTextureError, estimate_blur
+from otsr.degradation import doubts, kernels
+from otsr.degradation.spectrum import SMALLEST, NoTextureError, estimate_blur, kernel_of
 
 TILE, ROWS = 192, 5  # side in LR pixels; so many tiles along either side at most
 SHARPEST = (
@@ -28,18 +28,24 @@ class Focus:
 
     Attributes:
         kernel: (k, k), mean of the tiles in focus.
-        sigma: √ of the kernel's mean variance along its axes, in HR pixels, of every tile with texture, ascending.
+        sigma: `Blur.sigma` of these tiles, their geometric mean.
+        deviation: standard error of log(variance) of one tile, the mean of the tiles in focus.
+        tiles: `Blur.sigma` of every tile with texture, ascending.
+        doubts: reasons to doubt the kernel, in words; see `doubts`.
     """
 
     kernel: Tensor
-    sigma: tuple[float, ...]
+    sigma: float
+    deviation: float
+    tiles: tuple[float, ...]
+    doubts: tuple[str, ...]
 
 
 def photo_kernel(lr: Tensor, scale: int) -> Focus:
     """The kernel of the tiles of a photo that are in focus.
 
-    Tiles of 192 pixels are laid evenly over the photo, 25 at most; those without texture are left out. Of the rest,
-    sorted by blur, the ones from the first tenth to 0.4 give their mean.
+    Tiles of 192 pixels are laid evenly over the photo, 25 at most; those without texture are left out. Of the half with
+    the smaller standard errors, sorted by blur, the ones from the first tenth to 0.4 give their mean.
 
     Args:
         lr: (3, H, W) in [0, 1].
@@ -49,23 +55,31 @@ def photo_kernel(lr: Tensor, scale: int) -> Focus:
         NoTextureError: no tile has texture.
         ValueError: the photo has less than 64 pixels a side.
     """
-    found = []
-    tops, lefts = (_starts(side) for side in lr.shape[1:])
-    reason: NoTextureError | None = None
-    for top in tops:
-        for left in lefts:
+    height, width = lr.shape[1:]
+    if min(height, width) < SMALLEST:
+        raise ValueError(
+            f"{height} × {width} pixels; estimating a kernel takes at least {SMALLEST} × {SMALLEST}"
+        )
+    blurs, reason = [], None
+    for top in _starts(height):
+        for left in _starts(width):
             try:
-                blur = estimate_blur(lr[:, top : top + TILE, left : left + TILE], scale)
+                blurs.append(estimate_blur(lr[:, top : top + TILE, left : left + TILE], scale))
             except NoTextureError as error:
                 reason = error
-                continue
-            found.append((float(blur.covariance.det()) ** 0.25, gaussian_of(blur.covariance, scale)))
-    if reason is not None and not found:
+    if reason is not None and not blurs:
         raise reason
-    found.sort(key=lambda tile: tile[0])
-    first = int(SHARPEST[0] * len(found))
-    sharp = found[first : max(first + 1, math.ceil(SHARPEST[1] * len(found)))]
-    return Focus(kernels.average([kernel for _, kernel in sharp]), tuple(sigma for sigma, _ in found))
+    blurs.sort(key=lambda blur: blur.sigma)
+    sure = statistics.median_high(blur.deviation[0] for blur in blurs)
+    known = [blur for blur in blurs if blur.deviation[0] <= sure]
+    first = int(SHARPEST[0] * len(known))
+    sharp = known[first : max(first + 1, math.ceil(SHARPEST[1] * len(known)))]
+    kernel = kernels.average([kernel_of(blur, scale) for blur in sharp])
+    sigma = math.exp(sum(math.log(blur.sigma) for blur in sharp) / len(sharp))
+    deviation = sum(blur.deviation[0] for blur in sharp) / len(sharp)
+    tiles = tuple(blur.sigma for blur in blurs)
+    words = doubts.of_photo(lr, sharp, kernel, scale) + doubts.of_tiles(blurs)
+    return Focus(kernel, sigma, deviation, tiles, tuple(words))
 
 
 def _starts(length: int) -> list[int]:
