@@ -6,8 +6,8 @@
 FOLDER holds photos that anyone may train on. Each example is the luma of a random part of a photo, shrunk by 0.5 to
 0.75, turned and mirrored, blurred by a kernel of `otsr.degradation.families`, downsampled by 2 or 4, with white or
 correlated noise, rounding and JPEG at random. The network is trained on most photos for the relative L2 error of the
-kernel; the standard errors on every sixth, which it has not seen, so that 68 % of its errors lie within them;
-`--check` takes photos that neither has seen: the course's val photos and those whose names begin as in HELD_OUT.
+kernel; the standard errors on every sixth and those named APART, which it has not seen, so that 68 % of its errors lie
+within them; `--check` takes photos that neither has seen: the course's val photos and those named HELD_OUT.
 Test photos are never read.
 """
 
@@ -37,7 +37,10 @@ BLOCKS = ((3100, 1), (2600, 4), (3600, 5), (3600, 6))  # examples and seed: may 
 CALIBRATION = ((1200, 2), (2400, 7))
 LUMA_NOISE = 0.57  # standard deviation of luma when R, G and B have white noise of 1
 STEP, REACH = 0.4, 13  # of the points on which kernels are compared, in standard deviations of the truth
-HELD_OUT = ("budgie", "wp24")
+APART, HELD_OUT = (
+    "budgie",
+    "wp24",
+)  # how the names begin of photos for the standard errors alone, and for --check
 MIX = {
     "gaussian": 0.4,
     "sharpened": 0.16,
@@ -258,8 +261,9 @@ def split(folder: Path) -> dict[str, list[Path]]:
     """Photos for the network, for its standard errors, and for `check`; no photo is in two of them."""
     found = sorted(folder.glob("*.webp"))
     held = [path for path in found if path.name.startswith(HELD_OUT)]
-    rest = [path for path in found if path not in held]
-    calibration = rest[::6]
+    apart = [path for path in found if path.name.startswith(APART)]
+    rest = [path for path in found if path not in held + apart]
+    calibration = rest[::6] + apart
     training = [path for path in rest if path not in calibration]
     return {"train": training + photos("train"), "calibrate": calibration, "check": held + photos("val")}
 
