@@ -4,7 +4,7 @@
     python benchmarks/kernel_families.py --kernelgan 2        # KernelGAN too, on two of each row, a minute each
     python benchmarks/kernel_families.py --folder PHOTOS      # on other photos than the course's test photos
 
-16 kernels of each family (`otsr.degradation.families`) at ×2 and ×4. HR is a photo shrunk by 0.5 to 0.75; LR =
+16 kernels of each family (`otsr.degradation.blur_families`) at ×2 and ×4. HR is a photo shrunk by 0.5 to 0.75; LR =
 (HR * k)↓s, plus white noise of standard deviation 0 or 5/255 in turn, rounded to 8 bits.
 
 *L2* is relative. *Again* degrades HR with the kernel found, without noise, and compares with what the true kernel
@@ -30,7 +30,7 @@ from tqdm.auto import tqdm
 
 from otsr import images
 from otsr.datasets import photos
-from otsr.degradation import families, kernelgan, kernels, regressor, spectrum
+from otsr.degradation import blur_families, kernelgan, kernels, regressor, spectrum
 
 KERNELS = 16
 NOISES = (0, 5)  # standard deviations in grey levels of 255
@@ -50,8 +50,8 @@ class Case(NamedTuple):
 
 def case(family: str, scale: int, index: int, paths: list[Path]) -> Case:
     """The same case every time: photo, shrink, kernel and noise follow from family, scale and index."""
-    rng = np.random.default_rng([list(families.FAMILIES).index(family), scale, index])
-    kernel = families.draw(family, scale, rng)
+    rng = np.random.default_rng([list(blur_families.FAMILIES).index(family), scale, index])
+    kernel = blur_families.draw(family, scale, rng)
     kernel = kernels.centre(kernel, scale)
     photo = images.read(paths[index % len(paths)])
     hr = images.crop_to_multiple(images.resize(photo, rng.uniform(0.5, 0.75)).clamp(0, 1), scale)
@@ -133,7 +133,7 @@ def table(records: list[dict[str, Any]]) -> str:
         "|---|---|---|---|---|",
     ]
     for scale in (2, 4):
-        for family in families.FAMILIES:
+        for family in blur_families.FAMILIES:
             rows = [r for r in records if r["scale"] == scale and r["family"] == family]
             if rows:
                 cells = [_cell(rows, methods, key) for key in ("l2", "again", "lost")]
@@ -158,7 +158,7 @@ def main() -> None:
     torch.set_num_threads(1)
     paths = images.find_images([arguments.folder]) if arguments.folder else photos("test")
     records = []
-    for family in tqdm(families.FAMILIES, desc="families"):
+    for family in tqdm(blur_families.FAMILIES, desc="families"):
         for scale in (2, 4):
             for index in range(arguments.kernels):
                 shot = case(family, scale, index, paths)

@@ -4,7 +4,7 @@
     python scripts/fit_kernel_regressor.py FOLDER --check    # a minute: errors of the stored weights, by family
 
 FOLDER holds photos that anyone may train on. Each example is the luma of a random part of a photo, shrunk by 0.5 to
-0.75, turned and mirrored, blurred by a kernel of `otsr.degradation.families`, downsampled by 2 or 4, with white or
+0.75, turned and mirrored, blurred by a kernel of `otsr.degradation.blur_families`, downsampled by 2 or 4, with white or
 correlated noise, rounding and JPEG at random. The network is trained on most photos for the relative L2 error of the
 kernel; the standard errors on every sixth and those named APART, which it has not seen, so that 68 % of its errors lie
 within them; `--check` takes photos that neither has seen: the course's val photos and those named HELD_OUT.
@@ -30,7 +30,7 @@ from tqdm.auto import tqdm
 
 from otsr import images
 from otsr.datasets import photos
-from otsr.degradation import families, regressor, spectrum
+from otsr.degradation import blur_families, regressor, spectrum
 
 EPOCHS, BATCH, RATE, DECAY = 40, 64, 3e-3, 1e-2
 BLOCKS = ((3100, 1), (2600, 4), (3600, 5), (3600, 6))  # examples and seed: may be made side by side
@@ -121,7 +121,7 @@ def examples(paths: list[Path], count: int, seed: int) -> Examples:
     for index in tqdm(range(count), desc="examples"):
         scale = 2 if rng.random() < 0.6 else 4
         name = str(rng.choice(list(MIX), p=weights / weights.sum()))
-        kernel = families.draw(name, scale, rng)
+        kernel = blur_families.draw(name, scale, rng)
         try:
             lr = disturb(shoot(greys[index % len(greys)], kernel, scale, rng), rng)
             rows.append((*spectrum.features(lr, scale), name, float(scale)))

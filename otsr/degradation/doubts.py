@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from otsr.degradation.families import WIDEST
+from otsr.degradation.blur_families import WIDEST
 from otsr.degradation.spectrum import Blur
 from otsr.images import luma
 
