@@ -2,12 +2,13 @@
 # make test   every test: style, types, units, system, every notebook
 # make lab    JupyterLab on notebook 00
 # make student   the notebooks without solutions, for hand-out, in build/student
+# make gpu    CUDA tests and benchmarks on a machine that has a GPU, and one table
 # The first call makes .venv and installs the tested versions; later ones start at once.
 
 VENV := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo test lab student notebooks bench format clean
+.PHONY: help demo test lab student notebooks bench gpu format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -39,6 +40,9 @@ notebooks: $(READY)
 
 bench: $(READY)
 	@for script in benchmarks/*.py; do echo "== $$script"; $(VENV)/python $$script || exit 1; done
+
+gpu: $(READY)
+	@$(VENV)/python scripts/gpu.py
 
 format: $(READY)
 	$(VENV)/ruff check --fix .

@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import torch
@@ -54,12 +55,24 @@ def here(names: Sequence[str]) -> dict[str, nn.Module]:
 
 
 def measure(
-    networks: Mapping[str, nn.Module], split: str, degradation: Degradation, arguments: argparse.Namespace
+    networks: Mapping[str, nn.Module],
+    split: str,
+    degradation: Degradation,
+    *,
+    count: int | None = None,
+    side: int | None = None,
+    **protocol: Any,
 ) -> Table:
-    """The table of one split of the course photos."""
-    scenes = evaluation.degraded(photos(split)[: 3 if arguments.quick else None], degradation)
-    if arguments.quick:
-        scenes = [evaluation.middle(scene, 64, 4) for scene in scenes]
+    """The table of one split of the course photos.
+
+    Args:
+        count: photos to take, None for all.
+        side: of the middle window that is taken of each, in LR pixels; None for the whole.
+        protocol: draws, precision, device; see `evaluation.evaluate`.
+    """
+    scenes = evaluation.degraded(photos(split)[:count], degradation)
+    if side:
+        scenes = [evaluation.middle(scene, side, 4) for scene in scenes]
     with tqdm(desc=f"{split} photos", unit="picture", disable=None) as bar:
 
         def progress(done: int, total: int) -> None:
@@ -69,8 +82,6 @@ def measure(
         return evaluation.evaluate(
             networks,
             scenes,
-            draws=1 if arguments.quick else arguments.draws,
-            precision=arguments.precision,
             settings={
                 "data": f"photos/{split}",
                 "cleanup": CLEANUP,
@@ -78,7 +89,14 @@ def measure(
                 "seed": 0,
             },
             progress=progress,
+            **protocol,
         )
+
+
+def walk(ends: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """The path of network interpolation from the first to the second."""
+    fidelity, transport = ends.values()
+    return {step(t): weights.blend(fidelity, transport, t) for t in STEPS}  # type: ignore[arg-type]
 
 
 def step(t: float) -> str:
@@ -170,7 +188,10 @@ def report(arguments: argparse.Namespace) -> tuple[str, dict[str, object], Figur
     degradation = evaluation.phone_degradation(cleanup=CLEANUP)
     networks = here(arguments.weights)
     missing = [name for name in arguments.weights if name not in networks]
-    table = measure(networks, "test", degradation, arguments)
+    protocol: dict[str, Any] = {"draws": arguments.draws, "precision": arguments.precision}
+    if arguments.quick:
+        protocol |= {"count": 3, "side": 64, "draws": 1}
+    table = measure(networks, "test", degradation, **protocol)
     against = REFERENCE if REFERENCE in networks else BICUBIC
     panels = [Panel("Test photos", table, table.rows, BICUBIC)]
     numbers: dict[str, object] = {"test": evaluation.to_json(table, against)}
@@ -186,9 +207,8 @@ def report(arguments: argparse.Namespace) -> tuple[str, dict[str, object], Figur
         parts.append(f"Not here, so not measured: {', '.join(missing)}.")
     ends = here(arguments.path)
     if len(ends) == 2:
-        fidelity, transport = (ends[name] for name in arguments.path)
-        blends = {step(t): weights.blend(fidelity, transport, t) for t in STEPS}  # type: ignore[arg-type]
-        walked = measure(blends, "val", degradation, arguments)
+        blends = walk(ends)
+        walked = measure(blends, "val", degradation, **protocol)
         title = " → ".join(Path(name).stem for name in arguments.path)
         panels.append(Panel(f"{title}, validation photos", walked, list(blends), step(0), joined=True))
         numbers["path"] = evaluation.to_json(walked, step(0))
@@ -198,6 +218,24 @@ def report(arguments: argparse.Namespace) -> tuple[str, dict[str, object], Figur
             evaluation.monotony(walked, list(blends)),
         ]
     return "\n\n".join(parts), numbers, draw(panels)
+
+
+def save(out: Path, text: str, numbers: Mapping[str, object]) -> None:
+    """Markdown, and the numbers as JSON beside it."""
+    content = {out: text, out.with_suffix(".json"): json.dumps(numbers, indent=1, ensure_ascii=False)}
+    for path, lines in content.items():
+        with atomic_path(path) as temporary:
+            temporary.write_text(lines + "\n", encoding="utf-8")
+
+
+def save_figure(path: Path, figure: Figure) -> None:
+    """SVG whose text stays text; the same figure gives the same file."""
+    with (
+        mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "otsr"}),
+        atomic_path(path) as temporary,
+    ):
+        figure.savefig(temporary, format="svg", metadata={"Date": None})
+    print(f"drawn: {path}", file=sys.stderr)
 
 
 def main() -> None:
@@ -215,21 +253,11 @@ def main() -> None:
     text, numbers, figure = report(arguments)
     print(text)
     if arguments.out:
-        for path, content in (
-            (arguments.out, text),
-            (arguments.out.with_suffix(".json"), json.dumps(numbers, indent=1, ensure_ascii=False)),
-        ):
-            with atomic_path(path) as temporary:
-                temporary.write_text(content + "\n", encoding="utf-8")
+        save(arguments.out, text, numbers)
         arguments.figure = arguments.figure or ROOT / "figures" / "quality.svg"
     if arguments.figure:
-        with atomic_path(arguments.figure) as temporary:
-            figure.savefig(temporary, format="svg", metadata={"Date": None})
-        print(f"drawn: {arguments.figure}", file=sys.stderr)
+        save_figure(arguments.figure, figure)
 
 
 if __name__ == "__main__":
-    mpl.rcParams.update(
-        {"svg.fonttype": "none", "svg.hashsalt": "otsr"}
-    )  # text stays text; the same file each time
     main()

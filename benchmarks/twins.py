@@ -42,7 +42,7 @@ from otsr.networks.perceptual import backbone
 from otsr.training import load_config, train
 from otsr.training.checkpoints import NAME as CHECKPOINT
 from otsr.training.config import Transport
-from otsr.training.losses import transport_distance
+from otsr.training.losses import transport_distance, transported_features
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "configs" / "small.yml"
@@ -135,7 +135,8 @@ def own_ruler(network: nn.Module, term: Transport) -> float:
     for scene in evaluation.degraded(photos("val"), evaluation.phone_degradation(cleanup=1.5)):
         pair = scene.draw(0)
         assert pair.hr is not None
-        sr, hr = (eye(picture[None]) for picture in (network(pair.lr[None])[0].clamp(0, 1), pair.hr))
+        pictures = (network(pair.lr[None])[0].clamp(0, 1), pair.hr)
+        sr, hr = (transported_features(eye, picture[None], term) for picture in pictures)
         found.append(float(transport_distance(sr, hr, term, pair.hr.shape[-1])))
     return sum(found) / len(found)
 

@@ -137,7 +137,7 @@ def main(out: Path) -> None:
     pictures = {
         "bicubic": resize(window, SCALE).clamp(0, 1),
         "RealSR (DF2K)": upscale(window, "realsr-df2k"),
-        "otsr-small (ours)": upscale(window, "otsr-small"),
+        "otsr (ours)": upscale(window, "otsr"),
     }
     for name, picture in pictures.items():
         consistency = float(lr_consistency(picture, window, SCALE))

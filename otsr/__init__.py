@@ -1,7 +1,7 @@
 """Blind super-resolution guided by optimal transport: the course and the toolbox.
 
     >>> from otsr import Upscaler
-    >>> Upscaler.from_pretrained("realsr-df2k").upscale("photo.jpg").save("photo_x4.png")
+    >>> Upscaler.from_pretrained().upscale("photo.jpg").save("photo_x4.png")
 
 The package reads as the method reads: `otsr.degradation` estimates how a camera degrades and degrades clean
 photos alike, `otsr.networks` and `otsr.inference` upscale, `otsr.metrics` measures.

@@ -1,6 +1,6 @@
 """A generator as an ONNX file, which runs without Python, PyTorch, or this package: on phones, in browsers, in C++.
 
-    export_onnx(weights.load("otsr-small"), "otsr-small.onnx")
+    export_onnx(weights.load("otsr"), "otsr.onnx")
 
 The file takes `lr`, float32 (batch, 3, height, width) in [0, 1], of any size, and gives `sr`, (batch, 3, s·height,
 s·width), not clipped: the network alone. Tiles, clipping and 8 bits are the caller's.

@@ -36,14 +36,17 @@ def resize(image: Tensor, scale: float, size: tuple[int, int] | None = None) -> 
         raise ValueError(f"scale is {scale}, expected a positive number")
     # 1e-9: 0.07 * 300 is 21.000000000000004 in floating point and must not make a 22nd pixel.
     height, width = size or tuple(max(1, math.ceil(scale * n - 1e-9)) for n in image.shape[-2:])
-    bands = _bands(image.shape[-1], scale, width)
-    image = torch.cat([image[..., low:high] @ matrix.T.to(image) for low, high, matrix in bands], dim=-1)
-    bands = _bands(image.shape[-2], scale, height)
-    return torch.cat([matrix.to(image) @ image[..., low:high, :] for low, high, matrix in bands], dim=-2)
+    place = (image.device, image.dtype)
+    bands = _bands(image.shape[-1], scale, width, *place)
+    image = torch.cat([image[..., low:high] @ matrix.T for low, high, matrix in bands], dim=-1)
+    bands = _bands(image.shape[-2], scale, height, *place)
+    return torch.cat([matrix @ image[..., low:high, :] for low, high, matrix in bands], dim=-2)
 
 
 @lru_cache(maxsize=16)
-def _bands(size: int, scale: float, length: int) -> list[tuple[int, int, Tensor]]:
+def _bands(
+    size: int, scale: float, length: int, device: torch.device, dtype: torch.dtype
+) -> list[tuple[int, int, Tensor]]:
     """Blocks of output samples: the inputs low:high that a block reads, and its weights (outputs, inputs)."""
     stretch = min(scale, 1.0)
     reach = 2 / stretch
@@ -59,7 +62,7 @@ def _bands(size: int, scale: float, length: int) -> list[tuple[int, int, Tensor]
         low, high = int(rows.min()), int(rows.max()) + 1
         matrix = np.zeros((len(rows), high - low))
         np.add.at(matrix, (np.arange(len(rows))[:, None], rows - low), values)
-        bands.append((low, high, torch.from_numpy(matrix)))
+        bands.append((low, high, torch.from_numpy(matrix).to(device, dtype)))
     return bands
 
 

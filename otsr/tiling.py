@@ -12,6 +12,7 @@ so that kernels prepared for a shape are used again.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -68,3 +69,10 @@ def tiles(height: int, width: int, tile: int, overlap: int, alignment: int = 1) 
     """Windows over a picture, row by row; see `spans`."""
     columns = spans(width, tile, overlap, alignment)
     return [Tile(rows, column) for rows in spans(height, tile, overlap, alignment) for column in columns]
+
+
+def halves(largest: int, smallest: int) -> Iterator[int]:
+    """largest, half of it, a quarter … while at least `smallest`: the sizes to try where memory may be short."""
+    while largest >= smallest:
+        yield largest
+        largest //= 2

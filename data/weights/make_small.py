@@ -20,26 +20,36 @@ from otsr import weights
 START = "psnr-small"  # fidelity: the partner that the others are blended with
 
 
+def publish(source: Path, file: str, notes: dict[str, str], row: dict[str, str]) -> None:
+    """Write the weights of a run in fp16 beside this script, and their row into SOURCES.tsv.
+
+    Args:
+        source: weights that a training wrote.
+        file: name of the copy.
+        notes: metadata beside what the training wrote.
+        row: of SOURCES.tsv, without file and sha256; {recipe} and {steps} in `what` become the training's.
+    """
+    story = {key: value for key, value in weights.read_metadata(source).items() if key != "architecture"}
+    story |= notes
+    target = HERE / file
+    weights.save(weights.load(source), target, story, half=True)
+    sha256 = hashlib.sha256(target.read_bytes()).hexdigest()
+    record({**row, "file": file, "what": row["what"].format(**story), "sha256": sha256})
+    print(f"{file}: {target.stat().st_size / 1e6:.2f} MB, {story['scores'] or 'not validated'}")
+
+
 def main() -> int:
     for folder in map(Path, sys.argv[1:]):
-        source, target = folder / "best.safetensors", HERE / f"{folder.name}.safetensors"
-        notes = weights.read_metadata(source)
-        del notes["architecture"]
-        notes["licence"] = "MIT"
+        notes = {"licence": "MIT"}
         if folder.name != START:
-            notes["partner"] = notes["start"] = START
-        weights.save(weights.load(source), target, notes, half=True)
-        record(
-            {
-                "file": target.name,
-                "what": f"generator ×4, recipe {notes['recipe']}, its best weights (step {notes['steps']}), fp16",
-                "licence": "MIT",
-                "author": "The OTSR authors",
-                "source": "trained on photos/train, degraded by the phone crops' blur and noise; made by make_small.py",
-                "sha256": hashlib.sha256(target.read_bytes()).hexdigest(),
-            }
-        )
-        print(f"{target.name}: {target.stat().st_size / 1e6:.2f} MB, {notes['scores']}")
+            notes |= {"partner": START, "start": START}
+        row = {
+            "what": "generator ×4, recipe {recipe}, its best weights (step {steps}), fp16",
+            "licence": "MIT",
+            "author": "The OTSR authors",
+            "source": "trained on photos/train, degraded by the phone crops' blur and noise; made by make_small.py",
+        }
+        publish(folder / "best.safetensors", f"{folder.name}.safetensors", notes, row)
     return 0
 
 

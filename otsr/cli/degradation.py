@@ -109,7 +109,12 @@ def degrade(
         typer.Argument(metavar="HR...", help="Clean photos, and folders of them.", show_default=False),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for LR/ and HR/.", show_default=False)],
-    degradation: Annotated[Path, typer.Option(help="File that `otsr estimate` wrote.", show_default=False)],
+    degradation: Annotated[
+        str,
+        typer.Option(
+            help="File that `otsr estimate` wrote; or general: of any camera, ×4.", show_default=False
+        ),
+    ],
     seed: Annotated[int, typer.Option(help="The same seed gives the same pairs.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:
@@ -133,7 +138,7 @@ def degrade(
     from otsr.degradation import Degradation
 
     try:
-        camera = Degradation.load(degradation)
+        camera = Degradation.general() if degradation == "general" else Degradation.load(degradation)
     except (OSError, ValueError) as error:
         refuse(error)
     if camera.noise is None:

@@ -55,7 +55,9 @@ def evaluate(
     ] = None,
     degradation: Annotated[
         str | None,
-        typer.Option(help="Makes LR of HR: phone, bicubic, or a file of `otsr estimate`.  [default: phone]"),
+        typer.Option(
+            help="Makes LR of HR: phone, general, bicubic, or a file of `otsr estimate`.  [default: phone]"
+        ),
     ] = None,
     cleanup: Annotated[
         float | None, typer.Option(min=1.0, help="Shrink HR pictures by this much first.  [default: 1]")
@@ -78,7 +80,9 @@ def evaluate(
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all numbers here.")] = None,
     markdown_file: Annotated[Path | None, typer.Option("--markdown", help="Write the tables here.")] = None,
-    tile: Annotated[int, typer.Option(help="LR pixels a side of a tile.")] = 512,
+    tile: Annotated[
+        int | None, typer.Option(help="LR pixels a side of a tile.  [default: 512, CUDA 2048]")
+    ] = None,
     device: DeviceName = "auto",
     precision: Annotated[
         str, typer.Option(help="fp32 (the same numbers on every machine), auto, bf16, fp16.")
@@ -214,6 +218,8 @@ def _degradation(name: str, cleanup: float | None, scale: int | None) -> Any:
     if name == "phone":
         say("estimating how the course's phone degrades")
         return phone_degradation(scale or 4, cleanup or 1.0)
+    if name == "general":
+        return Degradation.general(scale or 4, cleanup or 1.0)
     if name == "bicubic":
         return Degradation(scale or 4, cleanup=cleanup or 1.0)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from otsr.cli.root import DeviceName, Precision, Weights, app, refuse
-from otsr.cli.upscale import DEFAULT_WEIGHTS, build_upscaler
+from otsr.cli.upscale import build_upscaler
 
 _PHOTO = (4000, 3000)  # what `info` speaks of
 
@@ -30,7 +30,7 @@ def info(
     import torch
 
     from otsr import machine
-    from otsr.weights import catalogue
+    from otsr.weights import DEFAULT, catalogue
 
     names = ("otsr", "torch", "numpy", "pot", "pillow")
     typer.echo(f"Versions   {', '.join(f'{name} {version(name)}' for name in names)}")
@@ -49,13 +49,13 @@ def info(
     typer.echo("Weights")
     for entry in catalogue():
         place = str(entry.path) if entry.present else f"not here ({entry.where})"
-        typer.echo(f"  {entry.name:<12} {entry.what}\n  {'':<12} {entry.size / 1e6:.1f} MB, {place}")
+        typer.echo(f"  {entry.name:<18} {entry.what}\n  {'':<18} {entry.size / 1e6:.1f} MB, {place}")
     upscaler = build_upscaler(weights, device=device, precision=precision)
     megapixels = _PHOTO[0] * _PHOTO[1] / 1e6
     seconds = upscaler.predict_seconds(*_PHOTO)
     needed = upscaler.predict_memory(*_PHOTO)
     typer.echo(
-        f"A photo of {megapixels:.0f} megapixels with {weights or DEFAULT_WEIGHTS}, ×{upscaler.scale}: about "
+        f"A photo of {megapixels:.0f} megapixels with {weights or DEFAULT}, ×{upscaler.scale}: about "
         f"{_duration(seconds)} and {needed / 1e9:.1f} GB of memory (measured on one small tile)"
     )
 

@@ -28,7 +28,7 @@ Inputs = Annotated[list[Path], typer.Argument(help="Pictures, and folders of pic
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Make outputs again that are there already.")]
 Weights = Annotated[
     str | None,
-    typer.Option(help="Name (see `otsr info`) or path of weights.  [default: otsr-small]"),
+    typer.Option(help="Name (see `otsr info`) or path of weights.  [default: otsr]"),
 ]
 DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
 Precision = Annotated[str, typer.Option(help="auto, fp32, bf16, fp16.")]

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from otsr.batch import Job, Progress
     from otsr.inference import Upscaler
 
-DEFAULT_WEIGHTS = "otsr-small"
-
 
 class Format(str, Enum):
     """Formats that can be written; `keep` takes that of each input."""
@@ -39,7 +37,12 @@ def upscale(
         float,
         typer.Option(help="0: fidelity, 1: transport; between: between. For weights that have a partner."),
     ] = 1.0,
-    tile: Annotated[int, typer.Option(help="LR pixels a side of a tile; smaller takes less memory.")] = 512,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            help="LR pixels a side of a tile; smaller takes less memory.  [default: 512, CUDA 2048]"
+        ),
+    ] = None,
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="Average over 8 flips and rotations; 8 times as long.")
     ] = False,
@@ -98,9 +101,9 @@ def upscale(
 def build_upscaler(weights: str | None, **options: Any) -> Upscaler:
     """The upscaler for options of the command line; bad ones end the command with status 2."""
     from otsr.inference import Upscaler
-    from otsr.weights import WeightsError, catalogue
+    from otsr.weights import DEFAULT, WeightsError, catalogue
 
-    name = weights or DEFAULT_WEIGHTS
+    name = weights or DEFAULT
     try:
         return Upscaler.from_pretrained(name, **options)
     except WeightsError as error:

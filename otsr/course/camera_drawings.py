@@ -10,8 +10,9 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
+from torch import Tensor
 
-from otsr.course.plots import COLOURS
+from otsr.course.plots import COLOURS, frame
 from otsr.datasets import data_dir
 from otsr.degradation import Degradation, kernels
 from otsr.images import read, resize, to_array
@@ -25,6 +26,11 @@ GRID_ALT = (
     "A row of twelve green HR pixels, numbered 0 to 11, above three grey LR pixels, each as wide as four HR pixels. "
     "The centres of the LR pixels lie at 1.5, 5.5 and 9.5: on borders between HR pixels, never on one. Above the "
     "middle one a kernel of eight bars, four to each side of its centre."
+)
+GENERAL_ALT = (
+    "Left, large, framed in green: a clean crop of a koala's face. Right, framed in grey: twelve small pictures of it "
+    "in three rows, a fourth as wide in pixels and enlarged until the pixels show. Some are only coarse, some blurred, "
+    "two speckled, in grey and in colours, one has the stains of colour that JPEG leaves, one dark and bright outlines."
 )
 _SCALE = 4
 
@@ -81,6 +87,18 @@ def sampling_grid() -> Figure:
     axes.text(-0.7, -0.85, "LR", ha="right", va="center", weight="bold", color=COLOURS["LR"])
     axes.set(xlim=(-1.6, 13), ylim=(-1.5, 2.85))
     axes.axis("off")
+    return figure
+
+
+def general_sheet(hr: Tensor, seed: int = 22) -> Figure:
+    """A clean crop (3, h, w), and twelve LR pictures that the general degradation makes of it, enlarged."""
+    degradation = Degradation.general(_SCALE)
+    figure = plt.figure(figsize=(11, 4.9))
+    grid = figure.add_gridspec(3, 7)
+    frame(figure.add_subplot(grid[:, :3]), to_array(hr), "real", "clean")
+    for number in range(12):
+        lr = degradation.apply(hr, seed=seed + number)
+        frame(figure.add_subplot(grid[number // 4, 3 + number % 4]), to_array(lr), "LR")
     return figure
 
 

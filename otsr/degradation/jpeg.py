@@ -34,16 +34,16 @@ def quality_of(path: Path) -> int | None:
     return int(distances.argmin()) + 1
 
 
-def compress(image: Tensor, quality: int) -> Tensor:
-    """(3, H, W) through JPEG in memory, with colours at half resolution (4:2:0) as phones do."""
-    with Image.open(_saved(to_pil(image), quality)) as decoded:
+def compress(image: Tensor, quality: int, subsampling: str = "4:2:0") -> Tensor:
+    """(3, H, W) through JPEG in memory, with colours at half resolution (4:2:0, as phones do) or full (4:4:4)."""
+    with Image.open(_saved(to_pil(image), quality, subsampling)) as decoded:
         pixels = torch.from_numpy(np.array(decoded.convert("RGB")))
     return pixels.permute(2, 0, 1).to(image).div(255)
 
 
-def _saved(image: Image.Image, quality: int) -> io.BytesIO:
+def _saved(image: Image.Image, quality: int, subsampling: str = "4:2:0") -> io.BytesIO:
     file = io.BytesIO()
-    image.save(file, "JPEG", quality=quality, subsampling="4:2:0")
+    image.save(file, "JPEG", quality=quality, subsampling=subsampling)
     return file
 
 

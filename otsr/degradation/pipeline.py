@@ -68,6 +68,18 @@ class Degradation:
         self.jpeg = None if jpeg is None else _qualities(jpeg)
         self.cleanup = float(cleanup)
 
+    @staticmethod
+    def general(scale: int = 4, cleanup: float = 1.0) -> Degradation:
+        """A degradation for photos of any camera: what weights are trained with that must serve everybody.
+
+        Draws for each sample one of 1500 kernels, noise, JPEG, and in a third of them a second round in another
+        size; about 11 % stay clean. See `otsr.degradation.general` for the parts and where they come from. Real
+        noise is that of the course's phone. Scale and cleanup are as of `Degradation`.
+        """
+        from otsr.degradation.general import GeneralDegradation  # which is a Degradation itself
+
+        return GeneralDegradation(scale, cleanup)
+
     def __repr__(self) -> str:
         kernels = (
             "bicubic" if self.kernels is None else f"{len(self.kernels)} of {self.kernels.shape[-1]} taps"
@@ -102,16 +114,21 @@ class Degradation:
         generator = _generator(seed, generator)
         clean = self._clean(hr)
         batch = clean if clean.dim() == 4 else clean[None]
+        drawn = [0] * len(batch)
         if self.kernels is None:
             lr = resize(batch, 1 / self.scale)
         else:
-            drawn = torch.randint(len(self.kernels), (len(batch),), generator=generator)
+            drawn = torch.randint(len(self.kernels), (len(batch),), generator=generator).tolist()
             lr = downsample(batch, self.kernels[drawn], self.scale)
-        lr = self.disturb(lr, generator)
+        lr = self.disturb(lr, drawn, generator)
         return clean, lr.reshape(*clean.shape[:-2], *lr.shape[-2:])
 
-    def disturb(self, lr: Tensor, generator: torch.Generator) -> Tensor:
-        """What follows the downsampling: clip to [0, 1], noise, JPEG; drawn for each sample of (B, 3, h, w)."""
+    def disturb(self, lr: Tensor, drawn: Sequence[int], generator: torch.Generator) -> Tensor:
+        """What follows the downsampling: clip to [0, 1], noise, JPEG; drawn for each sample of (B, 3, h, w).
+
+        Args:
+            drawn: the number of the kernel that each sample was made with.
+        """
         lr = lr.clamp(0, 1)
         if self.noise is not None:
             lr = self.noise.inject(lr, generator, 1 if self.jpeg is None else GRID)

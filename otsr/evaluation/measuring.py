@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from otsr import metrics
 from otsr.evaluation.scenes import Pair, Scene, rounded
 from otsr.images import read, resize
-from otsr.inference import TILE, Upscaler
+from otsr.inference import Upscaler
 from otsr.metrics import Interval, mean_interval
 
 BICUBIC = "bicubic"
@@ -131,7 +131,7 @@ def evaluate(
     draws: int = 1,
     device: str = "auto",
     precision: str = "fp32",
-    tile: int = TILE,
+    tile: int | None = None,
     settings: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
     on_error: Callable[[str], None] | None = None,

@@ -5,9 +5,13 @@ Rule for all: pictures are tensors of sRGB values in [0, 1]; (3, H, W) gives a t
 are refused: clamp a network's output first, since that is what a file would hold.
 """
 
+from otsr.metrics.artefacts import block_gain, checkerboard, colour_shift, noise_gain
 from otsr.metrics.fidelity import lr_consistency, psnr, ssim, st_lpips
 from otsr.metrics.intervals import Interval, mean_interval
 from otsr.metrics.naturalness import niqe
 from otsr.metrics.patches import patch_swd
 
-__all__ = ["Interval", "lr_consistency", "mean_interval", "niqe", "patch_swd", "psnr", "ssim", "st_lpips"]
+__all__ = [
+    "Interval", "block_gain", "checkerboard", "colour_shift", "lr_consistency", "mean_interval", "niqe", "noise_gain",
+    "patch_swd", "psnr", "ssim", "st_lpips",
+]  # fmt: skip

@@ -12,7 +12,9 @@ enlarged input.
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -119,7 +121,7 @@ class RRDBNet(nn.Module):
         return self.last(_leaky(self.hr(features)))
 
     def _trunk(self, x: Tensor) -> Tensor:
-        shallow = self.first(x)
+        shallow = self.first(x.to(self.first.weight.dtype))
         return shallow + self.trunk_last(self.trunk(shallow))
 
     def _enlarge(self, x: Tensor, stage: int) -> Tensor:
@@ -178,7 +180,8 @@ class Compact(nn.Module):
 
     def forward(self, lr: Tensor) -> Tensor:
         """(B, 3, s·h, s·w) of (B, 3, h, w)."""
-        detail = functional.pixel_shuffle(self.body(lr), self.scale)
+        first: nn.Conv2d = self.body[0]  # type: ignore[assignment]
+        detail = functional.pixel_shuffle(self.body(lr.to(first.weight.dtype)), self.scale)
         if self.base == "nearest":
             return functional.interpolate(lr, scale_factor=float(self.scale), mode="nearest") + detail
         device = "cpu" if lr.is_meta else lr.device.type
@@ -208,6 +211,25 @@ def build(architecture: dict[str, Any]) -> RRDBNet | Compact:
         return GENERATORS[name](**arguments)
     except TypeError as error:
         raise ValueError(f"architecture {architecture!r}: {error}") from None
+
+
+def prune(network: RRDBNet, blocks: Sequence[int]) -> RRDBNet:
+    """A copy with only these blocks of the trunk, all other layers as they are: a small network's head start.
+
+    Each block adds a small correction to what it reads, so the rest still works when some are left out.
+
+    Raises:
+        ValueError: no blocks, one that the trunk lacks, or not in ascending order.
+
+    Reference: Veit et al., Residual networks behave like ensembles of relatively shallow networks, NeurIPS 2016.
+    """
+    depth = len(network.trunk)
+    if not blocks or list(blocks) != sorted(set(blocks) & set(range(depth))):
+        raise ValueError(f"blocks are {list(blocks)}, expected some of 0 to {depth - 1} in ascending order")
+    pruned = copy.deepcopy(network)
+    pruned.trunk = nn.Sequential(*(pruned.trunk[block] for block in blocks))
+    pruned.architecture["nb"] = len(blocks)
+    return pruned
 
 
 def _leaky(x: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ClassVar
 
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from otsr.download import DownloadError, cache_dir, fetch
 from otsr.images import atomic_path
-from otsr.networks.features import AlexFeatures
+from otsr.networks.features import AlexFeatures, halve
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
 _BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
@@ -100,7 +100,7 @@ class VGG(nn.Module):
         found = {}
         for name, convolution in self.convolutions.items():
             if name.endswith("_1") and name != "1_1":
-                x = _halve(x) if self.shift_tolerant else F.max_pool2d(x, 2)
+                x = halve(F.max_pool2d(x, 2, stride=1), 1) if self.shift_tolerant else F.max_pool2d(x, 2)
             before = convolution(x)
             x = F.relu(before)
             for layer, value in ((f"conv{name}", before), (f"relu{name}", x)):
@@ -132,6 +132,7 @@ class Patches(nn.Module):
     """The pixels around each place as its feature: (B, 3, H, W) to {"rgb": (B, 3·7², H − 6, W − 6)}."""
 
     size: ClassVar[int] = 7
+    spacing: ClassVar[dict[str, int]] = {"rgb": 1}
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Patches in the order of `torch.nn.functional.unfold`.
@@ -139,12 +140,34 @@ class Patches(nn.Module):
         Raises:
             ValueError: a side is shorter than a patch.
         """
-        _check_size(image, self.size, "patches")
-        height, width = (side - self.size + 1 for side in image.shape[-2:])
-        return {"rgb": F.unfold(image, self.size).view(len(image), -1, height, width)}
+        found = {}
+        for layer, apart in self._layers(image):
+            height, width = (side - (self.size - 1) * apart for side in image.shape[-2:])
+            pixels = F.unfold(image, self.size, dilation=apart).unflatten(1, (3, -1))
+            found[layer] = self.centred(pixels).reshape(len(image), -1, height, width)
+        return found
+
+    def project(self, image: Tensor, directions: Tensor) -> dict[str, Tensor]:
+        """What `forward` shows along directions (k, 3·7²), (B, k, h, w) a layer: one convolution, and no patch is stored.
+
+        Raises:
+            ValueError: as `forward`.
+        """
+        taps = self.centred(directions.unflatten(1, (3, -1))).unflatten(2, (self.size, self.size)).to(image)
+        return {layer: F.conv2d(image, taps, dilation=apart) for layer, apart in self._layers(image)}
+
+    @staticmethod
+    def centred(pixels: Tensor) -> Tensor:
+        """Of (n, 3, 7², …): what is compared."""
+        return pixels
+
+    def _layers(self, image: Tensor) -> Iterable[tuple[str, int]]:
+        what = type(self).__name__.lower()
+        _check_size(image, (self.size - 1) * max(self.spacing.values()) + 1, what)
+        return self.spacing.items()
 
 
-class Details(nn.Module):
+class Details(Patches):
     """Patches without their mean colour, of neighbouring pixels ("fine") and of every second one ("coarse").
 
     A mean over 7 or 13 pixels is known from LR; to move it costs fidelity and shows nothing new. What is left is what a
@@ -153,16 +176,10 @@ class Details(nn.Module):
 
     spacing: ClassVar[dict[str, int]] = {"fine": 1, "coarse": 2}
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Raises ValueError: a side is shorter than 13 pixels."""
-        _check_size(image, (Patches.size - 1) * max(self.spacing.values()) + 1, "details")
-        found = {}
-        for layer, apart in self.spacing.items():
-            reach = (Patches.size - 1) * apart
-            pixels = F.unfold(image, Patches.size, dilation=apart).unflatten(1, (3, -1))
-            height, width = (side - reach for side in image.shape[-2:])
-            found[layer] = (pixels - pixels.mean(2, keepdim=True)).reshape(len(image), -1, height, width)
-        return found
+    @staticmethod
+    def centred(pixels: Tensor) -> Tensor:
+        """Of (n, 3, 7², …): less the mean over the patch. To project a patch so is to project it on such a direction."""
+        return pixels - pixels.mean(2, keepdim=True)
 
 
 DEFAULT_LAYERS: dict[str, dict[str, float]] = {
@@ -290,12 +307,3 @@ _SOURCES: dict[str, tuple[str, _Source]] = {
     "vgg16": ("vgg16-st-lpips.safetensors", _vgg16),
     "vgg19": ("vgg19-imagenet.safetensors", _vgg19),
 }
-_TAPS: tuple[float, ...] = (0.25, 0.5, 0.25)
-
-
-def _halve(x: Tensor) -> Tensor:
-    """Maxima of 2×2 at stride 1, then every second pixel of a (1 2 1)/4 blur, borders mirrored."""
-    taps = x.new_tensor(_TAPS)
-    kernel = torch.outer(taps, taps).expand(x.shape[1], 1, 3, 3)
-    maxima = F.max_pool2d(x, 2, stride=1)
-    return F.conv2d(F.pad(maxima, (1, 1, 1, 1), mode="reflect"), kernel, stride=2, groups=x.shape[1])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from otsr.training.parts import Pruned
+
 if TYPE_CHECKING:
     from otsr.training.config import Config, Losses, Schedule
 
@@ -50,6 +52,8 @@ def impossible(config: Config) -> Iterator[tuple[str, str]]:
         )
     if config.network.name == "RRDBNet" and config.network.unshuffle == 2 and config.scale != 2:
         yield "network.unshuffle", f"is 2, which needs the scale 2, not {config.scale}"
+    if isinstance(config.start, Pruned):
+        yield from _pruned(config.start, config)
     losses = config.losses
     if not any(term.weight for term in (losses.pixel, losses.perceptual, losses.edge, gan, losses.transport)):
         yield (
@@ -74,6 +78,16 @@ def impossible(config: Config) -> Iterator[tuple[str, str]]:
         )
     yield from _layers(losses)
     yield from _schedule(config.optimiser.schedule)
+
+
+def _pruned(start: Pruned, config: Config) -> Iterator[tuple[str, str]]:
+    blocks, network = list(start.blocks), config.network
+    if network.name != "RRDBNet":
+        yield "start.blocks", f"are given, but only an RRDBNet has such, and network.name is {network.name}"
+    elif blocks != sorted(set(blocks)):
+        yield "start.blocks", f"are {blocks}, expected them in ascending order, each once"
+    elif len(blocks) != network.nb:
+        yield "start.blocks", f"are {len(blocks)}, expected {network.nb} as network.nb says; change either"
 
 
 def _layers(losses: Losses) -> Iterator[tuple[str, str]]:

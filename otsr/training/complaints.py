@@ -77,8 +77,11 @@ def dotted(key: Key) -> str:
 
 
 def _written(location: Key, values: Any) -> Key:
-    """The key as written in the recipe: pydantic adds which network it took, between `network` and its keys."""
-    if location[0] == "network" and len(location) > 1 and location[1] == values["network"].get("name"):
+    """The key as written in the recipe: pydantic adds, after `network` and `start`, which kind of it it took."""
+    network = values.get("network")
+    kinds = {"network": network.get("name") if isinstance(network, dict) else None}
+    kinds["start"] = "pruned" if isinstance(values.get("start"), dict) else "text"
+    if len(location) > 1 and location[1] == kinds.get(str(location[0])):
         return (location[0], *location[2:])
     return location
 

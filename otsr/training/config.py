@@ -34,9 +34,10 @@ from otsr.training.parts import (
     Perceptual,
     Pixel,
     Positive,
+    Pruned,
     RRDBNet,
     Schedule,
-    Text,
+    Start,
     Transport,
     Validation,
     Whole,
@@ -46,7 +47,7 @@ from otsr.training.recipe import Places, Recipe, override, read_recipe
 
 __all__ = [
     "Compact", "Config", "ConfigError", "Critic", "Data", "Edge", "Every", "Gan", "Losses", "Optimiser", "Perceptual",
-    "Pixel", "RRDBNet", "Schedule", "Transport", "Validation", "load_config",
+    "Pixel", "Pruned", "RRDBNet", "Schedule", "Transport", "Validation", "load_config",
 ]  # fmt: skip
 
 
@@ -58,8 +59,9 @@ class Config(Part):
         seed: decides everything drawn at random.
         scale: of the super-resolution.
         steps: of the generator.
-        start: weights to start from, a name or a path; None: from scratch.
+        start: weights to start from, a name or a path, or some blocks of these (`Pruned`); None: from scratch.
         precision: of the multiplications; auto: bf16 where the device is fast at it, otherwise fp32.
+        compile: how the generator runs, see `otsr.training.hardware.Fast`.
         ema: decay of the running average of the weights that is validated and kept; 0: none.
         clip: largest norm of the generator's gradient; None: any.
     """
@@ -69,9 +71,10 @@ class Config(Part):
     scale: Literal[2, 4] = 4
     steps: Count
     network: Annotated[RRDBNet | Compact, Field(discriminator="name")]
-    start: Text | None = None
+    start: Start | None = None
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     channels_last: Flag = True
+    compile: Literal["none", "graphs", "inductor"] = "graphs"
     ema: Fraction = 0.999
     clip: Positive | None = None
     data: Data
@@ -185,10 +188,12 @@ def _name_of_network(values: dict[str, Any]) -> str:
 def _keys(part: Any) -> dict[str, Any]:
     """Names of all keys of a part, nested."""
     keys: dict[str, Any] = {}
-    for kind in (part, *get_args(part)):
-        fields = getattr(kind, "model_fields", None) or getattr(kind, "__pydantic_fields__", {})
-        for name, entry in fields.items():
-            keys[name] = {**keys.get(name, {}), **_keys(entry.annotation)}
+    fields = getattr(part, "model_fields", None) or getattr(part, "__pydantic_fields__", {})
+    for name, entry in fields.items():
+        keys[name] = _keys(entry.annotation)
+    for kind in get_args(part):
+        for name, inner in _keys(kind).items():
+            keys[name] = {**keys.get(name, {}), **inner}
     return keys
 
 

@@ -28,17 +28,35 @@ _KEPT = 1 << 30  # bytes of validation pairs that stay in memory
 
 
 class Batch(NamedTuple):
-    """Crops of one step, float32 in [0, 1], contiguous.
+    """Crops of one step, contiguous: LR as float32 in [0, 1], HR as the photos store it, a quarter of the bytes.
 
     Attributes:
         lr: (b, 3, c/s, c/s).
-        hr: (b, 3, c, c), of the same scenes.
-        reals: (b, 3, c, c), HR crops drawn independently of the others; None when not asked for.
+        hr: (b, 3, c, c) uint8, of the same scenes.
+        reals: (b, 3, c, c) uint8, HR crops drawn independently of the others; None when not asked for.
     """
 
     lr: Tensor
     hr: Tensor
     reals: Tensor | None
+
+    def to(
+        self,
+        device: torch.device | str = "cpu",
+        layout: torch.memory_format = torch.contiguous_format,
+    ) -> Batch:
+        """All of it on a device, as float32 in [0, 1].
+
+        To CUDA the bytes go while the device still works on the step before; there they are widened and laid out.
+        """
+
+        def placed(crops: Tensor) -> Tensor:
+            if torch.device(device).type == "cuda":
+                crops = crops.pin_memory()
+            crops = crops.to(device, non_blocking=True).contiguous(memory_format=layout)
+            return crops if crops.is_floating_point() else crops.float().div_(255)
+
+        return Batch(placed(self.lr), placed(self.hr), None if self.reals is None else placed(self.reals))
 
 
 class Pair(NamedTuple):
@@ -290,8 +308,9 @@ class Validation:
 
 def _batch(arrays: list[np.ndarray]) -> Batch:
     """Tensors of their own memory."""
-    lr = torch.from_numpy(arrays[0]).clone(memory_format=torch.contiguous_format)
-    hr, *others = (torch.from_numpy(array).float().div_(255).contiguous() for array in arrays[1:])
+    lr, hr, *others = (
+        torch.from_numpy(array).clone(memory_format=torch.contiguous_format) for array in arrays
+    )
     return Batch(lr, hr, others[0] if others else None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterable
 
@@ -11,6 +12,9 @@ from torch import Tensor, nn
 
 from otsr import machine
 from otsr.training.config import Config
+
+# Products in one order; cuBLAS reads it at its first call, and deterministic algorithms refuse to run without it.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def choose_precision(config: Config, device: torch.device) -> torch.dtype:
@@ -31,15 +35,61 @@ def choose_kernels(device: torch.device, *, exact: bool) -> None:
     """Set, for this process, how CUDA multiplies: exact and repeatable, or as fast as it can.
 
     Args:
-        exact: no TF32, and convolutions whose sums have one order. Otherwise TF32, and for each shape of batch the
-            convolution that a trial finds fastest: a resumed training then agrees to rounding, not to the last bit.
+        exact: no TF32, and sums in one order: an operation that has none raises RuntimeError. Otherwise TF32, and for
+            each shape of batch the convolution that a trial finds fastest: a resumed training then agrees to rounding,
+            not to the last bit.
     """
+    torch.use_deterministic_algorithms(exact and device.type == "cuda")
     if device.type != "cuda":
         return
+    # Else every result is written twice.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cuda.matmul.allow_tf32 = not exact
     torch.backends.cudnn.allow_tf32 = not exact
     torch.backends.cudnn.benchmark = not exact
-    torch.backends.cudnn.deterministic = exact
+
+
+class Fast:
+    """A network as the device runs it best, while its weights stay in float32 for the optimiser.
+
+    In 16 bits a copy does the work: weights are cast once a step for all layers, where autocast casts those of each
+    convolution forwards and their gradients backwards; the numbers are the same.
+
+    Args:
+        network: float32, on the device; not changed.
+        dtype: in which it multiplies.
+        how: "graphs": on CUDA both passes are recorded once and replayed as one launch each, with the same numbers;
+            elsewhere nothing changes. "inductor": `torch.compile` makes fewer, larger kernels; numbers agree to
+            rounding, and the first step takes about a minute. "none": layer by layer.
+        sample: an input; each later one has its shape and layout.
+    """
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype, how: str, sample: Tensor) -> None:
+        self.network, self._dtype = network, dtype
+        self._runs = network if dtype == torch.float32 else copy.deepcopy(network).to(dtype)
+        if how == "inductor":
+            self._runs.compile()
+        elif how == "graphs" and sample.is_cuda:
+            torch.cuda.make_graphed_callables(self._runs, (sample,))
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        """The network's answer in float32, with today's weights."""
+        if self._runs is not self.network:
+            with torch.no_grad():
+                torch._foreach_copy_(list(self._runs.parameters()), list(self.network.parameters()))
+        return self._runs(batch).float()
+
+    def set_gradients(self, loss: Tensor) -> list[nn.Parameter]:
+        """Differentiate; return the network's parameters, which have the gradient now."""
+        parameters = list(self.network.parameters())
+        gradients = torch.autograd.grad(loss, list(self._runs.parameters()))
+        if self._runs is not self.network:
+            wide = [torch.empty_like(parameter) for parameter in parameters]
+            torch._foreach_copy_(wide, gradients)
+            gradients = tuple(wide)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        return parameters
 
 
 def share_cores(device: torch.device) -> None:
@@ -60,13 +110,6 @@ def average_gradients(parameters: Iterable[nn.Parameter], accelerator: Accelerat
     flat = accelerator.reduce(torch.cat([gradient.flatten() for gradient in gradients]), "mean")
     for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(mean.view_as(gradient))
-
-
-def place(batch: Tensor, device: torch.device, layout: torch.memory_format) -> Tensor:
-    """A batch on the device; to CUDA it goes while the device still works on the step before."""
-    if device.type == "cuda":
-        batch = batch.pin_memory()
-    return batch.to(device, memory_format=layout, non_blocking=True)
 
 
 def _cores() -> int:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from otsr.images import luma, resize
-from otsr.networks.perceptual import DEFAULT_LAYERS, backbone
+from otsr.networks.perceptual import DEFAULT_LAYERS, Patches, backbone
 from otsr.training import config
 from otsr.transport.sliced import unit_directions, wasserstein_1d
 
@@ -69,9 +69,9 @@ class Losses(nn.Module):
         losses = self.config
         view = random_view(step) if losses.views and self.backbones else lambda picture: picture
         seen_sr, seen_hr = view(sr), view(hr)
-        of_sr = {name: network(seen_sr) for name, network in self.backbones.items()}
+        of_sr, moved_sr = self._see(seen_sr, step)
         with torch.no_grad():
-            of_hr = {name: network(seen_hr) for name, network in self.backbones.items()}
+            of_hr, moved_hr = self._see(seen_hr, step)
         terms = {}
         with torch.autocast(sr.device.type, enabled=False):
             sr, hr = sr.float(), hr.float()
@@ -85,12 +85,24 @@ class Losses(nn.Module):
                 distance = edge_distance(sr, hr, losses.edge.kind, self.average)
                 terms["edge"] = losses.edge.weight * distance
             if losses.transport.weight:
-                space = losses.transport.backbone
                 distance = transport_distance(
-                    of_sr[space], of_hr[space], losses.transport, seen_hr.shape[-1], step, self.average
+                    moved_sr, moved_hr, losses.transport, seen_hr.shape[-1], self.average
                 )
                 terms["transport"] = losses.transport.weight * distance
         return terms
+
+    def _see(self, picture: Tensor, step: int) -> tuple[dict[str, Features], Features]:
+        """The features of all networks, and what the transport term compares."""
+        found = {
+            name: network(picture)
+            for name, network in self.backbones.items()
+            if not isinstance(network, Patches)
+        }
+        term = self.config.transport
+        if not term.weight:
+            return found, {}
+        features = found.get(term.backbone)
+        return found, transported_features(self.backbones[term.backbone], picture, term, step, features)
 
 
 def random_view(step: int) -> Callable[[Tensor], Tensor]:
@@ -130,20 +142,45 @@ def feature_distance(
     return total
 
 
+def transported_features(
+    network: nn.Module, picture: Tensor, term: config.Transport, step: int = 0, found: Features | None = None
+) -> Features:
+    """What `transport_distance` compares: features, or for `sliced` their values along directions of channel space.
+
+    Args:
+        network: the term's backbone.
+        picture: (B, 3, H, W).
+        step: of the training, draws the directions.
+        found: the network's features, where they are known already.
+    """
+    if term.kind == "sliced" and isinstance(network, Patches):
+        return network.project(picture, _directions(term, 3 * Patches.size**2, step))
+    features = network(picture) if found is None else found
+    if term.kind != "sliced":
+        return features
+    return {
+        layer: torch.einsum("bchw,kc->bkhw", f.float(), _directions(term, f.shape[1], step).to(f.device))
+        for layer, f in features.items()
+    }
+
+
+def _directions(term: config.Transport, channels: int, step: int) -> Tensor:
+    return unit_directions(term.projections, channels, torch.Generator().manual_seed(step))
+
+
 def transport_distance(
-    sr: Features, hr: Features, term: config.Transport, crop: int, step: int = 0, average: Average = alone
+    sr: Features, hr: Features, term: config.Transport, crop: int, average: Average = alone
 ) -> Tensor:
     """Σ_layers w · mean over windows and channels of W_p^p(values in SR's window, values in HR's), scaled by size.
 
     In each window the values of a channel are a distribution on the line, where transport is sorting: what is in the
     window counts, not where. A window of one feature is the plain feature distance; the whole crop forgets all
-    places. `sliced` takes random directions in the space of channels in place of the channels.
+    places.
 
     Args:
-        sr, hr: features by layer, (B, C, h, w).
+        sr, hr: of `transported_features`, by layer, (B, C, h, w).
         term: of the recipe; its window is a side in HR pixels.
         crop: side of the pictures in pixels.
-        step: draws the directions of `sliced`.
         average: see `Losses`.
 
     Reference: Delbracio et al., "Projected distribution loss", ICCP 2021, arXiv 2012.09289 (whole crops).
@@ -151,10 +188,6 @@ def transport_distance(
     total = torch.zeros((), device=next(iter(sr.values())).device)
     for layer, weight in layer_weights(term).items():
         x, y = sr[layer].float(), hr[layer].float()
-        if term.kind == "sliced":
-            drawing = torch.Generator().manual_seed(step)
-            directions = unit_directions(term.projections, x.shape[1], drawing).to(x)
-            x, y = (torch.einsum("bchw,kc->bkhw", f, directions) for f in (x, y))
         size = _size(y, average)
         side = x.shape[-1] if term.window is None else max(1, round(term.window * x.shape[-1] / crop))
         distance = wasserstein_1d(_windows(x, side), _windows(y, side), term.power).mean()

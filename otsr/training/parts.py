@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from pydantic.dataclasses import dataclass
 
 Backbone = Literal["vgg19", "vgg16", "alex"]
@@ -50,6 +50,28 @@ class Compact(Part):
     base: Literal["bicubic", "nearest"] = "bicubic"
 
 
+class Pruned(Part):
+    """`start:` another RRDBNet, of which only some blocks are kept; see `otsr.networks.generators.prune`.
+
+    Attributes:
+        weights: a name or a path.
+        blocks: those of its trunk that are kept, counted from 0, in ascending order; as many as `network.nb`.
+    """
+
+    weights: Text
+    blocks: tuple[Whole, ...]
+
+    def __str__(self) -> str:
+        return f"{self.weights}, blocks {' '.join(map(str, self.blocks))}"
+
+
+Start = Annotated[
+    Annotated[Text, Tag("text")] | Annotated[Pruned, Tag("pruned")],
+    Discriminator(lambda value: "pruned" if isinstance(value, dict | Pruned) else "text"),
+]
+"""`start:` a name or a path, or a mapping, `Pruned`."""
+
+
 class Data(Part):
     """`data:` what the generator learns from.
 
@@ -57,7 +79,7 @@ class Data(Part):
         hr: folders or .lmdb stores of HR pictures, or "photos/train", the course photos. One path may stand alone.
         lr: folder or store of their LR pictures, of the same names; None: LR is made of HR.
         degradation: file of `otsr estimate` by which LR is made, or "phone", estimated from the course's phone crops;
-            None: bicubic.
+            or "general", of any camera; None: bicubic.
         cleanup: HR is shrunk by this first, so that its own noise and compression go.
         crop: side of an HR crop in pixels, after the clean-up.
         batch: crops a step, over all processes.

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from otsr.networks.generators import Compact, RRDBNet, build
+from otsr.networks.generators import Compact, RRDBNet, build, prune
+from otsr.training.parts import Pruned
 from otsr.weights import WeightsError, load
 
 if TYPE_CHECKING:
@@ -28,10 +29,7 @@ def starting_generator(config: Config) -> RRDBNet | Compact:
             raise config.error("network", f"cannot be built: {error}") from None
     if config.start is None:
         return network.train()
-    try:
-        start = load(config.start)
-    except WeightsError as error:
-        raise config.error("start", f"cannot be loaded: {error}") from None
+    start = _loaded(config, config.start)
     found, expected = start.architecture, network.architecture
     if found != expected:
         keys = [key for key in {**expected, **found} if found.get(key) != expected.get(key)]
@@ -42,3 +40,21 @@ def starting_generator(config: Config) -> RRDBNet | Compact:
             "start", f"{config.start} is of another architecture: {words}; change network and scale, or start"
         )
     return start.train().requires_grad_(True)
+
+
+def _loaded(config: Config, start: str | Pruned) -> RRDBNet | Compact:
+    key, name = ("start.weights", start.weights) if isinstance(start, Pruned) else ("start", start)
+    try:
+        network = load(name)
+    except WeightsError as error:
+        raise config.error(key, f"cannot be loaded: {error}") from None
+    if not isinstance(start, Pruned):
+        return network
+    if not isinstance(network, RRDBNet):
+        raise config.error(
+            key, f"are {name}, a {network.architecture['name']}; expected an RRDBNet, which has blocks"
+        )
+    try:
+        return prune(network, start.blocks)
+    except ValueError as error:
+        raise config.error("start.blocks", f"do not fit {name}: {error}") from None

@@ -18,7 +18,7 @@ from otsr.degradation.camera import estimate_camera
 from otsr.degradation.storage import DegradationError
 from otsr.training.photos import DataError
 
-PHONE = "phone"
+PHONE, GENERAL = "phone", "general"
 _CHUNK = 16  # samples that one convolution blurs; see `Synthesis.degrade`
 
 
@@ -28,7 +28,8 @@ def load_degradation(
     """The degradation of a recipe, its clean-up left out: that is done to the photos before.
 
     Args:
-        name: a file of `otsr estimate`; "phone": estimated from the course's phone crops; None: bicubic.
+        name: a file of `otsr estimate`; "phone": estimated from the course's phone crops; "general":
+            of any camera, see `Degradation.general`; None: bicubic.
         scale, cleanup: the recipe's.
         folder: where the estimate of "phone" is kept, for other processes and later runs.
 
@@ -38,6 +39,8 @@ def load_degradation(
     """
     if name is None:
         return Degradation(scale)
+    if name == GENERAL:
+        return Degradation.general(scale)
     found = _phone(scale, folder) if name == PHONE else Degradation.load(name)
     if found.scale != scale:
         raise DataError(
@@ -129,7 +132,9 @@ class Synthesis:
             for start in range(0, len(regions), _CHUNK)
         ]
         lr = torch.cat(blurred)
-        disturbed = [self.degradation.disturb(lr[i : i + 1], generators[i]) for i in range(len(lr))]
+        disturbed = [
+            self.degradation.disturb(lr[i : i + 1], drawn[i : i + 1], generators[i]) for i in range(len(lr))
+        ]
         return torch.cat(disturbed)
 
     def _blur(self, regions: Tensor, taps: Tensor) -> Tensor:

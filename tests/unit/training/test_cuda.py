@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from otsr.inference import Upscaler
 from otsr.networks.generators import Compact
 from otsr.training import checkpoints, load_config
 from otsr.training.adversary import Adversary
+from otsr.training.hardware import choose_kernels
 from otsr.training.trainer import Trainer, train
 
 pytestmark = pytest.mark.skipif(
@@ -39,9 +41,11 @@ every: {{validate: 4, checkpoint: 2, log: 2, pictures: 4}}
 
 
 @pytest.fixture(autouse=True)
-def fresh_accelerator() -> None:
-    """accelerate keeps the device of the first training in the process, and for all later ones."""
+def fresh_process() -> Iterator[None]:
+    """accelerate keeps the device of the first training in the process, torch the kernels of the last."""
     AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    choose_kernels(torch.device("cpu"), exact=False)
 
 
 @pytest.fixture

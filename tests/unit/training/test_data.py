@@ -165,7 +165,7 @@ def test_crops_reach_every_corner_and_turn_all_ways(tmp_path: Path) -> None:
     batches = TrainingBatches(recipe(tmp_path / "hr", crop=16, batch=40), 4, 1)
     seen, turns = Counter(), Counter()
     for step in range(20):
-        crops = (batches.batch(step).hr * 255).round().long()
+        crops = (batches.batch(step).to().hr * 255).round().long()
         for crop, origin in zip(crops, batches.origins(step), strict=True):
             top, left = int(crop[0].min()), int(crop[1].min())
             seen[top, left] += 1
@@ -218,7 +218,7 @@ def test_an_lr_crop_is_that_part_of_the_degraded_photo_borders_included(scale: i
 
 def test_lr_shows_the_scene_of_hr_however_it_is_turned() -> None:
     batches = TrainingBatches(recipe("photos/train", batch=24, crop=64), 4, 3)
-    batch = batches.batch(0)
+    batch = batches.batch(0).to()
     again = Degradation(4).apply(batch.hr)
     inner = (slice(None), slice(None), slice(2, -2), slice(2, -2))
     assert torch.allclose(batch.lr[inner], again[inner], atol=2e-6)
@@ -258,7 +258,7 @@ def test_pairs_from_two_places_stay_on_each_other(pairs: tuple[Path, Path], stor
         hr, lr = (pack([place], place.with_suffix(".lmdb"), progress=False).path for place in pairs)
     batches = TrainingBatches(recipe(hr, lr=lr), 4, 5)
     for step in range(5):
-        batch = batches.batch(step)
+        batch = batches.batch(step).to()
         assert batch.lr.is_contiguous() and batch.hr.is_contiguous()
         assert torch.equal(batch.hr, blocks(batch.lr))
     assert len({tuple(sample.flatten().tolist()) for sample in batch.lr}) > 8

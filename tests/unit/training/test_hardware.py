@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -40,6 +41,18 @@ def test_auto_is_bf16_only_where_the_device_is_fast_at_it(
 def test_fp16_on_a_cpu_is_refused_with_what_to_say_instead() -> None:
     with pytest.raises(ConfigError, match="precision is fp16, which needs CUDA; say auto, bf16 or fp32"):
         hardware.choose_precision(load_config(TINY, ["precision=fp16"]), CPU)
+
+
+def test_exact_kernels_on_cuda_repeat_and_the_next_training_is_free_of_them() -> None:
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] in (":4096:8", ":16:8")  # all that cuBLAS repeats with
+    for device, exact, expected in (
+        (CUDA, True, True),
+        (CUDA, False, False),
+        (CUDA, True, True),
+        (CPU, True, False),
+    ):
+        hardware.choose_kernels(device, exact=exact)
+        assert torch.are_deterministic_algorithms_enabled() == expected
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,19 @@ from __future__ import annotations
 import pytest
 import scipy.stats
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from otsr.networks.perceptual import backbone
 from otsr.training import losses, parts
-from otsr.training.losses import Losses, canny, edge_distance, feature_distance, sobel, transport_distance
+from otsr.training.losses import (
+    Losses,
+    canny,
+    edge_distance,
+    feature_distance,
+    sobel,
+    transport_distance,
+    transported_features,
+)
 
 
 def pictures(count: int = 2, side: int = 32, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -142,7 +151,8 @@ def test_the_gradient_of_transport_is_that_of_finite_differences(kind: str, powe
     term = transport(kind=kind, power=power, window=8, projections=5)
 
     def distance(features: Tensor) -> Tensor:
-        return transport_distance({"conv1": features}, {"conv1": y}, term, 16)
+        along = [transported_features(nn.Identity(), f, term, 0, {"conv1": f}) for f in (features, y)]
+        return transport_distance(*along, term, 16)
 
     (gradient,) = torch.autograd.grad(distance(x), x)
     direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
@@ -153,10 +163,23 @@ def test_the_gradient_of_transport_is_that_of_finite_differences(kind: str, powe
 
 
 def test_random_directions_belong_to_the_step() -> None:
-    x, y = torch.rand(1, 4, 4, 4), torch.rand(1, 4, 4, 4)
+    x = torch.rand(1, 4, 4, 4)
     term = transport(kind="sliced", projections=3)
-    values = [float(transport_distance({"conv1": x}, {"conv1": y}, term, 16, step)) for step in (0, 0, 1)]
-    assert values[0] == values[1] != values[2]
+    first, again, other = (
+        transported_features(nn.Identity(), x, term, step, {"conv1": x})["conv1"] for step in (0, 0, 1)
+    )
+    assert torch.equal(first, again) and not torch.allclose(first, other)
+
+
+@pytest.mark.parametrize("space", ["patches", "details"])
+def test_patches_along_directions_are_unfolded_patches_times_directions(space: str) -> None:
+    picture, network = torch.rand(2, 3, 20, 24), backbone(space)
+    term = transport(kind="sliced", projections=5, backbone=space)
+    along = transported_features(network, picture, term, 3)
+    unfolded = transported_features(nn.Identity(), picture, term, 3, network(picture))
+    assert along.keys() == unfolded.keys()
+    for layer, values in along.items():
+        torch.testing.assert_close(values, unfolded[layer], rtol=1e-4, atol=1e-5)
 
 
 def test_sobel_sees_a_ramp() -> None:

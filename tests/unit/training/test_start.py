@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from otsr import weights
-from otsr.networks.generators import Compact
+from otsr.networks.generators import Compact, RRDBNet
 from otsr.training import Config, ConfigError, load_config
 from otsr.training.start import starting_generator
 
@@ -53,6 +53,42 @@ def test_weights_of_another_architecture_are_refused_with_the_differences(tmp_pa
         starting_generator(config(tmp_path, f"start={tmp_path / 'a.safetensors'}"))
     message = str(caught.value)
     assert message.startswith("--set start=") and "nf 8 (recipe: 4), scale 2 (recipe: 4)" in message
+
+
+PRUNED = "network={name: RRDBNet, nf: 4, nb: 2, gc: 2}"
+
+
+def test_a_training_can_start_from_some_blocks_of_another_network(tmp_path: Path) -> None:
+    saved = RRDBNet(nf=4, nb=3, gc=2)
+    weights.save(saved, tmp_path / "a.safetensors", {})
+    start = f"start={{weights: {tmp_path / 'a.safetensors'}, blocks: [0, 2]}}"
+    network = starting_generator(config(tmp_path, PRUNED, start))
+    found, large = network.state_dict(), saved.state_dict()
+    assert all(torch.equal(found[name], large[name.replace("trunk.1.", "trunk.2.")]) for name in found)
+    assert network.training and all(parameter.requires_grad for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("saved", "problem"),
+    [
+        (
+            RRDBNet(nf=4, nb=2, gc=2),
+            r"start\.blocks do not fit .*blocks are \[0, 2\], expected some of 0 to 1",
+        ),
+        (RRDBNet(nf=8, nb=3, gc=2), r"start .*a\.safetensors, blocks 0 2 is of another architecture: nf 8"),
+        (Compact(nf=4, nb=1), r"start\.weights are .*a\.safetensors, a Compact; expected an RRDBNet"),
+        (None, r"start\.weights cannot be loaded: .*a\.safetensors"),
+    ],
+)
+def test_blocks_that_cannot_be_taken_are_refused_with_the_line(
+    saved: RRDBNet | Compact | None, problem: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.safetensors"
+    if saved is not None:
+        weights.save(saved, path, {})
+    start = f"start={{weights: {path}, blocks: [0, 2]}}"
+    with pytest.raises(ConfigError, match="^--set start=.*: " + problem):
+        starting_generator(config(tmp_path, PRUNED, start))
 
 
 def test_weights_that_are_not_there_are_named_with_the_line(tmp_path: Path) -> None:

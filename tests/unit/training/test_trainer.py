@@ -71,7 +71,7 @@ def test_steps_are_adams_on_the_mean_absolute_difference_with_the_rate_of_the_st
     first = [torch.zeros_like(p) for p in twin.parameters()]
     second = [torch.zeros_like(p) for p in twin.parameters()]
     for number, rate in enumerate((1e-2, 1e-2, 1e-3), 1):
-        batch = made.batches.batch(made.step)
+        batch = made.batches.batch(made.step).to()
         step(made)
         gradients = torch.autograd.grad((twin(batch.lr) - batch.hr).abs().mean(), list(twin.parameters()))
         with torch.no_grad():
@@ -117,7 +117,7 @@ def test_a_gradient_is_clipped_to_the_norm_of_the_recipe_and_the_true_norm_is_to
 def test_the_generator_follows_the_critic_before_the_critics_own_step(recipe: Path) -> None:
     made = trainer(recipe, *GAN)
     assert made.adversary is not None
-    batch = made.batches.batch(0)
+    batch = made.batches.batch(0).to()
     scores = made.adversary.critic(2 * made.generator(batch.lr) - 1)
     expected = 0.5 * nn.functional.softplus(-scores).mean()
     before = weights(made.adversary.critic)
@@ -132,7 +132,7 @@ def test_a_step_that_is_not_finite_is_not_taken(recipe: Path) -> None:
     step(made)
     networks = (made.generator, made.average, made.adversary.critic)
     before = [weights(network) for network in networks]
-    lr, hr, _ = made.batches.batch(1)
+    lr, hr, _ = made.batches.batch(1).to()
     hr[0, 0, 0, 0] = float("nan")
     with pytest.raises(
         NotFinite, match=r"step 1: pixel and critic gradient.* not finite, from .*a\.png at column"
@@ -146,7 +146,7 @@ def test_a_step_that_is_not_finite_is_not_taken(recipe: Path) -> None:
 
 def test_a_fault_that_nobody_looked_at_is_found_at_the_next_look(recipe: Path) -> None:
     made = trainer(recipe)
-    lr, hr, _ = made.batches.batch(0)
+    lr, hr, _ = made.batches.batch(0).to()
     made.update(Batch(lr, hr * float("inf"), None), looks=False)
     made.step += 1
     with pytest.raises(NotFinite, match=r"step 0: pixel not finite.*--set every\.log=1"):

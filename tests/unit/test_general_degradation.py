@@ -1,0 +1,261 @@
+"""The general degradation draws what it says, in the shares that it says, and moves nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+from typer.testing import CliRunner
+
+from otsr.cli import app
+from otsr.course.camera_drawings import general_sheet
+from otsr.degradation import Degradation, families, general, kernels
+from otsr.degradation.storage import DegradationError
+from otsr.images import read, resize, write
+from otsr.training.synthesis import Synthesis, load_degradation
+
+DRAWS = 600
+
+
+@pytest.fixture(scope="module")
+def anyone() -> Degradation:
+    return Degradation.general(4)
+
+
+@pytest.fixture(scope="module")
+def scene() -> Tensor:
+    """Coloured blobs of all sizes, (3, 128, 128), away from black and white."""
+    generator = torch.Generator().manual_seed(0)
+    octaves = [
+        resize(torch.rand(3, 128 // step, 128 // step, generator=generator), step) for step in (32, 8, 2)
+    ]
+    return (0.5 + 0.4 * (sum(octaves) / 3 - 0.5)).clamp(0, 1)
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_every_kernel_sums_to_1_is_centred_and_symmetric(scale: int) -> None:
+    made = families.bank(scale, 300, 30)
+    assert made.shape == (300, 7 * scale - 2, 7 * scale - 2)
+    torch.testing.assert_close(made.sum((1, 2)), torch.ones(300))
+    torch.testing.assert_close(
+        made, made.flip(1, 2), atol=1e-6, rtol=0
+    )  # so its centre of mass is its middle
+    blurs = [kernel for kernel in made if kernel.min() >= 0]
+    width = torch.stack([(kernels.moments(kernel)[1].trace() / 2).sqrt() for kernel in blurs]) / scale
+    assert width.min() < 0.3 and 1 < width.max() < 1.35  # in LR pixels
+    assert (
+        0.2 < 1 - len(blurs) / 300 < 0.6 and made.abs().sum((1, 2)).max() < 3
+    )  # the others have negative lobes
+
+
+def test_kernels_are_those_of_other_programs(scene: Tensor) -> None:
+    picture = scene[:1]
+    torch.testing.assert_close(
+        kernels.downsample(picture, families.box(26, 4), 4), F.avg_pool2d(picture, 4), atol=1e-6, rtol=0
+    )
+    pillow = Image.fromarray(picture[0].numpy(), "F").resize((32, 32), Image.Resampling.LANCZOS)
+    ours = kernels.downsample(picture, families.lanczos(26, 4, 3), 4)[0]
+    np.testing.assert_allclose(ours[4:-4, 4:-4], np.array(pillow)[4:-4, 4:-4], atol=1e-5)
+    # A disc of radius r has the variance r²/4 along each axis.
+    torch.testing.assert_close(
+        kernels.moments(families.disc(26, 6.0))[1], 9 * torch.eye(2, dtype=torch.float64), atol=0.05, rtol=0
+    )
+    sharp = families.sharpened(kernels.gaussian(26, 4.0), 1.0, 3.0)
+    edge = kernels.downsample((torch.arange(128) > 63).float().expand(1, 64, 128), sharp, 1 + 1)
+    assert edge.max() > 1.03 and edge.min() < -0.03  # overshoot on both sides
+
+
+def test_a_fifth_of_the_kernels_is_bicubic(anyone: Degradation) -> None:
+    plain = F.pad(kernels.bicubic(4), [5] * 4)
+    same = (anyone.kernels - plain).abs().amax((1, 2)) < 1e-6
+    assert same[: general.CLEAN].all() and 0.17 < same.float().mean() < 0.23
+
+
+def test_pixels_are_float32_in_0_1_for_any_picture(anyone: Degradation) -> None:
+    pictures = {
+        "black": torch.zeros(3, 64, 64),
+        "white": torch.ones(3, 64, 64),
+        "noise": torch.rand(3, 70, 45, generator=seeded(1)).round(),
+        "as small as a kernel": torch.full((3, 26, 27), 0.5),
+    }
+    for name, picture in pictures.items():
+        lr = torch.stack([anyone.apply(picture, seed=seed) for seed in range(30)])
+        assert lr.dtype == torch.float32 and lr.min() >= 0 and lr.max() <= 1 and lr.isfinite().all(), name
+        assert lr.shape[-2:] == (picture.shape[-2] // 4, picture.shape[-1] // 4), name
+
+
+def test_a_ramp_stays_where_it_is(anyone: Degradation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LR pixel i shows the middle of its block, through every kernel and through the second round."""
+    monkeypatch.setattr(general, "_NOISE", {"none": 1.0})
+    monkeypatch.setattr(general, "_SECOND", 1.0)
+    monkeypatch.setattr(general, "_jpeg", lambda image, *_: image)
+    ramp = torch.linspace(0.1, 0.9, 192)
+    for picture in (ramp.expand(3, 192, 192), ramp[:, None].expand(3, 192, 192)):
+        truth, step = F.avg_pool2d(picture, 4), 4 * 0.8 / 191
+        for seed in range(60):
+            off = (anyone.apply(picture, seed=seed) - truth)[:, 10:-10, 10:-10] / step
+            assert abs(off.mean()) < 0.02 and off.abs().max() < 0.15, seed
+
+
+@pytest.mark.parametrize("mode", ["area", "bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [(31, 40), (53, 70), (48, 48)])
+def test_a_spot_resized_there_and_back_keeps_its_centre_of_mass(
+    mode: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(general, "_RESIZED", (mode,))
+    place = torch.arange(48.0)
+    spot = torch.exp(-((place[:, None] - 21.3).square() + (place - 26.6).square()) / 18).expand(3, 48, 48)
+    back = general._resized(general._resized(spot, size, seeded(0)), (48, 48), seeded(0))[0]
+    centre = torch.stack([back.sum(1) @ place, back.sum(0) @ place]) / back.sum()
+    torch.testing.assert_close(centre, torch.tensor([21.3, 26.6]), atol=0.02, rtol=0)
+
+
+def test_the_same_seed_gives_the_same_picture_and_another_another(anyone: Degradation, scene: Tensor) -> None:
+    again = Degradation.general(4)
+    torch.testing.assert_close(again.kernels, anyone.kernels, atol=0, rtol=0)
+    for seed in range(8):
+        torch.testing.assert_close(
+            anyone.apply(scene, seed=seed), again.apply(scene, seed=seed), atol=0, rtol=0
+        )
+    assert not torch.equal(anyone.apply(scene, seed=1), anyone.apply(scene, seed=2))
+
+
+def test_a_sample_depends_on_no_neighbour(anyone: Degradation) -> None:
+    regions = torch.randint(256, (20, 3, 86, 86), generator=seeded(2), dtype=torch.uint8)
+    synthesis = Synthesis(anyone)
+    together = synthesis.degrade(regions, [seeded(seed) for seed in range(20)])
+    for i in (0, 7, 19):
+        alone = synthesis.degrade(regions[i : i + 1], [seeded(i)])
+        torch.testing.assert_close(alone[0], together[i], atol=0, rtol=0)
+
+
+def test_shares_are_as_documented(
+    anyone: Degradation, scene: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over 600 draws each share lies within three standard deviations of its own."""
+    seen: Counter[str] = Counter()
+    now: Counter[str] = Counter()
+    phases: Counter[int] = Counter()
+    compress, resized = general.compress, general._resized
+
+    def compressed(image: Tensor, quality: int, subsampling: str) -> Tensor:
+        now[subsampling] += 1
+        phases[image.shape[-1] - 32] += 1  # a second round compresses other sizes; they are not looked at
+        now["low"] += quality < 95
+        return compress(image, quality, subsampling)
+
+    def resize_counted(*arguments: object) -> Tensor:
+        now["second"] += 1
+        return resized(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(general, "compress", compressed)
+    monkeypatch.setattr(general, "_resized", resize_counted)
+    bicubic = resize(scene, 0.25).clamp(0, 1)
+    for seed in range(DRAWS):
+        now.clear()
+        lr = anyone.apply(scene, seed=seed)
+        times = now["4:2:0"] + now["4:4:4"]
+        close = float((lr - bicubic).square().mean().sqrt()) * 255 < 2
+        seen["clean"] += close and not now["low"] and not now["second"]
+        seen["second"] += now["second"] > 0
+        if not now["second"]:
+            seen["no JPEG, of one round"] += times == 0
+            seen["twice, of one round"] += times == 2
+    one_round = DRAWS - seen["second"]
+    for what, share, of in (
+        ("clean", 0.125, DRAWS),  # 11 %, and what happens to be clean beside
+        ("second", 0.35, DRAWS),
+        ("no JPEG, of one round", 0.17, one_round),
+        ("twice, of one round", 0.15, one_round),
+    ):
+        assert abs(seen[what] / of - share) < 3 * (share * (1 - share) / of) ** 0.5, (what, seen[what] / of)
+    assert set(range(16)) <= set(phases), "the grid of JPEG lies anywhere"
+
+
+@pytest.mark.parametrize(
+    ("kind", "colours", "neighbours", "brighter"),
+    [
+        ("white", (-0.1, 0.1), (-0.1, 0.1), (0.8, 1.25)),
+        ("grey", (0.99, 1.01), (-0.1, 0.1), (0.8, 1.25)),
+        ("smoothed", (0.1, 1.0), (0.1, 0.95), (0.7, 1.4)),
+        ("signal", (0.1, 1.0), (-0.1, 0.1), (1.2, 3.0)),
+    ],
+)
+def test_noise_is_of_its_kind(
+    kind: str,
+    colours: tuple[float, float],
+    neighbours: tuple[float, float],
+    brighter: tuple[float, float],
+    anyone: Degradation,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Correlation of R and G, of neighbours in a row, and the variance at 0.7 over that at 0.3."""
+    monkeypatch.setattr(general, "_NOISE", {kind: 1.0})
+    assert isinstance(anyone, general.GeneralDegradation)
+    half = torch.cat([torch.full((3, 64, 64), 0.3), torch.full((3, 64, 64), 0.7)], dim=2)
+    levels = []
+    for seed in range(40):
+        noise = (anyone._noisy(half, 20, seeded(seed)) - half).double() * 255
+        dark, bright = noise[..., :60], noise[..., 68:]
+        found = (
+            float(torch.corrcoef(dark[:2].flatten(1))[0, 1]),
+            float(torch.corrcoef(torch.stack([dark[0, :, 1:].flatten(), dark[0, :, :-1].flatten()]))[0, 1]),
+            float(bright.var() / dark.var()),
+        )
+        for value, (low, high) in zip(found, (colours, neighbours, brighter), strict=True):
+            assert low < value < high, (seed, found)
+        levels.append(float(noise.std()))
+    largest = 12 if kind == "smoothed" else 20
+    assert 0.9 < min(levels) < 2.5 and 0.6 * largest < max(levels) < 1.1 * largest
+
+
+def test_no_colour_is_added(anyone: Degradation, scene: Tensor) -> None:
+    shift = torch.stack([anyone.apply(scene, seed=i).mean((1, 2)) for i in range(100)]) - scene.mean((1, 2))
+    assert 255 * shift.abs().max() < 4 and 255 * shift.mean(0).abs().max() < 0.5
+
+
+def test_it_is_named_where_a_file_may_be(anyone: Degradation, tmp_path: Path) -> None:
+    assert repr(load_degradation("general", 2)).startswith("Degradation.general(scale=2, kernels: 1500 of 12")
+    assert repr(anyone).endswith("cleanup=1)")
+    with pytest.raises(
+        DegradationError, match=r"g\.safetensors: .* not saved in a file; write its name, general"
+    ):
+        anyone.save(tmp_path / "g.safetensors")
+    with pytest.raises(DegradationError, match="generel: no such file"):
+        load_degradation("generel", 4)
+
+
+def test_the_command_line_takes_it_by_name(anyone: Degradation, scene: Tensor, tmp_path: Path) -> None:
+    (tmp_path / "hr").mkdir()
+    write(tmp_path / "hr" / "a.png", scene)
+    run = CliRunner().invoke
+    made = run(
+        app, ["degrade", str(tmp_path / "hr"), "-o", str(tmp_path / "out"), "--degradation", "general"]
+    )
+    assert made.exit_code == 0, made.output
+    assert read(tmp_path / "out" / "LR" / "a.png").shape == (3, 32, 32)
+    measured = run(app, ["evaluate", "--data", str(tmp_path / "hr"), "--degradation", "general"])
+    assert measured.exit_code == 0 and "bicubic" in measured.output, measured.output
+    for command in (
+        ["degrade", str(tmp_path / "hr"), "-o", str(tmp_path / "x")],
+        ["evaluate", "--data", str(tmp_path / "hr")],
+    ):
+        refused = run(app, [*command, "--degradation", "generel"])
+        assert refused.exit_code == 2, refused.output
+
+
+def test_the_sheet_shows_the_clean_crop_and_twelve_draws(scene: Tensor) -> None:
+    shown = [axes.images[0].get_array().shape[:2] for axes in general_sheet(scene).axes]
+    assert shown == [(128, 128)] + 12 * [(32, 32)]
+    plt.close("all")
