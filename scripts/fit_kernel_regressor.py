@@ -1,11 +1,14 @@
-"""Train the network of `otsr.degradation.spectrum` and write its weights, from the course's train photos alone.
+"""Train the network of `otsr.degradation.regressor` and write its weights, from the course's train photos and a folder.
 
-    python scripts/fit_kernel_regressor.py            # about 8 minutes on one core, the same weights every time
-    python scripts/fit_kernel_regressor.py --check    # 1 minute: errors of the stored weights on the val photos
+    python scripts/fit_kernel_regressor.py FOLDER            # about 15 minutes on one core, the same weights every time
+    python scripts/fit_kernel_regressor.py FOLDER --check    # a minute: errors of the stored weights, by family
 
-Each example is the luma of a train photo, shrunk by 0.5 to 0.75, turned and mirrored, blurred by a random anisotropic
-Gaussian, downsampled by 2 or 4, with white or correlated noise, rounding and JPEG at random. The loss is the relative
-L2 error between the kernels of the true and of the found covariance, in closed form. Test photos are never read.
+FOLDER holds photos that anyone may train on. Each example is the luma of a random part of a photo, shrunk by 0.5 to
+0.75, turned and mirrored, blurred by a kernel of `otsr.degradation.blur_families`, downsampled by 2 or 4, with white or
+correlated noise, rounding and JPEG at random. The network is trained on most photos for the relative L2 error of the
+kernel; the standard errors on every sixth and those named APART, which it has not seen, so that 68 % of its errors lie
+within them; `--check` takes photos that neither has seen: the course's val photos and those named HELD_OUT.
+Test photos are never read.
 """
 
 from __future__ import annotations
@@ -14,52 +17,83 @@ import argparse
 import io
 import json
 import math
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from scipy import ndimage
+from scipy import ndimage, signal
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from otsr import images
 from otsr.datasets import photos
-from otsr.degradation import kernels, spectrum
+from otsr.degradation import blur_families, regressor, spectrum
 
-EXAMPLES, EPOCHS, BATCH, RATE, DECAY = 6000, 150, 64, 3e-3, 1e-2
-FLOOR = 0.1  # HR pixels²: keeps the loss from asking for variances too small to change the taps
+EPOCHS, BATCH, RATE, DECAY = 40, 64, 3e-3, 1e-2
+BLOCKS = ((3100, 1), (2600, 4), (3600, 5), (3600, 6))  # examples and seed: may be made side by side
+CALIBRATION = ((1200, 2), (2400, 7))
 LUMA_NOISE = 0.57  # standard deviation of luma when R, G and B have white noise of 1
+STEP, REACH = 0.4, 13  # of the points on which kernels are compared, in standard deviations of the truth
+APART, HELD_OUT = (
+    "budgie",
+    "wp24",
+)  # how the names begin of photos for the standard errors alone, and for --check
+MIX = {
+    "gaussian": 0.4,
+    "sharpened": 0.16,
+    "disc": 0.1,
+    "motion": 0.09,
+    "shake": 0.05,
+    "box": 0.08,
+    "bicubic": 0.08,
+    "noisy gaussian": 0.04,
+}
 
 
-def degrade(grey: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor, int]:
-    """LR luma (H, W) of a photo's luma (1, H, W), the covariance of the kernel in LR pixels², the scale."""
-    hr = images.resize(grey, rng.uniform(0.5, 0.75)).clamp(0, 1)
+@dataclass
+class Examples:
+    """N photos under known blur.
+
+    Attributes:
+        directional, invariant: what `spectrum.features` says of them.
+        names: the family of each kernel.
+        scales: (N,).
+        logs: (N, 3) log covariance in LR pixels² of the Gaussian closest to each kernel.
+        points: (N, P, 2) in LR pixels, a grid of half the plane along the axes of that Gaussian.
+        truth: (N, P) kernels there, mean of both halves, times √det of the covariance.
+        residues: (N, cells²) by which each kernel differs from its Gaussian, mean of the four quarters.
+    """
+
+    directional: Tensor
+    invariant: Tensor
+    names: list[str]
+    scales: Tensor
+    logs: Tensor
+    points: Tensor
+    truth: Tensor
+    residues: Tensor
+
+
+def shoot(grey: Tensor, kernel: Tensor, scale: int, rng: np.random.Generator) -> np.ndarray:
+    """LR luma, 72 to 256 pixels a side, of a part of a photo's luma (1, H, W)."""
+    least = min(grey.shape[1:])
+    shrink = min(1.0, max(rng.uniform(0.5, 0.75), 1.05 * 72 * scale / least))
+    height, width = (min(n, math.ceil(int(rng.integers(96, 257)) * scale / shrink)) for n in grey.shape[1:])
+    top, left = int(rng.integers(grey.shape[1] - height + 1)), int(rng.integers(grey.shape[2] - width + 1))
+    hr = images.resize(grey[:, top : top + height, left : left + width], shrink).clamp(0, 1)
     hr = torch.rot90(hr, int(rng.integers(4)), (1, 2))
     hr = hr.flip(2) if rng.random() < 0.5 else hr
-    scale = 2 if rng.random() < 0.6 else 4
-    first, second = rng.uniform(0.3, 3.1, 2) * scale / 2
-    second = first if rng.random() < 0.15 else second
-    angle = rng.uniform(0, 180)
-    kernel = kernels.gaussian(11 * scale, first**2, second**2, angle)
-    lr = kernels.downsample(images.crop_to_multiple(hr, scale), kernel, scale)[0]
-    along = np.array([math.cos(math.radians(angle)), -math.sin(math.radians(angle))])
-    across = np.array([-along[1], along[0]])
-    covariance = first**2 * np.outer(along, along) + second**2 * np.outer(across, across)
-    return disturb(cut(lr, rng), rng), torch.from_numpy(covariance / scale**2).float(), scale
+    reach = (kernel.shape[0] - scale) // 2
+    padded = np.pad(images.crop_to_multiple(hr, scale)[0].numpy(), reach, mode="reflect")
+    return signal.fftconvolve(padded, kernel.numpy(), mode="valid")[::scale, ::scale]  # as kernels.downsample
 
 
-def cut(lr: Tensor, rng: np.random.Generator) -> Tensor:
-    """Every fourth image is cut to a random part, at least 80 pixels a side."""
-    if rng.random() < 0.75:
-        return lr
-    height, width = (int(rng.integers(min(80, n), n + 1)) for n in lr.shape)
-    top, left = int(rng.integers(lr.shape[0] - height + 1)), int(rng.integers(lr.shape[1] - width + 1))
-    return lr[top : top + height, left : left + width]
-
-
-def disturb(lr: Tensor, rng: np.random.Generator) -> Tensor:
+def disturb(lr: np.ndarray, rng: np.random.Generator) -> Tensor:
     """Noise (none, white, correlated, growing with brightness; to 10 grey levels), rounding, JPEG for every fifth."""
-    values = 255 * lr.double().numpy()
+    values = 255 * lr
     if rng.random() > 0.35:
         noise = rng.standard_normal(values.shape)
         if rng.random() < 0.25:
@@ -73,63 +107,112 @@ def disturb(lr: Tensor, rng: np.random.Generator) -> Tensor:
         return torch.from_numpy((values / LUMA_NOISE).round() * LUMA_NOISE / 255).clamp(0, 1).float()
     memory = io.BytesIO()
     Image.fromarray(values.round().clip(0, 255).astype(np.uint8)).save(
-        memory, "JPEG", quality=int(rng.integers(75, 99))
+        memory, "JPEG", quality=int(rng.integers(70, 99))
     )
     return torch.from_numpy(np.asarray(Image.open(memory)) / np.float32(255))
 
 
-def examples(split: str, count: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """`count` examples, photos in turn: directional and invariant features, covariances, scales."""
+def examples(paths: list[Path], count: int, seed: int) -> Examples:
+    """`count` examples, photos in turn; those without texture are left out."""
     rng = np.random.default_rng(seed)
-    greys = [images.luma(images.read(path)) for path in photos(split)]
-    rows = []
-    for index in tqdm(range(count), desc=f"{split} photos"):
-        lr, covariance, scale = degrade(greys[index % len(greys)], rng)
+    greys = [images.luma(images.read(path)) for path in paths]
+    weights = np.array(list(MIX.values()))
+    rows, taps = [], []
+    for index in tqdm(range(count), desc="examples"):
+        scale = 2 if rng.random() < 0.6 else 4
+        name = str(rng.choice(list(MIX), p=weights / weights.sum()))
+        kernel = blur_families.draw(name, scale, rng)
         try:
-            rows.append((*spectrum.features(lr, scale), covariance, torch.tensor(float(scale))))
+            lr = disturb(shoot(greys[index % len(greys)], kernel, scale, rng), rng)
+            rows.append((*spectrum.features(lr, scale), name, float(scale)))
         except spectrum.NoTextureError:
             continue
-    directional, invariant, covariances, scales = (torch.stack(column) for column in zip(*rows, strict=True))
-    return directional, invariant, covariances, scales
+        taps.append(kernel)
+    directional, invariant, names, scales = (list(column) for column in zip(*rows, strict=True))
+    logs = regressor.closest_gaussians(taps, torch.tensor(scales))
+    points, truth, residues = zip(*map(whitened, taps, scales, logs), strict=True)
+    return Examples(
+        torch.stack(directional), torch.stack(invariant), names, torch.tensor(scales), logs,
+        torch.stack(points), torch.stack(truth), torch.stack(residues),
+    )  # fmt: skip
 
 
-def kernel_error(found: Tensor, truth: Tensor, scale: Tensor) -> Tensor:
-    """‖g_found − g_truth‖² / ‖g_truth‖² of two Gaussian densities, covariances in LR pixels²."""
-    floor = FLOOR * torch.eye(2)
-    a, b = (s * scale[:, None, None] ** 2 + floor for s in (truth, found))
-    return 1 + (a.det() / b.det()).sqrt() - 4 * (a.det() / (a + b).det()).sqrt()
+def whitened(taps: Tensor, scale: float, log: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Points, kernel and residue of one example; see `Examples`."""
+    size, along, across = log.tolist()
+    length, turn = math.hypot(along, across), math.atan2(across, along) / 2
+    axes = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
+    axes = axes * np.exp([(size + length) / 2, (size - length) / 2])
+
+    def values(points: np.ndarray) -> np.ndarray:
+        x, y = (points @ axes.T * scale + (taps.shape[0] - 1) / 2).T
+        return (
+            ndimage.map_coordinates(taps.numpy().astype(float), [y, x], order=3) * scale**2 * math.exp(size)
+        )
+
+    across_line, along_line = STEP * np.arange(REACH + 1), STEP * np.arange(-REACH, REACH + 1)
+    half = np.stack(np.meshgrid(along_line, across_line), -1).reshape(-1, 2)
+    cells = regressor.CELL * np.arange(regressor.CELLS)
+    quarter = np.stack(np.meshgrid(cells, cells), -1).reshape(-1, 2)
+    gaussian = [np.exp(-0.5 * (points**2).sum(1)) / (2 * math.pi) for points in (half, quarter)]
+    if (
+        math.exp(size - length) * scale**2 < 2 * regressor.FLOOR
+    ):  # between so few taps there is nothing to know
+        truth, residue = gaussian[0], 0 * gaussian[1]
+    else:
+        truth = (values(half) + values(-half)) / 2
+        mirrors = ((1, 1), (-1, 1), (1, -1), (-1, -1))
+        residue = sum(values(quarter * np.array(mirror)) for mirror in mirrors) / 4 - gaussian[1]
+    return tuple(torch.from_numpy(array).float() for array in (half @ axes.T, truth, residue))  # type: ignore[return-value]
 
 
-def log_of(covariance: Tensor) -> Tensor:
-    """(B, 2, 2) → (B, 3): the inverse of `spectrum.covariance_from_log`."""
-    values, vectors = torch.linalg.eigh(covariance)
-    log = vectors @ torch.diag_embed(values.clamp_min(1e-3).log()) @ vectors.mT
-    size = (log[:, 0, 0] + log[:, 1, 1]) / 2
-    return torch.stack([size, log[:, 0, 0] - size, log[:, 0, 1]], 1)
+def patterns(residues: Tensor) -> Tensor:
+    """Principal components of the residues, each as large as it is on average, (5, cells, cells)."""
+    weight = torch.ones(regressor.CELLS, regressor.CELLS)
+    weight[0] *= 0.5
+    weight[:, 0] *= 0.5
+    root = weight.flatten().sqrt()
+    used = residues[residues.abs().sum(1) > 0]
+    _, values, components = torch.linalg.svd(used * root, full_matrices=False)
+    usual = values[: regressor.SHAPES, None] / math.sqrt(len(used))
+    return (components[: regressor.SHAPES] / root * usual).unflatten(1, weight.shape)
 
 
-def train(count: int = EXAMPLES, seed: int = 0) -> spectrum.DirectionalRegressor:
-    """Kernel error for the answer; Gaussian likelihood of the log-covariance's error for the standard errors."""
-    directional, invariant, truth, scale = examples("train", count, seed)
+def kernel_error(
+    network: regressor.DirectionalRegressor,
+    log: Tensor,
+    shape: Tensor,
+    truth: Tensor,
+    points: Tensor,
+    size: Tensor,
+) -> Tensor:
+    """‖k_found − k_truth‖² / ‖k_truth‖², `size` the first column of the truth's log covariance."""
+    weight = torch.ones(REACH + 1, 2 * REACH + 1)
+    weight[0] = 0.5  # the line that both halves share
+    found = network.density(log, shape, points) * size.exp()[:, None]
+    return ((found - truth).square() @ weight.flatten()) / (truth.square() @ weight.flatten())
+
+
+def train(data: Examples, seed: int = 0) -> regressor.DirectionalRegressor:
+    """All but the standard errors: kernel error, with a little of the log covariance's to find the way from afar."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = spectrum.DirectionalRegressor()
-        for name, values in (("directional", directional.flatten(0, 1)), ("invariant", invariant)):
+        network = regressor.DirectionalRegressor()
+        network.patterns.copy_(patterns(data.residues))
+        for name, values in (("directional", data.directional.flatten(0, 1)), ("invariant", data.invariant)):
             getattr(network, f"{name}_mean").copy_(values.mean(0))
             getattr(network, f"{name}_scale").copy_(values.std(0) + 1e-3)
-        optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
-        steps = EPOCHS * len(truth) // BATCH
+        optimiser = torch.optim.AdamW(
+            [*network.hidden.parameters(), *network.answer.parameters()], RATE, weight_decay=DECAY
+        )
+        steps = EPOCHS * len(data.logs) // BATCH
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
-        wanted = log_of(truth + FLOOR / scale[:, None, None] ** 2 * torch.eye(2))
         for _ in tqdm(range(steps), desc="training"):
-            batch = torch.randint(len(truth), (BATCH,))
-            answer, doubt = network(directional[batch], invariant[batch])
-            found = spectrum.covariance_from_log(answer)
-            error = kernel_error(found, truth[batch], scale[batch]).clamp_min(0)
-            floor = FLOOR / scale[batch, None, None] ** 2 * torch.eye(2)
-            miss = log_of((found + floor).detach()) - wanted[batch]
-            likelihood = doubt[:, [0, 1, 1]] + 0.5 * (miss / doubt[:, [0, 1, 1]].exp()) ** 2
-            loss = (error + 1e-3).sqrt().mean() + 0.1 * likelihood.mean()
+            batch = torch.randint(len(data.logs), (BATCH,))
+            log, shape, _ = network(data.directional[batch], data.invariant[batch])
+            wanted = data.logs[batch]
+            error = kernel_error(network, log, shape, data.truth[batch], data.points[batch], wanted[:, 0])
+            loss = (error + 1e-3).sqrt().mean() + 0.05 * (log - wanted).abs().clamp_max(1).mean()
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -137,41 +220,81 @@ def train(count: int = EXAMPLES, seed: int = 0) -> spectrum.DirectionalRegressor
     return network.eval()
 
 
-def check(network: spectrum.DirectionalRegressor, split: str = "val", count: int = 480) -> dict[str, float]:
-    """Mean relative L2 errors, and the part of log-covariance errors within one standard error (68 % is right)."""
-    directional, invariant, truth, scale = examples(split, count, seed=1)
-    with torch.no_grad():
-        answer, doubt = network(directional, invariant)
-    found, floor = spectrum.covariance_from_log(answer), FLOOR / scale[:, None, None] ** 2 * torch.eye(2)
-    miss = (log_of(found + floor) - log_of(truth + floor)).abs() / doubt[:, [0, 1, 1]].exp()
-    error = kernel_error(found, truth, scale).clamp_min(0).sqrt()
-    return {
-        "examples": len(error),
-        "error ×2": float(error[scale == 2].mean()),
-        "error ×4": float(error[scale == 4].mean()),
-        "size within 1 s.e.": float((miss[:, 0] < 1).float().mean()),
-        "stretch within 1 s.e.": float((miss[:, 1:] < 1).float().mean()),
-    }
+def calibrate(network: regressor.DirectionalRegressor, data: Examples, steps: int = 800) -> None:
+    """Standard errors: the 68 % quantile of the error of log variance, by the pinball loss, on photos apart."""
+    miss = misses(network, data)[0]
+    optimiser = torch.optim.Adam(network.doubt.parameters(), 1e-2, weight_decay=1e-2)
+    for _ in tqdm(range(steps), desc="standard errors"):
+        over = miss - network(data.directional, data.invariant)[2].exp()[:, [0, 1, 1]]
+        loss = torch.maximum(0.68 * over, -0.32 * over).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
 
 
-def store(network: spectrum.DirectionalRegressor) -> None:
+@torch.no_grad()
+def misses(network: regressor.DirectionalRegressor, data: Examples) -> tuple[Tensor, Tensor, Tensor]:
+    """(N, 3) errors of log variance: overall, and two stretches; the (N, 2) standard errors; the kernels' L2 errors."""
+    log, shape, doubt = network(data.directional, data.invariant)
+    error = kernel_error(network, log, shape, data.truth, data.points, data.logs[:, 0]).sqrt()
+    floor = regressor.FLOOR / data.scales[:, None, None] ** 2 * torch.eye(2)
+    log = regressor.log_of_covariance(regressor.covariance_from_log(log) + floor)
+    return (log - data.logs).abs(), doubt.exp(), error
+
+
+def check(network: regressor.DirectionalRegressor, data: Examples) -> str:
+    """Mean relative L2 error, and the part of errors within one standard error (68 % is right), by scale and family."""
+    miss, doubt, error = misses(network, data)
+    lines = []
+    for scale in (2, 4):
+        for name in MIX:
+            rows = [i for i, found in enumerate(data.names) if found == name and data.scales[i] == scale]
+            within = (miss[rows] < doubt[rows][:, [0, 1, 1]]).float().mean(0)
+            lines.append(
+                f"x{scale} {name:14s} {len(rows):4d} examples  L2 {error[rows].mean():.3f}  within one s.e.: "
+                f"size {within[0]:.0%}, stretch {within[1:].mean():.0%}"
+            )
+    return "\n".join(lines)
+
+
+def split(folder: Path) -> dict[str, list[Path]]:
+    """Photos for the network, for its standard errors, and for `check`; no photo is in two of them."""
+    found = sorted(folder.glob("*.webp"))
+    held = [path for path in found if path.name.startswith(HELD_OUT)]
+    apart = [path for path in found if path.name.startswith(APART)]
+    rest = [path for path in found if path not in held + apart]
+    calibration = rest[::6] + apart
+    training = [path for path in rest if path not in calibration]
+    return {"train": training + photos("train"), "calibrate": calibration, "check": held + photos("val")}
+
+
+def joined(blocks: list[Examples]) -> Examples:
+    """The examples of all blocks as one."""
+    columns = [[getattr(block, name) for block in blocks] for name in Examples.__dataclass_fields__]
+    return Examples(*([*chain(*c)] if isinstance(c[0], list) else torch.cat(c) for c in columns))
+
+
+def store(network: regressor.DirectionalRegressor) -> None:
     """Write the weights as JSON, five significant digits each."""
     state = json.dumps({name: values.double().tolist() for name, values in network.state_dict().items()})
     weights = json.loads(state, parse_float=lambda text: float(f"{float(text):.5g}"))
-    with images.atomic_path(spectrum.WEIGHTS) as path:
+    with images.atomic_path(regressor.WEIGHTS) as path:
         path.write_text(json.dumps({"made by": "scripts/fit_kernel_regressor.py", "weights": weights}) + "\n")
-    spectrum.stored_network.cache_clear()
+    regressor.stored_network.cache_clear()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("folder", type=Path, help="photos to train on (.webp)")
     parser.add_argument("--check", action="store_true", help="only measure the stored weights")
-    parser.add_argument("--examples", type=int, default=EXAMPLES)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    paths = split(arguments.folder)
     if not arguments.check:
-        store(train(arguments.examples))
-    print({name: round(value, 3) for name, value in check(spectrum.stored_network()).items()})
+        network = train(joined([examples(paths["train"], count, seed) for count, seed in BLOCKS]))
+        calibrate(network, joined([examples(paths["calibrate"], count, seed) for count, seed in CALIBRATION]))
+        store(network)
+    print(check(regressor.stored_network(), examples(paths["check"], 1000, seed=3)))
 
 
 if __name__ == "__main__":

@@ -41,14 +41,23 @@ def estimate(
     method: Annotated[Method, typer.Option(help="Of kernel estimation.")] = Method.spectrum,
     rule: Annotated[Rule, typer.Option(help="By which patches count as smooth.")] = Rule.otsr,
     patch: Annotated[int, typer.Option(min=8, help="Side of a noise patch in pixels.")] = 64,
+    max_variance: Annotated[
+        float | None,
+        typer.Option(
+            min=1, help="Of a noise patch, grey levels².  [default: 50, realsr: 20]", show_default=False
+        ),
+    ] = None,
     jpeg: Annotated[
-        tuple[int, int] | None, typer.Option(metavar="LOW HIGH", help="JPEG qualities to add, such as 60 95.")
+        tuple[int, int] | None,
+        typer.Option(
+            metavar="LOW HIGH", help="JPEG qualities.  [default: what the photos have]", show_default=False
+        ),
     ] = None,
     cleanup: Annotated[
         float, typer.Option(min=1.0, help="Shrink clean photos by this much before degrading them.")
     ] = 1.0,
 ) -> None:
-    """Estimate how a camera degrades: blur kernels and a noise pool, in one file.
+    """Estimate how a camera degrades: blur kernels, noise and JPEG quality, in one file.
 
     A report is written beside it: OUT.json with the numbers and OUT.png with kernels, noise patches and spectra.
 
@@ -85,8 +94,8 @@ def estimate(
     try:
         with batch.Progress("estimating") as progress:
             camera = estimate_camera(
-                found, scale, method=method.value, rule=rule.value, patch=patch, jpeg=jpeg, cleanup=cleanup,
-                note=lambda text: batch.say(f"note: {text}"), progress=progress,
+                found, scale, method=method.value, rule=rule.value, patch=patch, max_variance=max_variance,
+                jpeg=jpeg, cleanup=cleanup, note=lambda text: batch.say(f"note: {text}"), progress=progress,
             )  # fmt: skip
         camera.degradation.save(out)
         write_report(camera, *report)
@@ -94,6 +103,8 @@ def estimate(
         for problem in problems:
             batch.say(f"error: {problem}")
         fail(error)
+    for warning in camera.warnings:
+        batch.say(f"warning: {warning}")
     for failure in (*problems, *camera.failures):
         batch.say(f"error: {failure}")
     typer.echo(f"{out}: {camera.degradation}\n{report[0]}, {report[1]}: the report")
@@ -140,6 +151,8 @@ def degrade(
         camera = Degradation.general() if degradation == "general" else Degradation.load(degradation)
     except (OSError, ValueError) as error:
         refuse(error)
+    if camera.noise is None:
+        batch.say(f"warning: {degradation} has no noise, so the LR images will have none")
 
     def work(job: Job, progress: Progress) -> None:
         below = job.target.relative_to(out / "LR")

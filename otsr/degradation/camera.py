@@ -1,4 +1,4 @@
-"""A camera from its photos: one kernel a photo, one noise pool for all, and a report that shows both.
+"""A camera from its photos: one kernel a photo, noise and JPEG quality of all, and a report that shows them.
 
 What `otsr estimate` does. Photos without texture (a sky) give no kernel, photos without smooth parts (a meadow) give
 no noise: each is used for what it shows.
@@ -21,8 +21,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from otsr.degradation import kernels
+from otsr.degradation import doubts, kernels
 from otsr.degradation.estimation import estimate_kernel
+from otsr.degradation.focus import Focus, photo_kernel
+from otsr.degradation.jpeg import quality_of
 from otsr.degradation.noise import NoisePool
 from otsr.degradation.pipeline import Degradation
 from otsr.degradation.smoothness import collect_noise
@@ -31,6 +33,8 @@ from otsr.images import ImageError, atomic_path, luma, read
 
 _LR, _KERNEL, _NOISE = "#666666", "#0072B2", "#D55E00"
 _SHOWN_KERNELS, _SHOWN_PATCHES = 4, 16
+_SMALLEST_PATCH = 16
+_OUT_OF_FOCUS = 2.0  # a photo whose sharpest tiles are so many times wider than the median photo's
 
 
 @dataclass(frozen=True)
@@ -38,15 +42,19 @@ class Camera:
     """What photos tell about the camera that took them.
 
     Attributes:
-        degradation: kernels and noise pool, ready to degrade clean photos; None of what was not found.
-        kernels: (k, k) kernel of each photo that has texture, by file name.
+        degradation: kernels, noise pool and JPEG qualities, ready to degrade clean photos; None of what was not found.
+        kernels: (k, k) kernel of each photo that has texture and is in focus somewhere, by file name.
+        photos: what the tiles of each of those photos say, by file name; none with KernelGAN.
         spectra: radial log-spectrum of each photo's luma, by file name; see `radial_spectrum`.
-        failures: what could not be done, in words.
+        warnings: reasons to doubt; what was not found and what the degradation does instead, with a way out.
+        failures: what could not be read, in words.
     """
 
     degradation: Degradation
     kernels: dict[str, Tensor]
+    photos: dict[str, Focus]
     spectra: dict[str, Tensor]
+    warnings: list[str]
     failures: list[str]
 
 
@@ -57,17 +65,23 @@ def estimate_camera(
     method: Literal["spectrum", "kernelgan"] = "spectrum",
     rule: str = "otsr",
     patch: int = 64,
+    max_variance: float | None = None,
     jpeg: tuple[int, int] | None = None,
     cleanup: float = 1.0,
     note: Callable[[str], None] = print,
     progress: Callable[[int, int], None] | None = None,
 ) -> Camera:
-    """Estimate a kernel from each photo and collect a noise pool from all.
+    """Estimate a kernel from each photo, and noise and JPEG quality from all.
+
+    A photo's kernel is that of its tiles in focus ("kernelgan": of the whole photo). Photos that are nowhere in focus,
+    more than twice as wide as the median, are left out. Where no photo has a smooth patch of the size asked for,
+    patches of half the side are tried, down to 16 pixels.
 
     Args:
         scale: the super-resolution that the degradation is for, 2 or 4.
-        method, rule, patch: see `estimate_kernel` and `collect_noise`.
-        jpeg, cleanup: stored as they are; see `Degradation`.
+        method, rule, patch, max_variance: see `estimate_kernel` and `collect_noise`.
+        jpeg: (low, high) qualities; None: those that the files were saved with, none if none is a JPEG.
+        cleanup: stored as it is; see `Degradation`.
         note: told what a photo could not give.
         progress: called with (photos done, photos in all).
 
@@ -75,7 +89,7 @@ def estimate_camera(
         ImageError: no photo could be read.
         DegradationError: neither a kernel nor noise was found.
     """
-    found: dict[str, Tensor] = {}
+    found: dict[str, Focus] = {}
     spectra: dict[str, Tensor] = {}
     readable: list[Path] = []
     failures: list[str] = []
@@ -88,26 +102,71 @@ def estimate_camera(
         readable.append(path)
         spectra[path.name] = radial_spectrum(picture)
         try:
-            found[path.name] = estimate_kernel(picture, scale, method)
+            if method == "spectrum":
+                found[path.name] = photo_kernel(picture, scale)
+            else:
+                found[path.name] = _without_tiles(estimate_kernel(picture, scale, method))
         except ValueError as error:
             note(f"{path}: no kernel ({error}); used for noise only")
         if progress:
             progress(number, len(photos))
     if not readable:
         raise ImageError("; ".join(["none of the photos could be read", *failures]))
-    pool: NoisePool | None = None
-    try:
-        pool = collect_noise(readable, rule, patch)
-    except DegradationError as error:
-        failures.append(f"no noise: {error}")
+    sharp, blurred = _in_focus(found)
+    warnings = [f"{name}: nowhere in focus; its kernel is left out" for name in blurred]
+    warnings += [f"{name}: {doubt}" for name, focus in sharp.items() for doubt in focus.doubts]
+    warnings += doubts.of_photos({name: focus.sigma for name, focus in sharp.items()})
     if not found:
-        failures.append(
-            "no kernel: none of the photos has texture to measure blur on; add sharp, detailed ones"
+        warnings.append(
+            "no kernel, so the degradation takes bicubic's: none of the photos has texture to measure blur on; "
+            "add sharp, detailed ones"
         )
+    pool, complaint = _noise(readable, rule, patch, max_variance)
+    warnings += [complaint] if complaint else []
     if pool is None and not found:
-        raise DegradationError("; ".join(failures))
-    degradation = Degradation(scale, list(found.values()) or None, pool, jpeg, cleanup)
-    return Camera(degradation, found, spectra, failures)
+        raise DegradationError("; ".join(warnings))
+    qualities = [quality for path in readable if (quality := quality_of(path))]
+    if jpeg is None and qualities:
+        jpeg = (min(qualities), max(qualities))
+    taps = {name: focus.kernel for name, focus in sharp.items()}
+    degradation = Degradation(scale, list(taps.values()) or None, pool, jpeg, cleanup)
+    return Camera(degradation, taps, sharp, spectra, warnings, failures)
+
+
+def _without_tiles(kernel: Tensor) -> Focus:
+    return Focus(kernel, float(kernels.moments(kernel)[1].det()) ** 0.25, 0.0, (), ())
+
+
+def _in_focus(found: dict[str, Focus]) -> tuple[dict[str, Focus], list[str]]:
+    """The photos that are in focus somewhere, and the names of those that are not."""
+    if not found:
+        return {}, []
+    limit = _OUT_OF_FOCUS * float(np.median([focus.sigma for focus in found.values()]))
+    blurred = [name for name, focus in found.items() if focus.sigma > limit]
+    return {name: focus for name, focus in found.items() if name not in blurred}, blurred
+
+
+def _noise(
+    photos: Sequence[Path], rule: str, patch: int, max_variance: float | None
+) -> tuple[NoisePool | None, str]:
+    """The pool of the largest patches that there are, and what is to be said about it."""
+    side, reason = patch, ""
+    while True:
+        try:
+            pool = collect_noise(photos, rule, side, window=min(32, side // 2), max_variance=max_variance)
+        except DegradationError as error:
+            reason = reason or str(error)
+        else:
+            smaller = f"no smooth patch of {patch} pixels; {len(pool)} of {side} pixels are used"
+            return pool, smaller if side < patch else ""
+        if side // 2 < _SMALLEST_PATCH:
+            break
+        side //= 2
+    way_out = "add a photo of a plain wall or sky, or try --max-variance 150 if the camera is noisy, or --rule realsr"
+    return (
+        None,
+        f"no noise, so the degradation adds none: {reason}. Patches down to {side} pixels neither. {way_out}",
+    )
 
 
 def radial_spectrum(image: Tensor, bins: int = 48) -> Tensor:
@@ -131,8 +190,12 @@ def describe(camera: Camera) -> dict[str, Any]:
         "scale": camera.degradation.scale,
         "jpeg": camera.degradation.jpeg,
         "cleanup": camera.degradation.cleanup,
-        "kernels": {name: _describe_kernel(kernel) for name, kernel in camera.kernels.items()},
+        "kernels": {
+            name: _describe_kernel(kernel) | _describe_tiles(camera.photos[name])
+            for name, kernel in camera.kernels.items()
+        },
         "noise": None,
+        "warnings": camera.warnings,
         "failures": camera.failures,
     }
     pool = camera.degradation.noise
@@ -153,8 +216,8 @@ def describe(camera: Camera) -> dict[str, Any]:
 
 
 def _describe_kernel(kernel: Tensor) -> dict[str, float | int]:
-    """Size and shape of a kernel: standard deviations in HR pixels along its axes, angle in degrees."""
-    covariance = kernels.moments(kernel)[1].double()
+    """Size and shape of a kernel: standard deviations in HR pixels along its axes, angle in degrees, negative part."""
+    covariance = kernels.moments(kernel.clamp(min=0))[1].double()
     variances, axes = torch.linalg.eigh(covariance)
     sigma = variances.clamp(min=0).sqrt()
     angle = math.degrees(math.atan2(-float(axes[1, 1]), float(axes[0, 1]))) % 180
@@ -163,6 +226,19 @@ def _describe_kernel(kernel: Tensor) -> dict[str, float | int]:
         "sigma_major": round(float(sigma[1]), 3),
         "sigma_minor": round(float(sigma[0]), 3),
         "angle": round(angle, 1),
+        "negative": round(float(kernel.clamp(max=0).sum()), 3),
+    }
+
+
+def _describe_tiles(focus: Focus) -> dict[str, Any]:
+    """How blur is spread over a photo (quantiles of its tiles' σ in HR pixels), and how sure and doubtful it is."""
+    if not focus.tiles:
+        return {}
+    return {
+        "standard_error_of_log_variance": round(focus.deviation, 3),
+        "tiles": len(focus.tiles),
+        "tiles_sigma_10_50_90": np.quantile(focus.tiles, (0.1, 0.5, 0.9)).round(3).tolist(),
+        "doubts": list(focus.doubts),
     }
 
 

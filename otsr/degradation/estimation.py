@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from otsr.degradation import kernelgan, kernels, spectrum
+from otsr.degradation.spectrum import SMALLEST
 from otsr.images import luma
 
-SMALLEST = 64  # LR pixels a side: KernelGAN's crop, and 9 patches of the spectrum
 Method = Literal["spectrum", "kernelgan"]
 
 
@@ -27,8 +27,9 @@ def estimate_kernel(
 ) -> Tensor:
     """Blur kernel k in lr = (hr * k)↓scale + noise, from the LR image alone.
 
-    "spectrum" (the default, a tenth of a second) finds the Gaussian, anisotropic at any angle, that explains the
-    image's statistics at several scales. `spectrum.estimate_blur` gives its covariance and how sure it is.
+    "spectrum" (the default, a tenth of a second) finds the kernel, stretched at any angle, that explains the image's
+    statistics at several scales: a Gaussian, and how discs, motion, boxes, bicubic and sharpened kernels differ from
+    it. `spectrum.estimate_blur` says how sure it is.
     "kernelgan" (about a minute on a CPU) trains a kernel of any shape until the image's patches look alike at two
     scales; `benchmarks/results/kernel_estimation.md` says how the two compare.
 
@@ -41,7 +42,8 @@ def estimate_kernel(
         progress: a progress bar for KernelGAN.
 
     Returns:
-        (k, k) float32 on the HR grid and lr's device: not negative, sums to 1, centre of mass at the array's centre.
+        (k, k) float32 on the HR grid and lr's device: sums to 1, centre of mass at the array's centre. Negative taps
+        say that the photo was sharpened; KernelGAN gives none.
 
     Raises:
         ValueError: an argument is wrong (it is named), or lr holds NaN or infinity.
@@ -50,7 +52,7 @@ def estimate_kernel(
     _check(lr, scale, method, size)
     image = lr.detach().float().cpu()
     if method == "spectrum":
-        kernel = gaussian_of(spectrum.estimate_blur(image, scale).covariance, scale, size)
+        kernel = spectrum.kernel_of(spectrum.estimate_blur(image, scale), scale, size)
     else:
         spectrum.require_texture(luma(image)[0])
         raw = kernelgan.train_kernel(image, seed=seed, progress=progress)

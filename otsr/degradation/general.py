@@ -21,9 +21,10 @@ from torch import Tensor
 
 from otsr.datasets import phone_crops
 from otsr.degradation.families import bank, log_uniform, uniform
+from otsr.degradation.jpeg import compress
 from otsr.degradation.kernels import downsample, gaussian
 from otsr.degradation.noise import NoisePool
-from otsr.degradation.pipeline import Degradation, compress
+from otsr.degradation.pipeline import Degradation
 from otsr.degradation.smoothness import collect_noise
 from otsr.degradation.storage import DegradationError
 

@@ -123,7 +123,9 @@ class NoisePool:
             raise DegradationError(f"no patch is tagged {tag!r}; tags are {sorted(set(self.tags))}")
         return NoisePool(self.patches[keep], [self.sources[i] for i in keep], [tag] * len(keep), self.notes)
 
-    def sample(self, n: int, size: int | tuple[int, int], generator: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self, n: int, size: int | tuple[int, int], generator: torch.Generator | None = None, grid: int = 1
+    ) -> Tensor:
         """n independent fields of noise, each channel of each with mean 0.
 
         Up to the size of a patch a field is a random crop of a random patch, minus its mean per channel.
@@ -134,6 +136,7 @@ class NoisePool:
             n: how many.
             size: side, or (height, width), in pixels.
             generator: source of randomness, on the CPU.
+            grid: crops start at multiples of it; see `Degradation` on JPEG.
 
         Returns:
             (n, 3, height, width) float32 in units of [0, 1] images: add it to an LR image and clip.
@@ -143,37 +146,42 @@ class NoisePool:
             raise ValueError(f"n is {n} and size {size}, expected at least 1")
         first = torch.randint(len(self), (n,), generator=generator)
         if max(height, width) <= self.size:
-            noise = self._crops(first, height, width, generator)
+            noise = self._crops(first, height, width, generator, grid)
         else:
-            noise = torch.stack([self._field(int(i), height, width, generator) for i in first])
+            noise = torch.stack([self._field(int(i), height, width, generator, grid) for i in first])
         return noise - noise.mean((-2, -1), keepdim=True)
 
-    def inject(self, lr: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def inject(self, lr: Tensor, generator: torch.Generator | None = None, grid: int = 1) -> Tensor:
         """LR ← clip(LR + patch − mean per channel of the patch, 0, 1), with a draw for each image.
 
         Args:
             lr: (3, H, W) or (B, 3, H, W) in [0, 1], any device.
         """
         size = (lr.shape[-2], lr.shape[-1])
-        noise = self.sample(1 if lr.dim() == 3 else len(lr), size, generator)
+        noise = self.sample(1 if lr.dim() == 3 else len(lr), size, generator, grid)
         return (lr + noise.reshape(lr.shape).to(lr)).clamp(0, 1)
 
-    def _crops(self, index: Tensor, height: int, width: int, generator: torch.Generator | None) -> Tensor:
-        top = torch.randint(self.size - height + 1, index.shape, generator=generator)
-        left = torch.randint(self.size - width + 1, index.shape, generator=generator)
+    def _crops(
+        self, index: Tensor, height: int, width: int, generator: torch.Generator | None, grid: int
+    ) -> Tensor:
+        places = [(self.size - side) // grid + 1 for side in (height, width)]
+        top, left = (grid * torch.randint(n, index.shape, generator=generator) for n in places)
         rows = (top[:, None] + torch.arange(height))[:, None, :, None]
         columns = (left[:, None] + torch.arange(width))[:, None, None, :]
         channels = torch.arange(3)[None, :, None, None]
         return self.patches[index[:, None, None, None], channels, rows, columns].float() / 255
 
-    def _field(self, first: int, height: int, width: int, generator: torch.Generator | None) -> Tensor:
+    def _field(
+        self, first: int, height: int, width: int, generator: torch.Generator | None, grid: int
+    ) -> Tensor:
         """Overlapping windowed patches of the photo that patch `first` was cut from, (3, height, width)."""
         same = torch.tensor([i for i, name in enumerate(self.sources) if name == self.sources[first]])
         step = max(1, 3 * self.size // 8)
+        step = step // grid * grid or step
         side = 2 * step  # smaller than a patch: at random places neighbours rarely show the same noise twice
         down, right = -(-height // step) + 1, -(-width // step) + 1
         index = same[torch.randint(len(same), (down * right,), generator=generator)]
-        crops = self._crops(index, side, side, generator)
+        crops = self._crops(index, side, side, generator, grid)
         crops = crops - crops.mean((-2, -1), keepdim=True)
         ramp = torch.sin(torch.pi * (torch.arange(side) + 0.5) / side)
         crops = crops * ramp[:, None] * ramp[None, :]

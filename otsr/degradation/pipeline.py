@@ -8,22 +8,20 @@ on the pairs meets the whole camera. The parts and settings live in one file.
 
 from __future__ import annotations
 
-import io
 import math
 import os
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
+from otsr.degradation.jpeg import GRID, compress
 from otsr.degradation.kernels import downsample
 from otsr.degradation.noise import NoisePool
 from otsr.degradation.storage import DegradationError, read_tensors, write_tensors
-from otsr.images import crop_to_multiple, resize, to_pil
+from otsr.images import crop_to_multiple, resize
 
 _KIND, _VERSION = "otsr degradation", 1
 
@@ -133,7 +131,7 @@ class Degradation:
         """
         lr = lr.clamp(0, 1)
         if self.noise is not None:
-            lr = self.noise.inject(lr, generator)
+            lr = self.noise.inject(lr, generator, 1 if self.jpeg is None else GRID)
         if self.jpeg is not None:
             low, high = self.jpeg
             qualities = torch.randint(low, high + 1, (len(lr),), generator=generator).tolist()
@@ -236,12 +234,3 @@ def _check_image(hr: Tensor) -> None:
     low, high = float(hr.min()), float(hr.max())
     if not (low >= -1e-3 and high <= 1 + 1e-3):
         raise ValueError(f"hr holds values from {low:.4g} to {high:.4g}, expected [0, 1]; see images.read")
-
-
-def compress(image: Tensor, quality: int, subsampling: str = "4:2:0") -> Tensor:
-    """(3, H, W) through JPEG in memory, with colours at half resolution (4:2:0, as phones do) or full (4:4:4)."""
-    file = io.BytesIO()
-    to_pil(image).save(file, "JPEG", quality=quality, subsampling=subsampling)
-    with Image.open(file) as decoded:
-        pixels = torch.from_numpy(np.array(decoded.convert("RGB")))
-    return pixels.permute(2, 0, 1).to(image).div(255)

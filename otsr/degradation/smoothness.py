@@ -26,7 +26,7 @@ from otsr.images import ImageSource, open_picture
 
 _MAX_VARIANCE = {"otsr": 50.0, "realsr": 20.0}
 _ADVICE = {
-    "variance too high": "raise max_variance, take smaller patches, or give smoother images",
+    "variance too high": "raise max_variance, or give images with a plain wall or sky",
     "mean too low": "lower min_mean, or give brighter images",
     "no variance": "these areas are clipped or synthetic; give images with noise in them",
     "a window's mean differs": "raise mean_tolerance, take smaller patches, or use rule='realsr'",

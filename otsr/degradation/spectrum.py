@@ -1,41 +1,50 @@
-"""The blur of an image from its own statistics at several scales: a Gaussian kernel with an error bar, in 0.1 s.
+"""The blur of an image from its own statistics at several scales: a kernel with an error bar, in 0.1 s.
 
 Blur changes what a photo looks like at fine scales relative to coarse ones, along each direction by the variance
-v(θ) = uᵀΣu of the kernel in that direction. Two statistics are read in 12 directions:
+v(θ) = uᵀΣu of the kernel in that direction. Three statistics are read in 12 directions:
 
-* the power spectrum at 10 frequencies, noise floor removed (blur multiplies it by exp(−4π² fᵀΣf));
-* how large directional derivatives are at four fine scales relative to a coarse one, in the norms L1, L4, L8: the
-  higher the norm, the more the sharpest edges decide. The spectrum cannot see edges.
+* the power spectrum at 10 frequencies, noise floor removed (Gaussian blur multiplies it by exp(−4π² fᵀΣf); other
+  kernels have zeros);
+* how large directional derivatives are at five fine scales relative to a coarse one, in the norms L1, L4, L8: the
+  higher the norm, the more the sharpest edges decide. The spectrum cannot see edges;
+* how the slope falls off beside the strongest edges, with its sign: sharpening overshoots.
 
-One small network, the same for every direction, turns them into Σ. What a closed formula has to assume about scenes
-(their spectrum, and their own blur, which makes plain matching across scales find ¾(v_scene + v_kernel)), the
-network learns from the course's train photos, blurred with known kernels by `scripts/fit_kernel_regressor.py`.
-Sharing the network over directions makes the answer turn with the picture.
+One small network, the same for every direction, turns them into Σ and into what sets the kernel apart from a Gaussian:
+the weights of five patterns, stretched and turned as Σ is (principal components of discs, motion, boxes, bicubic and
+sharpened kernels). What a closed formula has to assume about scenes (their spectrum, and their own blur, which makes
+plain matching across scales find ¾(v_scene + v_kernel)), the network learns from photos, blurred with known kernels
+by `scripts/fit_kernel_regressor.py`. Sharing the network over directions makes the answer turn with the picture.
+
+What no power spectrum tells: a kernel from its mirror image. The answer is the same from both sides.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from otsr.degradation.regressor import (
+    CELL,
+    CELLS,
+    DIRECTIONS,
+    covariance_from_log,
+    log_of_covariance,
+    stored_network,
+)
 from otsr.images import luma
 
-DIRECTIONS = 12  # angles d·15°, from x (right) towards y (down)
 PATCH = 32  # side of the Hann-windowed patches of the spectrum
 FREQUENCIES = (0.06, 0.09, 0.125, 0.17, 0.22, 0.27, 0.32, 0.37, 0.42, 0.47)  # cycles per LR pixel
-SCALES = (0.7, 1.0, 1.5, 2.2, 3.2)  # σ of the derivative filters in LR pixels; the last is the reference
+SCALES = (0.7, 1.0, 1.5, 2.2, 3.2, 4.7)  # σ of the derivative filters in LR pixels; the last is the reference
 NORMS = (1, 4, 8)
+PROFILE = 8  # LR pixels to either side of an edge
+SMALLEST = 64  # LR pixels a side: KernelGAN's crop, and 9 patches of the spectrum
 LARGEST = 1024  # of a larger image, the window of this side with the strongest gradients is read
-WEIGHTS = Path(__file__).with_name("spectrum.json")
-_FEATURES = len(FREQUENCIES) + len(NORMS) * (len(SCALES) - 1)
-_INVARIANTS = 4
 _MIN_CONTRAST = 8.0  # mean power at 0.09 to 0.125 cycles per pixel over the noise floor; see NoTextureError
 _LEAST_FLOOR = 0.25  # grey levels²: a ramp rounded to 8 bits is no texture either
 
@@ -46,20 +55,31 @@ class NoTextureError(ValueError):
 
 @dataclass(frozen=True)
 class Blur:
-    """A Gaussian blur and how sure we are of it.
+    """A blur and how sure we are of it.
 
     Attributes:
-        covariance: (2, 2) float64, order (x, y), in HR pixels², x right and y down.
+        covariance: (2, 2) float64, order (x, y), in HR pixels², x right and y down: of the Gaussian closest to the
+            kernel. (A sharpened kernel's own variance may be negative.)
+        shape: (5,) weights of the patterns by which the kernel differs from that Gaussian.
         deviation: standard errors of log(variance): of the overall size (½ log det Σ), and of the stretch along
             any one direction. 0.2 says that the variances are known to about ±20 %.
+        strangeness: root mean square of the statistics, counted in standard deviations of the photos that the network
+            was trained on. 1 is usual.
     """
 
     covariance: Tensor
+    shape: Tensor
     deviation: tuple[float, float]
+    strangeness: float
+
+    @property
+    def sigma(self) -> float:
+        """√ of the mean variance along the axes (the geometric mean), in HR pixels."""
+        return float(self.covariance.det()) ** 0.25
 
 
 def estimate_blur(lr: Tensor, scale: int = 2) -> Blur:
-    """Covariance Σ of the Gaussian kernel in y = (x * k)↓s + n, from y alone.
+    """The blur k in y = (x * k)↓s + n, from y alone.
 
     Args:
         lr: y, (3, H, W) in [0, 1], both sides at least 64.
@@ -71,9 +91,32 @@ def estimate_blur(lr: Tensor, scale: int = 2) -> Blur:
     directional, invariant = features(luma(lr)[0], scale)
     network = stored_network()
     with torch.no_grad():
-        logarithm, deviation = network(directional[None], invariant[None])
+        logarithm, shape, doubt = network(directional[None], invariant[None])
     covariance = scale**2 * covariance_from_log(logarithm.double())[0]
-    return Blur(covariance, (float(deviation[0, 0].exp()), float(deviation[0, 1].exp())))
+    strange = ((directional - network.directional_mean) / network.directional_scale).square().mean().sqrt()
+    return Blur(covariance, shape[0], (float(doubt[0, 0].exp()), float(doubt[0, 1].exp())), float(strange))
+
+
+def kernel_of(blur: Blur, scale: int, size: int | None = None) -> Tensor:
+    """The kernel of a blur on the HR grid, (k, k), sums to 1.
+
+    Args:
+        size: k, of the parity of scale; None: what holds all but 0.6 % of the absolute taps (3σ of a Gaussian).
+    """
+    widest = math.sqrt(float(torch.linalg.eigvalsh(blur.covariance)[1]))
+    full = scale + 2 * max(1, math.ceil(CELL * (CELLS - 1) * widest - scale / 2))
+    line = (torch.arange(full) - (full - 1) / 2) / scale
+    points = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1).flatten(0, 1)
+    log = log_of_covariance(blur.covariance[None] / scale**2).float()
+    kernel = stored_network().density(log, blur.shape[None], points[None])[0].unflatten(0, (full, full))
+    if size is None:
+        outside = 1 - torch.stack(
+            [kernel[i : full - i, i : full - i].abs().sum() for i in range(full // 2)]
+        ) / kernel.abs().sum()  # fmt: skip
+        rings = min(int((outside < 0.006).sum()) - 1, (full - scale) // 2 - 1)
+        size = full - 2 * rings
+    kernel = F.pad(kernel, [(size - full) // 2] * 4)  # a negative margin cuts
+    return kernel / kernel.sum()
 
 
 def features(grey: Tensor, scale: int) -> tuple[Tensor, Tensor]:
@@ -84,7 +127,7 @@ def features(grey: Tensor, scale: int) -> tuple[Tensor, Tensor]:
         scale: 2 or 4; scenes are sharper, counted in LR pixels, after ×4.
 
     Returns:
-        directional (12, 22): log power minus log power at low frequencies; log norms minus those of the coarse
+        directional (12, 33): log power minus log power at low frequencies; log norms minus those of the coarse
         scale. invariant (4,): two noise levels over the power at low frequencies, contrast, whether scale is 4.
     """
     grey = _busiest(grey.float(), LARGEST)
@@ -96,72 +139,17 @@ def features(grey: Tensor, scale: int) -> tuple[Tensor, Tensor]:
     spectrum = torch.maximum(power - floor, 0.05 * power).log() - low
     norms = _derivative_norms(grey)
     relative = (norms[:, :-1] - norms[:, -1:]).flatten(1)
+    profiles = edge_profiles(grey)
     invariant = torch.stack(
         [floor.log() - low, typical.log() - low, 0.1 * low, low.new_tensor(float(scale == 4))]
     )
-    return torch.cat([spectrum, relative], 1), invariant
+    return torch.cat([spectrum, relative, profiles], 1), invariant
 
 
 def require_texture(grey: Tensor) -> None:
     """Raise NoTextureError if the luma (H, W) shows nothing above its noise."""
     power, floor, _ = directional_power(255 * _busiest(grey.float(), LARGEST))
     _texture(power, floor)
-
-
-class DirectionalRegressor(nn.Module):
-    """From statistics in 12 directions to log Σ (of the kernel in LR pixels), with one network for all directions.
-
-    Direction θ sees its own features, those of the direction across, their mean over all directions, and the
-    invariants; it answers with o₀, o₁. Then log Σ = mean over θ of o₀ I + 2 o₁ (cos 2θ, sin 2θ)-stretch. The
-    standard errors come from the same hidden layer, averaged over θ, so they do not depend on the angle.
-    """
-
-    directional_mean: Tensor
-    directional_scale: Tensor
-    invariant_mean: Tensor
-    invariant_scale: Tensor
-    stretch: Tensor
-
-    def __init__(self, hidden: int = 12) -> None:
-        super().__init__()
-        self.hidden = nn.Linear(3 * _FEATURES + _INVARIANTS, hidden)
-        self.answer = nn.Linear(hidden, 2)
-        self.doubt = nn.Linear(hidden, 2)
-        for name, size in (("directional", _FEATURES), ("invariant", _INVARIANTS)):
-            self.register_buffer(f"{name}_mean", torch.zeros(size))
-            self.register_buffer(f"{name}_scale", torch.ones(size))
-        double = 2 * math.pi / DIRECTIONS * torch.arange(DIRECTIONS)
-        self.register_buffer("stretch", torch.stack([double.cos(), double.sin()], 1), persistent=False)
-
-    def forward(self, directional: Tensor, invariant: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 12, 22) and (B, 4) → log Σ as (B, 3): size and two stretches; logs of their errors (B, 2)."""
-        x = (directional - self.directional_mean) / self.directional_scale
-        y = ((invariant - self.invariant_mean) / self.invariant_scale)[:, None].expand(-1, DIRECTIONS, -1)
-        x = torch.cat([x, x.roll(DIRECTIONS // 2, 1), x.mean(1, keepdim=True).expand_as(x), y], 2)
-        hidden = self.hidden(x).tanh()
-        answer = self.answer(hidden)
-        size = answer[..., 0].mean(1, keepdim=True)
-        stretch = 2 * (answer[..., 1:] * self.stretch).mean(1)
-        return torch.cat([size, stretch], 1), self.doubt(hidden.detach()).mean(1)
-
-
-def covariance_from_log(logarithm: Tensor) -> Tensor:
-    """Σ = exp(m I + [[c, q], [q, −c]]) for rows (m, c, q), in closed form: (B, 3) → (B, 2, 2), always positive."""
-    size, along, across = logarithm.unbind(-1)
-    length = (along**2 + across**2 + 1e-12).sqrt()
-    even, odd = size.exp() * length.cosh(), size.exp() * length.sinh() / length
-    return torch.stack([even + odd * along, odd * across, odd * across, even - odd * along], -1).unflatten(
-        -1, (2, 2)
-    )
-
-
-@lru_cache(maxsize=1)
-def stored_network() -> DirectionalRegressor:
-    """The network with the weights that the package carries."""
-    network = DirectionalRegressor()
-    stored = json.loads(WEIGHTS.read_text(encoding="utf-8"))
-    network.load_state_dict({name: torch.tensor(values) for name, values in stored["weights"].items()})
-    return network.eval().requires_grad_(False)
 
 
 def _busiest(grey: Tensor, side: int) -> Tensor:
@@ -225,22 +213,61 @@ def _texture(power: Tensor, floor: Tensor) -> Tensor:
     return low
 
 
-def _derivative_norms(grey: Tensor) -> Tensor:
-    """log of the L1, L4, L8 norms (means over pixels) of derivatives of Gaussians: (12, 5 scales, 3 norms)."""
-    reach = math.ceil(4 * SCALES[-1])
+def _derivatives(grey: Tensor, sigma: float, reach: int) -> tuple[Tensor, Tensor]:
+    """Derivatives to the right and down of the image under a Gaussian, where 2·reach + 1 taps fit."""
     line = torch.arange(-reach, reach + 1, dtype=torch.float32)
+    smooth = torch.exp(-0.5 * (line / sigma) ** 2)
+    smooth = smooth / smooth.sum()
+    slope = smooth * line / sigma**2
+    image = grey[None, None]
+    across = F.conv2d(F.conv2d(image, slope[None, None, None]), smooth[None, None, :, None])
+    down = F.conv2d(F.conv2d(image, smooth[None, None, None]), slope[None, None, :, None])
+    return across[0, 0], down[0, 0]
+
+
+def _derivative_norms(grey: Tensor) -> Tensor:
+    """log of the L1, L4, L8 norms (means over pixels) of derivatives of Gaussians: (12, 6 scales, 3 norms)."""
     angles = math.pi / DIRECTIONS * torch.arange(DIRECTIONS)
     rows = []
     for sigma in SCALES:
-        smooth = torch.exp(-0.5 * (line / sigma) ** 2)
-        smooth = smooth / smooth.sum()
-        slope = smooth * line / sigma**2
-        image = grey[None, None]
-        across = F.conv2d(F.conv2d(image, slope[None, None, None]), smooth[None, None, :, None]).flatten()
-        down = F.conv2d(F.conv2d(image, smooth[None, None, None]), slope[None, None, :, None]).flatten()
+        across, down = (d.flatten() for d in _derivatives(grey, sigma, math.ceil(4 * SCALES[-2])))
         for angle in angles.tolist():
             first = (math.cos(angle) * across + math.sin(angle) * down).abs()
             fourth = first.square().square()
             means = torch.stack([first.mean(), fourth.mean(), fourth.square().mean()])
             rows.append((means + 1e-12).log() / torch.tensor(NORMS))
     return torch.stack(rows).unflatten(0, (len(SCALES), DIRECTIONS)).transpose(0, 1)
+
+
+def edge_profiles(grey: Tensor) -> Tensor:
+    """How the slope of the strongest edges across each direction falls off at 1 to 8 pixels, relative to its middle.
+
+    A Gaussian blur leaves a Gaussian; a disc a flat top; a sharpened photo turns negative beside the edge.
+
+    Args:
+        grey: (H, W) in grey levels.
+
+    Returns:
+        (12, 8).
+    """
+    across, down = _derivatives(grey, 1.0, 4)
+    height, width = across.shape
+    inner = slice(PROFILE + 1, -PROFILE - 1)
+    distance = torch.arange(-PROFILE, PROFILE + 1.0)
+    rows = []
+    for angle in (math.pi / DIRECTIONS * torch.arange(DIRECTIONS)).tolist():
+        x, y = math.cos(angle), math.sin(angle)
+        slope = x * across + y * down
+        aside = (x * down - y * across).abs()
+        score = (slope.abs() - 3 * aside)[inner, inner]
+        strongest = score.flatten().topk(max(30, score.numel() // 200)).indices
+        places = torch.stack([strongest % score.shape[1], strongest // score.shape[1]], -1) + PROFILE + 1
+        points = places[:, None] + distance[:, None] * torch.tensor([x, y])
+        grid = 2 * points / torch.tensor([width - 1.0, height - 1.0]) - 1
+        values = F.grid_sample(slope[None, None], grid[None], align_corners=True)[0, 0]
+        middle = values[:, PROFILE]
+        values = values * middle.sign()[:, None]
+        peak = (values[:, PROFILE] >= values[:, PROFILE - 1]) & (values[:, PROFILE] >= values[:, PROFILE + 1])
+        both = (values + values.flip(1))[peak, PROFILE:]
+        rows.append(both.sum(0)[1:] / both[:, 0].sum().clamp_min(1e-6))
+    return torch.stack(rows)

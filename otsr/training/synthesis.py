@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -50,6 +51,12 @@ def load_degradation(
         raise DataError(
             f"{name}: cleans photos up by {found.cleanup:g}, but the recipe's data.cleanup is {cleanup:g}; "
             f"set data.cleanup to {found.cleanup:g}"
+        )
+    if found.noise is None:
+        warnings.warn(
+            f"{name} has no noise: a network trained on it takes the noise of photos for detail; estimate it of photos "
+            "with a plain wall or sky in them",
+            stacklevel=2,
         )
     return Degradation(scale, found.kernels, found.noise, found.jpeg)
 

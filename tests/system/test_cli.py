@@ -80,6 +80,7 @@ def test_estimate_writes_a_degradation_and_a_report(otsr: Run, tmp_path: Path) -
     degradation = Degradation.load(tmp_path / "phone.safetensors")
     report = json.loads((tmp_path / "phone.json").read_text())
     assert degradation.scale == report["scale"] == 4
+    assert degradation.jpeg == (98, 98) and report["jpeg"] == [98, 98]
     assert degradation.kernels is not None and len(degradation.kernels) == len(report["kernels"]) >= 2
     assert degradation.noise is not None and len(degradation.noise) == report["noise"]["patches"]
     for kernel in report["kernels"].values():
@@ -196,6 +197,19 @@ def test_estimate_of_nothing_useful_fails_and_writes_nothing(otsr: Run, tmp_path
     assert result.exit_code == 1
     assert "kernel" in result.stderr and "noise" in result.stderr
     assert files(tmp_path) == ["flat.png"]
+
+
+def test_estimate_and_degrade_warn_that_there_is_no_noise_and_succeed(otsr: Run, tmp_path: Path) -> None:
+    from otsr.datasets import photos
+    from otsr.images import read, write
+
+    write(tmp_path / "texture.png", read(photos("val")[0])[:, 250:450, 300:500])
+    result = otsr("estimate", tmp_path / "texture.png", "-o", tmp_path / "c.safetensors")
+    assert result.exit_code == 0, result.stderr
+    assert "warning: no noise" in result.stderr and "--max-variance" in result.stderr
+    inputs = (tmp_path / "texture.png", "-o", tmp_path / "out", "--degradation", tmp_path / "c.safetensors")
+    result = otsr("degrade", *inputs)
+    assert result.exit_code == 0 and "has no noise" in result.stderr
 
 
 def test_download_lists_weights_and_data_sets_with_size_and_licence(otsr: Run) -> None:

@@ -10,7 +10,7 @@ import torch
 from scipy import linalg, ndimage
 
 from otsr.datasets import photos
-from otsr.degradation import kernels, spectrum
+from otsr.degradation import kernels, regressor, spectrum
 from otsr.images import luma, read, resize
 
 
@@ -74,8 +74,10 @@ def test_derivative_norms_agree_with_scipy(leaves: torch.Tensor) -> None:
     grey = 255 * leaves[0, :150, :120]
     norms = spectrum._derivative_norms(grey)
     for index, sigma in enumerate(spectrum.SCALES):
-        across = ndimage.gaussian_filter(grey.double().numpy(), sigma, order=(0, 1))[13:-13, 13:-13]
-        down = ndimage.gaussian_filter(grey.double().numpy(), sigma, order=(1, 0))[13:-13, 13:-13]
+        across = ndimage.gaussian_filter(grey.double().numpy(), sigma, order=(0, 1), radius=13)[
+            13:-13, 13:-13
+        ]
+        down = ndimage.gaussian_filter(grey.double().numpy(), sigma, order=(1, 0), radius=13)[13:-13, 13:-13]
         slope = np.abs(math.cos(math.pi / 6) * across + math.sin(math.pi / 6) * down)
         for place, norm in enumerate(spectrum.NORMS):
             expected = math.log((slope**norm).mean()) / norm
@@ -84,8 +86,30 @@ def test_derivative_norms_agree_with_scipy(leaves: torch.Tensor) -> None:
 
 def test_covariance_from_log_is_the_matrix_exponential() -> None:
     rows = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    for (m, c, q), found in zip(rows.tolist(), spectrum.covariance_from_log(rows), strict=True):
+    for (m, c, q), found in zip(rows.tolist(), regressor.covariance_from_log(rows), strict=True):
         assert np.allclose(found.numpy(), linalg.expm(np.array([[m + c, q], [q, m - c]])))
+    assert torch.allclose(regressor.log_of_covariance(regressor.covariance_from_log(rows)), rows, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_the_closest_gaussian_of_a_gaussian_is_itself_and_its_kernel_too(scale: int) -> None:
+    truth = kernels.gaussian(14 * scale, 0.9 * scale**2, 0.4 * scale**2, 20.0)
+    log = regressor.closest_gaussians([truth], torch.tensor([float(scale)]))
+    covariance = scale**2 * regressor.covariance_from_log(log)[0].double()
+    assert torch.allclose(covariance, kernels.moments(truth)[1], rtol=0.02, atol=0.02 * scale)
+    blur = spectrum.Blur(covariance, torch.zeros(regressor.SHAPES), (0.1, 0.1), 1.0)
+    assert kernels.l2_distance(spectrum.kernel_of(blur, scale), truth) < 0.03
+
+
+def test_edge_profiles_are_those_of_the_blurred_edge() -> None:
+    """Beside a step under a Gaussian of variance v the slope at t is exp(-t²/2(v + 1)); sharpening undershoots."""
+    step = (120 + 60 * (torch.arange(128.0) - 64).sign()).expand(1, 128, 128)
+    blurred = kernels.downsample(step, kernels.gaussian(25, 3.0), 1)[0]
+    profile = spectrum.edge_profiles(blurred)[0]
+    place = torch.arange(1, spectrum.PROFILE + 1)
+    assert torch.allclose(profile, torch.exp(-0.125 * place**2), atol=0.03)
+    unsharp = 2 * kernels.gaussian(25, 1.0) - kernels.gaussian(25, 4.0)
+    assert spectrum.edge_profiles(kernels.downsample(step, unsharp, 1)[0])[0].min() < -0.05
 
 
 @pytest.mark.parametrize("scale", [2, 4])
@@ -143,7 +167,7 @@ def test_the_answer_depends_neither_on_chance_nor_on_exposure(photo: torch.Tenso
     assert torch.allclose(first, darker, rtol=0.08, atol=0.08)
 
 
-def test_errors_on_val_photos_are_as_large_as_the_doubt_says() -> None:
+def test_errors_on_val_photos_are_not_larger_than_the_doubt_says() -> None:
     generator = torch.Generator().manual_seed(0)
     scores = []
     for index, path in enumerate(photos("val")):
@@ -154,7 +178,7 @@ def test_errors_on_val_photos_are_as_large_as_the_doubt_says() -> None:
             blur = spectrum.estimate_blur(lr + 4 / 255 * torch.randn(lr.shape, generator=generator), 2)
             ratio = blur.covariance.det() / kernels.moments(truth)[1].det()
             scores.append(float(ratio.log()) / 2 / blur.deviation[0])
-    assert 0.5 < np.sqrt(np.mean(np.square(scores))) < 1.6
+    assert 0.2 < np.sqrt(np.mean(np.square(scores))) < 1.2
 
 
 def test_of_a_large_image_the_textured_window_is_read(photo: torch.Tensor) -> None:
@@ -190,7 +214,7 @@ def test_an_image_without_texture_is_refused(name: str) -> None:
         spectrum.require_texture(luma(image)[0])
 
 
-def test_the_stored_network_has_a_few_hundred_numbers() -> None:
-    network = spectrum.stored_network()
-    assert sum(parameter.numel() for parameter in network.parameters()) < 1000
+def test_the_stored_network_has_a_few_thousand_numbers() -> None:
+    network = regressor.stored_network()
+    assert sum(parameter.numel() for parameter in network.parameters()) < 5000
     assert all(parameter.isfinite().all() for parameter in network.parameters())

@@ -1,0 +1,179 @@
+"""Which kernels are found, and does it matter? Eight families of blur on photos, and what their kernels are good for.
+
+    python benchmarks/kernel_families.py --out benchmarks/results/kernel_families     # four minutes
+    python benchmarks/kernel_families.py --kernelgan 2        # KernelGAN too, on two of each row, a minute each
+    python benchmarks/kernel_families.py --folder PHOTOS      # on other photos than the course's test photos
+
+16 kernels of each family (`otsr.degradation.blur_families`) at ×2 and ×4. HR is a photo shrunk by 0.5 to 0.75; LR =
+(HR * k)↓s, plus white noise of standard deviation 0 or 5/255 in turn, rounded to 8 bits.
+
+*L2* is relative. *Again* degrades HR with the kernel found, without noise, and compares with what the true kernel
+makes of it: root mean square in grey levels. *Wiener* deconvolves HR * k plus noise of 2/255 with the kernel found:
+decibels lost against the true kernel. *Within* counts how often the true size lies within one standard error (68 % is
+right).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from kernel_estimation import best_isotropic
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from otsr import images
+from otsr.datasets import photos
+from otsr.degradation import blur_families, kernelgan, kernels, regressor, spectrum
+
+KERNELS = 16
+NOISES = (0, 5)  # standard deviations in grey levels of 255
+METHODS = {"ours": "ours", "isotropic": "isotropic oracle", "bicubic": "bicubic", "kernelgan": "KernelGAN"}
+
+
+class Case(NamedTuple):
+    """One kernel on one photo."""
+
+    family: str
+    scale: int
+    index: int
+    hr: Tensor
+    lr: Tensor
+    kernel: Tensor
+
+
+def case(family: str, scale: int, index: int, paths: list[Path]) -> Case:
+    """The same case every time: photo, shrink, kernel and noise follow from family, scale and index."""
+    rng = np.random.default_rng([list(blur_families.FAMILIES).index(family), scale, index])
+    kernel = blur_families.draw(family, scale, rng)
+    kernel = kernels.centre(kernel, scale)
+    photo = images.read(paths[index % len(paths)])
+    hr = images.crop_to_multiple(images.resize(photo, rng.uniform(0.5, 0.75)).clamp(0, 1), scale)
+    clean = kernels.downsample(hr, kernel, scale)
+    noise = NOISES[index % len(NOISES)] / 255 * torch.from_numpy(rng.standard_normal(clean.shape)).float()
+    return Case(family, scale, index, hr, (255 * (clean + noise)).round().clamp(0, 255) / 255, kernel)
+
+
+def again(case: Case, kernel: Tensor) -> float:
+    """‖(x * k̂)↓ − (x * k)↓‖, root mean square in grey levels."""
+    made, true = (kernels.downsample(case.hr, k, case.scale) for k in (kernel, case.kernel))
+    return 255 * float((made - true).square().mean().sqrt())
+
+
+def wiener(case: Case, kernel: Tensor) -> float:
+    """PSNR in dB of HR's luma * k, plus noise of 2/255, deconvolved with a kernel (periodic borders).
+
+    The scene's power is taken to fall as 1/f².
+    """
+    grey = images.luma(case.hr)[0].double()
+    height, width = grey.shape
+    fy, fx = torch.fft.fftfreq(height)[:, None], torch.fft.fftfreq(width)[None, :]
+    prior = 1 / (fy**2 + fx**2 + 1 / (height * width))
+    prior *= float(grey.var()) / prior.mean()
+    transfer = {name: _transfer(k, (height, width)) for name, k in (("true", case.kernel), ("found", kernel))}
+    noise = 2 / 255 * torch.randn(grey.shape, generator=torch.Generator().manual_seed(case.index))
+    seen = torch.fft.fft2(grey) * transfer["true"] + torch.fft.fft2(noise.double())
+    inverse = transfer["found"].conj() / (transfer["found"].abs() ** 2 + (2 / 255) ** 2 / prior)
+    return -10 * math.log10(float((torch.fft.ifft2(seen * inverse).real.clamp(0, 1) - grey).square().mean()))
+
+
+def _transfer(kernel: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Fourier transform of a kernel about its centre, which may lie between taps."""
+    size = kernel.shape[0]
+    line = torch.arange(size).double() - (size - 1) / 2
+    fy, fx = (torch.exp(-2j * math.pi * torch.outer(torch.fft.fftfreq(n).double(), line)) for n in shape)
+    return fy @ kernel.to(fy) @ fx.T
+
+
+def estimate(method: str, case: Case, iterations: int) -> Tensor:
+    if method == "ours":
+        return spectrum.kernel_of(spectrum.estimate_blur(case.lr, case.scale), case.scale)
+    if method == "isotropic":
+        return best_isotropic(case.kernel)
+    if method == "bicubic":
+        return kernels.bicubic(case.scale)
+    return kernelgan.finish_kernel(kernelgan.train_kernel(case.lr, iterations), case.scale)
+
+
+def within(case: Case) -> bool:
+    """Whether the true size lies within one standard error of the estimate."""
+    blur, pixels = spectrum.estimate_blur(case.lr, case.scale), torch.tensor([float(case.scale)])
+    found = (blur.covariance + regressor.FLOOR * torch.eye(2)).float() / case.scale**2
+    true = regressor.closest_gaussians([case.kernel], pixels)
+    return abs(float(regressor.log_of_covariance(found[None])[0, 0] - true[0, 0])) < blur.deviation[0]
+
+
+def measure(case: Case, method: str, iterations: int) -> dict[str, Any]:
+    """One record."""
+    kernel = estimate(method, case, iterations)
+    return {
+        "family": case.family,
+        "scale": case.scale,
+        "method": method,
+        "l2": kernels.l2_distance(kernel, case.kernel),
+        "again": again(case, kernel),
+        "lost": wiener(case, case.kernel) - wiener(case, kernel),
+        "within": within(case) if method == "ours" else None,
+    }
+
+
+def table(records: list[dict[str, Any]]) -> str:
+    """Markdown: a row for every scale and family, means over its kernels; methods side by side."""
+    methods = [method for method in METHODS if any(r["method"] == method for r in records)]
+    titles = " / ".join(METHODS[method] for method in methods)
+    lines = [
+        f"Each cell: {titles}.\n",
+        "| kernels | relative L2 error | degraded again, grey levels | Wiener PSNR lost, dB | within one s.e. |",
+        "|---|---|---|---|---|",
+    ]
+    for scale in (2, 4):
+        for family in blur_families.FAMILIES:
+            rows = [r for r in records if r["scale"] == scale and r["family"] == family]
+            if rows:
+                cells = [_cell(rows, methods, key) for key in ("l2", "again", "lost")]
+                inside = statistics.mean(r["within"] for r in rows if r["method"] == "ours")
+                lines.append(f"| {family} ×{scale} | {' | '.join(cells)} | {inside:.0%} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(rows: list[dict[str, Any]], methods: list[str], key: str) -> str:
+    values = [[r[key] for r in rows if r["method"] == method] for method in methods]
+    return " / ".join(f"{statistics.mean(value):.2f}" if value else "-" for value in values)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--kernels", type=int, default=KERNELS, help="of each family and scale")
+    parser.add_argument("--kernelgan", type=int, default=0, help="kernels of each row that KernelGAN runs on")
+    parser.add_argument("--iterations", type=int, default=3000, help="of KernelGAN")
+    parser.add_argument("--folder", type=Path, help="photos (.webp, .png, .jpg), in place of the test photos")
+    parser.add_argument("--out", type=Path, help="write OUT.md and OUT.json")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    paths = images.find_images([arguments.folder]) if arguments.folder else photos("test")
+    records = []
+    for family in tqdm(blur_families.FAMILIES, desc="families"):
+        for scale in (2, 4):
+            for index in range(arguments.kernels):
+                shot = case(family, scale, index, paths)
+                methods = list(METHODS)[: 4 if index < arguments.kernelgan else 3]
+                try:
+                    records += [measure(shot, method, arguments.iterations) for method in methods]
+                except spectrum.NoTextureError:
+                    tqdm.write(f"{family} ×{scale}, kernel {index}: no texture")
+    report = table(records)
+    print(report)
+    if arguments.out:
+        protocol = "\n\n".join((__doc__ or "").split("\n\n")[2:])
+        arguments.out.with_suffix(".md").write_text(f"# Families of blur\n\n{protocol}\n{report}")
+        arguments.out.with_suffix(".json").write_text(json.dumps(records, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

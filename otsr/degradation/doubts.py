@@ -1,0 +1,125 @@
+"""What a kernel's error bar cannot tell: reasons to doubt the estimate of a photo, or of a set, in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from otsr.degradation.blur_families import WIDEST
+from otsr.degradation.spectrum import Blur
+from otsr.images import luma
+
+_STRANGE = 2.8  # `Blur.strangeness`: one photo in a hundred is stranger
+_SHARPENED = 0.12  # absolute sum of negative taps; bicubic's kernel has 0.07
+_PERIODIC = 60.0  # strongest period of the curvature, over the median of all
+_SOFT = 0.5  # pixels of the photo: an enlarged photo is not sharper
+_UNEVEN = 1.5  # ratio of σ between tiles, at 90 and 10 %
+_APART = 1.5  # ratio of σ between two groups of photos
+
+
+def of_photo(lr: Tensor, blurs: Sequence[Blur], kernel: Tensor, scale: int) -> list[str]:
+    """Reasons to doubt the kernel of a photo.
+
+    Args:
+        lr: (3, H, W) in [0, 1].
+        blurs: of its tiles in focus, one at least.
+        kernel: (k, k), their mean.
+        scale: 2 or 4.
+    """
+    reasons = []
+    widest = max(math.sqrt(float(torch.linalg.eigvalsh(blur.covariance)[1])) for blur in blurs) / scale
+    if widest > 0.9 * WIDEST:
+        reasons.append(
+            f"out of range: blur of {widest:.1f} pixels of the photo, and the estimator knows up to {WIDEST:g}; "
+            "take sharper photos, or shrink these"
+        )
+    if sorted(blur.strangeness for blur in blurs)[len(blurs) // 2] > _STRANGE:
+        reasons.append(
+            "unlike a photo (a drawing, a screenshot, or edited): what is said of its blur is a guess"
+        )
+    negative = -float(kernel.clamp(max=0).sum())
+    if negative > _SHARPENED:
+        reasons.append(
+            f"sharpened by software: {negative:.0%} of the kernel is negative, and noise is amplified"
+        )
+    factors = enlarged(luma(lr)[0]) if min(blur.sigma for blur in blurs) > _SOFT * scale else None
+    if factors is not None:
+        reasons.append(
+            f"enlarged before, {factors[0]:.2f} or {factors[1]:.2f} times: the blur is the enlargement's; give files "
+            "as the camera wrote them, without digital zoom"
+        )
+    return reasons
+
+
+def of_tiles(blurs: Sequence[Blur]) -> list[str]:
+    """Whether blur differs over a photo: its tiles by more than half, and twice as much as their errors explain."""
+    if len(blurs) < 4:
+        return []
+    sigma = torch.tensor([blur.sigma for blur in blurs])
+    low, high = torch.quantile(sigma, torch.tensor([0.1, 0.9])).tolist()
+    error = (
+        sum(blur.deviation[0] for blur in blurs) / len(blurs) / 2
+    )  # of log σ; 2.56 lie between the quantiles
+    if math.log(high / low) < max(math.log(_UNEVEN), 2 * 2.56 * error):
+        return []
+    return [
+        f"differs over the picture: σ {low:.1f} to {high:.1f} HR pixels; the kernel is that of the sharpest parts"
+    ]
+
+
+def of_photos(sigma: Mapping[str, float]) -> list[str]:
+    """Whether the photos fall into two groups of blur, as those of two cameras would.
+
+    The groups are the two that the widest gap in log σ leaves, with two photos each at least. They are said if the
+    gap is wider than either group, and their σ differ by half.
+    """
+    names = sorted(sigma, key=lambda name: sigma[name])
+    logs = [math.log(sigma[name]) for name in names]
+    cuts = range(2, len(logs) - 1)
+    if not cuts:
+        return []
+    cut = max(cuts, key=lambda n: logs[n] - logs[n - 1])
+    gap = logs[cut] - logs[cut - 1]
+    if gap < max(math.log(_APART), logs[cut - 1] - logs[0], logs[-1] - logs[cut]):
+        return []
+    low, high = (math.exp(sum(part) / len(part)) for part in (logs[:cut], logs[cut:]))
+    return [
+        f"two groups of kernels, σ {low:.1f} ({', '.join(names[:cut])}) and {high:.1f} HR pixels "
+        f"({', '.join(names[cut:])}): if these are two cameras, estimate each by itself"
+    ]
+
+
+def enlarged(grey: Tensor) -> tuple[float, float] | None:
+    """The two factors by which the photo may have been enlarged before; None if it shows no sign of it.
+
+    Interpolated pixels are smoother between the original ones than on them: the mean curvature of columns, and of
+    rows, then has a period, of the factor or, above ½ cycle a pixel, of its alias. Multiples of ⅛ are those of
+    compression's blocks, so that exact factors of 2 and 4 go unseen; so does what was compressed hard afterwards.
+
+    Args:
+        grey: (H, W) luma in [0, 1].
+
+    Reference: Gallagher, Detection of linear and cubic interpolation in JPEG compressed images, CRV 2005.
+    """
+    lines = [_periods(255 * plane.float()) for plane in (grey, grey.T)]
+    both = torch.minimum(*lines)
+    frequency = (torch.arange(len(both)) + 0.5) / (2 * len(both))
+    both[(frequency < 0.1) | ((8 * frequency - (8 * frequency).round()).abs() < 0.06)] = 0
+    peak = int(both.argmax())
+    if float(both[peak]) < _PERIODIC:
+        return None
+    return 1 / (1 - float(frequency[peak])), 1 / float(frequency[peak])
+
+
+def _periods(plane: Tensor) -> Tensor:
+    """Power of the mean curvature along the rows of (H, W) at 512 frequencies up to ½, over its median."""
+    curvature = (plane[:, :-2] - 2 * plane[:, 1:-1] + plane[:, 2:]).abs().clamp(max=12)
+    line = (curvature.mean(0) + 1e-3).log()
+    trend = F.avg_pool1d(F.pad(line[None, None], (7, 7), mode="reflect"), 15, 1)[0, 0]
+    power = torch.fft.rfft((line - trend) * torch.hann_window(len(line)), n=4096).abs().square()
+    power = power[:2048].reshape(512, 4).amax(1)
+    return power / power.median().clamp_min(1e-12)

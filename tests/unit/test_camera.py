@@ -1,0 +1,112 @@
+"""A camera from photos: blur of what is in focus, noise of what is smooth, the quality that files were saved at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from otsr.datasets import phone_crops, photos
+from otsr.degradation import Degradation, NoisePool, kernels
+from otsr.degradation.camera import Camera, describe, estimate_camera
+from otsr.degradation.focus import photo_kernel
+from otsr.degradation.jpeg import quality_of
+from otsr.images import read, resize, write
+
+
+def sigma(kernel: torch.Tensor) -> float:
+    return float(kernels.moments(kernel)[1].det()) ** 0.25
+
+
+def shot(index: int, deviation: float) -> torch.Tensor:
+    """A val photo at ×2 under a round blur, with noise of 3 grey levels."""
+    hr = resize(read(photos("val")[index]), 0.75).clamp(0, 1)
+    lr = kernels.downsample(hr[:, :512, :512], kernels.gaussian(24, deviation**2), 2)
+    return (lr + 3 / 255 * torch.randn(lr.shape, generator=torch.Generator().manual_seed(index))).clamp(0, 1)
+
+
+def estimated(paths: list[Path], scale: int = 2, **settings: object) -> Camera:
+    return estimate_camera(paths, scale, note=lambda _: None, **settings)  # type: ignore[arg-type]
+
+
+def textured(size: int, flat: int, noise: float) -> np.ndarray:
+    """Leaves of noise everywhere but in one flat square of `flat` pixels, with grain all over."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 255, (size // 4, size // 4)).repeat(4, 0).repeat(4, 1).astype(float)
+    image[40 : 40 + flat, 40 : 40 + flat] = 120
+    grainy = image[..., None] + rng.normal(0, noise, (size, size, 3))
+    return np.rint(grainy).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("quality", [30, 75, 98])
+def test_the_quality_of_a_jpeg_is_read_from_its_tables(tmp_path: Path, quality: int) -> None:
+    picture = Image.fromarray(textured(64, 16, 3))
+    picture.save(tmp_path / "a.jpg", quality=quality)
+    picture.save(tmp_path / "a.png")
+    tables = [
+        [min(255, 1 + step) for step in table]
+        for table in Image.open(tmp_path / "a.jpg").quantization.values()
+    ]  # type: ignore[attr-defined]
+    picture.save(tmp_path / "own.jpg", qtables=tables)
+    assert quality_of(tmp_path / "a.jpg") == quality
+    assert quality_of(tmp_path / "a.png") is None
+    assert quality - 12 <= (quality_of(tmp_path / "own.jpg") or 0) <= quality
+
+
+def test_noise_that_jpeg_left_stays_what_it_is_when_it_is_injected_before_jpeg() -> None:
+    raw = 0.5 + 4 / 255 * torch.randn(64, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    once = Degradation(1, jpeg=(75, 75)).apply(raw.clamp(0, 1), seed=0)
+    pool = NoisePool((255 * once).round().byte(), ["a"] * 64, [""] * 64)
+    camera = Degradation(1, noise=pool, jpeg=(75, 75))
+    again = camera.apply(torch.full((200, 3, 48, 48), 0.5), seed=1)
+    assert float(again.var() / once.var()) == pytest.approx(1, abs=0.03)
+
+
+def test_of_a_photo_that_is_half_out_of_focus_the_sharp_half_gives_the_kernel() -> None:
+    mixed = torch.cat([shot(0, 1.4), shot(0, 4.5)], 2)
+    focus = photo_kernel(mixed, 2)
+    assert sigma(focus.kernel) == pytest.approx(1.4, rel=0.25)
+    assert focus.tiles[-1] > 2 * focus.tiles[0]
+
+
+def test_a_photo_that_is_nowhere_in_focus_is_left_out_and_said(tmp_path: Path) -> None:
+    for index, deviation in enumerate((1.2, 1.3, 4.5)):
+        write(tmp_path / f"{index}.png", shot(index, deviation))
+    camera = estimated(sorted(tmp_path.iterdir()))
+    assert list(camera.kernels) == ["0.png", "1.png"]
+    assert any("2.png: nowhere in focus" in warning for warning in camera.warnings)
+    assert camera.degradation.jpeg is None
+    report = describe(camera)["kernels"]["0.png"]
+    assert report["tiles"] >= 1 and len(report["tiles_sigma_10_50_90"]) == 3
+
+
+def test_the_phones_quality_is_part_of_its_degradation_unless_another_is_asked_for() -> None:
+    crops = phone_crops("mixed", 382)
+    assert estimated(crops, 4).degradation.jpeg == (98, 98)
+    assert estimated(crops, 4, jpeg=(60, 95)).degradation.jpeg == (60, 95)
+
+
+@pytest.mark.parametrize(
+    ("flat", "noise", "found", "words"),
+    [
+        (100, 3.0, 64, ""),
+        (48, 3.0, 32, "no smooth patch of 64 pixels"),
+        (0, 3.0, 0, "--max-variance"),
+        (100, 12.0, 0, "--max-variance"),
+    ],
+)
+def test_noise_is_looked_for_in_smaller_patches_before_a_warning_names_a_way_out(
+    tmp_path: Path, flat: int, noise: float, found: int, words: str
+) -> None:
+    Image.fromarray(textured(256, flat, noise)).save(tmp_path / "a.png")
+    camera = estimated([tmp_path / "a.png"])
+    pool = camera.degradation.noise
+    assert (pool.size if pool else 0) == found
+    said = [warning for warning in camera.warnings if "patch" in warning]
+    assert len(said) == 1 and words in said[0] if words else not said
+    assert not camera.failures
+    if noise > 10:
+        assert estimated([tmp_path / "a.png"], max_variance=150.0).degradation.noise is not None
