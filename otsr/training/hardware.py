@@ -58,18 +58,15 @@ class Fast:
     Args:
         network: float32, on the device; not changed.
         dtype: in which it multiplies.
-        how: "graphs": on CUDA both passes are recorded once and replayed as one launch each, with the same numbers;
-            elsewhere nothing changes. "inductor": `torch.compile` makes fewer, larger kernels; numbers agree to
-            rounding, and the first step takes about a minute. "none": layer by layer.
         sample: an input; each later one has its shape and layout.
+        graphs: on CUDA both passes are recorded once and replayed as one launch each, with the same numbers. Elsewhere
+            nothing changes.
     """
 
-    def __init__(self, network: nn.Module, dtype: torch.dtype, how: str, sample: Tensor) -> None:
-        self.network, self._dtype = network, dtype
+    def __init__(self, network: nn.Module, dtype: torch.dtype, sample: Tensor, *, graphs: bool) -> None:
+        self.network = network
         self._runs = network if dtype == torch.float32 else copy.deepcopy(network).to(dtype)
-        if how == "inductor":
-            self._runs.compile()
-        elif how == "graphs" and sample.is_cuda:
+        if graphs and sample.is_cuda:
             torch.cuda.make_graphed_callables(self._runs, (sample,))
 
     def __call__(self, batch: Tensor) -> Tensor:

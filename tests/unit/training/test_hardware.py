@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from otsr import machine
+from otsr.networks.generators import Compact, RRDBNet
 from otsr.training import ConfigError, hardware, load_config
 
 TINY = Path(__file__).parents[3] / "configs" / "tiny.yml"
@@ -91,3 +92,23 @@ def test_gradients_are_averaged_in_one_exchange_and_keep_their_layout() -> None:
         torch.testing.assert_close(parameter.grad, 2 * old)
         assert parameter.grad.stride() == old.stride()
     assert len(exchanges) == 1 and frozen.grad is None
+
+
+@pytest.mark.parametrize(
+    "network", [RRDBNet(nf=8, nb=1, gc=4), Compact(nf=8, nb=2)], ids=["RRDBNet", "Compact"]
+)
+def test_a_copy_in_16_bits_has_the_answers_and_gradients_of_autocast(network: nn.Module) -> None:
+    lr = torch.rand(2, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+    fast = hardware.Fast(network, torch.bfloat16, lr, graphs=True)
+    with torch.no_grad():  # the copy follows
+        for parameter in network.parameters():
+            parameter += 0.01 * torch.ones_like(parameter)
+    sr = fast(lr)
+    parameters = fast.set_gradients(sr.square().mean())
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = network(lr).float()
+    torch.testing.assert_close(sr, expected)
+    gradients = torch.autograd.grad(expected.square().mean(), parameters)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        assert parameter.grad is not None and parameter.grad.dtype == torch.float32
+        assert (parameter.grad - gradient).norm() <= 0.02 * gradient.norm()
