@@ -53,7 +53,7 @@ class Fast:
     """A network as the device runs it best, while its weights stay in float32 for the optimiser.
 
     In 16 bits a copy does the work: weights are cast once a step for all layers, where autocast casts those of each
-    convolution forwards and their gradients backwards; the numbers are the same.
+    convolution forwards and their gradients backwards; its numbers are as near to float32's.
 
     Args:
         network: float32, on the device; not changed.
