@@ -22,8 +22,8 @@ FONTS = [
 ]
 WORDS = [
     "transport", "plan", "potential", "kernel", "noise", "picture", "grey", "lens", "2022", "3.14", "(a)", "[b]", "{c}",
-    "x = y + n;", "Monge", "Kantorovich", "Brenier", "Wasserstein", "barycentre,", "Camera!", "photo?", "50 %", "&", "@",
-    "#", "§", "€", "über", "naïve", "façade", "Ångström",
+    "x = y + n;", "Monge", "Kantorovich", "Brenier", "Wasserstein", "barycentre,", "Camera!", "photo?", "50 %", "&",
+    "@", "#", "€", "über", "naïve", "façade", "Ångström",
 ]  # fmt: skip
 
 

@@ -61,7 +61,7 @@ class Config(Part):
         steps: of the generator.
         start: weights to start from, a name or a path, or some blocks of these (`Pruned`); None: from scratch.
         precision: of the multiplications; auto: bf16 where the device is fast at it, otherwise fp32.
-        compile: how the generator runs, see `otsr.training.hardware.Fast`.
+        graphs: on CUDA the generator's passes are recorded once and replayed, see `otsr.training.hardware.Fast`.
         ema: decay of the running average of the weights that is validated and kept; 0: none.
         clip: largest norm of the generator's gradient; None: any.
     """
@@ -74,7 +74,7 @@ class Config(Part):
     start: Start | None = None
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     channels_last: Flag = True
-    compile: Literal["none", "graphs", "inductor"] = "graphs"
+    graphs: Flag = True
     ema: Fraction = 0.999
     clip: Positive | None = None
     data: Data

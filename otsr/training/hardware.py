@@ -71,23 +71,20 @@ class Fast:
     """A network as the device runs it best, while its weights stay in float32 for the optimiser.
 
     In 16 bits a copy does the work: weights are cast once a step for all layers, where autocast casts those of each
-    convolution forwards and their gradients backwards; the numbers are the same.
+    convolution forwards and their gradients backwards; its numbers are as near to float32's.
 
     Args:
         network: float32, on the device; not changed.
         dtype: in which it multiplies.
-        how: "graphs": on CUDA both passes are recorded once and replayed as one launch each, with the same numbers;
-            elsewhere nothing changes. "inductor": `torch.compile` makes fewer, larger kernels; numbers agree to
-            rounding, and the first step takes about a minute. "none": layer by layer.
         sample: an input; each later one has its shape and layout.
+        graphs: on CUDA both passes are recorded once and replayed as one launch each, with the same numbers. Elsewhere
+            nothing changes.
     """
 
-    def __init__(self, network: nn.Module, dtype: torch.dtype, how: str, sample: Tensor) -> None:
-        self.network, self._dtype = network, dtype
+    def __init__(self, network: nn.Module, dtype: torch.dtype, sample: Tensor, *, graphs: bool) -> None:
+        self.network = network
         self._runs = network if dtype == torch.float32 else copy.deepcopy(network).to(dtype)
-        if how == "inductor":
-            self._runs.compile()
-        elif how == "graphs" and sample.is_cuda:
+        if graphs and sample.is_cuda:
             torch.cuda.make_graphed_callables(self._runs, (sample,))
 
     def __call__(self, batch: Tensor) -> Tensor:

@@ -216,17 +216,18 @@ class Trainer:
         crop = config.data.crop // config.scale
         shape = (config.data.batch // self.accelerator.num_processes, 3, crop, crop)
         lr = torch.zeros(shape, device=self.device).contiguous(memory_format=self.layout)
-        self.fast = Fast(self.generator, self.dtype, config.compile, lr)
+        self.fast = Fast(self.generator, self.dtype, lr, graphs=config.graphs)
 
     def _mean(self, number: Tensor) -> Tensor:
         """Over the processes."""
         return number if self.accelerator.num_processes == 1 else self.accelerator.reduce(number, "mean")
 
     def _adam(self, network: nn.Module, lr: float) -> torch.optim.Adam:
-        one_launch = {
-            "fused" if self.device.type == "cuda" and network is self.generator else "foreach": True
-        }
-        return torch.optim.Adam(network.parameters(), lr, self.config.optimiser.betas, **one_launch)
+        # One kernel for all weights; a critic's gradients lie in one row, which that kernel does not take.
+        fused = self.device.type == "cuda" and network is self.generator
+        return torch.optim.Adam(
+            network.parameters(), lr, self.config.optimiser.betas, fused=fused, foreach=not fused
+        )
 
     def _set_rate(self, optimiser: torch.optim.Optimizer, peak: float) -> None:
         for group in optimiser.param_groups:

@@ -37,7 +37,9 @@ def test_the_kernel_fits_the_sampling_grid(
     assert kernel.dtype == torch.float32
     assert kernel.shape[0] == kernel.shape[1] == (size or kernel.shape[0])
     assert kernel.shape[0] % 2 == 0
-    assert kernel.min() >= (0 if method == "kernelgan" else -0.05 * kernel.max())  # this photo is hardly sharpened
+    assert kernel.min() >= (
+        0 if method == "kernelgan" else -0.05 * kernel.max()
+    )  # this photo is hardly sharpened
     assert float(kernel.sum()) == pytest.approx(1, abs=1e-5)
     if size != 12:
         assert kernels.moments(kernel)[0].abs().max() < 0.05 * scale

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from otsr import machine
+from otsr.networks.generators import Compact, RRDBNet
 from otsr.training import ConfigError, hardware, load_config, trainer
 
 TINY = Path(__file__).parents[3] / "configs" / "tiny.yml"
@@ -117,3 +118,25 @@ def test_gradients_are_averaged_in_one_exchange_and_keep_their_layout() -> None:
         torch.testing.assert_close(parameter.grad, 2 * old)
         assert parameter.grad.stride() == old.stride()
     assert len(exchanges) == 1 and frozen.grad is None
+
+
+@pytest.mark.parametrize(
+    "network", [RRDBNet(nf=8, nb=1, gc=4), Compact(nf=8, nb=2)], ids=["RRDBNet", "Compact"]
+)
+def test_a_copy_in_16_bits_is_as_near_to_fp32_as_autocast(network: nn.Module) -> None:
+    lr = torch.rand(2, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+    fast = hardware.Fast(network, torch.bfloat16, lr, graphs=True)
+    with torch.no_grad():  # the copy follows
+        for parameter in network.parameters():
+            parameter += 0.01 * torch.ones_like(parameter)
+    parameters = fast.set_gradients(fast(lr).square().mean())
+    found = torch.cat([parameter.grad.flatten() for parameter in parameters if parameter.grad is not None])
+
+    def gradient(dtype: torch.dtype) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            loss = network(lr).float().square().mean()
+        return torch.cat([part.flatten() for part in torch.autograd.grad(loss, parameters)])
+
+    exact = gradient(torch.float32)
+    assert found.dtype == torch.float32 and found.shape == exact.shape
+    assert (found - exact).norm() < 1.5 * (gradient(torch.bfloat16) - exact).norm() + 1e-3 * exact.norm()
