@@ -24,9 +24,9 @@ from torch.nn import functional
 from otsr import machine, weights
 from otsr.canvas import Canvas
 from otsr.images import ImageSource, Picture, open_picture, resize, spread_colours
+from otsr.prediction import SMALLEST_TILE, Planner
 from otsr.restoration import GREY, back_project, keep_colours, restore
 from otsr.tiling import Tile, look
-from otsr.prediction import SMALLEST_TILE, Planner
 
 TILE = 512
 """LR pixels a side that one window contributes. Extra work at an overlap of 32: 27 %; with 256 it is 56 %."""

@@ -110,7 +110,7 @@ def without_tf32() -> Iterator[None]:
 
     Such a convolution in NCHW also takes workspace, for its input and output in NHWC.
     """
-    backends = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
     before = [backend.allow_tf32 for backend in backends]
     try:
         for backend in backends:
