@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from otsr import images, metrics
+from otsr import Upscaler, images, metrics
 from otsr.degradation import Degradation, NoisePool, kernels
 from otsr.evaluation import (
     METRICS,
@@ -75,7 +75,12 @@ def camera() -> Degradation:
 
 @pytest.fixture(scope="module")
 def table() -> Table:
-    return evaluate({"as bicubic": Blurry(), "brighter": Blurry(0.05)}, [scene(i) for i in range(3)])
+    """Of networks as they are: with their own colours."""
+    networks = {"as bicubic": Blurry(), "brighter": Blurry(0.05)}
+    upscalers = {
+        name: Upscaler(network, precision="fp32", colours=False) for name, network in networks.items()
+    }
+    return evaluate(upscalers, [scene(i) for i in range(3)])
 
 
 def made(values: dict[str, dict[str, list[float]]]) -> Table:
