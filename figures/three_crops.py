@@ -2,8 +2,8 @@
 
     python figures/three_crops.py        writes figures/three_crops.webp; needs the extra [pretrained]
 
-The photos are the course's phone crops (CC-BY-SA-4.0, Joao Eriberto Mota Filho), so the picture is CC-BY-SA-4.0 too. Their
-flat parts are among the noise that the general degradation draws; their scenes were never trained on.
+The photos are the course's phone crops (CC-BY-SA-4.0, Joao Eriberto Mota Filho), so the picture is CC-BY-SA-4.0 too.
+Their flat parts are among the noise that the general degradation draws; their scenes were never trained on.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from otsr.images import atomic_path
 from otsr.inference import Upscaler
 
 SIDE, GAP, HEAD = 96, 8, 44  # LR pixels a side of a crop; pixels between panels, and above them for the names
-CROPS = (("iso1792_texture", 575, 260), ("iso0132_texture", 370, 480), ("iso0382_mixed", 920, 225))
+CROPS = (("iso1792_texture", 575, 260), ("iso0132_texture", 60, 250), ("iso0382_mixed", 920, 225))
 WAYS = {
     "bicubic": None,
     "RealSR": "realsr-df2k",
