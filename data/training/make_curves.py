@@ -10,7 +10,8 @@ curves.json           of each run: its losses as TensorBoard has them, the score
 which_transport.json  scores of each term and seed, as the benchmark wrote them
 twins.json            scores along the way of each mixture of adversary and transport, likewise
 
-Without folders curves.json stays as it is. general.json is made by make_general.py. README's table of full runs, benchmarks/results/full_runs.md, is made of it.
+Without folders curves.json stays as it is. README's table of full runs,
+benchmarks/results/full_runs.md, is made of it. general.json and its picture are made by make_general.py.
 """
 
 from __future__ import annotations

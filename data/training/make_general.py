@@ -1,6 +1,6 @@
 """Make the record of the GPU trainings that made the weights `psnr` and `otsr`, which notebook 07 reads.
 
-    otsr train general-psnr 2> psnr.log; otsr train general 2> otsr.log     # with CUDA; keep what weights are on the way
+    otsr train general-psnr 2> psnr.log; otsr train general 2> otsr.log     # with CUDA
     python data/training/make_general.py FOLDER
 
 FOLDER holds the two logs; pruned/0, 300 and 3870.safetensors, the pruned start, after 300 steps on two CPU cores, and
