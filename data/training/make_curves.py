@@ -10,7 +10,8 @@ curves.json           of each run: its losses as TensorBoard has them, the score
 which_transport.json  scores of each term and seed, as the benchmark wrote them
 twins.json            scores along the way of each mixture of adversary and transport, likewise
 
-Without folders curves.json stays as it is. README's table of full runs, benchmarks/results/full_runs.md, is made of it.
+Without folders curves.json stays as it is. README's table of full runs,
+benchmarks/results/full_runs.md, is made of it. general.json and its picture are made by make_general.py.
 """
 
 from __future__ import annotations
@@ -31,7 +32,30 @@ from otsr.images import atomic_path
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parents[1] / "benchmarks" / "results"
+PICTURES = ("CC-BY-SA-4.0", "Joao Eriberto Mota Filho, Dohduhdah; The OTSR authors")
 DEVICE = "2 CPU cores that were busy with other things too"
+FILES = {
+    "curves.json": (
+        "losses and scores along the trainings psnr-small, otsr-small, gan-small",
+        f"otsr train on {DEVICE}; make_curves.py",
+    ),
+    "general.json": (
+        "losses and scores along the trainings psnr and otsr, and of their pruned start",
+        "otsr train on one NVIDIA H100 and one H200; make_general.py",
+    ),
+    "general_steps.webp": (
+        "two crops enlarged by the weights along the training otsr",
+        "cow.webp and iso1792_texture.jpg; make_general.py",
+    ),
+    "which_transport.json": (
+        "scores of 19 terms on the validation photos, three seeds each",
+        f"benchmarks/which_transport.py on {DEVICE}",
+    ),
+    "twins.json": (
+        "scores of twelve mixtures of adversary and transport along 400 steps, validation photos",
+        f"benchmarks/twins.py on {DEVICE}",
+    ),
+}
 
 
 def curves(folder: Path) -> dict[str, Any]:
@@ -87,36 +111,20 @@ def main() -> int:
         temporary.write_text(full_runs(found), encoding="utf-8")
     for name in ("which_transport.json", "twins.json"):
         shutil.copyfile(RESULTS / name, HERE / name)
-    names = ", ".join(found)
-    record(
-        (
-            "curves.json",
-            f"losses and scores along the trainings {names}",
-            f"otsr train on {DEVICE}; make_curves.py",
-        ),
-        (
-            "which_transport.json",
-            "scores of 19 terms on the validation photos, three seeds each",
-            f"benchmarks/which_transport.py on {DEVICE}",
-        ),
-        (
-            "twins.json",
-            "scores of twelve mixtures of adversary and transport along 400 steps, validation photos",
-            f"benchmarks/twins.py on {DEVICE}",
-        ),
-    )
+    record()
     return 0
 
 
-def record(*files: tuple[str, str, str]) -> None:
+def record() -> None:
     """Write SOURCES.tsv: name, what it is, source of each file."""
     table = HERE / "SOURCES.tsv"
     with atomic_path(table) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
         writer.writerow(["file", "what", "licence", "author", "source", "sha256"])
-        for name, what, source in files:
+        for name, (what, source) in FILES.items():
             digest = hashlib.sha256((HERE / name).read_bytes()).hexdigest()
-            writer.writerow([name, what, "MIT", "The OTSR authors", source, digest])
+            rights = PICTURES if name.endswith(".webp") else ("MIT", "The OTSR authors")
+            writer.writerow([name, what, *rights, source, digest])
 
 
 if __name__ == "__main__":

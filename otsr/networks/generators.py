@@ -140,9 +140,9 @@ class RRDBNet(nn.Module):
 class Compact(nn.Module):
     """Small generator: (B, 3, h, w) to (B, 3, s·h, s·w), sRGB in [0, 1], not clipped.
 
-    3×3 convolutions and PReLU at LR size, rearranged into pixels and added to the enlarged input. It starts close to
-    that enlargement, so training starts from bicubic's PSNR. With base "nearest" it holds the weights of Real-ESRGAN's
-    compact networks.
+    3×3 convolutions and PReLU at LR size, rearranged into pixels and added to the enlarged input. The last one begins
+    with zeros, so a fresh network is that enlargement exactly: each channel is one place in a square of s×s pixels, and
+    random weights would begin with a grid. With base "nearest" it holds the weights of Real-ESRGAN's compact networks.
 
     Args:
         nf: channels.
@@ -176,7 +176,7 @@ class Compact(nn.Module):
         self.body = nn.Sequential(*layers, nn.Conv2d(nf, 3 * scale**2, 3, padding=1))
         for layer in layers:  # torch's default halves a signal at each: 16 leave the first without a gradient
             _initialise(layer, 1.0)
-        _initialise(self.body[-1], 0.01)
+        _initialise(self.body[-1], 0.0)  # the others get gradients as soon as it has moved
 
     def forward(self, lr: Tensor) -> Tensor:
         """(B, 3, s·h, s·w) of (B, 3, h, w)."""

@@ -144,14 +144,33 @@ def test_the_processes_of_its_torchrun_line_can_share_the_batch(text: str) -> No
         TrainingBatches(data, 4, 10, 0, 4)
 
 
-def test_the_recorded_runs_are_those_of_the_recipes_as_they_are() -> None:
-    curves = json.loads((ROOT / "data" / "training" / "curves.json").read_text(encoding="utf-8"))
-    for name, recipe in {"psnr-small": "psnr-small", "otsr-small": "small", "gan-small": "gan-small"}.items():
-        config = load_config(ROOT / "configs" / f"{recipe}.yml")
-        assert config.name == name
-        terms = {key for key, term in config.losses if getattr(term, "weight", 0)}
-        assert set(curves[name]["losses"]) == terms
-        for scores in curves[name]["scores"].values():
-            assert [step for step, _ in scores] == list(
-                range(config.every.validate, config.steps + 1, config.every.validate)
-            )
+RECORDED = {
+    "psnr-small": ("curves", "psnr-small"),
+    "otsr-small": ("curves", "small"),
+    "gan-small": ("curves", "gan-small"),
+    "psnr": ("general", "general-psnr"),
+    "otsr": ("general", "general"),
+}
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_the_recorded_runs_are_those_of_the_recipes_as_they_are(name: str) -> None:
+    record, recipe = RECORDED[name]
+    found = json.loads((ROOT / "data" / "training" / f"{record}.json").read_text(encoding="utf-8"))[name]
+    config = load_config(ROOT / "configs" / f"{recipe}.yml")
+    assert config.name == name
+    assert set(found["losses"]) == {key for key, term in config.losses if getattr(term, "weight", 0)}
+    assert all(losses[-1][0] == config.steps for losses in found["losses"].values())
+    for scores in found.get("scores", {}).values():
+        assert [step for step, _ in scores] == list(
+            range(config.every.validate, config.steps + 1, config.every.validate)
+        )
+
+
+def test_the_training_for_a_gpu_is_one_that_a_recipe_allows(
+    definitions: Callable[..., dict[str, Any]],
+) -> None:
+    """The cell that holds it is never run where there is no CUDA."""
+    cell = definitions("07", "recipes", "RECIPE", "larger")
+    config = load_config(cell["recipes"] / f"{cell['RECIPE']}.yml", cell["larger"])
+    assert (config.steps, config.data.batch, config.start) == (2000, 16, "otsr")

@@ -1,0 +1,113 @@
+"""Make the record of the GPU trainings that made the weights `psnr` and `otsr`, which notebook 07 reads.
+
+    otsr train general-psnr 2> psnr.log; otsr train general 2> otsr.log     # with CUDA
+    python data/training/make_general.py FOLDER
+
+FOLDER holds the two logs; pruned/0, 300 and 3870.safetensors, the pruned start, after 300 steps on two CPU cores, and
+after the whole first training; and steps/0, 998, 1996, 2994 and 3991.safetensors, along the second. Made are
+general.json, losses, devices, and the scores of those weights on the middles of the validation photos (the degradation
+"blur, noise, JPEG" of benchmarks/general.py); and general_steps.webp, what those of the second make of two crops.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+ROOT = Path(__file__).parents[2]
+sys.path += [str(ROOT / "benchmarks"), str(Path(__file__).parent)]
+
+import general  # noqa: E402  the benchmark
+from make_curves import HERE, record  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+from otsr import evaluation  # noqa: E402
+from otsr.course.plots import frame, use_house_style  # noqa: E402
+from otsr.datasets import phone_crops, photos  # noqa: E402
+from otsr.images import read, resize  # noqa: E402
+
+# What the logs do not say; use and launches are those of `nvidia-smi` and torch.profiler during the same runs.
+DEVICES = {
+    "psnr": {"device": "one NVIDIA H100", "in use": "100 %", "launches a step": 57},
+    "otsr": {"device": "one NVIDIA H200", "in use": "68 to 89 %", "launches a step": 1049},
+}
+TERMS = ("pixel", "perceptual", "transport", "gan")
+SIDE = 72  # of the middle of a photo that is measured, LR pixels
+SIGHTS = ((None, 20, 27), ("iso1792_texture", 260, 572))  # the cow; a dog: top and left
+SIGHT = 40  # their side, LR pixels
+
+
+def read_log(path: Path) -> dict[str, Any]:
+    """Losses of a training by name, each a list of [step, value], and the median time of a step, in seconds."""
+    losses: dict[str, list[list[float]]] = {}
+    paces = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if found := re.match(r"step +([\d,]+)/", line):
+            step = int(found[1].replace(",", ""))
+            for name, value in re.findall(rf"({'|'.join(TERMS)}) ([\d.]+)", line):
+                losses.setdefault(name, []).append([step, float(value)])
+            paces.append(float(re.search(r"([\d.]+) s/step", line)[1]))  # type: ignore[index]
+    return {"seconds a step": median(paces), "losses": losses}
+
+
+def scores(folders: dict[str, Path]) -> dict[str, dict[str, list[float]]]:
+    """[PSNR-Y, ST-LPIPS] of bicubic and of the weights in each folder, by step."""
+    networks = {
+        f"{name} {step}": network
+        for name, folder in folders.items()
+        for step, network in general.checkpoints(folder).items()
+    }
+    degradation = general.degradations()[general.JPEG]
+    table = general.measure(networks, "val", degradation, side=SIDE, device=torch.device("cpu"))
+    rows = {row: [round(value, 4) for value in general.six_numbers({"": table}, row)] for row in table.rows}
+    of = {name: {row.split()[1]: rows[row] for row in networks if row.startswith(name)} for name in folders}
+    return {"bicubic": {"0": rows[evaluation.BICUBIC]}, **of}
+
+
+def sights() -> list[Tensor]:
+    """The LR crops of the picture: of a validation photo degraded with blur, noise and JPEG, and of a phone's photo."""
+    cow = next(path for path in photos("val") if path.stem == "cow")
+    [scene] = evaluation.degraded([cow], general.degradations()[general.JPEG])
+    found = []
+    for name, top, left in SIGHTS:
+        lr = scene.draw(0).lr if name is None else read(next(p for p in phone_crops() if p.stem == name))
+        found.append(lr[:, top : top + SIGHT, left : left + SIGHT])
+    return found
+
+
+def draw(folder: Path) -> Figure:
+    """A row for each crop: bicubic, and what the weights in `folder` make of it, by step."""
+    use_house_style()
+    networks = general.checkpoints(folder)
+    figure = Figure(figsize=(2.3 * (1 + len(networks)), 5), layout="constrained")
+    panels = figure.subplots(len(SIGHTS), 1 + len(networks))
+    for row, (lr, axes) in enumerate(zip(sights(), panels, strict=True)):
+        made = {"bicubic": resize(lr, 4)}
+        with torch.no_grad():
+            made |= {f"step {int(step):,}": network(lr[None])[0] for step, network in networks.items()}
+        for axis, (title, sr) in zip(axes, made.items(), strict=True):
+            pixels = sr.clamp(0, 1).permute(1, 2, 0).numpy()
+            frame(axis, pixels, "generated", "" if row else title)
+    return figure
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    found: dict[str, Any] = {name: DEVICES[name] | read_log(folder / f"{name}.log") for name in DEVICES}
+    quality = {"quality": 85, "method": 6}
+    draw(folder / "steps").savefig(HERE / "general_steps.webp", dpi=100, pil_kwargs=quality)
+    found["scores"] = scores({name: folder / name for name in ("pruned", "steps")})
+    text = json.dumps(found, separators=(",", ":")).replace('"losses"', '\n"losses"')
+    (HERE / "general.json").write_text(text + "\n", encoding="utf-8")
+    record()
+
+
+if __name__ == "__main__":
+    main()
