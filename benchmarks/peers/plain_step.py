@@ -127,7 +127,7 @@ class Plain:
         )
 
     def step(self, batch: Batch, clock: Clock) -> None:
-        lr, hr = batch.lr.to(self.device), batch.hr.to(self.device)
+        lr, hr, _ = batch.to(self.device)
         fake = self._train_generator(lr, hr, clock)
         self._train_critic(self.rules.judged(fake.detach()), self.rules.judged(hr), clock)
 

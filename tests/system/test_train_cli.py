@@ -226,14 +226,12 @@ def test_ctrl_c_says_how_to_go_on_and_that_command_goes_on(place: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_course_recipe_learns_within_the_time_that_it_promises(tmp_path: Path) -> None:
-    """On two idle cores it takes 40 s at most; a busy machine gets longer. It needs no network."""
+def test_the_course_recipe_learns_without_the_network(tmp_path: Path) -> None:
     environment = {
         "http_proxy": "http://127.0.0.1:9",
         "https_proxy": "http://127.0.0.1:9",
         "OTSR_CACHE": str(tmp_path),
     }
-    started = time.monotonic()
     answer = subprocess.run(
         [
             sys.executable,
@@ -251,7 +249,6 @@ def test_the_course_recipe_learns_within_the_time_that_it_promises(tmp_path: Pat
         check=False,
     )
     assert answer.returncode == 0, answer.stderr
-    assert time.monotonic() - started < 240
     rows = [row.split("\t") for row in (tmp_path / "run" / "validation.tsv").read_text().splitlines()]
     scores = dict(zip(rows[0], map(float, rows[-1]), strict=True))
     assert scores["step"] == 100
