@@ -41,7 +41,7 @@ from otsr.degradation.camera import estimate_camera
 from otsr.machine import choose_device
 from otsr.networks.generators import Compact, RRDBNet
 from otsr.training.config import Data
-from otsr.training.data import TrainingBatches
+from otsr.training.data import Batch, TrainingBatches
 from otsr.training.packing import pack
 from otsr.training.store import Store
 
@@ -214,7 +214,7 @@ def speed_table(found: dict[str, list[float]]) -> str:
 
 
 def training(
-    network: nn.Module, device: torch.device, batches: Iterator[tuple[int, tuple[Tensor, ...]]], steps: int
+    network: nn.Module, device: torch.device, batches: Iterator[tuple[int, Batch]], steps: int
 ) -> tuple[float, float]:
     """Seconds a step, and those of them that wait for data: an L1 step of the generator alone."""
     optimiser = torch.optim.Adam(network.parameters(), 1e-4)
@@ -223,10 +223,11 @@ def training(
         if number == 2:  # the first two warm up
             waited, started = 0.0, time.perf_counter()
         asked = time.perf_counter()
-        _, (lr, hr, *_) = next(batches)
+        _, batch = next(batches)
         waited += time.perf_counter() - asked
         optimiser.zero_grad()
-        loss = nn.functional.l1_loss(network(lr.to(device)), hr.to(device))
+        lr, hr, _ = batch.to(device)
+        loss = nn.functional.l1_loss(network(lr), hr)
         loss.backward()
         optimiser.step()
         loss.item()
