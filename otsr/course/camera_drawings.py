@@ -29,7 +29,7 @@ GRID_ALT = (
 )
 GENERAL_ALT = (
     "Left, large, framed in green: a clean crop of a koala's face. Right, framed in grey: twelve small pictures of it "
-    "in three rows, a fourth as wide in pixels and enlarged until the pixels show. Some are only coarse, some blurred, "
+    "in three rows, a fourth as wide in pixels. Some are only coarse, some blurred, "
     "two speckled, in grey and in colours, one has the stains of colour that JPEG leaves, one dark and bright outlines."
 )
 _SCALE = 4
@@ -91,9 +91,9 @@ def sampling_grid() -> Figure:
 
 
 def general_sheet(hr: Tensor, seed: int = 22) -> Figure:
-    """A clean crop (3, h, w), and twelve LR pictures that the general degradation makes of it, enlarged."""
+    """A clean crop (3, h, w), and twelve LR pictures that the general degradation makes of it."""
     degradation = Degradation.general(_SCALE)
-    figure = plt.figure(figsize=(8, 3.6))
+    figure = plt.figure(figsize=(6.6, 2.95))
     grid = figure.add_gridspec(3, 7)
     frame(figure.add_subplot(grid[:, :3]), to_array(hr), "real", "clean")
     for number in range(12):
