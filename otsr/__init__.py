@@ -9,6 +9,7 @@ photos alike, `otsr.networks` and `otsr.inference` upscale, `otsr.metrics` measu
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Upscaler", "__version__"]
 __version__ = version("otsr")
+
+# Products in one order; cuBLAS reads it at its first call, and deterministic algorithms refuse to run without it.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def __getattr__(name: str) -> Any:

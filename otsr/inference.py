@@ -9,7 +9,6 @@ context no longer shows. Kept parts go straight into the output of 8 or 16 bits:
 from __future__ import annotations
 
 import math
-import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -25,8 +24,9 @@ from torch.nn import functional
 from otsr import machine, weights
 from otsr.canvas import Canvas
 from otsr.images import ImageSource, Picture, open_picture, resize, spread_colours
+from otsr.prediction import SMALLEST_TILE, Planner
 from otsr.restoration import GREY, back_project, keep_colours, restore
-from otsr.tiling import Tile, halves, look, tiles
+from otsr.tiling import Tile, look
 
 TILE = 512
 """LR pixels a side that one window contributes. Extra work at an overlap of 32: 27 %; with 256 it is 56 %."""
@@ -42,18 +42,11 @@ difference from the whole-image result is 1.2/255 at 24, 0.8/255 at 28, 0.4/255 
 but the context fades. A network whose receptive radius is smaller gets that.
 """
 
-_MARGIN = 8  # LR pixels that are mirrored at the borders: the network's zero padding shows up to there
-_SMALLEST_TILE = 32  # below it the overlap costs more memory than it saves
-_BLOCK = 128  # LR pixels a side that leave feature space at one time; see `restoration.forward`
-_CUDA_BLOCK = 1024  # the same on CUDA where memory allows: few large launches; tensors stay below 2³¹ numbers
 _COLOUR_HALO = 24  # LR pixels of context that `keep_colours` needs for agreement to one grey level
 _STEP_HALO = 4  # LR pixels around them that one back-projection step sees: 2 down, 2 up
-_HEADROOM = {"cpu": 1.3, "cuda": 1.03}  # convolution workspace, over the tensors that are counted
-_ALLOCATOR = {"cpu": 64 << 20, "cuda": 0}  # bytes that the C library's allocator keeps in holes
-_SHARE = 0.9  # of the device's free memory that is planned with: it is never free in one piece
 
 
-class Upscaler:
+class Upscaler(Planner):
     """Super-resolution of pictures of any kind and size with one network.
 
     Args:
@@ -87,12 +80,12 @@ class Upscaler:
         colours: bool = True,
         tileable: bool = False,
     ) -> None:
+        super().__init__()
         self.device = machine.choose_device(device)
         self.dtype = machine.choose_dtype(precision, self.device)
-        on_cuda = self.device.type == "cuda"
-        self.tile = (CUDA_TILE if on_cuda else TILE) if tile is None else tile
+        self.tile = (CUDA_TILE if self.device.type == "cuda" else TILE) if tile is None else tile
         for name, value, least in (
-            ("tile", self.tile, _SMALLEST_TILE),
+            ("tile", self.tile, SMALLEST_TILE),
             ("overlap", 0 if overlap is None else overlap, 0),
             ("back_projection", back_projection, 0),
         ):
@@ -106,10 +99,8 @@ class Upscaler:
         self.back_projection = back_projection
         self.colours = colours
         self.tileable = tileable
-        self._largest_block = _CUDA_BLOCK if on_cuda else _BLOCK
         self._original = network
         self._network = machine.place(network, self.device, self.dtype)
-        self._window_bytes: dict[tuple[int, int, int], int] = {}
 
     @classmethod
     def from_pretrained(
@@ -209,7 +200,6 @@ class Upscaler:
         except _TooNarrow:
             warnings.warn(f"{self.dtype} is too narrow for this network; going on in float32", stacklevel=3)
             self.dtype = torch.float32
-            self._window_bytes.clear()
             self._network = machine.place(self._original, self.device, self.dtype)
             whole = self._filled(picture, progress, scale, deep)
         if scale != self.scale:
@@ -252,89 +242,6 @@ class Upscaler:
                 yield first, pixels()
         for tile, pixels in begun:
             yield tile, pixels()
-
-    def tiles(self, width: int, height: int, tile: int | None = None) -> list[Tile]:
-        """The windows that a width × height picture is cut into; they reach beyond its borders."""
-        margin = (
-            -(-max(_MARGIN, self.overlap) // self.alignment) * self.alignment if self.tileable else _MARGIN
-        )
-        return tiles(height, width, tile or self.tile, self.overlap, self.alignment, margin)
-
-    def predict_memory(self, width: int, height: int, tile: int | None = None) -> int:
-        """Bytes of main memory that upscaling a width × height picture takes, beside what the process holds now.
-
-        The decoded picture (3 bytes a pixel), the output (4 bytes a pixel: PIL stores RGB so), and on the CPU the
-        tensors of one window, workspace and allocator. On CUDA the window lies in the device's memory, and here only
-        its 8-bit pixels and those of the next one, in pinned memory whose pieces are powers of two.
-        """
-        whole = width * height * (3 + 4 * self.scale**2)
-        if self.device.type == "cpu":
-            return whole + self.predict_window_memory(width, height, tile)
-        rows, columns = self._window_shape(width, height, tile)
-        return whole + 4 * 3 * rows * columns * self.scale**2
-
-    def predict_window_memory(
-        self, width: int, height: int, tile: int | None = None, block: int | None = None
-    ) -> int:
-        """Bytes on the device that the largest window of a width × height picture takes, beside the network."""
-        shape = self._window_shape(width, height, tile)
-        key = (*shape, block or _BLOCK)
-        if key not in self._window_bytes:
-            network = machine.place(self._original, self.device, self.dtype, on=torch.device("meta"))
-            window = torch.empty(1, 3, *shape, device="meta")
-            with torch.no_grad():
-                peak = machine.live_peak(lambda: self._restore(network, window.clone(), key[2]))
-            kind = "cuda" if self.device.type == "cuda" else "cpu"
-            self._window_bytes[key] = int(_HEADROOM[kind] * peak) + _ALLOCATOR[kind]
-        return self._window_bytes[key]
-
-    def _window_shape(self, width: int, height: int, tile: int | None) -> tuple[int, int]:
-        """Rows and columns of the largest window."""
-        last = self.tiles(width, height, tile)[-1]
-        return last.rows.size, last.columns.size
-
-    def predict_seconds(self, width: int, height: int, sample: int | None = None) -> float:
-        """Seconds to expect for a width × height picture, from one measured window of `sample` pixels a side.
-
-        None takes 64, and 512 on CUDA, which smaller windows do not fill.
-        """
-        sample = sample or (512 if self.device.type == "cuda" else 64)
-        pixels = np.random.default_rng(0).integers(0, 256, (sample, sample, 3), dtype=np.uint8)
-        window = tiles(sample, sample, sample, 0)[0]
-        seconds = []
-        for _ in range(3):  # the first run prepares kernels
-            start = time.perf_counter()
-            self._begin(Picture(pixels), window, self._largest_block)()
-            seconds.append(time.perf_counter() - start)
-        seen = sum(tile.rows.size * tile.columns.size for tile in self.tiles(width, height))
-        return min(seconds) * seen / sample**2
-
-    def plan(self, width: int, height: int, beside: int = 0) -> tuple[int, int]:
-        """The tile and the block for a width × height picture, in LR pixels a side: the largest that fit now.
-
-        The tile is the one asked for, or half of it, or a quarter …, whichever fits into free memory first.
-
-        Args:
-            beside: bytes of main memory that are needed beside `predict_memory`.
-
-        Raises:
-            MemoryError: not even the smallest tile fits; the message has the numbers.
-        """
-        free, on_device = machine.available_memory(), machine.free_on(self.device)
-        for tile in halves(self.tile, _SMALLEST_TILE):
-            needed = self.predict_memory(width, height, tile) + beside
-            fits = free is None or needed <= free
-            for block in halves(self._largest_block, _BLOCK) if fits else ():
-                window = self.predict_window_memory(width, height, tile, block)
-                if on_device is None or window <= _SHARE * on_device:
-                    return tile, block
-        size = f"{width}×{height} becomes {width * self.scale}×{height * self.scale}"
-        if fits:
-            raise MemoryError(f"{size}: {self.device} has too little free memory; use --device cpu")
-        raise MemoryError(
-            f"{size} and needs {needed / 1e9:.2f} GB of memory, {(free or 0) / 1e9:.2f} GB are free; "
-            "close other programs, or shrink the picture or cut it into parts first"
-        )
 
     def _begin(
         self, picture: Picture, tile: Tile, block: int, deep: bool = False
@@ -379,10 +286,9 @@ class Upscaler:
         if self.ensemble:  # so that flips are aligned
             below, beside = -height % self.alignment, -width % self.alignment
             window = functional.pad(window, (0, beside, 0, below), mode="replicate")
-        with torch.no_grad():
-            return self._restore(self._network, window, block)[
-                ..., : height * self.scale, : width * self.scale
-            ]
+        with torch.no_grad(), machine.without_tf32():
+            sr = self._restore(self._network, window, block)
+        return sr[..., : height * self.scale, : width * self.scale]
 
     def _restore(self, network: nn.Module, lr: Tensor, block: int) -> Tensor:
         """`restore` as this upscaler was asked to."""

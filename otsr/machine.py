@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,23 @@ def memory_format(device: torch.device, dtype: torch.dtype) -> torch.memory_form
     """The layout whose convolutions are fastest: NCHW in fp32 on CUDA, where exact fp32 does without tensor cores."""
     exact_cuda = device.type == "cuda" and dtype == torch.float32
     return torch.contiguous_format if exact_cuda else torch.channels_last
+
+
+@contextmanager
+def without_tf32() -> Iterator[None]:
+    """Inside, CUDA multiplies fp32 in full. By default torch lets convolutions round the factors to 10 bits.
+
+    Such a convolution in NCHW also takes workspace, for its input and output in NHWC.
+    """
+    backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [backend.allow_tf32 for backend in backends]
+    try:
+        for backend in backends:
+            backend.allow_tf32 = False
+        yield
+    finally:
+        for backend, allowed in zip(backends, before, strict=True):
+            backend.allow_tf32 = allowed
 
 
 def _cast_to_weight(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -50,16 +50,14 @@ def resize_strips(
     """What `resize` gives, some rows at a time, of an image that need not be there at once.
 
     Args:
-        rows: (low, high) -> (C, high − low, W), these rows of the image.
+        rows: (low, high) -> (C, high − low, W), these rows of the image, float32 on the CPU.
         size, target: (height, width) of the image and of the output.
     """
-    columns = _bands(size[1], scale, target[1])
-    for low, high, matrix in _bands(size[0], scale, target[0]):
+    place = (torch.device("cpu"), torch.float32)
+    columns = _bands(size[1], scale, target[1], *place)
+    for low, high, matrix in _bands(size[0], scale, target[0], *place):
         strip = rows(low, high)
-        strip = torch.cat(
-            [strip[..., left:right] @ band.T.to(strip) for left, right, band in columns], dim=-1
-        )
-        yield matrix.to(strip) @ strip
+        yield matrix @ torch.cat([strip[..., left:right] @ band.T for left, right, band in columns], dim=-1)
 
 
 @lru_cache(maxsize=16)

@@ -93,7 +93,7 @@ def sampling_grid() -> Figure:
 def general_sheet(hr: Tensor, seed: int = 22) -> Figure:
     """A clean crop (3, h, w), and twelve LR pictures that the general degradation makes of it, enlarged."""
     degradation = Degradation.general(_SCALE)
-    figure = plt.figure(figsize=(11, 4.9))
+    figure = plt.figure(figsize=(8, 3.6))
     grid = figure.add_gridspec(3, 7)
     frame(figure.add_subplot(grid[:, :3]), to_array(hr), "real", "clean")
     for number in range(12):

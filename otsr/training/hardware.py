@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from accelerate import Accelerator
@@ -12,9 +13,6 @@ from torch import Tensor, nn
 
 from otsr import machine
 from otsr.training.config import Config
-
-# Products in one order; cuBLAS reads it at its first call, and deterministic algorithms refuse to run without it.
-os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def choose_precision(config: Config, device: torch.device) -> torch.dtype:
@@ -31,6 +29,26 @@ def choose_precision(config: Config, device: torch.device) -> torch.dtype:
     return machine.DTYPES[config.precision]
 
 
+@contextmanager
+def kernels_restored() -> Iterator[None]:
+    """Afterwards CUDA multiplies as before, whatever `choose_kernels` was asked for inside."""
+    repeatable = torch.are_deterministic_algorithms_enabled()
+    switches = [
+        (torch.utils.deterministic, "fill_uninitialized_memory"),
+        (torch.backends.cuda.matmul, "allow_tf32"),
+        (torch.backends.cudnn, "allow_tf32"),
+        (torch.backends.cudnn, "benchmark"),
+    ]
+    before = [getattr(holder, name) for holder, name in switches]
+    try:
+        yield
+    finally:
+        for (holder, name), value in zip(switches, before, strict=True):
+            setattr(holder, name, value)
+        if torch.are_deterministic_algorithms_enabled() != repeatable:  # the call takes seconds
+            torch.use_deterministic_algorithms(repeatable)
+
+
 def choose_kernels(device: torch.device, *, exact: bool) -> None:
     """Set, for this process, how CUDA multiplies: exact and repeatable, or as fast as it can.
 
@@ -39,9 +57,9 @@ def choose_kernels(device: torch.device, *, exact: bool) -> None:
             each shape of batch the convolution that a trial finds fastest: a resumed training then agrees to rounding,
             not to the last bit.
     """
-    torch.use_deterministic_algorithms(exact and device.type == "cuda")
     if device.type != "cuda":
         return
+    torch.use_deterministic_algorithms(exact)
     # Else every result is written twice.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cuda.matmul.allow_tf32 = not exact

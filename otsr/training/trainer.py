@@ -28,6 +28,7 @@ from otsr.training.hardware import (
     average_gradients,
     choose_kernels,
     choose_precision,
+    kernels_restored,
     share_cores,
 )
 from otsr.training.interruption import Interruption
@@ -79,15 +80,16 @@ def train(
         NotFinite: a loss or gradient became NaN or infinite; the last checkpoint is from before.
         KeyboardInterrupt: Ctrl-C; the step was finished and saved first.
     """
-    trainer = Trainer(config, Path(folder), resume, progress, adversary)
-    try:
-        result = trainer.run()
-    except BaseException:
-        with suppress(JournalError):  # what ended the training is what is to be told
-            trainer.close()
-        raise
-    trainer.close()
-    return result
+    with kernels_restored():
+        trainer = Trainer(config, Path(folder), resume, progress, adversary)
+        try:
+            result = trainer.run()
+        except BaseException:
+            with suppress(JournalError):  # what ended the training is what is to be told
+                trainer.close()
+            raise
+        trainer.close()
+        return result
 
 
 class Trainer:

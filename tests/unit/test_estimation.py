@@ -22,7 +22,7 @@ def short_training(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         kernelgan,
         "train_kernel",
-        lambda image, seed, progress: train(image, 40, seed=seed, progress=progress),
+        lambda image, seed, progress: train(image, 10, seed=seed, progress=progress),
     )
 
 

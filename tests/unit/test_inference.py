@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageCms
 from torch import Tensor, nn
 
-from otsr import inference, machine
+from otsr import inference, machine, prediction
 from otsr.datasets import phone_crops
 from otsr.images import open_picture, read, resize
 from otsr.inference import Upscaler, back_project, scaled_size
@@ -92,7 +92,7 @@ def test_tiles_give_what_the_whole_image_gives(network: nn.Module) -> None:
 def test_reconstruction_in_blocks_gives_what_it_gives_at_once(
     network: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inference, "_BLOCK", 32)
+    monkeypatch.setattr(prediction, "_BLOCK", 32)
     pixels = noise(75, 123)
     assert difference(plainly(network).upscale(pixels), plain(network, pixels)) <= 1
 
@@ -121,19 +121,12 @@ def test_tiles_do_not_show_with_options_either(network: nn.Module, options: dict
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("photo", phone_crops(iso=1792)[::2], ids=lambda path: path.stem)
-def test_tiles_of_real_weights_differ_by_one_level_at_most(photo: Path) -> None:
+def test_tiles_of_real_weights_differ_by_one_level_at_most() -> None:
     from otsr import weights
 
     network = weights.load("realsr-df2k")
-    pixels = np.asarray(Image.open(photo))[300:396, 400:528]
-    assert (
-        difference(
-            plainly(network, tile=64).upscale(pixels),
-            plain(network, pixels),
-        )
-        <= 1
-    )
+    pixels = np.asarray(Image.open(phone_crops(iso=1792)[-1]))[300:364, 400:528]
+    assert difference(plainly(network, tile=64).upscale(pixels), plain(network, pixels)) <= 1
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (5, 3), (15, 16), (33, 2)])
@@ -434,7 +427,7 @@ print(predicted, memory("VmHWM") - before)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc to measure memory")
 @pytest.mark.parametrize(
     ("network", "precision", "tile", "side"),
-    [("RRDBNet", "fp32", 256, 350), ("RRDBNet", "bf16", 512, 500), ("Compact", "fp32", 512, 1000)],
+    [("RRDBNet", "fp32", 128, 200), ("RRDBNet", "bf16", 512, 300), ("Compact", "fp32", 512, 500)],
 )
 def test_predicted_memory_is_within_a_factor_of_two(
     network: str, precision: str, tile: int, side: int
@@ -519,6 +512,21 @@ def test_the_next_window_is_begun_on_cuda_before_the_last_is_waited_for(
     assert events == ["begin 0", "begin 1", "wait 0", "begin 2", "wait 1", "wait 2"]
 
 
+def test_fp32_is_multiplied_in_full_and_the_process_keeps_its_own_choice() -> None:
+    """TF32 rounds to 10 bits, and its convolutions take workspace that no prediction counts."""
+    seen = []
+
+    class Looking(Narrow):
+        def forward(self, lr: Tensor) -> Tensor:
+            seen.append(torch.backends.cudnn.allow_tf32)
+            return super().forward(lr)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.backends.cudnn, "allow_tf32", True)
+        Upscaler(Looking(), precision="fp32").upscale(noise(20, 20))
+        assert not seen[-1] and torch.backends.cudnn.allow_tf32
+
+
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 
 
@@ -548,8 +556,8 @@ def test_tiles_and_blocks_do_not_show_on_cuda(
 ) -> None:
     network, pixels = networks()[0], noise(150, 200)
     whole = Upscaler(network, device="cuda", precision=precision, **options).upscale(pixels)
-    monkeypatch.setattr(inference, "_BLOCK", 32)
-    monkeypatch.setattr(inference, "_CUDA_BLOCK", 32)
+    monkeypatch.setattr(prediction, "_BLOCK", 32)
+    monkeypatch.setattr(prediction, "_CUDA_BLOCK", 32)
     tiled = Upscaler(network, device="cuda", precision=precision, tile=48, **options).upscale(pixels)
     assert difference(tiled, whole) <= (1 if precision == "fp32" else 4)
 
@@ -560,10 +568,7 @@ def test_tiles_and_blocks_do_not_show_on_cuda(
 def test_predicted_memory_on_cuda_is_within_a_tenth(
     precision: str, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inference, "_CUDA_BLOCK", block)
-    monkeypatch.setattr(
-        torch.backends.cudnn, "benchmark", False
-    )  # its trials take workspace; a training sets it
+    monkeypatch.setattr(prediction, "_CUDA_BLOCK", block)
     upscaler = Upscaler(RRDBNet(nf=64, nb=2, gc=32), device="cuda", precision=precision)
     pixels = noise(480, 640)
     upscaler.upscale(pixels)  # what the libraries keep for themselves is taken now

@@ -115,16 +115,55 @@ def test_imports_only_run_downwards() -> None:
             assert not imported(file.read_text()) & above, file
 
 
-def test_readme_shows_the_tables_that_the_benchmarks_wrote() -> None:
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "TEACHING.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *(ROOT / room / "README.md" for room in ("benchmarks", "data", "notebooks")),
+]
+
+
+def test_pages_show_the_tables_that_the_benchmarks_wrote() -> None:
     """After a benchmark: python scripts/readme.py"""
     script = runpy.run_path(str(ROOT / "scripts" / "readme.py"))
-    readme = (ROOT / "README.md").read_text()
-    assert all(f"<!-- table: {name} -->\n|" in readme for name in script["TABLES"])
-    assert script["with_tables"](readme) == readme
+    pages = [path.read_text(encoding="utf-8") for path in script["PAGES"]]
+    assert all(f"<!-- table: {name} -->\n|" in pages[1] for name in script["TABLES"])
+    assert [script["with_tables"](page) for page in pages] == pages
 
 
-def test_readme_links_to_files_that_exist() -> None:
-    for document in (ROOT / "README.md", ROOT / "notebooks" / "README.md", ROOT / "data" / "README.md"):
-        for target in re.findall(r"\]\(([^)]+)\)", document.read_text()):
-            if not target.startswith("http"):
-                assert (document.parent / target).exists(), (document, target)
+def test_a_table_of_the_readme_has_the_rows_that_it_asks_for(tmp_path: Path) -> None:
+    script = runpy.run_path(str(ROOT / "scripts" / "readme.py"))
+    with_tables = script["with_tables"]
+    with_tables.__globals__["RESULTS"] = tmp_path
+    page = "<!-- table: general; rows: otsr, bicubic -->\n| old |\n|---|\n\nread on\n"
+    assert with_tables(page) == page, "not measured: as it is"
+    report = "## Three degradations\n\n|  | dB |\n|---|---|\n| bicubic | 1 |\n| psnr | 2 |\n| otsr | 3 |\n"
+    (tmp_path / "general.md").write_text(report)
+    rows = ["|  | dB |", "|---|---|", "| otsr | 3 |", "| bicubic | 1 |"]
+    assert with_tables(page).splitlines()[1:] == [*rows, "", "read on"]
+    with pytest.raises(ValueError, match="no row gan; it has bicubic, psnr, otsr"):
+        with_tables(page.replace("otsr", "gan"))
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 130
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_to_files_that_exist(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", document.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            path, _, heading = target.partition("#")
+            page = document.parent / path if path else document
+            assert page.exists(), target
+            if heading:
+                headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+                assert heading in [name.lower().replace(" ", "-") for name in headings], target
+
+
+def test_readme_names_weights_and_recipes_that_exist() -> None:
+    from otsr.datasets import recipes
+    from otsr.weights import catalogue
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert all(f"`{entry.name}`" in readme for entry in catalogue())
+    assert set(re.findall(r"otsr train ([\w-]+)", readme)) <= set(recipes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import random
 import subprocess
@@ -372,7 +373,7 @@ def test_any_value_in_any_place_is_read_or_refused_by_name(path: Path) -> None:
             {"name": 3},
             [None],
         ):
-            recipe = yaml.safe_load(FULL.replace("1e-4", "1.0e-4"))
+            recipe = copy.deepcopy(whole)
             holder = recipe
             for part in key[:-1]:
                 holder = holder[part]

@@ -16,7 +16,7 @@ from otsr.inference import Upscaler
 from otsr.networks.generators import Compact
 from otsr.training import checkpoints, load_config
 from otsr.training.adversary import Adversary
-from otsr.training.hardware import choose_kernels
+from otsr.training.hardware import kernels_restored
 from otsr.training.trainer import Trainer, train
 
 pytestmark = pytest.mark.skipif(
@@ -44,8 +44,8 @@ every: {{validate: 4, checkpoint: 2, log: 2, pictures: 4}}
 def fresh_process() -> Iterator[None]:
     """accelerate keeps the device of the first training in the process, torch the kernels of the last."""
     AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    choose_kernels(torch.device("cpu"), exact=False)
+    with kernels_restored():
+        yield
 
 
 @pytest.fixture

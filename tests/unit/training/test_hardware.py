@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from otsr import machine
 from otsr.networks.generators import Compact, RRDBNet
-from otsr.training import ConfigError, hardware, load_config
+from otsr.training import ConfigError, hardware, load_config, trainer
 
 TINY = Path(__file__).parents[3] / "configs" / "tiny.yml"
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -44,16 +45,41 @@ def test_fp16_on_a_cpu_is_refused_with_what_to_say_instead() -> None:
         hardware.choose_precision(load_config(TINY, ["precision=fp16"]), CPU)
 
 
-def test_exact_kernels_on_cuda_repeat_and_the_next_training_is_free_of_them() -> None:
+def kernels() -> dict[str, bool]:
+    return {
+        "repeatable": torch.are_deterministic_algorithms_enabled(),
+        "fill": torch.utils.deterministic.fill_uninitialized_memory,
+        "tf32 in products": torch.backends.cuda.matmul.allow_tf32,
+        "tf32 in convolutions": torch.backends.cudnn.allow_tf32,
+        "trials": torch.backends.cudnn.benchmark,
+    }
+
+
+@pytest.mark.parametrize("broken_off", [False, True])
+@pytest.mark.parametrize(("device", "exact"), [(CUDA, True), (CUDA, False), (CPU, True)])
+def test_how_cuda_multiplies_is_as_before_once_a_training_has_ended(
+    monkeypatch: pytest.MonkeyPatch, device: torch.device, exact: bool, broken_off: bool
+) -> None:
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] in (":4096:8", ":16:8")  # all that cuBLAS repeats with
-    for device, exact, expected in (
-        (CUDA, True, True),
-        (CUDA, False, False),
-        (CUDA, True, True),
-        (CPU, True, False),
-    ):
-        hardware.choose_kernels(device, exact=exact)
-        assert torch.are_deterministic_algorithms_enabled() == expected
+    before, seen = kernels(), []
+
+    class OnThatDevice:
+        def __init__(self, *_: object) -> None:
+            hardware.choose_kernels(device, exact=exact)
+
+        def run(self) -> None:
+            seen.append(kernels())
+            if broken_off:
+                raise KeyboardInterrupt
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(trainer, "Trainer", OnThatDevice)
+    with pytest.raises(KeyboardInterrupt) if broken_off else nullcontext():
+        trainer.train(load_config(TINY), Path("nowhere"))
+    fast = dict.fromkeys(("tf32 in products", "tf32 in convolutions", "trials"), not exact)
+    assert seen == [{"repeatable": exact, "fill": False, **fast} if device == CUDA else before]
+    assert kernels() == before
 
 
 @pytest.mark.parametrize(
