@@ -1,12 +1,13 @@
 """Make the record of the GPU trainings that made the weights `psnr` and `otsr`, which notebook 07 reads.
 
     otsr train general-psnr 2> psnr.log; otsr train general 2> otsr.log     # with CUDA
+    otsr train general --set steps=3991 -o runs/longer 2> longer.log
     python data/training/make_general.py FOLDER
 
-FOLDER holds the two logs; pruned/0, 300 and 3870.safetensors, the pruned start, after 300 steps on two CPU cores, and
-after the whole first training; and steps/0, 998, 1996, 2994 and 3991.safetensors, along the second. Made are
+FOLDER holds the three logs; pruned/0, 300 and 3870.safetensors, the pruned start, after 300 steps on two CPU cores, and
+after the whole first training; and steps/0, 998, 1996, 2994 and 3991.safetensors, along the longer one. Made are
 general.json, losses, devices, and the scores of those weights on the middles of the validation photos (the degradation
-"blur, noise, JPEG" of benchmarks/general.py); and general_steps.webp, what those of the second make of two crops.
+"blur, noise, JPEG" of benchmarks/general.py); and general_steps.webp, what those of the longer one make of two crops.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from otsr.images import read, resize  # noqa: E402
 DEVICES = {
     "psnr": {"device": "one NVIDIA H100", "in use": "100 %", "launches a step": 57},
     "otsr": {"device": "one NVIDIA H200", "in use": "68 to 89 %", "launches a step": 1049},
+    "longer": {"device": "one NVIDIA H200", "in use": "68 to 89 %", "launches a step": 1049},
 }
 TERMS = ("pixel", "perceptual", "transport", "gan")
 SIDE = 72  # of the middle of a photo that is measured, LR pixels
