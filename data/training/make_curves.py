@@ -95,7 +95,7 @@ def full_runs(found: dict[str, Any]) -> str:
             f"| {name} | CPU | {steps} | {pace:.2f} | {steps * pace / 60:.0f} | {quality[best][0]} "
             f"| {quality[best][1]:.2f} | {likeness[best][1]:.3f} |"
         )
-    lines.append("| df2k, dped | CUDA | never run: no such device was at hand | | | | | |")
+    lines.append("| df2k, dped | CUDA | never run | | | | | |")
     return "\n".join(lines) + "\n"
 
 
