@@ -3,8 +3,8 @@
     python data/weights/make_general.py PHOTOS/SOURCES.tsv runs/psnr runs/otsr
 
 The last weights of each run in fp16, with what the training wrote beside them, and whom the photos are owed to. Of otsr
-it is the mean with psnr: at 0.8 of transport half of the decibels that the adversary cost come back at the same ST-LPIPS
-(benchmarks/results/training_cuda.md); 0.7 goes a step further.
+it is the mean with psnr: at 0.8 of transport half of the decibels that the adversary cost come back at the same
+ST-LPIPS (benchmarks/results/training_cuda.md); 0.7 goes a step further.
 They begin from RealSR's generator, so its licence goes with them: LICENSE-realsr.txt.
 """
 
