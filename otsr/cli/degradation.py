@@ -11,7 +11,7 @@ import typer
 from otsr.cli.root import Overwrite, app, fail, refuse, require_writable
 
 if TYPE_CHECKING:
-    from otsr.batch import Job, Progress
+    from otsr.cli.jobs import Job, Progress
 
 
 class Method(str, Enum):
@@ -65,7 +65,7 @@ def estimate(
     Example:
       otsr estimate phone/*.jpg -o phone.safetensors
     """
-    from otsr import batch
+    from otsr.cli import jobs
 
     report = (out.with_suffix(".json"), out.with_suffix(".png"))
     if scale not in (2, 4):
@@ -77,7 +77,7 @@ def estimate(
     require_writable(out)
     for path in (out, *report):
         if path.exists():
-            batch.say(f"note: {path} is there already, and will be replaced")
+            jobs.say(f"note: {path} is there already, and will be replaced")
     from otsr.degradation import Degradation
     from otsr.degradation.camera import estimate_camera, write_report
     from otsr.images import find_images
@@ -92,21 +92,21 @@ def estimate(
     if clash:
         refuse(f"{clash.pop()} is a photo and would be overwritten by the report; choose another name")
     try:
-        with batch.Progress("estimating") as progress:
+        with jobs.Progress("estimating") as progress:
             camera = estimate_camera(
                 found, scale, method=method.value, rule=rule.value, patch=patch, max_variance=max_variance,
-                jpeg=jpeg, cleanup=cleanup, note=lambda text: batch.say(f"note: {text}"), progress=progress,
+                jpeg=jpeg, cleanup=cleanup, note=lambda text: jobs.say(f"note: {text}"), progress=progress,
             )  # fmt: skip
         camera.degradation.save(out)
         write_report(camera, *report)
     except (OSError, ValueError, MemoryError) as error:
         for problem in problems:
-            batch.say(f"error: {problem}")
+            jobs.say(f"error: {problem}")
         fail(error)
     for warning in camera.warnings:
-        batch.say(f"warning: {warning}")
+        jobs.say(f"warning: {warning}")
     for failure in (*problems, *camera.failures):
-        batch.say(f"error: {failure}")
+        jobs.say(f"error: {failure}")
     typer.echo(f"{out}: {camera.degradation}\n{report[0]}, {report[1]}: the report")
     raise typer.Exit(1 if problems or camera.failures else 0)
 
@@ -135,11 +135,11 @@ def degrade(
     Example:
       otsr degrade photos/ -o pairs/ --degradation phone.safetensors
     """
-    from otsr import batch
+    from otsr.cli import jobs
 
     try:
-        jobs, failed = batch.plan(inputs, out, places=("LR", "HR"), single_file=False)
-    except batch.UsageError as error:
+        planned, failed = jobs.plan(inputs, out, places=("LR", "HR"), single_file=False)
+    except jobs.UsageError as error:
         refuse(error)
     require_writable(out)
     import zlib
@@ -152,7 +152,7 @@ def degrade(
     except (OSError, ValueError) as error:
         refuse(error)
     if camera.noise is None:
-        batch.say(f"warning: {degradation} has no noise, so the LR images will have none")
+        jobs.say(f"warning: {degradation} has no noise, so the LR images will have none")
 
     def work(job: Job, progress: Progress) -> None:
         below = job.target.relative_to(out / "LR")
@@ -165,4 +165,4 @@ def degrade(
         images.write(job.target, lr)  # last: a pair counts as done when its LR is there
         progress(1, 1)
 
-    raise typer.Exit(batch.run(jobs, work, overwrite=overwrite, failed=failed))
+    raise typer.Exit(jobs.run(planned, work, overwrite=overwrite, failed=failed))

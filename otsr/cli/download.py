@@ -10,7 +10,7 @@ import typer
 from otsr.cli.root import app, refuse
 
 if TYPE_CHECKING:
-    from otsr.collections import Collection
+    from otsr.download.sets import Collection
 
 
 @app.command()
@@ -35,39 +35,41 @@ def download(
       otsr download otsr-dped
       otsr download div2k flickr2k -o /data
     """
-    from otsr import collections, weights
-    from otsr.batch import say
+    from otsr import weights
+    from otsr.cli.jobs import say
+    from otsr.download import sets
 
-    root = out or collections.home()
+    root = out or sets.home()
     if show:
         _list(root)
         return
     if not names:
         refuse("no name given; see otsr download --list")
-    sets = [one.name for one in collections.catalogue()]
-    known = [*sets, *(entry.name for entry in weights.catalogue())]
+    data_sets = [one.name for one in sets.catalogue()]
+    known = [*data_sets, *(entry.name for entry in weights.catalogue())]
     for name in names:
         if name not in known:
             refuse(f"{name!r} is not known; see otsr download --list")
     failed = 0
     for name in names:
         try:
-            typer.echo(collections.get(name, root, say) if name in sets else weights.locate(name))
-        except (collections.CollectionError, weights.WeightsError) as error:
+            typer.echo(sets.get(name, root, say) if name in data_sets else weights.locate(name))
+        except (sets.CollectionError, weights.WeightsError) as error:
             say(f"error: {error}")
             failed += 1
     raise typer.Exit(1 if failed else 0)
 
 
 def _list(root: Path) -> None:
-    from otsr import collections, weights
+    from otsr import weights
+    from otsr.download import sets
 
     typer.echo("Weights")
     for entry in weights.catalogue():
         place = "here" if entry.present else f"not here ({entry.where})"
         typer.echo(f"  {entry.name:<18} {_size(entry.size):>8}  {place:<23}  {entry.licence}")
     typer.echo(f"Data sets, in {root}")
-    for one in collections.catalogue():
+    for one in sets.catalogue():
         typer.echo(f"  {one.name:<18} {_size(one.size):>8}  {_place(one, root):<23}  {one.licence}")
         typer.echo(f"  {'':<18} {one.what}")
 

@@ -217,7 +217,7 @@ def _pictures(folder: Path) -> tuple[list[Path], list[Scene]]:
 
 
 def _degradation(name: str, cleanup: float | None, scale: int | None) -> Any:
-    from otsr.batch import say
+    from otsr.cli.jobs import say
     from otsr.degradation import Degradation
     from otsr.evaluation import phone_degradation
 
@@ -246,7 +246,7 @@ def _evaluate(networks: dict[str, Upscaler], scenes: list[Scene], **options: Any
 
     from tqdm import tqdm
 
-    from otsr.batch import say
+    from otsr.cli.jobs import say
     from otsr.evaluation import EvaluationError, NothingMeasured, evaluate
 
     with tqdm(desc="evaluating", unit="picture", leave=False, disable=None, file=sys.stderr) as bar:

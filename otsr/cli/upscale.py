@@ -24,7 +24,7 @@ from otsr.cli.root import (
 )
 
 if TYPE_CHECKING:
-    from otsr.batch import Job, Progress
+    from otsr.cli.jobs import Job, Progress
     from otsr.inference import Upscaler
 
 
@@ -119,22 +119,24 @@ def upscale(
       otsr upscale portrait.jpg -o portrait_x4.png --weights realsr-df2k --ensemble
       otsr upscale holiday/ -o screen/ --width 1920 --format jpg --keep-metadata
     """
-    from otsr import batch
+    from otsr.cli import jobs
 
     size = _Size(scale, width, height, megapixels)
     if keep_location and not keep_metadata:
         refuse("--keep-location says more than --keep-metadata, and needs it")
     try:
-        jobs, failed = batch.plan(inputs, out, format.value if format is Format.keep else f".{format.value}")
-    except batch.UsageError as error:
+        planned, failed = jobs.plan(
+            inputs, out, format.value if format is Format.keep else f".{format.value}"
+        )
+    except jobs.UsageError as error:
         refuse(error)
     from otsr import images
 
-    for job in jobs if depth is Depth.sixteen else ():
+    for job in planned if depth is Depth.sixteen else ():
         if images.FORMATS.get(job.target.suffix.lower()) not in images.DEEP:
             refuse(f"--depth 16: {job.target} cannot hold 16 bits a sample; write PNG or TIFF")
-    if not overwrite and all(job.done for job in jobs):
-        raise typer.Exit(batch.run(jobs, _nothing, failed=failed))
+    if not overwrite and all(job.done for job in planned):
+        raise typer.Exit(jobs.run(planned, _nothing, failed=failed))
     require_writable(out)
 
     from otsr.inference import scaled_size
@@ -166,7 +168,7 @@ def upscale(
         result = (upscaler.upscale_deep if deep else upscaler.upscale)(picture, progress, scale=times)
         images.write(job.target, result, icc=picture.icc, quality=quality, exif=exif)
 
-    raise typer.Exit(batch.run(jobs, work, overwrite=overwrite, failed=failed))
+    raise typer.Exit(jobs.run(planned, work, overwrite=overwrite, failed=failed))
 
 
 @dataclass(frozen=True)

@@ -213,10 +213,11 @@ def test_estimate_and_degrade_warn_that_there_is_no_noise_and_succeed(otsr: Run,
 
 
 def test_download_lists_weights_and_data_sets_with_size_and_licence(otsr: Run) -> None:
-    from otsr import collections, weights
+    from otsr import weights
+    from otsr.download import sets
 
     lines = {line.split()[0]: line for line in otsr("download", "--list").stdout.splitlines()}
-    for entry in (*weights.catalogue(), *collections.catalogue()):
+    for entry in (*weights.catalogue(), *sets.catalogue()):
         assert entry.licence in lines[entry.name]
         assert re.search(r" [0-9.]+ [MG]B ", lines[entry.name])
 

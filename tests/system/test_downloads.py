@@ -23,8 +23,9 @@ import pytest
 import torch
 from command import Run
 
-from otsr import collections, download, weights
-from otsr.download import DownloadError, fetch
+from otsr import weights
+from otsr.download import fetching, sets
+from otsr.download.fetching import DownloadError, fetch
 from otsr.networks.generators import RRDBNet
 from otsr.weights import WeightsError
 
@@ -260,7 +261,7 @@ def test_callers_at_the_same_time_share_one_download(server: Server, target: Pat
 def test_a_full_disk_is_noticed_before_the_download(
     server: Server, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    monkeypatch.setattr(fetching.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(
         DownloadError, match=r"1 MB are needed\); make room, or choose another folder \(OTSR_CACHE"
     ):
@@ -400,9 +401,9 @@ def data_set(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
             archive.writestr(name, content)
     server.content = file.getvalue()
     size = len(server.content)
-    archive_entry = collections.Archive("SET_HR.zip", size, size, 5, (server.url,), sha256(server.content))
-    entry = collections.Collection("pictures", "a test", "CC0", "https://example.org", (archive_entry,))
-    monkeypatch.setattr(collections, "COLLECTIONS", (entry,))
+    archive_entry = sets.Archive("SET_HR.zip", size, size, 5, (server.url,), sha256(server.content))
+    entry = sets.Collection("pictures", "a test", "CC0", "https://example.org", (archive_entry,))
+    monkeypatch.setattr(sets, "COLLECTIONS", (entry,))
     return server
 
 
@@ -462,9 +463,9 @@ def test_a_data_set_that_is_gone_and_a_machine_that_is_offline_are_told_apart(
     data_set.status = 404
     result = otsr("download", "pictures", "-o", tmp_path)
     assert result.exit_code == 1 and "404" in result.stderr and "online?" not in result.stderr
-    (entry,) = collections.catalogue()
+    (entry,) = sets.catalogue()
     gone = replace(entry, archives=(replace(entry.archives[0], urls=(refused_url(),)),))
-    monkeypatch.setattr(collections, "COLLECTIONS", (gone,))
+    monkeypatch.setattr(sets, "COLLECTIONS", (gone,))
     result = otsr("download", "pictures", "-o", tmp_path)
     assert result.exit_code == 1 and "online?" in result.stderr and "save it as" in result.stderr
 
@@ -472,9 +473,9 @@ def test_a_data_set_that_is_gone_and_a_machine_that_is_offline_are_told_apart(
 def test_a_data_set_of_unknown_hash_is_said_to_be_so(
     data_set: Server, otsr: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (entry,) = collections.catalogue()
+    (entry,) = sets.catalogue()
     unknown = replace(entry, archives=(replace(entry.archives[0], known=None),))
-    monkeypatch.setattr(collections, "COLLECTIONS", (unknown,))
+    monkeypatch.setattr(sets, "COLLECTIONS", (unknown,))
     result = otsr("download", "pictures", "-o", tmp_path)
     assert result.exit_code == 0
     assert "SET_HR.zip: its hash is unknown, its size is checked" in result.stderr
@@ -483,12 +484,12 @@ def test_a_data_set_of_unknown_hash_is_said_to_be_so(
 
 
 def test_one_name_that_fails_does_not_stop_the_others(data_set: Server, otsr: Run, tmp_path: Path) -> None:
-    (entry,) = collections.catalogue()
-    closed = collections.Collection(
-        "closed", "a test", "CC0", "https://example.org/join", (collections.Archive("a.zip", 1, 1),)
+    (entry,) = sets.catalogue()
+    closed = sets.Collection(
+        "closed", "a test", "CC0", "https://example.org/join", (sets.Archive("a.zip", 1, 1),)
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(collections, "COLLECTIONS", (closed, entry))
+        patch.setattr(sets, "COLLECTIONS", (closed, entry))
         result = otsr("download", "closed", "pictures", "-o", tmp_path)
     assert result.exit_code == 1
     assert "Register at https://example.org/join" in result.stderr

@@ -1,6 +1,6 @@
 """Data sets for training and testing that are too large to travel with the package: where they are, and getting them.
 
-    folder = collections.get("div2k", Path("datasets"))      # datasets/div2k/DIV2K_train_HR/0001.png …
+    folder = sets.get("div2k", Path("datasets"))      # datasets/div2k/DIV2K_train_HR/0001.png …
 
 Each archive is fetched (resumed where it stopped), checked, unpacked into a folder of its own, and counted. A small
 file beside it records that this is done, so the archive itself can be deleted. Hashes, exact sizes and numbers of
@@ -20,9 +20,9 @@ from pathlib import Path, PurePosixPath
 
 from filelock import FileLock
 
-from otsr.download import DownloadError, fetch
+from otsr.download.archives import UnpackError, unpack
+from otsr.download.fetching import DownloadError, fetch
 from otsr.images import atomic_path, find_images
-from otsr.unpacking import UnpackError, unpack
 
 
 class CollectionError(ValueError):

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from otsr import unpacking
-from otsr.unpacking import Unpacked, UnpackError, unpack
+from otsr.download import archives
+from otsr.download.archives import Unpacked, UnpackError, unpack
 
 RNG = np.random.default_rng(0)
 PICTURES = {f"HR/{i:04d}.png": RNG.bytes(1000 + i) for i in range(5)}
@@ -91,7 +91,7 @@ def test_an_interrupted_unpacking_goes_on_with_what_is_missing(
     make: Callable[[dict[str, bytes]], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive = make(PICTURES)
-    whole, calls = unpacking.shutil.copyfileobj, []
+    whole, calls = archives.shutil.copyfileobj, []
 
     def interrupted(source: io.BytesIO, file: io.BytesIO, length: int) -> None:
         calls.append(1)
@@ -100,7 +100,7 @@ def test_an_interrupted_unpacking_goes_on_with_what_is_missing(
             raise KeyboardInterrupt
         whole(source, file, length)
 
-    monkeypatch.setattr(unpacking.shutil, "copyfileobj", interrupted)
+    monkeypatch.setattr(archives.shutil, "copyfileobj", interrupted)
     with pytest.raises(KeyboardInterrupt):
         unpack(archive, tmp_path / "out")
     assert (
@@ -109,7 +109,7 @@ def test_an_interrupted_unpacking_goes_on_with_what_is_missing(
     (tmp_path / "out/HR/0000.png").write_bytes(b"cut short")
     calls.clear()
     monkeypatch.setattr(
-        unpacking.shutil, "copyfileobj", lambda *arguments: (calls.append(1), whole(*arguments))
+        archives.shutil, "copyfileobj", lambda *arguments: (calls.append(1), whole(*arguments))
     )
     assert unpack(archive, tmp_path / "out").pictures == 5
     assert found(tmp_path / "out") == PICTURES
@@ -188,7 +188,7 @@ def test_an_encrypted_entry_is_named(tmp_path: Path) -> None:
 def test_a_bomb_is_refused_before_it_fills_the_disk(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unpacking, "_SMALL", 1 << 16)
+    monkeypatch.setattr(archives, "_SMALL", 1 << 16)
     archive = MAKERS[kind](tmp_path / "a", {f"{i}.png": bytes(1 << 20) for i in range(4)})
     assert archive.stat().st_size < 20_000
     with pytest.raises(UnpackError, match=r"'0\.png' brings the contents to 1 MB.*zip bomb"):
@@ -251,7 +251,7 @@ def test_a_full_disk_is_noticed_before_the_first_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive = make_zip(tmp_path / "a.zip", PICTURES)
-    monkeypatch.setattr(unpacking.shutil, "disk_usage", lambda _: SimpleNamespace(free=1500))
+    monkeypatch.setattr(archives.shutil, "disk_usage", lambda _: SimpleNamespace(free=1500))
     with pytest.raises(OSError, match="are needed to unpack"):
         unpack(archive, tmp_path / "out")
     assert found(tmp_path / "out") == {}

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from otsr import collections, weights
-from otsr.collections import Archive, Collection, CollectionError
+from otsr import weights
+from otsr.download import sets
+from otsr.download.sets import Archive, Collection, CollectionError
 
 
 def png(seed: int) -> bytes:
@@ -39,7 +40,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> Collection:
         (Archive("x.zip", 1000, 1000, 3), Archive("v.zip", 1000, 1000, needed=False)),
         "x is called X there",
     )  # fmt: skip
-    monkeypatch.setattr(collections, "COLLECTIONS", (one,))
+    monkeypatch.setattr(sets, "COLLECTIONS", (one,))
     return one
 
 
@@ -48,7 +49,7 @@ def pictures(folder: Path) -> list[str]:
 
 
 def test_the_catalogue_holds_what_the_papers_train_on_and_can_be_checked() -> None:
-    found = {one.name: one for one in collections.catalogue()}
+    found = {one.name: one for one in sets.catalogue()}
     assert list(found) == ["div2k", "flickr2k", "dped", "ntire2020-track1", "ntire2020-track2"]
     assert not set(found) & {entry.name for entry in weights.catalogue()}
     for one in found.values():
@@ -77,19 +78,19 @@ def test_the_catalogue_holds_what_the_papers_train_on_and_can_be_checked() -> No
     ],
 )  # fmt: skip
 def test_pictures_land_in_one_folder_an_archive(name: str, entry: str, place: str | None) -> None:
-    one = next(one for one in collections.catalogue() if one.name == name)
+    one = next(one for one in sets.catalogue() if one.name == name)
     assert one.archives[0].placed(entry) == place
 
 
 def test_an_unknown_name_is_answered_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(CollectionError, match="no data set is called 'div2'; did you mean div2k"):
-        collections.get("div2", tmp_path)
+        sets.get("div2", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_where_a_registration_is_needed_the_steps_are_named(registered: Collection, tmp_path: Path) -> None:
     with pytest.raises(CollectionError) as caught:
-        collections.get("secret", tmp_path)
+        sets.get("secret", tmp_path)
     message = str(caught.value)
     for words in ("Register at https://example.org/join", "x.zip, v.zip", "x is called X there",
                   str(tmp_path / "secret"), "Missing: x.zip"):  # fmt: skip
@@ -100,14 +101,14 @@ def test_where_a_registration_is_needed_the_steps_are_named(registered: Collecti
 def test_files_put_there_by_hand_are_checked_and_unpacked(registered: Collection, tmp_path: Path) -> None:
     pack(tmp_path / "secret" / "x.zip", ["x/1.png", "x/2.png", "x/3.png"])
     told: list[str] = []
-    folder = collections.get("secret", tmp_path, told.append)
+    folder = sets.get("secret", tmp_path, told.append)
     assert pictures(folder) == ["x/1.png", "x/2.png", "x/3.png"]
     assert registered.present(tmp_path)
     assert any("3 pictures" in line and "may be deleted" in line for line in told)
     assert any("v.zip: not in" in line for line in told)
     (folder / "x.zip").unlink()
     told.clear()
-    collections.get("secret", tmp_path, told.append)
+    sets.get("secret", tmp_path, told.append)
     assert not any("x.zip" in line for line in told)
 
 
@@ -115,14 +116,14 @@ def test_pictures_unpacked_by_hand_count_too(registered: Collection, tmp_path: P
     (tmp_path / "secret" / "x").mkdir(parents=True)
     for i in range(3):
         (tmp_path / "secret" / "x" / f"{i}.png").write_bytes(png(i))
-    collections.get("secret", tmp_path, lambda _: None)
+    sets.get("secret", tmp_path, lambda _: None)
     assert registered.present(tmp_path)
 
 
 def test_another_number_of_pictures_is_refused(registered: Collection, tmp_path: Path) -> None:
     pack(tmp_path / "secret" / "x.zip", ["1.png", "2.png"])
     with pytest.raises(CollectionError, match=r"holds 2 pictures, x\.zip has 3"):
-        collections.get("secret", tmp_path, lambda _: None)
+        sets.get("secret", tmp_path, lambda _: None)
     assert not registered.present(tmp_path)
 
 
@@ -132,7 +133,7 @@ def test_an_archive_of_something_else_is_refused(registered: Collection, tmp_pat
     with pytest.raises(
         CollectionError, match=r"none of its pictures are those looked for; is it x\.zip at all"
     ):
-        collections.get("secret", tmp_path, lambda _: None)
+        sets.get("secret", tmp_path, lambda _: None)
 
 
 def test_an_archive_that_is_not_to_be_trusted_is_refused_with_its_entry(
@@ -142,27 +143,27 @@ def test_an_archive_that_is_not_to_be_trusted_is_refused_with_its_entry(
     with pytest.raises(
         CollectionError, match=r"secret: .*x\.zip: not to be trusted, its entry '\.\./\.\./3\.png'"
     ):
-        collections.get("secret", tmp_path, lambda _: None)
+        sets.get("secret", tmp_path, lambda _: None)
     assert pictures(tmp_path) == []
 
 
 def test_a_picture_that_was_lost_since_makes_it_incomplete(registered: Collection, tmp_path: Path) -> None:
     pack(tmp_path / "secret" / "x.zip", ["1.png", "2.png", "3.png"])
-    folder = collections.get("secret", tmp_path, lambda _: None)
+    folder = sets.get("secret", tmp_path, lambda _: None)
     (folder / "x" / "2.png").unlink()
     assert not registered.present(tmp_path)
-    collections.get("secret", tmp_path, lambda _: None)
+    sets.get("secret", tmp_path, lambda _: None)
     assert registered.present(tmp_path) and (folder / "x" / "2.png").read_bytes() == png(1)
 
 
 def test_the_disk_is_checked_for_archive_and_pictures_before_anything_is_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collections.shutil, "disk_usage", lambda _: SimpleNamespace(free=7_900_000_000))
+    monkeypatch.setattr(sets.shutil, "disk_usage", lambda _: SimpleNamespace(free=7_900_000_000))
     with pytest.raises(
         CollectionError, match=r"div2k needs 8\.0 GB more, archives and pictures, and .* 7\.9 GB free"
     ):
-        collections.get("div2k", tmp_path)
+        sets.get("div2k", tmp_path)
 
 
 def test_what_is_there_already_counts_when_the_disk_is_checked(
@@ -172,19 +173,19 @@ def test_what_is_there_already_counts_when_the_disk_is_checked(
     (tmp_path / "div2k").mkdir()
     with (tmp_path / "div2k" / "DIV2K_train_HR.zip.part").open("wb") as file:
         file.truncate(3_000_000_000)
-    monkeypatch.setattr(collections.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000_000))
+    monkeypatch.setattr(sets.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000_000))
     with pytest.raises(CollectionError, match=r"div2k needs 5\.0 GB more"):
-        collections.get("div2k", tmp_path)
+        sets.get("div2k", tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_is_named(registered: Collection, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CollectionError, match=r"file.*cannot be written.*--out"):
-        collections.get("secret", tmp_path / "file")
+        sets.get("secret", tmp_path / "file")
 
 
 def test_the_folder_can_be_chosen_in_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("OTSR_DATASETS", raising=False)
-    assert collections.home() == Path("datasets")
+    assert sets.home() == Path("datasets")
     monkeypatch.setenv("OTSR_DATASETS", str(tmp_path))
-    assert collections.home() == tmp_path
+    assert sets.home() == tmp_path
