@@ -18,8 +18,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from otsr.images import SUFFIXES, UNREADABLE, find_images
-from otsr.writing import FORMATS
+from otsr.images import FORMATS, SUFFIXES, UNREADABLE, find_images
 
 WRITABLE = tuple(FORMATS)
 _SILENCE = 30.0  # seconds without a sign of life where there is no terminal

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-from otsr.resampling import resize
+from otsr.images import resize
 
 _ENTROPY = 0.36  # of the mean variance; less leaves rings between kernels of unlike widths, more blurs
 _LEAST_ENTROPY = 1.25  # px²; the smallest that still reaches the exact optimum of the grid (0.8 does not)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from otsr.resampling import resize
+from otsr.images import resize
 
 SCALES = (2, 4)
 _WIDEST, _DEEPEST = 1024, 256  # far above any network in use; a file that asks for more is not believed

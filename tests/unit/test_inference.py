@@ -14,12 +14,12 @@ import torch
 from PIL import Image, ImageCms
 from torch import Tensor, nn
 
-from otsr import inference, machine, prediction
+from otsr import inference, machine
 from otsr.datasets import phone_crops
 from otsr.images import open_picture, read, resize
-from otsr.inference import Upscaler, back_project, scaled_size
+from otsr.inference import Upscaler, back_project, prediction, scaled_size
+from otsr.inference.restoration import keep_colours
 from otsr.networks.generators import Compact, RRDBNet
-from otsr.restoration import keep_colours
 
 
 def lively(network: nn.Module) -> nn.Module:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from otsr.tiling import spans
+from otsr.inference.tiling import spans
 
 
 @pytest.mark.parametrize("alignment", [1, 2])

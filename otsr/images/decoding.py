@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import torch
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from otsr import deep
+from otsr.images.picture import ImageError, Picture, to_hwc
 
 try:
     import pillow_heif
@@ -27,36 +29,21 @@ else:
 
 MAX_PIXELS = 100_000_000
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"})
+_OTHER = {"16B": "16L", "16L": "16B", "16N": "16B" if struct.pack("=H", 1) == b"\1\0" else "16L"}
+_COLOURS = ("RGB;16", "RGBA;16", "RGBX;16")
 _BITS, _PHOTOMETRIC = 258, 262  # TIFF tags
 
 ImageSource: TypeAlias = "str | os.PathLike[str] | Image.Image | np.ndarray | Tensor"
 
 
-class ImageError(ValueError):
-    """A picture that cannot be read or written; the message names it and says what to do."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A decoded picture, as it must be to write it back: nothing but pixels, transparency and colour profile.
-
-    Attributes:
-        pixels: (H, W, 3) uint8, sRGB unless `icc` says otherwise; uint16 where more than 8 bits were asked for and
-            are there.
-        alpha: (H, W) of the same type, or None when the picture is opaque.
-        icc: embedded colour profile, of grey where `grey`, else of RGB; or None.
-        grey: the file held one channel of luminance.
-    """
-
-    pixels: np.ndarray
-    alpha: np.ndarray | None = None
-    icc: bytes | None = None
-    grey: bool = False
-
-    @property
-    def white(self) -> int:
-        """The value of white: 255, or 65535 of 16 bits."""
-        return int(np.iinfo(self.pixels.dtype).max)
+def read(source: ImageSource) -> Tensor:
+    """A picture as a tensor (3, H, W) in [0, 1], transparency composited on white; see `open_picture`."""
+    picture = open_picture(source)
+    image = torch.from_numpy(picture.pixels).permute(2, 0, 1).float().div(picture.white)
+    if picture.alpha is None:
+        return image.contiguous()
+    alpha = torch.from_numpy(picture.alpha).float().div(picture.white)
+    return (image * alpha + (1 - alpha)).contiguous()
 
 
 def open_picture(source: ImageSource, *, deep: bool = False) -> Picture:
@@ -75,7 +62,7 @@ def open_picture(source: ImageSource, *, deep: bool = False) -> Picture:
             or its values have no known white.
     """
     if isinstance(source, Tensor):
-        picture = _from_array(_tensor_to_hwc(source), "tensor")
+        picture = _from_array(to_hwc(source), "tensor")
     elif isinstance(source, np.ndarray):
         picture = _from_array(source, "array")
     elif isinstance(source, Image.Image):
@@ -150,7 +137,7 @@ def _from_pil(image: Image.Image, name: str, path: Path | None = None) -> Pictur
     if image.mode.startswith("I"):
         values = _integers(image, name)
     elif path is not None:
-        values = deep.colours(path, image)
+        values = _sixteen_bits(path, image)
     if values is not None:
         if key is not None and values.shape[2:] in ((), (3,)):
             values = _keyed(values, key)
@@ -194,6 +181,38 @@ def _keyed(values: np.ndarray, key: int | tuple[int, ...]) -> np.ndarray:
     return np.concatenate([values, visible * np.uint16(65535)], axis=-1)
 
 
+def _sixteen_bits(path: Path, image: Image.Image) -> np.ndarray | None:
+    """(H, W, 2|3|4) uint16 of the picture in a file, upright; None where it has 8 bits, or is grey without alpha.
+
+    Args:
+        image: the same file, opened and not yet decoded; it is decoded.
+    """
+    modes = {_raw_mode(tile) for tile in getattr(image, "tile", ())}
+    if modes == {"LA;16B"}:  # opened as RGBA; its four bytes are those of grey and alpha
+        _take_for(image, "LA;16B", "RGBA")
+        return np.ascontiguousarray(ImageOps.exif_transpose(image)).view(">u2").astype(np.uint16)
+    if len(modes) != 1 or not (mode := modes.pop()).startswith(_COLOURS):
+        return None
+    with Image.open(path) as again:
+        _take_for(again, mode, mode[:-3] + _OTHER[mode[-3:]])
+        lower = np.asarray(ImageOps.exif_transpose(again))
+    values = np.asarray(ImageOps.exif_transpose(image)).astype(np.uint16)
+    values <<= 8
+    values |= lower
+    return values
+
+
+def _raw_mode(tile: tuple) -> str:
+    return str(tile[3][0] if isinstance(tile[3], tuple) else tile[3])
+
+
+def _take_for(image: Image.Image, mode: str, other: str) -> None:
+    image.tile = [  # type: ignore[attr-defined]
+        tile._replace(args=(other, *tile.args[1:]) if isinstance(tile.args, tuple) else other)
+        for tile in image.tile  # type: ignore[attr-defined]
+    ]
+
+
 def _cmyk_to_rgb(image: Image.Image, icc: bytes | None) -> Image.Image:
     """Convert through the embedded press profile where there is one; plain inversion is far too saturated."""
     if icc:
@@ -207,14 +226,6 @@ def _cmyk_to_rgb(image: Image.Image, icc: bytes | None) -> Image.Image:
         except (ImageCms.PyCMSError, OSError):
             pass  # a broken profile: the picture is still worth showing
     return image.convert("RGB")
-
-
-def _tensor_to_hwc(tensor: Tensor) -> np.ndarray:
-    if tensor.dim() == 4 and tensor.shape[0] == 1:
-        tensor = tensor[0]
-    if tensor.dim() != 3 or tensor.shape[0] not in (1, 3):
-        raise ImageError(f"tensor: shape {tuple(tensor.shape)}, expected (3, H, W) or (1, H, W)")
-    return tensor.detach().permute(1, 2, 0).cpu().numpy()
 
 
 def _from_array(array: np.ndarray, name: str) -> Picture:

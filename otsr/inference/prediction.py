@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from otsr import machine
 from otsr.images import Picture
-from otsr.tiling import Tile, halves, tiles
+from otsr.inference.tiling import Tile, halves, tiles
 
 SMALLEST_TILE = 32
 """LR pixels a side; below it the overlap costs more memory than it saves."""

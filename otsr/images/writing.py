@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import os
+import struct
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
-from otsr import deep
-from otsr.decoding import ImageError, _tensor_to_hwc
+from otsr.images.picture import ImageError, to_pil
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 DEEP = ("PNG", "TIFF")
 """Formats that hold 16 bits a sample."""
+_BAND = 256  # rows of a 16-bit picture that are compressed at one time
 _TOLD = (270, 271, 272, 305, 306, 315, 33432)  # description, maker, model, software, date, artist, copyright
 _ORIENTATION, _CAMERA, _LOCATION = 0x0112, 0x8769, 0x8825
 _STALE = (37500, 40962, 40963, 40965)  # the maker's own notes (previews too), width, height, interoperability
@@ -46,17 +48,6 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def to_array(image: Tensor) -> np.ndarray:
-    """(H, W, 3) uint8 of a tensor (3, H, W) in [0, 1]: clipped and rounded, not truncated."""
-    return _tensor_to_hwc(image.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8))
-
-
-def to_pil(image: Tensor) -> Image.Image:
-    """PIL image of a tensor (3, H, W) in [0, 1]."""
-    array = to_array(image)
-    return Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
 
 
 def check_writable(path: str | os.PathLike[str], width: int, height: int, *, alpha: bool = False) -> str:
@@ -125,9 +116,83 @@ def _write_deep(path: Path, array: np.ndarray, icc: bytes | None, exif: bytes) -
         raise ImageError(f"{path}: {kind} holds 8 bits a sample, not 16; write PNG or TIFF")
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         if kind == "PNG":
-            deep.write_png(file, array, icc, exif)
+            _write_png(file, array, icc, exif)
         else:
-            deep.write_tiff(file, array, icc)
+            _write_tiff(file, array, icc)
+
+
+def _write_png(file: BinaryIO, array: np.ndarray, icc: bytes | None = None, exif: bytes = b"") -> None:
+    """Write (H, W) or (H, W, 2|3|4) uint16 as PNG."""
+
+    def chunk(name: bytes, *parts: bytes) -> None:
+        data = b"".join(parts)
+        file.write(struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)))
+
+    array = array[..., None] if array.ndim == 2 else array
+    height, width, channels = array.shape
+    file.write(b"\x89PNG\r\n\x1a\n")
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0))
+    if icc:
+        chunk(b"iCCP", b"ICC Profile\0\0", zlib.compress(icc))
+    if exif:
+        chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
+    packer = zlib.compressobj()
+    above = np.zeros((1, 2 * width * channels), np.uint8)
+    for band in _row_bands(array, ">u2"):
+        lines = band.view(np.uint8).reshape(len(band), -1)
+        differences = lines - np.concatenate([above, lines[:-1]])  # filter 2, Up: what the row above lacks
+        above = lines[-1:]
+        rows = np.insert(differences, 0, 2, axis=1)
+        chunk(b"IDAT", packer.compress(rows.tobytes()))
+    chunk(b"IDAT", packer.flush())
+    chunk(b"IEND")
+
+
+def _write_tiff(file: BinaryIO, array: np.ndarray, icc: bytes | None = None) -> None:
+    """Write (H, W) or (H, W, 2|3|4) uint16 as little-endian TIFF, deflated; grey with alpha, which few read, as RGBA.
+
+    Raises:
+        ValueError: it takes more than the 4 GB that TIFF can address.
+    """
+    array = array[..., None] if array.ndim == 2 else array
+    array = array[..., [0, 0, 0, 1]] if array.shape[2] == 2 else array
+    height, width, channels = array.shape
+    file.write(b"II*\0\0\0\0\0")
+    offsets, sizes = [], []
+    for band in _row_bands(array, "<u2"):
+        band[:, 1:] = np.diff(band, axis=1)  # predictor 2: what the left neighbour lacks
+        offsets.append(file.tell())
+        sizes.append(file.write(zlib.compress(band.tobytes())))
+    entries: list[tuple[int, str, list[int] | bytes]] = [
+        (256, "I", [width]), (257, "I", [height]), (258, "H", [16] * channels), (259, "H", [8]),
+        (262, "H", [2 if channels > 2 else 1]), (273, "I", offsets), (277, "H", [channels]), (278, "I", [_BAND]),
+        (279, "I", sizes), (284, "H", [1]), (317, "H", [2]),
+        *([(338, "H", [2])] if channels == 4 else []), *([(34675, "B", icc)] if icc else []),
+    ]  # fmt: skip
+    directory = struct.pack("<H", len(entries))
+    for tag, kind, values in entries:
+        data = struct.pack(f"<{len(values)}{kind}", *values)
+        if len(data) > 4:
+            place, data = file.tell(), data + b"\0" * (len(data) % 2)
+            file.write(data)
+            data = struct.pack("<I", place)
+        directory += struct.pack("<HHI", tag, {"B": 7, "H": 3, "I": 4}[kind], len(values)) + data.ljust(
+            4, b"\0"
+        )
+    start = file.tell() + file.tell() % 2
+    if start + len(directory) >= 1 << 32:
+        raise ValueError("a TIFF ends at 4 GB; write PNG")
+    file.seek(start)
+    file.write(directory + bytes(4))
+    file.seek(4)
+    file.write(struct.pack("<I", start))
+
+
+def _row_bands(array: np.ndarray, kind: str) -> Iterator[np.ndarray]:
+    """Copies of some rows at a time, as samples of that kind."""
+    for start in range(0, len(array), _BAND):
+        yield array[start : start + _BAND].astype(kind, order="C")
 
 
 def metadata(path: str | os.PathLike[str], *, location: bool = False) -> bytes:

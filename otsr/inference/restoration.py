@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from otsr.resampling import resize
-from otsr.tiling import tiles
+from otsr.images import resize
+from otsr.inference.tiling import tiles
 
 GREY = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in luminance (BT.601)."""

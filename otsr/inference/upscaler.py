@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from otsr import machine, weights
-from otsr.canvas import Canvas
 from otsr.images import ImageSource, Picture, open_picture, resize, spread_colours
-from otsr.prediction import SMALLEST_TILE, Planner
-from otsr.restoration import GREY, back_project, keep_colours, restore
-from otsr.tiling import Tile, look
+from otsr.inference.canvas import Canvas
+from otsr.inference.prediction import SMALLEST_TILE, Planner
+from otsr.inference.restoration import GREY, back_project, keep_colours, restore
+from otsr.inference.tiling import Tile, look
 
 TILE = 512
 """LR pixels a side that one window contributes. Extra work at an overlap of 32: 27 %; with 256 it is 56 %."""
@@ -60,7 +60,7 @@ class Upscaler(Planner):
         ensemble: average over the 8 flips and rotations; takes 8 times as long.
         back_projection: number of steps sr ← clip(sr + up(lr − down(sr)), 0, 1), bicubic up and down. They make the
             result agree with the LR picture, its noise included.
-        colours: keep those of the LR picture, see `otsr.restoration.keep_colours`.
+        colours: keep those of the LR picture, see `otsr.inference.keep_colours`.
         tileable: the picture is a texture that goes on at its other end, left and right, top and bottom.
 
     Raises:

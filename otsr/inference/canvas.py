@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from otsr.resampling import resize_strips
+from otsr.images.resampling import resize_strips
 
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 

@@ -1,0 +1,93 @@
+"""What a picture is here: a `Picture` as it was decoded, or a tensor; and the way from one to the other.
+
+A tensor is float32, sRGB values in [0, 1], (3, H, W) or (B, 3, H, W).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy.ndimage import distance_transform_edt
+from torch import Tensor
+
+
+class ImageError(ValueError):
+    """A picture that cannot be read or written; the message names it and says what to do."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture, as it must be to write it back: nothing but pixels, transparency and colour profile.
+
+    Attributes:
+        pixels: (H, W, 3) uint8, sRGB unless `icc` says otherwise; uint16 where more than 8 bits were asked for and
+            are there.
+        alpha: (H, W) of the same type, or None when the picture is opaque.
+        icc: embedded colour profile, of grey where `grey`, else of RGB; or None.
+        grey: the file held one channel of luminance.
+    """
+
+    pixels: np.ndarray
+    alpha: np.ndarray | None = None
+    icc: bytes | None = None
+    grey: bool = False
+
+    @property
+    def white(self) -> int:
+        """The value of white: 255, or 65535 of 16 bits."""
+        return int(np.iinfo(self.pixels.dtype).max)
+
+
+def to_hwc(tensor: Tensor) -> np.ndarray:
+    if tensor.dim() == 4 and tensor.shape[0] == 1:
+        tensor = tensor[0]
+    if tensor.dim() != 3 or tensor.shape[0] not in (1, 3):
+        raise ImageError(f"tensor: shape {tuple(tensor.shape)}, expected (3, H, W) or (1, H, W)")
+    return tensor.detach().permute(1, 2, 0).cpu().numpy()
+
+
+def to_array(image: Tensor) -> np.ndarray:
+    """(H, W, 3) uint8 of a tensor (3, H, W) in [0, 1]: clipped and rounded, not truncated."""
+    return to_hwc(image.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8))
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """PIL image of a tensor (3, H, W) in [0, 1]."""
+    array = to_array(image)
+    return Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
+
+
+def luma(image: Tensor) -> Tensor:
+    """Luminance of BT.601, as MATLAB's rgb2ycbcr: Y = (65.481 R + 128.553 G + 24.966 B + 16) / 255.
+
+    (…, 3, H, W) becomes (…, 1, H, W), with values in [16/255, 235/255]: the channel on which papers measure
+    "PSNR-Y".
+    """
+    if image.dim() < 3 or image.shape[-3] != 3:
+        raise ValueError(f"luma needs (…, 3, H, W), got {tuple(image.shape)}")
+    weights = image.new_tensor([65.481, 128.553, 24.966]).view(3, 1, 1)
+    return ((image * weights).sum(-3, keepdim=True) + 16) / 255
+
+
+def crop_to_multiple(image: Tensor, multiple: int) -> Tensor:
+    """Cut right and bottom so that height and width are multiples of `multiple`."""
+    height, width = image.shape[-2:]
+    if height < multiple or width < multiple:
+        raise ValueError(f"an image of {width}×{height} holds no multiple of {multiple}")
+    return image[..., : height // multiple * multiple, : width // multiple * multiple]
+
+
+def spread_colours(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """(H, W, 3) whose fully transparent pixels have the colour of the nearest visible one: what lies there is no one's.
+
+    Args:
+        alpha: (H, W); 0 is transparent. Where nothing is visible, the pixels stay as they are.
+    """
+    hidden = alpha < np.iinfo(alpha.dtype).max / 255  # less than 1 of 255
+    if not hidden.any() or hidden.all():
+        return pixels
+    rows, columns = distance_transform_edt(hidden, return_distances=False, return_indices=True)
+    return pixels[rows, columns]

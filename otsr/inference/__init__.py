@@ -1,0 +1,15 @@
+"""Upscale any picture with one network."""
+
+from otsr.inference.restoration import back_project, keep_colours
+from otsr.inference.upscaler import CUDA_TILE, OVERLAP, TILE, Upscaler, needed_overlap, scaled_size
+
+__all__ = [
+    "CUDA_TILE",
+    "OVERLAP",
+    "TILE",
+    "Upscaler",
+    "back_project",
+    "keep_colours",
+    "needed_overlap",
+    "scaled_size",
+]
