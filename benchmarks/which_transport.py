@@ -36,7 +36,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from otsr.course.plots import COLOURS, use_house_style
-from otsr.evaluation.measuring import METRICS
+from otsr.evaluation.protocol import METRICS
 from otsr.images import atomic_path
 from otsr.training import load_config, train
 from otsr.training.adversary import Adversary, Judgement

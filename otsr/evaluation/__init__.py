@@ -4,22 +4,15 @@
     table = evaluate({"realsr-df2k": weights.load("realsr-df2k")}, scenes)
     print(markdown(table, against="bicubic"))
 
-Rooms: `scenes` (what is evaluated), `measuring` (the metrics and the loop), `report` (tables for people and programs).
+Files: `protocol` (the metrics of one picture), `scenes` (what is evaluated), `measuring` (the loop), `report` (tables).
 """
 
-from otsr.evaluation.measuring import (
-    BICUBIC,
-    METRICS,
-    EvaluationError,
-    Metric,
-    NothingMeasured,
-    Table,
-    evaluate,
-)
-from otsr.evaluation.report import markdown, monotony, to_json
+from otsr.evaluation.measuring import NothingMeasured, evaluate
+from otsr.evaluation.protocol import METRICS, Metric, Scores, measure
+from otsr.evaluation.report import BICUBIC, EvaluationError, Table, markdown, monotony, to_json
 from otsr.evaluation.scenes import (
-    Pair,
     Scene,
+    View,
     degraded,
     failing,
     middle,
@@ -29,7 +22,7 @@ from otsr.evaluation.scenes import (
 )
 
 __all__ = [
-    "BICUBIC", "METRICS", "EvaluationError", "Metric", "NothingMeasured", "Pair", "Scene", "Table",
-    "degraded", "evaluate", "failing", "markdown", "middle", "monotony", "paired", "phone_degradation",
+    "BICUBIC", "METRICS", "EvaluationError", "Metric", "NothingMeasured", "Scene", "Scores", "Table", "View",
+    "degraded", "evaluate", "failing", "markdown", "measure", "middle", "monotony", "paired", "phone_degradation",
     "to_json", "without_truth",
 ]  # fmt: skip

@@ -1,131 +1,32 @@
-"""Run networks over scenes and measure. One broken picture does not stop the others.
-
-Protocol: SR pictures are rounded to 8 bit, as a person would get them; PSNR and SSIM on MATLAB's luma, `border`
-pixels left out on each side (the scale, by default); ST-LPIPS, NIQE and patch-SWD on whole pictures; LR consistency
-by MATLAB's bicubic, border / scale LR pixels left out. An LR picture that is blurred and noisy is not what its truth
-shrinks to: a network that removes noise scores lower in LR consistency, so read that column beside the others.
-"""
+"""Upscale scenes with every network, measure, and collect a table. One broken picture does not stop the others."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
-from otsr import metrics
-from otsr.evaluation.scenes import Pair, Scene, rounded
+from otsr.evaluation.protocol import METRICS, Scores, measure
+from otsr.evaluation.report import BICUBIC, EvaluationError, Table
+from otsr.evaluation.scenes import Scene, View, rounded
 from otsr.images import read, resize
 from otsr.inference import Upscaler
-from otsr.metrics import Interval, mean_interval
-
-BICUBIC = "bicubic"
-"""Name of the row that every table begins with."""
-
-
-class EvaluationError(ValueError):
-    """An evaluation that makes no sense or gave nothing; the message says what to do."""
 
 
 class NothingMeasured(EvaluationError):
     """Not one picture could be measured; the message has the first reason."""
 
 
-@dataclass(frozen=True)
-class Metric:
-    """A column of the table.
-
-    Attributes:
-        key: name in Python and JSON.
-        title: name for people.
-        higher: whether more is better.
-        digits: behind the point.
-        measure: of (sr, pair, scale, border); None where the pair lacks what the metric needs.
-    """
-
-    key: str
-    title: str
-    higher: bool
-    digits: int
-    measure: Callable[[Tensor, Pair, int, int], Tensor | None]
-
-    @property
-    def heading(self) -> str:
-        """The title with an arrow to the better side."""
-        return f"{self.title} {'↑' if self.higher else '↓'}"
-
-
-def _with_truth(function: Callable[[Tensor, Tensor, int], Tensor]) -> Callable[..., Tensor | None]:
-    return lambda sr, pair, scale, border: None if pair.hr is None else function(sr, pair.hr, border)
-
-
-METRICS = (
-    Metric("psnr_y", "PSNR-Y", True, 2, _with_truth(lambda sr, hr, b: metrics.psnr(sr, hr, b, "y"))),
-    Metric("ssim_y", "SSIM-Y", True, 4, _with_truth(lambda sr, hr, b: metrics.ssim(sr, hr, b, "y"))),
-    Metric("st_lpips", "ST-LPIPS", False, 4, _with_truth(lambda sr, hr, _: metrics.st_lpips(sr, hr))),
-    Metric("niqe", "NIQE", False, 3, lambda sr, *_: metrics.niqe(sr)),
-    Metric("patch_swd", "patch-SWD", False, 4, _with_truth(lambda sr, hr, _: metrics.patch_swd(sr, hr))),
-    Metric(
-        "lr_consistency",
-        "LR consistency",
-        True,
-        2,
-        lambda sr, pair, scale, border: metrics.lr_consistency(sr, pair.lr, scale, border=border // scale),
-    ),
-)
-
-
-@dataclass(frozen=True)
-class Table:
-    """What was measured.
-
-    Attributes:
-        values: by row, then by a metric's key: (images, draws), NaN where a metric is undefined.
-        images: names of the pictures, in the order of the values.
-        failures: pictures that are not in it, and why.
-        notes: what a reader should know of the numbers.
-        settings: scale, border, draws and what the caller adds; goes into the JSON.
-    """
-
-    values: dict[str, dict[str, np.ndarray]]
-    images: tuple[str, ...]
-    failures: tuple[str, ...]
-    notes: tuple[str, ...]
-    settings: dict[str, Any]
-
-    @property
-    def rows(self) -> list[str]:
-        """Bicubic, then the networks in the order given."""
-        return list(self.values)
-
-    @property
-    def metrics(self) -> list[Metric]:
-        """Those that were measured on at least one picture."""
-        return [m for m in METRICS if any(np.isfinite(row[m.key]).any() for row in self.values.values())]
-
-    def per_image(self, row: str, key: str) -> np.ndarray:
-        """(images,) mean over the draws of each picture; NaN where a draw is undefined."""
-        if row not in self.values:
-            raise EvaluationError(f"no row is called {row!r}; there are {', '.join(self.rows)}")
-        return self.values[row][key].mean(axis=1)
-
-    def interval(self, row: str, key: str) -> Interval | None:
-        """Mean over pictures with its 95 % bootstrap interval; None if nothing was measured."""
-        return _interval(self.per_image(row, key))
-
-    def difference(self, row: str, against: str, key: str) -> Interval | None:
-        """Mean of row − against, picture by picture, with its interval: what decides between two methods."""
-        return _interval(self.per_image(row, key) - self.per_image(against, key))
-
-
 def evaluate(
     networks: Mapping[str, nn.Module | Upscaler],
     scenes: Sequence[Scene],
     *,
+    bicubic: bool = True,
     scale: int | None = None,
     border: int | None = None,
     draws: int = 1,
@@ -139,16 +40,16 @@ def evaluate(
     """Measure bicubic interpolation and each network on each scene.
 
     Args:
-        networks: by the name of their row; a module with an attribute `scale`, or an `Upscaler` with
-            options of its own.
-        scenes: see `scenes`.
-        scale: of bicubic interpolation where there is no network; else that of the networks.
+        networks: by the name of their row; a module with an attribute `scale`, or an `Upscaler` with options of its
+            own. Pictures that the scenes bring along (`Scene.made`) have rows before them.
+        bicubic: whether bicubic interpolation is a row; it needs scenes that have an LR picture, as networks do.
+        scale: where there is no network; else that of the networks.
         border: HR pixels left out on each side by PSNR and SSIM; None for the scale.
         draws: pairs made of each random scene. Their values are averaged within the scene, so that the interval
             is over scenes, not over draws of one.
         device, precision, tile: see `Upscaler`; fp32 by default, so that numbers do not depend on the machine.
         settings: added to the table's.
-        progress: called with (pictures upscaled, in all).
+        progress: called with (pictures measured, in all).
         on_error: told of each picture that had to be left out, when it happens.
 
     Raises:
@@ -163,103 +64,100 @@ def evaluate(
     }
     scale = _common_scale(upscalers, scale)
     border = scale if border is None else border
-    _check(upscalers, scenes, border, draws)
-    run = _Run(upscalers, scale, border, draws)
-    measured: dict[str, _Scores] = {}
+    rows = _rows(upscalers, scenes, scale, bicubic)
+    _check(scenes, border, draws)
+    measured: dict[str, dict[str, list[Scores]]] = {}
     failures: list[str] = []
+    each, total = draws * len(rows), len(scenes) * draws * len(rows)
     for number, scene in enumerate(scenes):
-        before = number * draws * len(run.rows)
-        report = _offset(progress, before, len(scenes) * draws * len(run.rows))
+
+        def report(done: int, before: int = number * each) -> None:
+            if progress:
+                progress(before + done, total)
+
         try:
-            measured[scene.name] = run.measure(scene, report)
+            measured[scene.name] = _measure(scene, rows, scale, border, draws, report)
         except (OSError, ValueError, MemoryError, RuntimeError) as error:
             text = str(error) or type(error).__name__
             failures.append(text if scene.name in text else f"{scene.name}: {text}")
-            report(draws * len(run.rows))
+            report(each)
             if on_error:
                 on_error(failures[-1])
     if not measured:
         raise NothingMeasured(f"none of {len(scenes)} pictures could be measured; the first: {failures[0]}")
-    values = {
-        row: {m.key: np.array([scores.of(row, m.key) for scores in measured.values()]) for m in METRICS}
-        for row in run.rows
-    }
     own = {"scale": scale, "border": border, "draws": draws, **(settings or {})}
-    return Table(values, tuple(measured), tuple(failures), _notes(list(measured.values())), own)
+    return Table(_values(measured), tuple(measured), tuple(failures), _notes(measured), own)
 
 
-class _Scores:
-    """What was measured on one scene: values of each draw, by row and metric, and why some are undefined."""
-
-    def __init__(self) -> None:
-        self.values: dict[tuple[str, str], list[float]] = defaultdict(list)
-        self.undefined: list[tuple[Metric, str]] = []
-
-    def of(self, row: str, key: str) -> list[float]:
-        return self.values[row, key]
-
-    def add(self, row: str, metric: Metric, value: float, where: str, reason: str) -> None:
-        if not math.isfinite(value):
-            self.undefined.append((metric, f"{where} ({reason})"))
-            value = math.nan
-        self.values[row, metric.key].append(value)
+Row = Callable[[Scene, View], Tensor]
+"""Makes the SR picture of a view, as an 8-bit file holds it."""
 
 
-@dataclass(frozen=True)
-class _Run:
-    """The networks and the protocol; measures one scene after the other."""
+def _rows(
+    upscalers: Mapping[str, Upscaler], scenes: Sequence[Scene], scale: int, bicubic: bool
+) -> dict[str, Row]:
+    def interpolate(scene: Scene, view: View) -> Tensor:
+        return rounded(resize(_lr(view), scale))
 
-    upscalers: Mapping[str, Upscaler]
-    scale: int
-    border: int
-    draws: int
+    def look_up(name: str, scene: Scene, view: View) -> Tensor:
+        return rounded(read(scene.made[name]))
 
-    @property
-    def rows(self) -> list[str]:
-        return [BICUBIC, *self.upscalers]
+    def upscale(upscaler: Upscaler, scene: Scene, view: View) -> Tensor:
+        return read(upscaler.upscale(_lr(view)))
 
-    def measure(self, scene: Scene, report: Callable[[int], None]) -> _Scores:
-        scores = _Scores()
-        for number in range(self.draws):
-            pair = scene.draw(number)
-            for place, row in enumerate(self.rows, 1):
-                self._measure(pair, row, scene.name, scores)
-                report(number * len(self.rows) + place)
-        return scores
-
-    def _measure(self, pair: Pair, row: str, name: str, scores: _Scores) -> None:
-        sr = self._upscaled(pair.lr, row)
-        for metric in METRICS:
-            reason = "infinite"
-            try:
-                value = metric.measure(sr, pair, self.scale, self.border)
-            except ValueError as error:
-                if metric.key != "niqe":  # which cannot judge flat and small pictures
-                    raise
-                value, reason = sr.new_tensor(math.nan), str(error)
-            if value is None:
-                scores.values[row, metric.key].append(math.nan)
-            else:
-                scores.add(row, metric, float(value), f"{name}, {row}", reason)
-
-    def _upscaled(self, lr: Tensor, row: str) -> Tensor:
-        if row == BICUBIC:
-            return rounded(resize(lr, self.scale))
-        return read(self.upscalers[row].upscale(lr))
+    made = dict.fromkeys(name for scene in scenes for name in scene.made)
+    twice = next((name for name in upscalers if name == BICUBIC or name in made), None)
+    if twice is not None:
+        raise EvaluationError(f"two rows would be called {twice!r}; call one another name")
+    rows: dict[str, Row] = {BICUBIC: interpolate} if bicubic else {}
+    rows |= {name: partial(look_up, name) for name in made}
+    return rows | {name: partial(upscale, upscaler) for name, upscaler in upscalers.items()}
 
 
-def _offset(progress: Callable[[int, int], None] | None, before: int, total: int) -> Callable[[int], None]:
-    return lambda done: progress(before + done, total) if progress else None
+def _lr(view: View) -> Tensor:
+    if view.lr is None:
+        raise ValueError("there is no LR picture to upscale")
+    return view.lr
 
 
-def _notes(measured: Sequence[_Scores]) -> tuple[str, ...]:
+def _measure(
+    scene: Scene, rows: Mapping[str, Row], scale: int, border: int, draws: int, report: Callable[[int], None]
+) -> dict[str, list[Scores]]:
+    """Scores of each draw, by row."""
+    scores: dict[str, list[Scores]] = {row: [] for row in rows}
+    for draw in range(draws):
+        view = scene.draw(draw)
+        for place, (row, upscaled) in enumerate(rows.items(), 1):
+            scores[row].append(measure(upscaled(scene, view), view.lr, view.hr, scale, border))
+            report(draw * len(rows) + place)
+    return scores
+
+
+def _values(measured: Mapping[str, Mapping[str, Sequence[Scores]]]) -> dict[str, dict[str, np.ndarray]]:
+    """By row and metric: (images, draws)."""
+    return {
+        row: {
+            m.key: np.array(
+                [[s.values.get(m.key, math.nan) for s in scores[row]] for scores in measured.values()]
+            )
+            for m in METRICS
+        }
+        for row in next(iter(measured.values()))
+    }
+
+
+def _notes(measured: Mapping[str, Mapping[str, Sequence[Scores]]]) -> tuple[str, ...]:
+    """Which metrics are undefined on how many pictures, and why."""
     reasons: dict[str, list[str]] = defaultdict(list)
-    for scores in measured:
-        for metric, reason in scores.undefined:
-            reasons[metric.title].append(reason)
+    for name, rows in measured.items():
+        for row, draws in rows.items():
+            for scores in draws:
+                for key, reason in scores.undefined.items():
+                    reasons[key].append(f"{name}, {row} ({reason})")
+    titles = {metric.key: metric.title for metric in METRICS}
     return tuple(
-        f"{title}: undefined for {len(found)} SR pictures, which its numbers leave out; the first: {found[0]}"
-        for title, found in reasons.items()
+        f"{titles[key]}: undefined for {len(found)} SR pictures, which its numbers leave out; the first: {found[0]}"
+        for key, found in reasons.items()
     )
 
 
@@ -273,27 +171,14 @@ def _common_scale(upscalers: Mapping[str, Upscaler], scale: int | None) -> int:
     return next(iter(scales.values()), 4)
 
 
-def _check(upscalers: Mapping[str, Upscaler], scenes: Sequence[Scene], border: int, draws: int) -> None:
+def _check(scenes: Sequence[Scene], border: int, draws: int) -> None:
     names = [scene.name for scene in scenes]
     if not names:
         raise EvaluationError("no pictures to evaluate on; name a folder that holds some")
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise EvaluationError(f"two pictures are called {twice!r}; rename one")
-    if BICUBIC in upscalers:
-        raise EvaluationError(
-            f"a network is called {BICUBIC!r}, as the first row always is; call it another name"
-        )
     if border < 0 or draws < 1:
         raise EvaluationError(f"border is {border}, draws {draws}; expected 0 or more, and 1 or more")
     if draws > 1 and not any(scene.random for scene in scenes):
         raise EvaluationError(f"draws is {draws}, but nothing is random in these pairs; leave it at 1")
-
-
-def _interval(values: np.ndarray) -> Interval | None:
-    known = values[np.isfinite(values)]
-    if len(known) == 0:
-        return None
-    if len(known) == 1:
-        return Interval(float(known[0]), math.nan, math.nan)
-    return mean_interval(known)

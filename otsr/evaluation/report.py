@@ -1,18 +1,69 @@
-"""A table as Markdown, for people, and as JSON, for programs."""
+"""The table: means and differences with their intervals, as Markdown for people and as JSON for programs."""
 
 from __future__ import annotations
 
 import math
 import platform
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from otsr.evaluation.measuring import Metric, Table
-from otsr.metrics import Interval
+from otsr.evaluation.protocol import METRICS, Metric
+from otsr.metrics import Interval, mean_interval
+
+BICUBIC = "bicubic"
+"""Name of the row that a table begins with."""
+
+
+class EvaluationError(ValueError):
+    """An evaluation that makes no sense or gave nothing; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """What was measured.
+
+    Attributes:
+        values: by row, then by a metric's key: (images, draws), NaN where a metric is undefined.
+        images: names of the pictures, in the order of the values.
+        failures: pictures that are not in it, and why.
+        notes: what a reader should know of the numbers.
+        settings: scale, border, draws and what the caller adds; goes into the JSON.
+    """
+
+    values: dict[str, dict[str, np.ndarray]]
+    images: tuple[str, ...]
+    failures: tuple[str, ...]
+    notes: tuple[str, ...]
+    settings: dict[str, Any]
+
+    @property
+    def rows(self) -> list[str]:
+        """Bicubic, then the networks in the order given."""
+        return list(self.values)
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """Those that were measured on at least one picture."""
+        return [m for m in METRICS if any(np.isfinite(row[m.key]).any() for row in self.values.values())]
+
+    def per_image(self, row: str, key: str) -> np.ndarray:
+        """(images,) mean over the draws of each picture; NaN where a draw is undefined."""
+        if row not in self.values:
+            raise EvaluationError(f"no row is called {row!r}; there are {', '.join(self.rows)}")
+        return self.values[row][key].mean(axis=1)
+
+    def interval(self, row: str, key: str) -> Interval | None:
+        """Mean over pictures with its 95 % bootstrap interval; None if nothing was measured."""
+        return _interval(self.per_image(row, key))
+
+    def difference(self, row: str, against: str, key: str) -> Interval | None:
+        """Mean of row − against, picture by picture, with its interval: what decides between two methods."""
+        return _interval(self.per_image(row, key) - self.per_image(against, key))
 
 
 def markdown(table: Table, against: str | None = None) -> str:
@@ -152,3 +203,12 @@ def _ends(interval: Interval | None) -> dict[str, float | None] | None:
 
 def _plain(values: np.ndarray) -> list[list[float | None]]:
     return [[float(value) if np.isfinite(value) else None for value in draws] for draws in values]
+
+
+def _interval(values: np.ndarray) -> Interval | None:
+    known = values[np.isfinite(values)]
+    if len(known) == 0:
+        return None
+    if len(known) == 1:
+        return Interval(float(known[0]), math.nan, math.nan)
+    return mean_interval(known)

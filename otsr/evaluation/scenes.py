@@ -6,8 +6,8 @@ All pictures are rounded to 8 bit, as a file would hold them.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,11 +19,11 @@ from otsr.degradation.camera import estimate_camera
 from otsr.images import find_images, read
 
 
-class Pair(NamedTuple):
-    """lr (3, h, w) and its truth hr (3, s·h, s·w), both in [0, 1]; hr is None where nobody knows it."""
+class View(NamedTuple):
+    """What there is of a scene: LR (3, h, w) and its truth HR (3, s·h, s·w) in [0, 1]; None where nobody knows it."""
 
-    lr: Tensor
-    hr: Tensor | None
+    lr: Tensor | None
+    hr: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,15 @@ class Scene:
 
     Attributes:
         name: unique among the scenes.
-        draw: makes the pair number 0, 1, …; the same number gives the same pair. A fixed pair ignores it.
-        random: whether pairs of different numbers differ.
+        draw: makes the view number 0, 1, …; the same number gives the same view. A fixed scene ignores it.
+        random: whether views of different numbers differ.
+        made: files that other programs made of it, by row.
     """
 
     name: str
-    draw: Callable[[int], Pair]
+    draw: Callable[[int], View]
     random: bool = False
+    made: Mapping[str, Path] = field(default_factory=dict)
 
 
 def degraded(
@@ -55,10 +57,10 @@ def degraded(
         below = path.relative_to(folder) if folder else Path(path.name)
         name = below.with_suffix("").as_posix()
 
-        def draw(number: int) -> Pair:
+        def draw(number: int) -> View:
             own_seed = zlib.crc32(f"{seed + number}/{name}.png".encode())
             hr, lr = degradation.pair(read(path), own_seed)
-            return Pair(rounded(lr), rounded(hr))
+            return View(rounded(lr), rounded(hr))
 
         return Scene(name, draw, random=degradation.noise is not None or _many_kernels(degradation))
 
@@ -94,8 +96,8 @@ def paired(hr_folder: Path, lr_folder: Path, scale: int) -> list[Scene]:
 def without_truth(pictures: Sequence[Path]) -> list[Scene]:
     """LR pictures as they are: real photos."""
 
-    def draw(path: Path) -> Callable[[int], Pair]:
-        return lambda _: Pair(rounded(read(path)), None)
+    def draw(path: Path) -> Callable[[int], View]:
+        return lambda _: View(rounded(read(path)))
 
     return [Scene(path.name, draw(path)) for path in pictures]
 
@@ -103,7 +105,7 @@ def without_truth(pictures: Sequence[Path]) -> list[Scene]:
 def failing(name: str, reason: str) -> Scene:
     """A picture that cannot be had: drawing it raises ValueError, so that it is named among the failures."""
 
-    def draw(_: int) -> Pair:
+    def draw(_: int) -> View:
         raise ValueError(f"{name}: {reason}")
 
     return Scene(name, draw)
@@ -112,15 +114,16 @@ def failing(name: str, reason: str) -> Scene:
 def middle(scene: Scene, side: int, scale: int) -> Scene:
     """The scene's middle window, `side` LR pixels a side (or all where it has fewer), and the same place in HR."""
 
-    def draw(number: int) -> Pair:
+    def draw(number: int) -> View:
         lr, hr = scene.draw(number)
+        assert lr is not None  # there are no windows of pictures that other programs made
         height, width = lr.shape[-2:]
         top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
 
         def window(image: Tensor, s: int) -> Tensor:
             return image[..., s * top : s * (top + side), s * left : s * (left + side)].contiguous()
 
-        return Pair(window(lr, 1), None if hr is None else window(hr, scale))
+        return View(window(lr, 1), None if hr is None else window(hr, scale))
 
     return Scene(scene.name, draw, scene.random)
 
@@ -150,8 +153,8 @@ def _by_name(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _fixed_pair(large: Path, small: Path, scale: int) -> Callable[[int], Pair]:
-    def draw(_: int) -> Pair:
+def _fixed_pair(large: Path, small: Path, scale: int) -> Callable[[int], View]:
+    def draw(_: int) -> View:
         hr, lr = read(large), read(small)
         height, width = (scale * n for n in lr.shape[-2:])
         spare = (hr.shape[-2] - height, hr.shape[-1] - width)
@@ -160,6 +163,6 @@ def _fixed_pair(large: Path, small: Path, scale: int) -> Callable[[int], Pair]:
                 f"{large} has {hr.shape[-1]}×{hr.shape[-2]} pixels, {small} {lr.shape[-1]}×{lr.shape[-2]}; "
                 f"at ×{scale} the HR picture must have {width}×{height}: check the scale, or make the pair again"
             )
-        return Pair(rounded(lr), rounded(hr[..., :height, :width]))
+        return View(rounded(lr), rounded(hr[..., :height, :width]))
 
     return draw

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from tqdm import tqdm
 
-from otsr.evaluation.measuring import METRICS
+from otsr.evaluation.protocol import METRICS
 
 
 class Progress:

@@ -11,8 +11,8 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from otsr import machine
-from otsr.evaluation.measuring import METRICS
-from otsr.evaluation.scenes import Pair, rounded
+from otsr.evaluation.protocol import METRICS, measure
+from otsr.evaluation.scenes import rounded
 from otsr.images import atomic_path, read, resize
 from otsr.inference import Upscaler
 from otsr.training import data
@@ -38,27 +38,13 @@ def validate(
     for index in range(accelerator.process_index, len(pairs), accelerator.num_processes):
         pair = pairs[index]
         sr = read(upscaler.upscale(pair.lr))
-        found.append((index, _measured(sr, Pair(pair.lr, pair.hr), upscaler.scale)))
+        found.append((index, measure(sr, pair.lr, pair.hr, upscaler.scale).values))
         if len(pictures) < _PICTURES:
             pictures[pair.name] = torch.cat([rounded(resize(pair.lr, upscaler.scale)), sr, pair.hr], -1)
     if accelerator.num_processes > 1:
         found = sorted(gather_object(found), key=lambda entry: entry[0])
     columns = {key: [values[key] for _, values in found if key in values] for key in HIGHER_IS_BETTER}
     return {key: sum(column) / len(column) for key, column in columns.items() if column}, pictures
-
-
-def _measured(sr: Tensor, pair: Pair, scale: int) -> dict[str, float]:
-    values = {}
-    for metric in METRICS:
-        try:
-            value = metric.measure(sr, pair, scale, scale)
-        except ValueError:
-            if metric.key != "niqe":  # which cannot judge flat and small pictures
-                raise
-            continue
-        if value is not None:
-            values[metric.key] = float(value)
-    return values
 
 
 def decisive(config: Config) -> str:

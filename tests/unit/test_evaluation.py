@@ -19,9 +19,9 @@ from otsr.evaluation import (
     METRICS,
     EvaluationError,
     NothingMeasured,
-    Pair,
     Scene,
     Table,
+    View,
     degraded,
     evaluate,
     failing,
@@ -63,7 +63,7 @@ def picture(seed: int, height: int = 208, width: int = 208) -> Tensor:
 
 def scene(seed: int, height: int = 208, width: int = 208) -> Scene:
     hr = picture(seed, height, width)
-    pair = Pair(images.resize(hr, 1 / 4).clamp(0, 1).mul(255).round().div(255), hr)
+    pair = View(images.resize(hr, 1 / 4).clamp(0, 1).mul(255).round().div(255), hr)
     return Scene(f"scene {seed}", lambda _: pair)
 
 
@@ -234,11 +234,11 @@ def test_without_truth_only_what_needs_none_is_measured(tmp_path: Path) -> None:
 def test_the_middle_is_the_same_place_in_both_pictures() -> None:
     lr = torch.arange(12 * 20).reshape(1, 12, 20).expand(3, -1, -1).float()
     hr = lr.repeat_interleave(4, 1).repeat_interleave(4, 2)
-    cut = middle(Scene("a", lambda _: Pair(lr, hr)), 6, 4).draw(0)
+    cut = middle(Scene("a", lambda _: View(lr, hr)), 6, 4).draw(0)
     assert cut.hr is not None and cut.lr.shape == (3, 6, 6) and cut.hr.shape == (3, 24, 24)
     assert cut.lr[0, 0, 0] == 3 * 20 + 7
     assert (cut.hr == cut.lr.repeat_interleave(4, 1).repeat_interleave(4, 2)).all()
-    whole = middle(Scene("a", lambda _: Pair(lr, None)), 100, 4).draw(0)
+    whole = middle(Scene("a", lambda _: View(lr, None)), 100, 4).draw(0)
     assert whole.lr.shape == lr.shape and whole.hr is None
 
 
@@ -247,7 +247,7 @@ def test_the_border_is_left_out_of_psnr_and_of_lr_consistency() -> None:
     assert hr is not None
     spoilt = lr.clone()
     spoilt[:, 0] = 0
-    one = Scene("a", lambda _: Pair(spoilt, hr))
+    one = Scene("a", lambda _: View(spoilt, hr))
     wide, none = (evaluate({}, [one], border=border) for border in (24, 0))
     assert wide.per_image("bicubic", "psnr_y") > none.per_image("bicubic", "psnr_y") + 1
     sr = images.resize(spoilt, 4).clamp(0, 1).mul(255).round().div(255)
@@ -257,7 +257,7 @@ def test_the_border_is_left_out_of_psnr_and_of_lr_consistency() -> None:
 
 def test_flat_pictures_have_no_niqe_and_the_table_says_so() -> None:
     flat = torch.full((3, 208, 208), 0.2)
-    table = evaluate({}, [scene(0), Scene("flat", lambda _: Pair(flat[:, ::4, ::4], flat))])
+    table = evaluate({}, [scene(0), Scene("flat", lambda _: View(flat[:, ::4, ::4], flat))])
     assert math.isnan(table.per_image("bicubic", "niqe")[1])
     assert math.isnan(table.per_image("bicubic", "psnr_y")[1])  # equal pictures: infinite
     assert any(note.startswith("NIQE: undefined for 1") and "flat, bicubic" in note for note in table.notes)
@@ -290,7 +290,7 @@ def test_a_network_that_answers_nan_is_named() -> None:
     [
         ({"scenes": []}, "no pictures"),
         ({"scenes": [scene(0), scene(0)]}, "two pictures are called 'scene 0'"),
-        ({"networks": {"bicubic": Blurry()}}, "a network is called 'bicubic'"),
+        ({"networks": {"bicubic": Blurry()}}, "two rows would be called 'bicubic'"),
         ({"draws": 2}, "nothing is random"),
         ({"border": -1}, "border is -1"),
         ({"networks": {"a": Blurry()}, "scale": 2}, "different scales"),
