@@ -10,6 +10,7 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -19,6 +20,7 @@ from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from PIL import Image
 from torch import Tensor
 
 from otsr.images import ImageSource, luma, open_picture
@@ -65,6 +67,18 @@ def show(figure: Figure, alt: str) -> None:
     """
     mime, data = encode(figure)
     plt.close(figure)
+    _display(mime, data, alt)
+
+
+def drawing(name: str) -> None:
+    """Put one of the course's drawings into the notebook; figures/draw.py makes them, and writes their alt texts."""
+    package = Path(__file__).parents[1]
+    candidates = (package / "drawings", package.parent / "figures" / "drawings")  # installed, or a checkout
+    path = next(folder for folder in candidates if folder.is_dir()) / f"{name}.png"
+    _display("image/png", path.read_bytes(), Image.open(path).info["Description"])
+
+
+def _display(mime: str, data: bytes, alt: str) -> None:
     bundle = {mime: base64.b64encode(data).decode(), "text/plain": f"[figure] {alt}"}
     display(bundle, metadata={mime: {"alt": alt}}, raw=True)
 

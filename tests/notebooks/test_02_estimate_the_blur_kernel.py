@@ -14,7 +14,6 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from otsr.course.kernel_drawings import kernelgan_game, two_scales
 from otsr.degradation import kernelgan, kernels
 
 ROOT = Path(__file__).parents[2]
@@ -166,14 +165,3 @@ def test_the_recorded_errors_are_those_of_the_benchmark(written: dict[str, Any])
 def test_the_recorded_seconds_are_those_of_the_benchmark(written: dict[str, Any]) -> None:
     stored = json.loads((ROOT / "benchmarks/results/kernel_estimation.json").read_text())
     assert written["recorded"] == {name: round(value) for name, value in stored["kernelgan_seconds"].items()}
-
-
-@pytest.mark.parametrize(("name", "drawing"), [("two_scales", two_scales), ("kernelgan", kernelgan_game)])
-def test_the_drawings_in_figures_hold_every_word(name: str, drawing: Callable[[], Any]) -> None:
-    svg = (ROOT / "figures" / f"{name}.svg").read_text(encoding="utf-8")
-    figure = drawing()
-    words = [text.get_text() for text in figure.axes[0].texts if "$" not in text.get_text()]
-    plt.close(figure)
-    assert len(words) > 3
-    for line in "\n".join(words).split("\n"):
-        assert line.replace("'", "&apos;") in svg or line in svg, "run: python figures/draw_kernels.py"

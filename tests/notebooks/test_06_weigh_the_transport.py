@@ -14,7 +14,6 @@ from torch import Tensor
 
 from otsr import weights
 from otsr.course.plots import use_house_style
-from otsr.course.weigh_drawings import plane
 from otsr.networks.generators import RRDBNet
 from otsr.transport import bures_wasserstein, gaussian_map, wasserstein_1d
 from otsr.transport.gaussian import moments, square_root
@@ -103,14 +102,3 @@ def test_votes_are_counted_and_missing_ones_are_named(written: dict[str, Any]) -
 
 def test_its_psnr_is_that_of_the_course(written: dict[str, Any]) -> None:
     assert written["psnr"](torch.full((4,), 0.1), torch.zeros(4)) == pytest.approx(-10 * math.log10(0.01))
-
-
-def test_the_drawing_in_figures_holds_every_word() -> None:
-    svg = (ROOT / "figures" / "perception_distortion.svg").read_text(encoding="utf-8")
-    use_house_style()
-    figure = plane()
-    words = [text.get_text() for text in figure.axes[0].texts if "$" not in text.get_text()]
-    plt.close(figure)
-    assert len(words) > 1
-    for line in words:
-        assert line in svg, "run: python figures/draw_weigh.py"

@@ -9,7 +9,7 @@ import pytest
 import student
 from nbformat import NotebookNode
 
-from otsr.course import notation
+import notation
 from otsr.course.plots import COLOURS
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +63,7 @@ def test_every_letter_of_every_formula_is_explained(path: Path, notebook: Notebo
     used = set().union(*map(letters, formulas(notebook)))
     explained = set().union(*(letters(symbol.latex) for symbol in of_notebook(path)))
     assert not used - explained, (
-        f"add to otsr/course/notation.py for {path.name[:2]}: {sorted(used - explained)}"
+        f"add to scripts/notation.py for {path.name[:2]}: {sorted(used - explained)}"
     )
     assert not explained - used, f"{path.name[:2]} has no {sorted(explained - used)} in its formulas"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -15,7 +14,6 @@ from torch.nn import functional as F
 from typer.testing import CliRunner
 
 from otsr.cli import app
-from otsr.course.camera_drawings import general_sheet
 from otsr.degradation import Degradation, families, general, kernels
 from otsr.degradation.storage import DegradationError
 from otsr.images import read, resize, write
@@ -253,9 +251,3 @@ def test_the_command_line_takes_it_by_name(anyone: Degradation, scene: Tensor, t
     ):
         refused = run(app, [*command, "--degradation", "generel"])
         assert refused.exit_code == 2, refused.output
-
-
-def test_the_sheet_shows_the_clean_crop_and_twelve_draws(scene: Tensor) -> None:
-    shown = [axes.images[0].get_array().shape[:2] for axes in general_sheet(scene).axes]
-    assert shown == [(128, 128)] + 12 * [(32, 32)]
-    plt.close("all")

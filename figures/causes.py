@@ -1,4 +1,4 @@
-"""One diagram: the three ways in which a super-resolved picture goes wrong, and where each lies."""
+"""Notebook 10: the three ways in which a super-resolved picture goes wrong, and where each lies."""
 
 from __future__ import annotations
 
@@ -43,3 +43,6 @@ def three_causes() -> Figure:
         axes.plot([x + 0.3, 12.6], [y, y], color=COLOURS["generated"], linewidth=1.2, linestyle=":")
         axes.text(12.8, y, words, va="center", fontsize=14)
     return figure
+
+
+DRAWINGS = {"three_causes": (three_causes, CAUSES_ALT)}

@@ -1,4 +1,4 @@
-"""Diagram of the perception–distortion plane: what can be reached, and the line on which the OT weight moves."""
+"""Notebook 06: the perception–distortion plane: what can be reached, and the line on which the OT weight moves."""
 
 from __future__ import annotations
 
@@ -39,3 +39,6 @@ def plane() -> Figure:
     axes.set_xlabel("P: unlike real pictures →")
     axes.set_ylabel("D: far from the truth →")
     return figure
+
+
+DRAWINGS = {"perception_distortion": (plane, PLANE_ALT)}

@@ -1,14 +1,11 @@
-"""Diagrams of the course, drawn with matplotlib: the same drawing is a picture in notebooks and an SVG in figures/.
-
-An output that holds a PNG is seen everywhere; a link to an SVG file is not seen in Colab.
-"""
+"""Notebook 00: the map of the course."""
 
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from shapes import arrow, box
 
 from otsr.course.plots import COLOURS
 
@@ -36,31 +33,23 @@ def course_map() -> Figure:
     axes.plot(12.75, 3.02, "s", color=COLOURS["generated"], markersize=9)
     _stage(axes, 12.1, 6.2, "Use", ["upscale your photo", "measure the result"])
     _box(axes, 18.7, 6.6, 4.0, 2.4, "enlarged photo", "generated", "SR")
-    _arrow(axes, (4.3, 7.8), (5.7, 7.8))
-    _arrow(axes, (4.3, 2.8), (5.7, 2.8))
-    _arrow(axes, (8.2, 6.1), (8.2, 4.6), "degradation")
-    _arrow(axes, (10.7, 2.8), (12.0, 2.8), "pairs", (11.35, 3.3))
-    _arrow(axes, (14.8, 4.5), (14.8, 6.1), "weights")
-    _arrow(axes, (17.5, 7.8), (18.6, 7.8))
-    _arrow(axes, (2.2, 9.15), (14.7, 9.55), bend=-0.17)
+    arrow(axes, (4.3, 7.8), (5.7, 7.8))
+    arrow(axes, (4.3, 2.8), (5.7, 2.8))
+    arrow(axes, (8.2, 6.1), (8.2, 4.6))
+    _label(axes, (8.5, 5.35), "degradation")
+    arrow(axes, (10.7, 2.8), (12.0, 2.8))
+    _label(axes, (11.35, 3.3), "pairs", "center")
+    arrow(axes, (14.8, 4.5), (14.8, 6.1))
+    _label(axes, (15.1, 5.3), "weights")
+    arrow(axes, (17.5, 7.8), (18.6, 7.8))
+    arrow(axes, (2.2, 9.15), (14.7, 9.55), bend=-0.17)
     return figure
 
 
 def _box(
     axes: Axes, left: float, bottom: float, width: float, height: float, text: str, role: str, tag: str
 ) -> None:
-    style = "round,pad=0.05,rounding_size=0.3"
-    axes.add_patch(
-        FancyBboxPatch(
-            (left, bottom),
-            width,
-            height,
-            boxstyle=style,
-            facecolor="white",
-            edgecolor=COLOURS[role],
-            linewidth=4,
-        )
-    )
+    box(axes, (left, bottom), (width, height), COLOURS[role])
     middle = left + width / 2
     axes.text(middle, bottom + 0.62 * height, text, ha="center", va="center", fontsize=14)
     axes.text(
@@ -69,32 +58,16 @@ def _box(
 
 
 def _stage(axes: Axes, left: float, bottom: float, title: str, topics: list[str]) -> None:
-    style = "round,pad=0.05,rounding_size=0.3"
     width = 4.8 if left < 12 else 5.3
-    axes.add_patch(
-        FancyBboxPatch(
-            (left, bottom), width, 3.2, boxstyle=style, facecolor="#F2F2F2", edgecolor="black", linewidth=1.5
-        )
-    )
+    box(axes, (left, bottom), (width, 3.2), "black", face="#F2F2F2", line=1.5)
     axes.text(left + 0.4, bottom + 2.55, title, va="center", weight="bold", fontsize=16)
     indent = 1.05 if title.startswith("3") else 0.4
     for line, topic in enumerate(topics):
         axes.text(left + indent, bottom + 1.82 - 0.66 * line, topic, va="center", fontsize=14)
 
 
-def _arrow(
-    axes: Axes,
-    start: tuple[float, float],
-    end: tuple[float, float],
-    label: str = "",
-    at: tuple[float, float] | None = None,
-    bend: float = 0.0,
-) -> None:
-    curve = f"arc3,rad={bend}"
-    arrow = FancyArrowPatch(
-        start, end, connectionstyle=curve, arrowstyle="-|>", mutation_scale=22, linewidth=2.2, color="black"
-    )
-    axes.add_patch(arrow)
-    if label:
-        x, y = at or (start[0] + 0.3, (start[1] + end[1]) / 2)
-        axes.text(x, y, label, va="center", ha="center" if at else "left", fontsize=13, style="italic")
+def _label(axes: Axes, at: tuple[float, float], text: str, align: str = "left") -> None:
+    axes.text(*at, text, va="center", ha=align, fontsize=13, style="italic")
+
+
+DRAWINGS = {"course_map": (course_map, COURSE_MAP_ALT)}

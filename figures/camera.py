@@ -1,18 +1,16 @@
-"""Diagrams of what a camera does to a scene: the chain of the degradation and the grid on which it samples."""
+"""Notebook 01: what a camera does to a scene, step by step, and the grid on which it samples."""
 
 from __future__ import annotations
-
-from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, Rectangle
-from torch import Tensor
+from matplotlib.patches import Rectangle
+from shapes import arrows_between
 
-from otsr.course.plots import COLOURS, frame
+from otsr.course.plots import COLOURS
 from otsr.datasets import data_dir
 from otsr.degradation import Degradation, kernels
 from otsr.images import read, resize, to_array
@@ -26,11 +24,6 @@ GRID_ALT = (
     "A row of twelve green HR pixels, numbered 0 to 11, above three grey LR pixels, each as wide as four HR pixels. "
     "The centres of the LR pixels lie at 1.5, 5.5 and 9.5: on borders between HR pixels, never on one. Above the "
     "middle one a kernel of eight bars, four to each side of its centre."
-)
-GENERAL_ALT = (
-    "Left, large, framed in green: a clean crop of a koala's face. Right, framed in grey: twelve small pictures of it "
-    "in three rows, a fourth as wide in pixels. Some are only coarse, some blurred, "
-    "two speckled, in grey and in colours, one has the stains of colour that JPEG leaves, one dark and bright outlines."
 )
 _SCALE = 4
 
@@ -52,14 +45,7 @@ def degradation_chain() -> Figure:
     _glyph(axes[4], _waves(), "JPEG", "rounded", limits=(-1, 1))
     small = Degradation(1, jpeg=(50, 50)).apply(noisy.clamp(0, 1), seed=0)
     _glyph(axes[5], to_array(small), "photo", "y", COLOURS["LR"])
-    for left, right in pairwise(axes):
-        start, end = left.get_position().x1 + 0.004, right.get_position().x0 - 0.004
-        middle = (left.get_position().y0 + left.get_position().y1) / 2
-        arrow = FancyArrowPatch(
-            (start, middle), (end, middle), arrowstyle="-|>", mutation_scale=20, linewidth=2.2,
-            transform=figure.transFigure, color="black",
-        )  # fmt: skip
-        figure.add_artist(arrow)
+    arrows_between(figure, axes)
     figure.text(
         0.5, 0.03, r"$y \;=\; \mathrm{JPEG}\,((x * k)\!\downarrow_s +\; n)$", ha="center", fontsize=18
     )
@@ -87,18 +73,6 @@ def sampling_grid() -> Figure:
     axes.text(-0.7, -0.85, "LR", ha="right", va="center", weight="bold", color=COLOURS["LR"])
     axes.set(xlim=(-1.6, 13), ylim=(-1.5, 2.85))
     axes.axis("off")
-    return figure
-
-
-def general_sheet(hr: Tensor, seed: int = 22) -> Figure:
-    """A clean crop (3, h, w), and twelve LR pictures that the general degradation makes of it."""
-    degradation = Degradation.general(_SCALE)
-    figure = plt.figure(figsize=(6.6, 2.95))
-    grid = figure.add_gridspec(3, 7)
-    frame(figure.add_subplot(grid[:, :3]), to_array(hr), "real", "clean")
-    for number in range(12):
-        lr = degradation.apply(hr, seed=seed + number)
-        frame(figure.add_subplot(grid[number // 4, 3 + number % 4]), to_array(lr), "LR")
     return figure
 
 
@@ -140,3 +114,6 @@ def _square(axes: Axes, left: float, bottom: float, width: float, colour: str) -
     axes.add_patch(
         Rectangle((left + 0.04, bottom), width - 0.08, 1, facecolor="white", edgecolor=colour, linewidth=3)
     )
+
+
+DRAWINGS = {"degradation": (degradation_chain, CHAIN_ALT), "sampling_grid": (sampling_grid, GRID_ALT)}

@@ -1,11 +1,11 @@
-"""Diagrams of blur estimation: the blur that a photo shows at two scales, and the game of KernelGAN."""
+"""Notebook 02: the blur that a photo shows at two scales, and the game of KernelGAN."""
 
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from shapes import arrow, box
 
 from otsr.course.plots import COLOURS
 
@@ -31,11 +31,11 @@ def two_scales() -> Figure:
         (17.0, "shrunk photo", r"$((v_b + v_k)/4 + v')\,/\,4$", "LR"),
     )
     for left, name, variance, role in boxes:
-        _box(axes, (left, 0.7), (5.8, 2.6), COLOURS[role])
+        box(axes, (left, 0.7), (5.8, 2.6), COLOURS[role])
         axes.text(left + 2.9, 2.4, name, ha="center", va="center", fontsize=16, weight="bold")
         axes.text(left + 2.9, 1.4, variance, ha="center", va="center", fontsize=16)
     for left, kernel in ((6.1, "$k$: $v_k$"), (14.5, "$k'$: $v'$")):
-        _arrow(axes, (left, 2.0), (left + 2.4, 2.0))
+        arrow(axes, (left, 2.0), (left + 2.4, 2.0))
         axes.text(left + 1.2, 2.75, kernel, ha="center", fontsize=15)
         axes.text(left + 1.2, 1.0, r"$\downarrow 2$", ha="center", fontsize=15)
     bracket = [(11.5, 3.6), (11.5, 4.6), (19.9, 4.6), (19.9, 3.6)]
@@ -47,19 +47,19 @@ def two_scales() -> Figure:
 def kernelgan_game() -> Figure:
     """Photo, generator, critic: what is compared with what."""
     figure, axes = _canvas(11.5, 3.7, (0, 23), (0, 7.4))
-    _box(axes, (0.2, 2.4), (3.6, 2.6), COLOURS["LR"])
+    box(axes, (0.2, 2.4), (3.6, 2.6), COLOURS["LR"])
     axes.text(2.0, 3.7, "photo", ha="center", va="center", fontsize=16, weight="bold")
-    _box(axes, (9.0, 4.4), (4.6, 2.6), COLOURS["generated"])
+    box(axes, (9.0, 4.4), (4.6, 2.6), COLOURS["generated"])
     axes.text(11.3, 6.1, "G", ha="center", va="center", fontsize=18, weight="bold")
     axes.text(11.3, 5.1, "13×13 kernel, ↓ 2", ha="center", va="center", fontsize=14)
-    _box(axes, (18.6, 2.2), (4.2, 3.0), COLOURS["potential"])
+    box(axes, (18.6, 2.2), (4.2, 3.0), COLOURS["potential"])
     axes.text(20.7, 4.4, "D", ha="center", va="center", fontsize=18, weight="bold")
     axes.text(20.7, 3.2, "7×7 patches:\nshrunk or not?", ha="center", va="center", fontsize=14)
-    _arrow(axes, (3.95, 4.4), (8.85, 5.7))
+    arrow(axes, (3.95, 4.4), (8.85, 5.7))
     axes.text(6.2, 5.75, "crops 64×64", ha="center", fontsize=14)
-    _arrow(axes, (13.75, 5.7), (18.45, 4.4))
+    arrow(axes, (13.75, 5.7), (18.45, 4.4))
     axes.text(16.5, 5.6, "26×26", ha="center", fontsize=14)
-    _arrow(axes, (3.95, 3.0), (18.45, 3.0))
+    arrow(axes, (3.95, 3.0), (18.45, 3.0))
     axes.text(11.3, 2.2, "crops 26×26 as they are", ha="center", fontsize=14)
     axes.text(
         11.3,
@@ -81,14 +81,4 @@ def _canvas(
     return figure, axes
 
 
-def _box(axes: Axes, corner: tuple[float, float], size: tuple[float, float], colour: str) -> None:
-    style = "round,pad=0.05,rounding_size=0.3"
-    axes.add_patch(
-        FancyBboxPatch(corner, *size, boxstyle=style, facecolor="white", edgecolor=colour, linewidth=4)
-    )
-
-
-def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
-    axes.add_patch(
-        FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=22, linewidth=2.2, color="black")
-    )
+DRAWINGS = {"two_scales": (two_scales, SCALES_ALT), "kernelgan": (kernelgan_game, KERNELGAN_ALT)}

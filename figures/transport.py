@@ -1,4 +1,4 @@
-"""Diagrams of transport: two ways to move bricks, the carrier's prices, and what a plan may do with a pile."""
+"""Notebook 04: two ways to move bricks, the carrier's prices, and what a plan may do with a pile."""
 
 from __future__ import annotations
 
@@ -146,3 +146,10 @@ def _carry(
         color=COLOURS["map"],
     )
     axes.add_patch(arrow)
+
+
+DRAWINGS = {
+    "transport_two_ways": (two_ways, TWO_WAYS_ALT),
+    "transport_plans": (plans, PLANS_ALT),
+    "transport_prices": (prices, PRICES_ALT),
+}

@@ -1,15 +1,13 @@
-"""Diagram of the way from a batch to a generator: match, price, learn, climb."""
+"""Notebook 05: the way from a batch to a generator: match, price, learn, climb."""
 
 from __future__ import annotations
-
-from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch
+from shapes import arrows_between
 from torch import Tensor
 
 from otsr.course.plots import COLOURS
@@ -48,14 +46,7 @@ def stations() -> Figure:
     _points(panels[4], _FAKES + 0.85 * (goal - _FAKES))
     for axes in panels[:4]:
         _points(axes, _FAKES)
-    for left, right in pairwise(panels):
-        start, end = left.get_position().x1 + 0.004, right.get_position().x0 - 0.004
-        middle = (left.get_position().y0 + left.get_position().y1) / 2
-        arrow = FancyArrowPatch(
-            (start, middle), (end, middle), arrowstyle="-|>", mutation_scale=20, linewidth=2.2,
-            transform=figure.transFigure, color="black",
-        )  # fmt: skip
-        figure.add_artist(arrow)
+    arrows_between(figure, panels)
     return figure
 
 
@@ -99,3 +90,6 @@ def _landscape(axes: Axes, real: Tensor) -> None:
 def _price(points: Tensor, real: Tensor) -> Tensor:
     squares = (points[:, None] - _REALS).square().sum(2)
     return 0.2 * torch.logsumexp((real.to(points) - squares / 2) / 0.2, 1)
+
+
+DRAWINGS = {"plan_to_critic": (stations, STATIONS_ALT)}
