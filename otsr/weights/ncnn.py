@@ -1,19 +1,15 @@
 """ncnn's `.param` (the graph, text) and `.bin` (the numbers) to an RRDBNet.
 
-The graph is followed, not believed: every convolution must read what the same one in an RRDBNet reads, with the same
-activations and residual weights. Only then its numbers go into the network.
-
-Values are compared in a normal form: a sum of atoms with coefficients, an atom being the input or the result of a
-non-linear or convolutional layer. So it does not matter how a converter split sums, products and copies into layers.
+RealSR and Real-ESRGAN are published as one and the same list of layers. That list is written out here for the size
+that the file names, and compared with the file layer by layer: only then its numbers go into the network.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from fractions import Fraction
+from itertools import zip_longest
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -24,229 +20,121 @@ from otsr.weights.errors import WeightsError
 from otsr.weights.layouts import fill
 
 MAGIC = b"7767517"
+_EXPECTED = "expected the generator of RealSR or Real-ESRGAN; of another network, name its .pth"
 _FP16, _FP32 = 0x01306B47, 0
 _MAX_TEXT = 16 << 20
-_CONVOLUTION = {1: 3, 2: 1, 3: 1, 4: 1, 5: 1, 7: 1, 8: 0, 11: 3, 12: 1, 13: 1, 14: 1, 15: 1, 16: 1}
-"""Options of a 3×3 convolution that keeps the size and has a bias: key → value; others must be absent or equal."""
-
-Value: TypeAlias = "tuple[tuple[int, Fraction], ...]"
-"""Σ coefficient · atom, sorted by atom; exact, so that equal sums compare equal."""
+_SUM, _ARRAY = (1,), -23300  # Eltwise: 0=1 adds; an array stands under the key -23300 - k
 
 
 @dataclass(frozen=True)
 class _Layer:
+    """One layer. Copies (`Split`) are left out: `inputs` are the numbers of the layers that made them."""
+
     kind: str
-    name: str
-    inputs: list[str]
-    outputs: list[str]
-    options: dict[int, list[float]]
-
-    def option(self, key: int, default: float) -> float:
-        return self.options.get(key, [default])[0]
-
-
-class _Atoms:
-    """Numbers atoms: the same description, the same number."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[object, int] = {}
-
-    def value(self, *description: object) -> Value:
-        return ((self._numbers.setdefault(description, len(self._numbers)), Fraction(1)),)
+    inputs: tuple[int, ...]
+    options: dict[int, tuple[float, ...]]
 
 
 def read(param: Path, weights: Path) -> RRDBNet:
     """The RRDBNet that a pair of ncnn files holds, in eval mode, float32.
 
     Raises:
-        WeightsError: a file of the pair is missing, damaged, longer or shorter than the graph says, or the graph is not
-            an RRDBNet.
+        WeightsError: a file of the pair is missing, damaged, longer or shorter than the graph says, or the graph is
+            another.
     """
     for path in (param, weights):
         if not path.is_file():
             raise WeightsError(f"{path}: no such file; an ncnn model is a pair {param.name} + {weights.name}")
-    layers = _parse(param)
-    atoms = _Atoms()
-    convolutions, reads, output = _follow(layers, atoms, param)
-    with torch.device("meta"):
-        network = _network(layers, convolutions, param)
-    for i, (expected, found) in enumerate(zip(_reference(network, atoms), [*reads, output], strict=True)):
-        if expected != found:
-            where = f"convolution {i} ({convolutions[i].name})" if i < len(convolutions) else "the output"
+    names, layers = _parse(param)
+    network = _empty(layers, param)
+    for name, found, expected in zip_longest(names, layers, _graph(network), fillvalue=None):
+        if found != expected:
             raise WeightsError(
-                f"{param}: {where} does not read what it reads in an RRDBNet; expected ESRGAN's or RealSR's generator"
+                f"{param}: layer {name or 'after the last'} is not what an RRDBNet of this size has there; {_EXPECTED}"
             )
     return fill(network, _numbers(weights, network), str(weights))  # type: ignore[return-value]
 
 
-def _parse(path: Path) -> list[_Layer]:
+def _parse(path: Path) -> tuple[list[str], list[_Layer]]:
+    """Names and layers, in the file's order."""
     if path.stat().st_size > _MAX_TEXT:
         raise WeightsError(f"{path}: too large for a graph in text; expected an ncnn .param")
-    try:
-        lines = path.read_text("ascii").splitlines()
-    except UnicodeDecodeError:
-        raise WeightsError(
-            f"{path}: binary, expected ncnn's text (.param, beginning with {MAGIC.decode()})"
-        ) from None
+    lines = [line for line in path.read_text("ascii", errors="replace").splitlines() if line.strip()]
     if not lines or lines[0].strip() != MAGIC.decode():
-        raise WeightsError(
-            f"{path}: begins with {(lines or [''])[0][:40]!r}, expected an ncnn .param ({MAGIC.decode()})"
-        )
-    layers = []
+        found = repr(lines[0][:40]) if lines else "nothing"
+        raise WeightsError(f"{path}: begins with {found}, expected ncnn's text (.param, {MAGIC.decode()})")
+    names: list[str] = []
+    layers: list[_Layer] = []
+    makers: dict[str, int] = {}  # of each blob, the number of its layer
     try:
-        count = int(lines[1].split()[0])
-        for line in filter(str.strip, lines[2:]):
+        for line in lines[2:]:
             kind, name, ins, outs, *rest = line.split()
-            blobs, options = rest[: int(ins) + int(outs)], rest[int(ins) + int(outs) :]
-            layers.append(_Layer(kind, name, blobs[: int(ins)], blobs[int(ins) :], _options(options)))
-    except (ValueError, IndexError):
-        raise WeightsError(
-            f"{path}: damaged, line {len(layers) + 3} cannot be read; fetch it again"
-        ) from None
-    if len(layers) != count:
-        raise WeightsError(f"{path}: announces {count} layers, holds {len(layers)}: damaged; fetch it again")
-    return layers
+            inputs = tuple(makers[blob] for blob in rest[: int(ins)])
+            outputs, options = rest[int(ins) :][: int(outs)], rest[int(ins) + int(outs) :]
+            if kind != "Split":
+                names.append(name)
+                layers.append(_Layer(kind, inputs, _options(options)))
+            makers.update(dict.fromkeys(outputs, inputs[0] if kind == "Split" else len(layers) - 1))
+        if len(lines) - 2 != int(lines[1].split()[0]):
+            raise ValueError
+    except (ValueError, IndexError, KeyError):
+        raise WeightsError(f"{path}: damaged behind layer {(names or ['0'])[-1]}; fetch it again") from None
+    return names, layers
 
 
-def _options(fields: list[str]) -> dict[int, list[float]]:
+def _options(fields: list[str]) -> dict[int, tuple[float, ...]]:
     """`k=v`, or an array as `-23300-k=n,v,v…`."""
-    options = {}
-    for field in fields:
-        key, _, text = field.partition("=")
-        values = [float(value) for value in text.split(",")]
-        number = int(key)
-        options[-23300 - number if number <= -23300 else number] = values[1:] if number <= -23300 else values
-    return options
+    pairs = (field.split("=") for field in fields)
+    return {int(key): tuple(float(value) for value in text.split(",")) for key, text in pairs}
 
 
-def _follow(layers: list[_Layer], atoms: _Atoms, source: Path) -> tuple[list[_Layer], list[Value], Value]:
-    """The convolutions in order, what each reads, and what the network returns."""
-    blobs: dict[str, Value] = {}
-    convolutions: list[_Layer] = []
-    reads: list[Value] = []
-    value: Value = ()
-    for layer in layers:
-        try:
-            if missing := [name for name in layer.inputs if name not in blobs]:
-                raise ValueError(f"it reads {missing[0]}, which no layer before it makes")
-            inputs = [blobs[name] for name in layer.inputs]
-            if layer.kind == "Convolution":
-                _check_convolution(layer)
-                reads.append(inputs[0])
-                convolutions.append(layer)
-                value = _activated(layer, atoms.value("convolution", len(reads) - 1), atoms)
-            else:
-                value = _apply(layer, inputs, atoms)
-        except (IndexError, ValueError) as error:
-            raise WeightsError(
-                f"{source}: layer {layer.name} ({layer.kind}) has no place in an RRDBNet ({error}); "
-                "expected ESRGAN's or RealSR's generator"
-            ) from None
-        blobs.update(dict.fromkeys(layer.outputs, value))
-    return convolutions, reads, value
-
-
-def _apply(layer: _Layer, inputs: list[Value], atoms: _Atoms) -> Value:
-    match layer.kind:
-        case "Input":
-            return atoms.value("input")
-        case "Split":
-            return inputs[0]
-        case "Concat" if layer.option(0, 0) == 0:
-            return atoms.value("concat", *inputs)
-        case "ReLU":
-            return atoms.value("leaky", round(layer.option(0, 0), 6), inputs[0])
-        case "Interp" if [layer.option(key, 0) for key in range(5)] == [1, 2, 2, 0, 0]:
-            return atoms.value("nearest", inputs[0])
-        case "Eltwise" if layer.option(0, 0) == 1:
-            return _sum(inputs, layer.options.get(1) or [1.0] * len(inputs))
-        case "BinaryOp" if layer.option(0, 0) == 0 and not layer.option(1, 0):
-            return _sum(inputs, [1.0, 1.0])
-        case "BinaryOp" if layer.option(0, 0) == 2 and layer.option(1, 0):
-            return _sum(inputs, [layer.option(2, 0)])
-    raise ValueError("this kind of layer, or its options, are not used there")
-
-
-def _sum(values: list[Value], coefficients: list[float]) -> Value:
-    total: dict[int, Fraction] = {}
-    for value, coefficient in zip(values, coefficients, strict=True):
-        exact = Fraction(coefficient).limit_denominator(1_000_000)
-        for atom, factor in value:
-            total[atom] = total.get(atom, Fraction()) + exact * factor
-    return tuple(sorted(total.items()))
-
-
-def _check_convolution(layer: _Layer) -> None:
-    for key, expected in _CONVOLUTION.items():
-        if key in layer.options and layer.option(key, 0) != expected:
-            raise ValueError(f"option {key} is {layer.option(key, 0):g}, expected {expected}")
-    if layer.option(1, 0) != 3 or layer.option(4, 0) != 1 or layer.option(5, 0) != 1:
-        raise ValueError("expected a 3×3 kernel, padding 1, and a bias")
-
-
-def _activated(layer: _Layer, value: Value, atoms: _Atoms) -> Value:
-    """The activation that ncnn fuses into a convolution: none, ReLU or leaky ReLU."""
-    kind = layer.option(9, 0)
-    if kind == 0:
-        return value
-    if kind in (1, 2):
-        return atoms.value("leaky", round(layer.option(10, 0), 6) if kind == 2 else 0.0, value)
-    raise ValueError(f"activation {kind:g}")
-
-
-def _network(layers: list[_Layer], convolutions: list[_Layer], source: Path) -> RRDBNet:
-    """An empty RRDBNet of the size that the file's counts say."""
+def _empty(layers: list[_Layer], source: Path) -> RRDBNet:
+    """An RRDBNet without numbers, of the size that the file's counts say."""
+    widths = [int(layer.options.get(0, (0,))[0]) for layer in layers if layer.kind == "Convolution"]
     stages = sum(layer.kind == "Interp" for layer in layers)
-    nb, rest = divmod(len(convolutions) - 4 - stages, 15)
+    nb, rest = divmod(len(widths) - 4 - stages, 15)
     if rest or nb < 1 or stages not in (1, 2):
         raise WeightsError(
-            f"{source}: {len(convolutions)} convolutions and {stages} enlargements make no RRDBNet; "
-            "expected ESRGAN's or RealSR's generator"
+            f"{source}: {len(widths)} convolutions and {stages} enlargements make no RRDBNet; {_EXPECTED}"
         )
     try:
-        network = RRDBNet(int(convolutions[0].option(0, 0)), nb, int(convolutions[1].option(0, 0)), 2**stages)
+        with torch.device("meta"):
+            return RRDBNet(widths[0], nb, widths[1], 2**stages)
     except ValueError as error:
         raise WeightsError(f"{source}: {error}") from None
-    for layer, module in zip(convolutions, _convolutions(network).values(), strict=True):
-        found = (layer.option(0, 0), layer.option(6, 0))
-        expected = (module.out_channels, module.weight.numel())
-        if found != expected:
-            raise WeightsError(
-                f"{source}: {layer.name} has {found[0]:g} outputs and {found[1]:g} weights, in an RRDBNet of this size "
-                f"it has {expected[0]} and {expected[1]}; expected ESRGAN's or RealSR's generator"
-            )
-    return network
 
 
-def _convolutions(network: RRDBNet) -> dict[str, nn.Conv2d]:
-    return {name: module for name, module in network.named_modules() if isinstance(module, nn.Conv2d)}
+def _graph(network: RRDBNet) -> list[_Layer]:
+    """The layers that the file must have."""
+    layers: list[_Layer] = []
 
+    def add(kind: str, inputs: list[int], options: dict[int, tuple[float, ...]] | None = None) -> int:
+        layers.append(_Layer(kind, tuple(inputs), options or {}))
+        return len(layers) - 1
 
-def _reference(network: RRDBNet, atoms: _Atoms) -> list[Value]:
-    """What each convolution of an RRDBNet reads, then what the network returns."""
-    reads: list[Value] = []
+    def convolution(x: int, module: nn.Module, leaky: bool = True) -> int:
+        outputs, size = module.out_channels, module.weight.numel()  # type: ignore[union-attr, operator]
+        activation = {9: (2.0,), _ARRAY - 10: (1.0, 0.2)} if leaky else {}
+        return add("Convolution", [x], {0: (outputs,), 1: (3,), 4: (1,), 5: (1,), 6: (size,)} | activation)  # type: ignore[dict-item]
 
-    def convolution(value: Value) -> Value:
-        reads.append(value)
-        return atoms.value("convolution", len(reads) - 1)
+    def residual(x: int, change: int) -> int:
+        return add("Eltwise", [change, x], {0: _SUM, _ARRAY - 1: (2.0, 0.2, 1.0)})
 
-    def leaky(value: Value) -> Value:
-        return atoms.value("leaky", 0.2, value)
-
-    x = shallow = convolution(atoms.value("input"))
-    for _ in network.trunk:
+    x = shallow = convolution(add("Input", []), network.first, leaky=False)
+    for block in network.trunk:
         outer = x
-        for _ in range(3):
+        for dense in block.blocks:  # type: ignore[union-attr]
             seen = [x]
-            for i in range(4):
-                seen.append(leaky(convolution(atoms.value("concat", *seen) if i else x)))
-            x = _sum([x, convolution(atoms.value("concat", *seen))], [1.0, 0.2])
-        x = _sum([outer, x], [1.0, 0.2])
-    x = _sum([shallow, convolution(x)], [1.0, 1.0])
-    for _ in network.enlarge:
-        x = leaky(convolution(atoms.value("nearest", x)))
-    output = convolution(leaky(convolution(x)))
-    return [*reads, output]
+            for module in dense.convolutions:  # type: ignore[union-attr]
+                joined = add("Concat", seen) if len(seen) > 1 else x
+                seen.append(convolution(joined, module, leaky=len(seen) < 5))
+            x = residual(x, seen[-1])
+        x = residual(outer, x)
+    x = add("BinaryOp", [shallow, convolution(x, network.trunk_last, leaky=False)])
+    for module in network.enlarge:
+        x = convolution(add("Interp", [x], {0: (1,), 1: (2,), 2: (2,)}), module)
+    convolution(convolution(x, network.hr), network.last, leaky=False)
+    return layers
 
 
 def _numbers(path: Path, network: RRDBNet) -> dict[str, Tensor]:
@@ -264,7 +152,9 @@ def _numbers(path: Path, network: RRDBNet) -> dict[str, Tensor]:
         return array
 
     tensors = {}
-    for name, module in _convolutions(network).items():
+    for name, module in network.named_modules():
+        if not isinstance(module, nn.Conv2d):
+            continue
         tag = int(take("<u4", 1, name)[0])
         if tag not in (_FP16, _FP32):
             raise WeightsError(
