@@ -22,6 +22,8 @@ __version__ = version("otsr")
 
 # Products in one order; cuBLAS reads it at its first call, and deterministic algorithms refuse to run without it.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+# What Apple's GPU cannot compute goes to the CPU. torch reads it when it is imported.
+os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,6 @@ They travel with the package, so that a notebook in Colab and a laptop without n
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
 from pathlib import Path
 
@@ -77,10 +76,12 @@ def phone_crops(kind: str | None = None, iso: int | None = None) -> list[Path]:
 
 def damaged_files() -> list[str]:
     """Vendored files that are missing or whose sha256 differs from SOURCES.tsv; empty when all is well."""
+    from otsr.download import matches  # not at the top: the rest of this file needs no network's libraries
+
     bad = []
     for table in sorted(data_dir().glob("*/SOURCES.tsv")):
         for row in sources(table.parent.name):
             path = table.parent / row["file"]
-            if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != row["sha256"]:
+            if not path.is_file() or not matches(path, f"sha256:{row['sha256']}"):
                 bad.append(f"{table.parent.name}/{row['file']}")
     return bad

@@ -22,24 +22,24 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose_device(name: str | torch.device = "auto") -> torch.device:
-    """The device named, or for "auto" CUDA where there is one, else the CPU.
+    """The device named, or for "auto" the fastest here: CUDA, Apple's GPU ("mps"), else the CPU.
 
-    Apple's "mps" is taken only when named: it is not among the machines that this package is tested on.
+    For inference. Training needs float64, which Apple's GPUs lack, and takes the CPU there.
 
     Raises:
         ValueError: no such device here; the message says which there are.
     """
+    cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    mps = ["mps"] if torch.backends.mps.is_available() else []
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-        here += ["mps"] if torch.backends.mps.is_available() else []
         reason = str(error).splitlines()[0]
         raise ValueError(
-            f"device {str(name)!r} cannot be used ({reason}); here: auto, {', '.join(here)}"
+            f"device {str(name)!r} cannot be used ({reason}); here: {', '.join(['auto', 'cpu', *cuda, *mps])}"
         ) from None
     return device
 
@@ -48,7 +48,11 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     """The floating-point type for inference: the one named, or for "auto" the fastest whose error does not show.
 
     Args:
-        precision: "fp32", "bf16", "fp16", or "auto": fp16 on CUDA, bf16 on a CPU that multiplies it in hardware.
+        precision: "fp32", "bf16", "fp16", or "auto": fp16 on CUDA, bf16 on a CPU that multiplies it in hardware,
+            else fp32.
+
+    Raises:
+        ValueError: an unknown name, or bf16 on an Apple GPU whose system has none.
     """
     if precision == "auto":
         if device.type == "cuda":
@@ -56,6 +60,13 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
         return torch.bfloat16 if device.type == "cpu" and fast_bf16() else torch.float32
     if precision not in DTYPES:
         raise ValueError(f"precision is {precision!r}, expected auto or one of {', '.join(DTYPES)}")
+    if precision == "bf16" and device.type == "mps":
+        try:
+            torch.empty(1, dtype=torch.bfloat16, device=device)
+        except (RuntimeError, TypeError, NotImplementedError):
+            raise ValueError(
+                "precision is 'bf16', which mps has from macOS 14 on; say fp16 or fp32"
+            ) from None
     return DTYPES[precision]
 
 
@@ -99,9 +110,9 @@ def place(
 
 
 def memory_format(device: torch.device, dtype: torch.dtype) -> torch.memory_format:
-    """The layout whose convolutions are fastest: NCHW in fp32 on CUDA, where exact fp32 does without tensor cores."""
-    exact_cuda = device.type == "cuda" and dtype == torch.float32
-    return torch.contiguous_format if exact_cuda else torch.channels_last
+    """The layout whose convolutions are fastest: NCHW on Apple's GPU, and in exact fp32 on CUDA (no tensor cores)."""
+    plain = device.type == "mps" or (device.type == "cuda" and dtype == torch.float32)
+    return torch.contiguous_format if plain else torch.channels_last
 
 
 @contextmanager

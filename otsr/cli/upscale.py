@@ -202,7 +202,10 @@ def build_upscaler(weights: str | None, **options: Any) -> Upscaler:
 
     name = weights or DEFAULT
     try:
-        return Upscaler.from_pretrained(name, **options)
+        upscaler = Upscaler.from_pretrained(name, **options)
+        if upscaler.device.type == "mps" and options.get("device") == "auto":
+            typer.echo("on Apple's GPU (mps); --device cpu takes the CPU", err=True)
+        return upscaler
     except WeightsError as error:
         if name in [entry.name for entry in catalogue()]:
             fail(error)  # a right name, but the download failed or its package is missing

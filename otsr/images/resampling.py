@@ -79,7 +79,7 @@ def _bands(
         low, high = int(rows.min()), int(rows.max()) + 1
         matrix = np.zeros((len(rows), high - low))
         np.add.at(matrix, (np.arange(len(rows))[:, None], rows - low), values)
-        bands.append((low, high, torch.from_numpy(matrix).to(device, dtype)))
+        bands.append((low, high, torch.from_numpy(matrix).to(dtype).to(device)))
     return bands
 
 

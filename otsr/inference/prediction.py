@@ -58,12 +58,13 @@ class Planner(ABC):
     def predict_memory(self, width: int, height: int, tile: int | None = None) -> int:
         """Bytes of main memory that upscaling a width × height picture takes, beside what the process holds now.
 
-        The decoded picture (3 bytes a pixel), the output (4 bytes a pixel: PIL stores RGB so), and on the CPU the
-        tensors of one window, workspace and allocator. On CUDA the window lies in the device's memory, and here only
-        its 8-bit pixels and those of the next one, in pinned memory whose pieces are powers of two.
+        The decoded picture (3 bytes a pixel), the output (4 bytes a pixel: PIL stores RGB so), and on the CPU or
+        Apple's GPU, which share memory, the tensors of one window, workspace and allocator. On CUDA the window lies in
+        the device's memory, and here only its 8-bit pixels and those of the next one, in pinned memory whose pieces
+        are powers of two.
         """
         whole = width * height * (3 + 4 * self.scale**2)
-        if self.device.type == "cpu":
+        if self.device.type != "cuda":
             return whole + self.predict_window_memory(width, height, tile)
         rows, columns = self._window_shape(width, height, tile)
         return whole + 4 * 3 * rows * columns * self.scale**2

@@ -52,7 +52,7 @@ class Upscaler(Planner):
     Args:
         network: maps (1, 3, h, w) in [0, 1] to (1, 3, s·h, s·w) and has an integer attribute `scale` = s; the
             other attributes of `otsr.networks.generators.RRDBNet` are used where there are some. It is copied.
-        device: "auto" takes CUDA where there is one, else the CPU; or a name that torch knows ("cuda:1", "mps").
+        device: "auto" takes CUDA or Apple's GPU (mps) where there is one, else the CPU; or a name of torch's.
         precision: "fp32", "bf16", "fp16", or "auto", see `otsr.machine.choose_dtype`.
         tile: LR pixels a side that one window contributes; None takes `CUDA_TILE` on CUDA, else `TILE`. Smaller
             takes less memory and more time. Where memory is short it is halved without being asked.
@@ -81,9 +81,9 @@ class Upscaler(Planner):
         tileable: bool = False,
     ) -> None:
         super().__init__()
-        self.device = machine.choose_device(device)
-        self.dtype = machine.choose_dtype(precision, self.device)
-        self.tile = (CUDA_TILE if self.device.type == "cuda" else TILE) if tile is None else tile
+        device = machine.choose_device(device)
+        dtype = machine.choose_dtype(precision, device)
+        self.tile = (CUDA_TILE if device.type == "cuda" else TILE) if tile is None else tile
         for name, value, least in (
             ("tile", self.tile, SMALLEST_TILE),
             ("overlap", 0 if overlap is None else overlap, 0),
@@ -100,7 +100,7 @@ class Upscaler(Planner):
         self.colours = colours
         self.tileable = tileable
         self._original = network
-        self._network = machine.place(network, self.device, self.dtype)
+        self._place(device, dtype)
 
     @classmethod
     def from_pretrained(
@@ -195,13 +195,21 @@ class Upscaler(Planner):
             warnings.warn(
                 f"×{scale:.3g} is beyond the network's ×{self.scale}: the rest is bicubic", stacklevel=3
             )
-        try:
-            whole = self._filled(picture, progress, scale, deep)
-        except _TooNarrow:
-            warnings.warn(f"{self.dtype} is too narrow for this network; going on in float32", stacklevel=3)
-            self.dtype = torch.float32
-            self._network = machine.place(self._original, self.device, self.dtype)
-            whole = self._filled(picture, progress, scale, deep)
+        whole = None
+        while whole is None:
+            try:
+                whole = self._filled(picture, progress, scale, deep)
+            except _TooNarrow:
+                warnings.warn(
+                    f"{self.dtype} is too narrow for this network; going on in float32", stacklevel=3
+                )
+                self._place(self.device, torch.float32)
+            except NotImplementedError as error:
+                if self.device.type != "mps":
+                    raise
+                reason = str(error).splitlines()[0]
+                warnings.warn(f"mps cannot do this ({reason}); going on on the CPU", stacklevel=3)
+                self._place(torch.device("cpu"), self.dtype)
         if scale != self.scale:
             whole = whole.resized(scale / self.scale, *scaled_size(width, height, scale))
         return whole.content
@@ -279,6 +287,10 @@ class Upscaler(Planner):
             return pixels.numpy().astype(np.uint16) if deep else pixels.numpy()
 
         return finish
+
+    def _place(self, device: torch.device, dtype: torch.dtype) -> None:
+        self.device, self.dtype = device, dtype
+        self._network = machine.place(self._original, device, dtype)
 
     def _restored(self, window: Tensor, block: int) -> Tensor:
         """(1, 3, s·h, s·w) in [0, 1], or NaN, of (1, 3, h, w)."""

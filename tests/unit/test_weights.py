@@ -396,7 +396,7 @@ def test_a_package_whose_file_was_changed_is_not_believed(
     monkeypatch.syspath_prepend(tmp_path)
     changed = type(entry)(**{**entry.__dict__, "package": "fake_realsr"})
     monkeypatch.setattr(room, "ENTRIES", (changed,))
-    with pytest.raises(WeightsError, match=r"UP4X\.param: damaged, sha256 is .*--force-reinstall"):
+    with pytest.raises(WeightsError, match=r"UP4X\.param: damaged, its hash .*--force-reinstall"):
         weights.load("realsr-df2k")
 
 
