@@ -10,7 +10,7 @@ import typer
 from otsr.cli.root import app, refuse
 
 if TYPE_CHECKING:
-    from otsr.download.sets import Collection
+    from otsr.download.sets import DataSet
 
 
 @app.command()
@@ -54,7 +54,7 @@ def download(
     for name in names:
         try:
             typer.echo(sets.get(name, root, say) if name in data_sets else weights.locate(name))
-        except (sets.CollectionError, weights.WeightsError) as error:
+        except (sets.DataSetError, weights.WeightsError) as error:
             say(f"error: {error}")
             failed += 1
     raise typer.Exit(1 if failed else 0)
@@ -74,7 +74,7 @@ def _list(root: Path) -> None:
         typer.echo(f"  {'':<18} {one.what}")
 
 
-def _place(one: Collection, root: Path) -> str:
+def _place(one: DataSet, root: Path) -> str:
     if one.present(root):
         return "here"
     return "not here (registration)" if one.needs_registration else "not here (web)"

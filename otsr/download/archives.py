@@ -9,14 +9,15 @@ from __future__ import annotations
 import lzma
 import re
 import shutil
+import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Literal
+from typing import IO
 
 from tqdm import tqdm
 
@@ -26,22 +27,15 @@ BOMB = 20
 """Times the archive's size that it may unpack to. Pictures are compressed already: honest archives stay below 2."""
 
 _SMALL = 64 << 20  # bytes that any archive may unpack to
-_PIECE = 1 << 20
 _DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
+_NOWHERE = (
+    "/nowhere"  # entries are judged by their names; links in the target are met when a picture is written
+)
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zX")  # gzip, bzip2, xz
 
 
 class UnpackError(ValueError):
     """An archive that is damaged or not to be trusted; the message names the entry and says what to do."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One entry of an archive: its name there, its size unpacked, what it is, and how to read it."""
-
-    name: str
-    size: int
-    kind: Literal["file", "folder", "link", "device", "encrypted file"]
-    open: Callable[[], IO[bytes]]
 
 
 @dataclass(frozen=True)
@@ -68,83 +62,43 @@ def unpack(archive: Path, target: Path, place: Callable[[str], str | None] = lam
     """
     if not archive.is_file():
         raise UnpackError(f"{archive}: no such file")
-    guard = _Guard(archive)
     pictures = written = 0
-    with _entries(archive) as (entries, streamed):
+    with _opened(archive) as (entries, read, streamed):
+        planned: Iterable[tuple[tarfile.TarInfo, Path | None]] = (
+            (entry, _destination(entry, target, place)) for entry in _trusted(archive, entries)
+        )
         if not streamed:
-            known = list(entries)
-            for entry in known:
-                guard.check(entry)
-            _require_room(target, known, place)
-            entries = iter(known)
+            planned = list(planned)
+            _require_room(target, planned)
         with tqdm(desc=f"unpacking {archive.name}", unit="B", unit_scale=True, delay=1, disable=None) as bar:
-            for entry in entries:
-                if streamed:
-                    guard.check(entry)
-                destination = _destination(entry, target, place)
-                if destination is None:
+            for entry, path in planned:
+                if path is None:
                     continue
-                if not (destination.is_file() and destination.stat().st_size == entry.size):
-                    _write(entry, destination, target, archive)
+                if not (path.is_file() and path.stat().st_size == entry.size):
+                    _write(archive, entry, read, path, target)
                 bar.update(entry.size)
                 pictures += 1
                 written += entry.size
     return Unpacked(pictures, written)
 
 
-class _Guard:
-    """Refuses entries that nobody honest would pack."""
-
-    def __init__(self, archive: Path) -> None:
-        self.archive = archive
-        self.limit = max(_SMALL, BOMB * archive.stat().st_size)
-        self.total = 0
-        self.seen: set[str] = set()
-
-    def check(self, entry: Entry) -> None:
-        path = PurePosixPath(entry.name)
-        if (
-            path.is_absolute()
-            or ".." in path.parts
-            or "\\" in entry.name
-            or "\0" in entry.name
-            or re.match("[A-Za-z]:", entry.name)
-        ):
-            self._refuse(entry, "would be written outside the folder")
-        if entry.kind in ("link", "device", "encrypted file"):
-            self._refuse(entry, f"is a {entry.kind}".replace("a enc", "an enc"))
-        if entry.kind == "file" and entry.name in self.seen:
-            self._refuse(entry, "is there twice")
-        self.seen.add(entry.name)
-        self.total += entry.size
-        if self.total > self.limit:
-            self._refuse(
-                entry,
-                f"brings the contents to {self.total / 1e6:.0f} MB, more than {BOMB} times the archive: a zip bomb",
-            )
-
-    def _refuse(self, entry: Entry, reason: str) -> None:
-        raise UnpackError(
-            f"{self.archive}: not to be trusted, its entry {entry.name!r} {reason}; delete it, and fetch it "
-            "from its authors again"
-        )
+Read = Callable[[tarfile.TarInfo], "IO[bytes] | None"]
 
 
 @contextmanager
-def _entries(archive: Path) -> Iterator[tuple[Iterator[Entry], bool]]:
-    """The entries, and whether they can be seen only one after the other."""
+def _opened(archive: Path) -> Iterator[tuple[Iterable[tarfile.TarInfo], Read, bool]]:
+    """Entries, how to read one, and whether they can be seen only one after the other."""
+    with archive.open("rb") as file:
+        head = file.read(12)
     try:
-        with archive.open("rb") as file:
-            head = file.read(12)
         if head[:2] == b"PK":
             with zipfile.ZipFile(archive) as opened:
-                yield iter([_of_zip(opened, info) for info in opened.infolist()]), False
+                infos = {info.orig_filename: info for info in opened.infolist()}
+                entries = [_of_zip(archive, info) for info in opened.infolist()]
+                yield entries, lambda entry: opened.open(infos[entry.name]), False
         else:
             with tarfile.open(archive) as tar:
-                yield (
-                    (_of_tar(tar, member) for member in tar),
-                    tar.fileobj is not None and not _is_plain(head),
-                )
+                yield tar, tar.extractfile, head.startswith(_COMPRESSED)
     except _DAMAGE as error:
         reason = str(error).partition("\n")[0].rstrip(":")  # tarfile lists what each of its readers said
         raise UnpackError(
@@ -153,47 +107,65 @@ def _entries(archive: Path) -> Iterator[tuple[Iterator[Entry], bool]]:
         ) from None
 
 
-def _is_plain(head: bytes) -> bool:
-    """Whether the tar is not compressed: it begins with a file's name, not with the mark of gzip, bzip2 or xz."""
-    return head[:2] != b"\x1f\x8b" and head[:3] != b"BZh" and head[:4] != b"\xfd7zX"
-
-
-def _of_zip(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> Entry:
-    mode = info.external_attr >> 16 & 0o170000
-    kind: Literal["file", "folder", "link", "device", "encrypted file"] = "file"
+def _of_zip(archive: Path, info: zipfile.ZipInfo) -> tarfile.TarInfo:
+    """A zip's entry as a tar's, so that both go through the same guard."""
+    if info.flag_bits & 1:
+        raise _distrust(archive, info.orig_filename, "is an encrypted file")
+    entry = tarfile.TarInfo(info.orig_filename)  # before Python's own cleaning, which hides a zero byte
+    entry.size = info.file_size
+    kinds = {0: tarfile.REGTYPE, stat.S_IFREG: tarfile.REGTYPE, stat.S_IFLNK: tarfile.SYMTYPE}
+    entry.type = kinds.get(stat.S_IFMT(info.external_attr >> 16), tarfile.FIFOTYPE)
     if info.is_dir():
-        kind = "folder"
-    elif mode == 0o120000:
-        kind = "link"
-    elif mode not in (0, 0o100000):
-        kind = "device"
-    elif info.flag_bits & 1:
-        kind = "encrypted file"
-    name = info.orig_filename  # before Python's own cleaning, which hides a zero byte
-    return Entry(name, info.file_size, kind, lambda: opened.open(info))
+        entry.type = tarfile.DIRTYPE
+    return entry
 
 
-def _of_tar(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Entry:
-    kind: Literal["file", "folder", "link", "device"] = "device"
-    if member.isreg():
-        kind = "file"
-    elif member.isdir():
-        kind = "folder"
-    elif member.issym() or member.islnk():
-        kind = "link"
+def _trusted(archive: Path, entries: Iterable[tarfile.TarInfo]) -> Iterator[tarfile.TarInfo]:
+    """The entries, until one comes that nobody honest would pack."""
+    limit = max(_SMALL, BOMB * archive.stat().st_size)
+    total = 0
+    seen: set[str] = set()
+    for entry in entries:
+        reason = _fault(entry)
+        if entry.isreg() and entry.name in seen:
+            reason = reason or "is there twice"
+        seen.add(entry.name)
+        total += entry.size
+        if total > limit:
+            reason = reason or (
+                f"brings the contents to {total / 1e6:.0f} MB, more than {BOMB} times the archive: a zip bomb"
+            )
+        if reason:
+            raise _distrust(archive, entry.name, reason)
+        yield entry
 
-    def open_it() -> IO[bytes]:
-        file = tar.extractfile(member)
-        assert file is not None  # a regular file
-        return file
 
-    return Entry(member.name, member.size, kind, open_it)
+def _fault(entry: tarfile.TarInfo) -> str:
+    """Why an entry is not to be trusted: tarfile's own filter for data, and what it would mend or let pass."""
+    if entry.issym() or entry.islnk():
+        return "is a link"
+    if not (entry.isreg() or entry.isdir()):
+        return "is a device"
+    outside = "would be written outside the folder"
+    if re.search(r"[\\\0]|^[A-Za-z]:|^/", entry.name):  # of any system
+        return outside
+    try:
+        tarfile.data_filter(entry, _NOWHERE)
+    except tarfile.FilterError:
+        return outside
+    return ""
 
 
-def _destination(entry: Entry, target: Path, place: Callable[[str], str | None]) -> Path | None:
+def _distrust(archive: Path, name: str, reason: str) -> UnpackError:
+    return UnpackError(
+        f"{archive}: not to be trusted, its entry {name!r} {reason}; delete it, and fetch it from its authors again"
+    )
+
+
+def _destination(entry: tarfile.TarInfo, target: Path, place: Callable[[str], str | None]) -> Path | None:
     """Where a picture goes; None for all else, hidden files and macOS's shadows of files among it."""
     path = PurePosixPath(entry.name)
-    if entry.kind != "file" or path.suffix.lower() not in SUFFIXES:
+    if not entry.isreg() or path.suffix.lower() not in SUFFIXES:
         return None
     if any(part.startswith(".") or part == "__MACOSX" for part in path.parts):
         return None
@@ -201,13 +173,9 @@ def _destination(entry: Entry, target: Path, place: Callable[[str], str | None])
     return None if below is None else target / below
 
 
-def _require_room(target: Path, entries: list[Entry], place: Callable[[str], str | None]) -> None:
+def _require_room(target: Path, planned: list[tuple[tarfile.TarInfo, Path | None]]) -> None:
     """Before the first picture: is there room for those that are not there yet?"""
-    missing = 0
-    for entry in entries:
-        destination = _destination(entry, target, place)
-        if destination is not None and not destination.exists():
-            missing += entry.size
+    missing = sum(entry.size for entry, path in planned if path is not None and not path.exists())
     target.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(target).free
     if missing > free:
@@ -216,17 +184,15 @@ def _require_room(target: Path, entries: list[Entry], place: Callable[[str], str
         )
 
 
-def _write(entry: Entry, destination: Path, target: Path, archive: Path) -> None:
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    if target.resolve() not in destination.resolve().parents:  # through a link that lay there before
-        raise UnpackError(f"{destination}: a link leads out of {target}; remove the link")
+def _write(archive: Path, entry: tarfile.TarInfo, read: Read, path: Path, target: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if target.resolve() not in path.resolve().parents:  # through a link that lay there before
+        raise UnpackError(f"{path}: a link leads out of {target}; remove the link")
     try:
-        with (
-            entry.open() as source,
-            atomic_path(destination) as temporary,
-            temporary.open("wb") as file,
-        ):
-            shutil.copyfileobj(source, file, _PIECE)
+        source = read(entry)
+        assert source is not None  # a regular file
+        with source, atomic_path(path) as temporary, temporary.open("wb") as file:
+            shutil.copyfileobj(source, file, 1 << 20)
             if file.tell() != entry.size:
                 raise EOFError(f"{file.tell()} bytes of {entry.size}")
     except _DAMAGE as error:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from otsr import weights
 from otsr.download import sets
-from otsr.download.sets import Archive, Collection, CollectionError
+from otsr.download.sets import Archive, DataSet, DataSetError
 
 
 def png(seed: int) -> bytes:
@@ -33,14 +33,14 @@ def pack(path: Path, names: list[str]) -> Path:
 
 
 @pytest.fixture
-def registered(monkeypatch: pytest.MonkeyPatch) -> Collection:
+def registered(monkeypatch: pytest.MonkeyPatch) -> DataSet:
     """A data set for registered people: x is needed, v is not."""
-    one = Collection(
+    one = DataSet(
         "secret", "a test", "CC0", "https://example.org/join",
         (Archive("x.zip", 1000, 1000, 3), Archive("v.zip", 1000, 1000, needed=False)),
         "x is called X there",
     )  # fmt: skip
-    monkeypatch.setattr(sets, "COLLECTIONS", (one,))
+    monkeypatch.setattr(sets, "DATA_SETS", (one,))
     return one
 
 
@@ -55,7 +55,7 @@ def test_the_catalogue_holds_what_the_papers_train_on_and_can_be_checked() -> No
     for one in found.values():
         assert one.licence and one.page.startswith("https://")
         for archive in one.archives:
-            assert all(url.startswith("https://") for url in archive.urls)
+            assert archive.url is None or archive.url.startswith("https://")
             assert archive.known is None or re.fullmatch(
                 r"sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}", archive.known
             )
@@ -83,13 +83,13 @@ def test_pictures_land_in_one_folder_an_archive(name: str, entry: str, place: st
 
 
 def test_an_unknown_name_is_answered_with_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(CollectionError, match="no data set is called 'div2'; did you mean div2k"):
+    with pytest.raises(DataSetError, match="no data set is called 'div2'; did you mean div2k"):
         sets.get("div2", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_where_a_registration_is_needed_the_steps_are_named(registered: Collection, tmp_path: Path) -> None:
-    with pytest.raises(CollectionError) as caught:
+def test_where_a_registration_is_needed_the_steps_are_named(registered: DataSet, tmp_path: Path) -> None:
+    with pytest.raises(DataSetError) as caught:
         sets.get("secret", tmp_path)
     message = str(caught.value)
     for words in ("Register at https://example.org/join", "x.zip, v.zip", "x is called X there",
@@ -98,7 +98,7 @@ def test_where_a_registration_is_needed_the_steps_are_named(registered: Collecti
     assert not registered.present(tmp_path)
 
 
-def test_files_put_there_by_hand_are_checked_and_unpacked(registered: Collection, tmp_path: Path) -> None:
+def test_files_put_there_by_hand_are_checked_and_unpacked(registered: DataSet, tmp_path: Path) -> None:
     pack(tmp_path / "secret" / "x.zip", ["x/1.png", "x/2.png", "x/3.png"])
     told: list[str] = []
     folder = sets.get("secret", tmp_path, told.append)
@@ -112,7 +112,7 @@ def test_files_put_there_by_hand_are_checked_and_unpacked(registered: Collection
     assert not any("x.zip" in line for line in told)
 
 
-def test_pictures_unpacked_by_hand_count_too(registered: Collection, tmp_path: Path) -> None:
+def test_pictures_unpacked_by_hand_count_too(registered: DataSet, tmp_path: Path) -> None:
     (tmp_path / "secret" / "x").mkdir(parents=True)
     for i in range(3):
         (tmp_path / "secret" / "x" / f"{i}.png").write_bytes(png(i))
@@ -120,34 +120,32 @@ def test_pictures_unpacked_by_hand_count_too(registered: Collection, tmp_path: P
     assert registered.present(tmp_path)
 
 
-def test_another_number_of_pictures_is_refused(registered: Collection, tmp_path: Path) -> None:
+def test_another_number_of_pictures_is_refused(registered: DataSet, tmp_path: Path) -> None:
     pack(tmp_path / "secret" / "x.zip", ["1.png", "2.png"])
-    with pytest.raises(CollectionError, match=r"holds 2 pictures, x\.zip has 3"):
+    with pytest.raises(DataSetError, match=r"holds 2 pictures, x\.zip has 3"):
         sets.get("secret", tmp_path, lambda _: None)
     assert not registered.present(tmp_path)
 
 
-def test_an_archive_of_something_else_is_refused(registered: Collection, tmp_path: Path) -> None:
+def test_an_archive_of_something_else_is_refused(registered: DataSet, tmp_path: Path) -> None:
     with zipfile.ZipFile(pack(tmp_path / "secret" / "x.zip", []), "w") as archive:
         archive.writestr("paper.pdf", b"x")
-    with pytest.raises(
-        CollectionError, match=r"none of its pictures are those looked for; is it x\.zip at all"
-    ):
+    with pytest.raises(DataSetError, match=r"it holds none of the pictures of x\.zip; is it another archive"):
         sets.get("secret", tmp_path, lambda _: None)
 
 
 def test_an_archive_that_is_not_to_be_trusted_is_refused_with_its_entry(
-    registered: Collection, tmp_path: Path
+    registered: DataSet, tmp_path: Path
 ) -> None:
     pack(tmp_path / "secret" / "x.zip", ["1.png", "2.png", "../../3.png"])
     with pytest.raises(
-        CollectionError, match=r"secret: .*x\.zip: not to be trusted, its entry '\.\./\.\./3\.png'"
+        DataSetError, match=r"secret: .*x\.zip: not to be trusted, its entry '\.\./\.\./3\.png'"
     ):
         sets.get("secret", tmp_path, lambda _: None)
     assert pictures(tmp_path) == []
 
 
-def test_a_picture_that_was_lost_since_makes_it_incomplete(registered: Collection, tmp_path: Path) -> None:
+def test_a_picture_that_was_lost_since_makes_it_incomplete(registered: DataSet, tmp_path: Path) -> None:
     pack(tmp_path / "secret" / "x.zip", ["1.png", "2.png", "3.png"])
     folder = sets.get("secret", tmp_path, lambda _: None)
     (folder / "x" / "2.png").unlink()
@@ -161,7 +159,7 @@ def test_the_disk_is_checked_for_archive_and_pictures_before_anything_is_fetched
 ) -> None:
     monkeypatch.setattr(sets.shutil, "disk_usage", lambda _: SimpleNamespace(free=7_900_000_000))
     with pytest.raises(
-        CollectionError, match=r"div2k needs 8\.0 GB more, archives and pictures, and .* 7\.9 GB free"
+        DataSetError, match=r"div2k needs 8\.0 GB more, archives and pictures, and .* 7\.9 GB free"
     ):
         sets.get("div2k", tmp_path)
 
@@ -174,13 +172,13 @@ def test_what_is_there_already_counts_when_the_disk_is_checked(
     with (tmp_path / "div2k" / "DIV2K_train_HR.zip.part").open("wb") as file:
         file.truncate(3_000_000_000)
     monkeypatch.setattr(sets.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000_000))
-    with pytest.raises(CollectionError, match=r"div2k needs 5\.0 GB more"):
+    with pytest.raises(DataSetError, match=r"div2k needs 5\.0 GB more"):
         sets.get("div2k", tmp_path)
 
 
-def test_a_folder_that_cannot_be_written_is_named(registered: Collection, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_named(registered: DataSet, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(CollectionError, match=r"file.*cannot be written.*--out"):
+    with pytest.raises(DataSetError, match=r"file.*cannot be written.*--out"):
         sets.get("secret", tmp_path / "file")
 
 
