@@ -93,6 +93,16 @@ def encode(figure: Figure) -> tuple[str, bytes]:
     return "image/jpeg", jpeg.getvalue()
 
 
+def encode_picture(picture: Image.Image, quality: int) -> tuple[str, bytes]:
+    """(MIME type, bytes) of a picture as it is: PNG if that is small, else JPEG of this quality."""
+    png, jpeg = io.BytesIO(), io.BytesIO()
+    picture.save(png, "PNG")
+    if png.tell() <= _PNG_LIMIT:
+        return "image/png", png.getvalue()
+    picture.convert("RGB").save(jpeg, "JPEG", **{**_JPEG, "quality": quality})
+    return "image/jpeg", jpeg.getvalue()
+
+
 @dataclass(frozen=True)
 class Panel:
     """A picture with its title; `role` (a key of COLOURS) colours its frame."""

@@ -1,35 +1,47 @@
 """`FrameSlider`: a slider over pictures that were computed beforehand.
 
-It lives in JupyterLab, VS Code and Colab. Where no kernel runs (GitHub, HTML, a notebook that was opened and not
-run) its static twin is seen: one picture with the first, the middle and the last frame.
+It lives in JupyterLab, VS Code and Colab, and in any HTML page. Where none of that runs (GitHub, a notebook that was
+opened and not run) its static twin is seen: one picture with the first, the middle and the last frame.
 """
 
 from __future__ import annotations
 
 import base64
-import html
+import hashlib
 import io
+import json
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-import ipywidgets
+import anywidget
 import matplotlib.pyplot as plt
+import traitlets
 from matplotlib.figure import Figure
 from PIL import Image
 
-from otsr.course.plots import DPI, encode, frame
+from otsr.course.plots import DPI, encode, encode_picture, frame
 from otsr.images import ImageSource, open_picture
 
 _TWIN_FRAMES = 3
 _TWIN_INCHES = 6.0
+_QUALITY = 95  # of frames that are photographs: faint noise must survive
+_PAGE = """\
+<div id="{id}"></div>
+<script type="module">
+import slider from "data:text/javascript;base64,{code}";
+const state = {state};
+slider.render({{ model: {{ get: (name) => state[name] }}, el: document.getElementById("{id}") }});
+</script>
+"""
 
 
-class FrameSlider(ipywidgets.VBox):
+class FrameSlider(anywidget.AnyWidget):
     """A slider, the frame that it chooses, and under the frame a caption in words.
 
-    Drag the handle, or focus it (Tab) and use the arrow keys. Nothing is computed while it moves; while the kernel is
-    busy with another cell, it answers when that cell is done.
+    Drag the handle, or focus it (Tab) and use the arrow keys. The browser holds all frames, so the picture follows
+    at once, also while the kernel is busy with another cell.
 
     Args:
         frames: pictures of equal size, or matplotlib figures.
@@ -42,6 +54,13 @@ class FrameSlider(ipywidgets.VBox):
         ValueError: no frames, lists of different lengths, a label twice, or an empty caption.
     """
 
+    _esm = Path(__file__).with_name("frame_slider.js")
+    title = traitlets.Unicode().tag(sync=True)
+    labels = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    captions = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    frames = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    """The pictures as data addresses."""
+
     def __init__(
         self,
         frames: Sequence[ImageSource | Figure],
@@ -51,61 +70,50 @@ class FrameSlider(ipywidgets.VBox):
         role: str = "generated",
     ) -> None:
         _validate(frames, labels, captions)
-        self.labels, self.captions = list(labels), list(captions)
-        self._pictures = [_png(one) for one in frames]
+        self._pictures = [_picture(one) for one in frames]
         self._role = role
-        self.slider = ipywidgets.SelectionSlider(
-            options=[(label, index) for index, label in enumerate(labels)],
-            description=title,
-            continuous_update=False,
-            style={"description_width": "initial"},
-            layout={"width": "95%", "max_width": "640px"},
-        )
-        self.figure = ipywidgets.HTML(value=self._html(0))
-        self.slider.observe(lambda change: self._show(change["new"]), "value")
-        super().__init__(children=[self.slider, self.figure])
-
-    def _show(self, index: int) -> None:
-        self.figure.value = self._html(index)
-
-    def _html(self, index: int) -> str:
-        picture = base64.b64encode(self._pictures[index]).decode()
-        caption = html.escape(self.captions[index])
-        return (
-            f'<figure style="margin: 0"><img alt="{caption}" style="max-width: 100%" '
-            f'src="data:image/png;base64,{picture}">'
-            f'<figcaption aria-live="polite" style="line-height: 1.4; font-size: 110%; white-space: normal">'
-            f"{caption}</figcaption></figure>"
+        super().__init__(
+            title=title,
+            labels=list(labels),
+            captions=list(captions),
+            frames=[_address(picture) for picture in self._pictures],
         )
 
     def description(self) -> str:
         """All labels and captions in words; the same on every machine."""
         lines = [f"{label}: {caption}" for label, caption in zip(self.labels, self.captions, strict=True)]
-        return "\n".join([f"[slider] {self.slider.description}".rstrip(), *lines])
+        return "\n".join([f"[slider] {self.title}".rstrip(), *lines])
+
+    def html(self) -> str:
+        """The live slider as HTML that needs nothing else: no kernel, no network. Paste it into a page."""
+        state = {name: getattr(self, name) for name in ("title", "labels", "captions", "frames")}
+        text = json.dumps(state).replace("<", "\\u003c")  # nothing in it can end the script
+        code = Path(__file__).with_name("frame_slider.js").read_bytes()
+        name = f"slider-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        return _PAGE.format(id=name, code=base64.b64encode(code).decode(), state=text)
 
     def twin(self) -> tuple[str, bytes]:
         """(MIME type, bytes) of the first, middle and last frame with their labels; see `otsr.course.plots.encode`."""
         count = min(_TWIN_FRAMES, len(self._pictures))
         chosen = [round(i * (len(self._pictures) - 1) / max(1, count - 1)) for i in range(count)]
-        images = [open_picture(Image.open(io.BytesIO(self._pictures[i]))).pixels for i in chosen]
+        images = [open_picture(self._pictures[i]).pixels for i in chosen]
         ratio = images[0].shape[0] / images[0].shape[1]
         columns = count if ratio > 0.6 else 1  # wide frames stand below each other
         width = _TWIN_INCHES / columns
         size = (_TWIN_INCHES, (width * ratio + 1.0) * count / columns)
         figure, axes = plt.subplots(count // columns, columns, figsize=size, squeeze=False)
         for axis, index, image in zip(axes.flat, chosen, images, strict=True):
-            frame(axis, image, self._role, f"{self.slider.description} {self.labels[index]}".strip())
+            frame(axis, image, self._role, f"{self.title} {self.labels[index]}".strip())
             axis.set_xlabel(textwrap.fill(self.captions[index], round(11 * width)), fontsize=12)
         encoded = encode(figure)
         plt.close(figure)
         return encoded
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        bundle = dict(super()._repr_mimebundle_(**kwargs))  # holds the live widget
+        bundle, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})  # holds the live widget
         mime, twin = self.twin()
-        bundle["text/plain"] = self.description()
-        bundle[mime] = base64.b64encode(twin).decode()
-        return bundle, {mime: {"alt": self.description()}}
+        bundle |= {"text/plain": self.description(), mime: base64.b64encode(twin).decode()}
+        return bundle, {**metadata, mime: {"alt": self.description()}}
 
 
 def _validate(frames: Sequence[Any], labels: Sequence[str], captions: Sequence[str]) -> None:
@@ -120,11 +128,15 @@ def _validate(frames: Sequence[Any], labels: Sequence[str], captions: Sequence[s
         raise ValueError("FrameSlider: each frame needs a caption that says what is seen")
 
 
-def _png(frame: ImageSource | Figure) -> bytes:
+def _picture(frame: ImageSource | Figure) -> Image.Image:
+    if not isinstance(frame, Figure):
+        return Image.fromarray(open_picture(frame).pixels)
     buffer = io.BytesIO()
-    if isinstance(frame, Figure):
-        frame.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-        plt.close(frame)
-    else:
-        Image.fromarray(open_picture(frame).pixels).save(buffer, "PNG")
-    return buffer.getvalue()
+    frame.savefig(buffer, format="png", dpi=DPI)
+    plt.close(frame)
+    return Image.open(buffer)
+
+
+def _address(picture: Image.Image) -> str:
+    mime, data = encode_picture(picture, quality=_QUALITY)
+    return f"data:{mime};base64,{base64.b64encode(data).decode()}"

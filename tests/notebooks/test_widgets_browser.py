@@ -1,4 +1,6 @@
-"""FrameSlider in a real JupyterLab in a real browser: dragged with the mouse, moved with a key, its picture changes.
+"""FrameSlider in a real browser: while it is dragged, or moved with a key, its picture follows.
+
+In a real JupyterLab whose kernel is busy with another cell, and in a bare page without any kernel.
 
 Needs chromium and chromedriver. Where they are missing the test is passed over with a line that says so; in
 continuous integration (environment variable CI) it fails instead.
@@ -21,12 +23,14 @@ from pathlib import Path
 import nbformat
 import pytest
 from selenium import webdriver
-from selenium.webdriver import ActionChains, Keys
+from selenium.webdriver import Keys
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
+
+from otsr.course.widgets import FrameSlider
 
 SECONDS = 90
 CHROMIUM = (
@@ -43,12 +47,15 @@ CHROMIUM = (
 )
 QUIET = """{"fetchNews": "false", "checkForUpdates": false, "doNotDisturbMode": true}"""
 SOURCE = """\
+import time
+
 import numpy as np
 from otsr.course.widgets import FrameSlider
 
 frames = [np.full((120, 200, 3), level, np.uint8) for level in (0, 85, 170, 255)]
 captions = [f"Frame {i} is a grey of level {i * 85}." for i in range(4)]
 FrameSlider(frames, ["black", "dark", "light", "white"], captions, title="level")"""
+BUSY = f"time.sleep({SECONDS})"
 
 
 def program(*names: str) -> str:
@@ -70,7 +77,8 @@ def programs() -> tuple[str, str]:
 @pytest.fixture
 def address(programs: tuple[str, str], tmp_path: Path) -> Iterator[str]:
     """A JupyterLab of its own on 127.0.0.1, without news, update checks or settings of the user."""
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(SOURCE)])
+    cells = [nbformat.v4.new_code_cell(source) for source in (SOURCE, BUSY)]
+    notebook = nbformat.v4.new_notebook(cells=cells)
     notebook.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
     (tmp_path / "work").mkdir()
     nbformat.write(notebook, tmp_path / "work" / "slider.ipynb")
@@ -166,7 +174,8 @@ def run_all_cells(browser: webdriver.Chrome) -> None:
 
 
 READ = """
-const [image, caption] = ["img", "figcaption"].map(tag => document.querySelector(".jupyter-widgets figure " + tag));
+const image = [...document.querySelectorAll("figure img")].find((one) => one.offsetParent);
+const caption = document.querySelector("figure figcaption");
 if (!image || !image.complete) return null;
 return [image.naturalWidth, image.src, image.alt, caption.innerText];
 """
@@ -180,25 +189,57 @@ def wait_for(browser: webdriver.Chrome, level: int) -> tuple[str, str, str]:
         found = chrome.execute_script(READ)
         return found if found and found[-1] == caption else None
 
-    width, *texts = WebDriverWait(browser, SECONDS).until(shown, f"the caption did not become: {caption}")
+    width, *texts = WebDriverWait(browser, 10).until(shown, f"the caption did not become: {caption}")
     assert width == 200, "the picture was not decoded"
     return tuple(texts)
 
 
+def drag_and_type(browser: webdriver.Chrome) -> None:
+    """Drag the handle from end to end without letting go, then use the keys; the picture follows each time."""
+    find(browser, "figure figcaption")
+    seen = [wait_for(browser, 0)]
+    handle = find(browser, "input[type=range]")
+
+    def mouse(kind: str, part: float) -> None:
+        """An event of the mouse on the slider, as the browser's own input; `part` of the way from left to right."""
+        box = browser.execute_script("return arguments[0].getBoundingClientRect().toJSON()", handle)
+        x, y = box["x"] + 8 + part * (box["width"] - 16), box["y"] + box["height"] / 2
+        event = {"type": kind, "x": x, "y": y, "button": "left", "buttons": 1, "clickCount": 1}
+        browser.execute_cdp_cmd("Input.dispatchMouseEvent", event)
+
+    mouse("mousePressed", 0)
+    mouse("mouseMoved", 1 / 3)
+    seen.append(wait_for(browser, 1))
+    mouse("mouseMoved", 1)
+    wait_for(browser, 3)
+    mouse("mouseReleased", 1)
+    assert handle.get_attribute("aria-valuetext") == find(browser, "output").text == "white"
+    handle.send_keys(Keys.ARROW_LEFT)
+    seen.append(wait_for(browser, 2))
+    handle.send_keys(Keys.HOME)
+    wait_for(browser, 0)
+    for part in zip(*seen, strict=True):
+        assert len(set(part)) == 3, "picture, alternative text and caption change with the frame"
+
+
 @pytest.mark.slow
-def test_dragging_the_slider_in_jupyterlab_changes_the_picture(
+def test_the_picture_follows_in_jupyterlab_while_the_kernel_is_busy(
     address: str, browser: webdriver.Chrome, tmp_path: Path
 ) -> None:
     browser.get(address)
     run_all_cells(browser)
-    seen = [wait_for(browser, 0)]
-    handle = find(browser, ".jupyter-widgets .noUi-handle")
-    track = find(browser, ".jupyter-widgets .noUi-base")
-    ActionChains(browser).drag_and_drop_by_offset(handle, track.size["width"], 0).perform()
-    seen.append(wait_for(browser, 3))
-    assert find(browser, ".widget-readout").text == "white"
-    find(browser, ".jupyter-widgets .noUi-handle").send_keys(Keys.ARROW_LEFT)
-    seen.append(wait_for(browser, 2))
+    find(browser, "figure figcaption")
+    find(browser, ".jp-Notebook-ExecutionIndicator[data-status='busy']")
+    drag_and_type(browser)
+    find(browser, ".jp-Notebook-ExecutionIndicator[data-status='busy']")
     browser.save_screenshot(str(tmp_path / "slider.png"))
-    for part in zip(*seen, strict=True):
-        assert len(set(part)) == 3, "picture, alternative text and caption change with the frame"
+
+
+def test_the_picture_follows_in_a_page_without_kernel(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    made: dict[str, FrameSlider] = {}
+    exec(SOURCE.replace("\nFrameSlider", "\nslider = FrameSlider"), made)
+    page = tmp_path / "page.html"
+    page.write_text(f"<!DOCTYPE html><meta charset=utf-8><title>A slider</title>{made['slider'].html()}", "utf-8")
+    browser.get(page.as_uri())
+    drag_and_type(browser)
+    assert not browser.get_log("browser"), "the console has a complaint"
