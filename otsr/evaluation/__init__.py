@@ -4,9 +4,11 @@
     table = evaluate({"realsr-df2k": weights.load("realsr-df2k")}, scenes)
     print(markdown(table, against="bicubic"))
 
-Files: `protocol` (the metrics of one picture), `scenes` (what is evaluated), `measuring` (the loop), `report` (tables).
+Files: `protocol` (the metrics of one picture), `scenes` (what is evaluated), `data` (words of the command line to
+scenes), `measuring` (the loop), `report` (tables).
 """
 
+from otsr.evaluation.data import Data, choose, hashes
 from otsr.evaluation.measuring import NothingMeasured, evaluate
 from otsr.evaluation.protocol import METRICS, Metric, Scores, measure
 from otsr.evaluation.report import BICUBIC, EvaluationError, Table, markdown, monotony, to_json
@@ -18,11 +20,12 @@ from otsr.evaluation.scenes import (
     middle,
     paired,
     phone_degradation,
+    with_made,
     without_truth,
 )
 
 __all__ = [
-    "BICUBIC", "METRICS", "EvaluationError", "Metric", "NothingMeasured", "Scene", "Scores", "Table", "View",
-    "degraded", "evaluate", "failing", "markdown", "measure", "middle", "monotony", "paired", "phone_degradation",
-    "to_json", "without_truth",
+    "BICUBIC", "METRICS", "Data", "EvaluationError", "Metric", "NothingMeasured", "Scene", "Scores", "Table", "View",
+    "choose", "degraded", "evaluate", "failing", "hashes", "markdown", "measure", "middle", "monotony", "paired",
+    "phone_degradation", "to_json", "with_made", "without_truth",
 ]  # fmt: skip

@@ -6,8 +6,8 @@ All pictures are rounded to 8 bit, as a file would hold them.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from otsr.datasets import phone_crops
 from otsr.degradation import Degradation
 from otsr.degradation.camera import estimate_camera
+from otsr.evaluation.report import EvaluationError
 from otsr.images import find_images, read
 
 
@@ -74,23 +75,51 @@ def paired(hr_folder: Path, lr_folder: Path, scale: int) -> list[Scene]:
     HR pictures may be up to scale − 1 pixels too large at the right and bottom; that is cut.
 
     Raises:
-        ValueError: two pictures of one folder have the same name.
+        EvaluationError: two pictures of one folder have the same name.
     """
-    large, small = _by_name(hr_folder), _by_name(lr_folder)
-    for name in [name for name in small if name not in large]:
-        plain = name.removesuffix(f"x{scale}")
-        if plain in large and plain not in small:
-            small[plain] = small.pop(name)
+    large = by_name(hr_folder)
+    small = by_name(lr_folder, known=large, scale=scale)
     scenes = []
     for name in sorted({*large, *small}):
-        if name not in large or name not in small:
-            there, folder, what = (
-                (small[name], hr_folder, "HR") if name in small else (large[name], lr_folder, "LR")
+        if name not in small:
+            scenes.append(
+                failing(name, f"{large[name]}: no LR partner called {name}.* in {lr_folder}; add it")
             )
-            scenes.append(failing(str(there), f"no {what} partner called {name}.* in {folder}; add it"))
+        elif name not in large:
+            scenes.append(
+                failing(name, f"{small[name]}: no HR partner called {name}.* in {hr_folder}; add it")
+            )
         else:
             scenes.append(Scene(name, _fixed_pair(large[name], small[name], scale)))
     return scenes
+
+
+def with_made(scenes: Sequence[Scene], folders: Mapping[str, Path], scale: int) -> list[Scene]:
+    """The scenes with the pictures of the same name that other programs made of them.
+
+    A picture without its partner becomes a scene that fails, as in `paired`. The truth may be up to scale − 1 pixels
+    too large at the right and bottom; that is cut.
+
+    Args:
+        folders: of the pictures, by the name of their row.
+    """
+    known = {scene.name: scene for scene in scenes}
+    found = {row: by_name(folder, known, scale) for row, folder in folders.items()}
+    complete = []
+    for name, scene in known.items():
+        missing = next((folders[row] for row in found if name not in found[row]), None)
+        if missing is None:
+            made = {row: paths[name] for row, paths in found.items()}
+            complete.append(replace(scene, draw=_fitting(scene, made, scale), made=made))
+        else:
+            complete.append(failing(name, f"{missing}: no picture called {name}.*; add it"))
+    for row, paths in found.items():
+        for name, path in paths.items():
+            if name not in known:
+                complete.append(
+                    failing(f"{row}/{name}", f"{path}: nothing to compare it with is called {name}.*")
+                )
+    return complete
 
 
 def without_truth(pictures: Sequence[Path]) -> list[Scene]:
@@ -103,10 +132,10 @@ def without_truth(pictures: Sequence[Path]) -> list[Scene]:
 
 
 def failing(name: str, reason: str) -> Scene:
-    """A picture that cannot be had: drawing it raises ValueError, so that it is named among the failures."""
+    """A picture that cannot be had: drawing it raises the reason, which is then named among the failures."""
 
     def draw(_: int) -> View:
-        raise ValueError(f"{name}: {reason}")
+        raise ValueError(reason)
 
     return Scene(name, draw)
 
@@ -143,14 +172,47 @@ def _many_kernels(degradation: Degradation) -> bool:
     return degradation.kernels is not None and len(degradation.kernels) > 1
 
 
-def _by_name(folder: Path) -> dict[str, Path]:
+def by_name(folder: Path, known: Container[str] = (), scale: int = 4) -> dict[str, Path]:
+    """The pictures below a folder by their path in it, without suffix; 0801x4.png as 0801 where only that is known.
+
+    Raises:
+        EvaluationError: two have the same name.
+    """
     found: dict[str, Path] = {}
-    for path in find_images([folder]):
+    for path in find_images([folder], lambda *_: None):
         name = path.relative_to(folder).with_suffix("").as_posix()
+        plain = name.removesuffix(f"x{scale}")
+        if name not in known and plain in known:
+            name = plain
         if name in found:
-            raise ValueError(f"{found[name]} and {path} have the same name; keep one, or rename one")
+            raise EvaluationError(f"{found[name]} and {path} have the same name; keep one, or rename one")
         found[name] = path
     return found
+
+
+def _fitting(scene: Scene, made: Mapping[str, Path], scale: int) -> Callable[[int], View]:
+    """The scene's view, its truth cut to the size of what was made of it."""
+
+    def draw(number: int) -> View:
+        lr, hr = scene.draw(number)
+        sizes = {path: read(path).shape for path in made.values()}
+        (first, (_, height, width)), *others = sizes.items()
+        for path, (_, high, wide) in others:
+            if (high, wide) != (height, width):
+                raise ValueError(
+                    f"{path} has {wide}×{high} pixels, {first} {width}×{height}; make them of one size"
+                )
+        if hr is not None:
+            if not all(
+                0 <= have - need < scale for have, need in zip(hr.shape[1:], (height, width), strict=True)
+            ):
+                raise ValueError(
+                    f"{first} has {width}×{height} pixels, its truth {hr.shape[2]}×{hr.shape[1]}; make them of one size"
+                )
+            hr = hr[..., :height, :width]
+        return View(lr, hr)
+
+    return draw
 
 
 def _fixed_pair(large: Path, small: Path, scale: int) -> Callable[[int], View]:

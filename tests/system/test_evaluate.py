@@ -117,6 +117,66 @@ def test_a_path_between_partners_is_shown_and_judged(
         assert values[str(pair / f"{weights}.safetensors")] == found[row]
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, hr: Path) -> Path:
+    """Two programs' pictures of the HR ones: `soft`, and `named` with x4 in the names and JPEG noise."""
+    folder = tmp_path_factory.mktemp("made")
+    for path in hr.iterdir():
+        image = Image.open(path)
+        for name in ("soft", "named"):
+            (folder / name).mkdir(exist_ok=True)
+        image.resize((52, 48)).resize(image.size, Image.Resampling.BICUBIC).save(folder / "soft" / path.name)
+        image.save(folder / "named" / f"{path.stem}x4.jpg", quality=60)
+    return folder
+
+
+def test_pictures_of_other_programs_are_measured_like_our_own(
+    otsr: Run, hr: Path, made: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    """Also those that `otsr upscale` wrote: the row of its folder equals the row of its weights."""
+    (tmp_path / "lr").mkdir()
+    for path in hr.iterdir():
+        Image.open(path).resize((52, 48)).save(tmp_path / "lr" / path.name)
+    ours = tmp_path / "ours"
+    options = ("-o", ours, "--weights", tiny_weights, "--precision", "fp32")
+    assert otsr("upscale", tmp_path / "lr", *options).exit_code == 0
+    result = otsr("evaluate", "--sr", ours, made / "soft", made / "named", "--data", hr, "--lr", tmp_path / "lr",
+                  "--weights", tiny_weights, "--json", tmp_path / "all.json")  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    values = json.loads((tmp_path / "all.json").read_text())["values"]
+    assert list(values) == ["bicubic", str(ours), str(made / "soft"), str(made / "named"), str(tiny_weights)]
+    assert values[str(ours)] == values[str(tiny_weights)]
+    result = otsr(
+        "evaluate", "--sr", made / "named", made / "soft", "--data", hr, "--json", tmp_path / "sr.json"
+    )
+    assert result.exit_code == 0, result.stderr
+    assert "bicubic" not in result.stdout and "LR consistency" not in result.stdout
+    assert f"minus {made / 'named'}" in result.stdout and "] ✗" in result.stdout
+    alone = json.loads((tmp_path / "sr.json").read_text())["values"]
+    assert alone[str(made / "soft")]["psnr_y"] == values[str(made / "soft")]["psnr_y"]
+
+
+def test_pictures_of_other_programs_without_truth_get_what_needs_none(otsr: Run, made: Path) -> None:
+    result = otsr("evaluate", "--sr", made / "soft")
+    assert result.exit_code == 0, result.stderr
+    assert "NIQE" in result.stdout and "PSNR" not in result.stdout and "consistency" not in result.stdout
+
+
+def test_missing_extra_and_wrong_sized_pictures_of_other_programs_are_named(
+    otsr: Run, hr: Path, made: Path, tmp_path: Path
+) -> None:
+    first, second, third = sorted(path.stem for path in hr.iterdir())
+    shutil.copytree(made / "soft", tmp_path / "sr")
+    (tmp_path / "sr" / f"{first}.png").rename(tmp_path / "sr" / "extra.png")
+    Image.new("RGB", (200, 192)).save(tmp_path / "sr" / f"{second}.png")
+    result = otsr("evaluate", "--sr", tmp_path / "sr", "--data", hr)
+    assert result.exit_code == 1
+    assert f"sr: no picture called {first}.*; add it" in result.stderr
+    assert "extra.png: nothing to compare it with is called extra.*" in result.stderr
+    assert f"{second}.png has 200×192 pixels, its truth 208×192" in result.stderr
+    assert "Mean over 1 picture;" in result.stdout and third
+
+
 def test_photos_without_truth_get_what_needs_none(otsr: Run, hr: Path) -> None:
     result = otsr("evaluate", "--lr", hr, "--crop", 52)
     assert result.exit_code == 0, result.stderr
@@ -177,15 +237,20 @@ def test_missing_partners_are_named_and_the_rest_is_done(
         (["--data", "no/such/folder"], "no/such/folder: no such folder"),
         (["--data", "HR", "--weights", "otsr-huge"], "'otsr-huge'"),
         (["--data", "HR", "--degradation", "no.safetensors"], "no.safetensors: no such file"),
-        (["--data", "HR", "--lr", "HR", "--cleanup", 2], "LR pictures are there already"),
+        (["--data", "HR", "--lr", "HR", "--cleanup", 2], "these are there already"),
         (["--data", "HR", "--degradation", "bicubic", "--against", "nobody"], "--against nobody: no such row"),
         (["--data", "HR", "--degradation", "bicubic", "--draws", 2], "nothing is random"),
         (["--data", "HR", "--json", "no/folder/a.json"], "the folder no/folder does not exist"),
         (["--data", "HR", "--ot-weight", 0.5], "--ot-weight needs --weights"),
         (["--data", "HR", "--ot-weight", 0.5, "--weights", "TINY"], "has no partner"),
         (["--data", "HR", "--ot-weight", 1.5, "--weights", "TINY"], "ot_weight is 1.5"),
-        (["--data", "HR", "--weights", "TINY", "TINY"], "same weights twice"),
-        (["--data", "phone", "--lr", "HR"], "has its own LR pictures"),
+        (["--data", "HR", "--weights", "TINY", "TINY"], "--weights names the same value twice"),
+        (["--sr", "HR", "HR"], "--sr names the same value twice"),
+        (["--sr", "EMPTY"], "no pictures in this folder"),
+        (["--sr", "HR", "--data", "HR", "--weights", "TINY"], "name their folder with --lr"),
+        (["--sr", "HR", "--data", "HR", "--crop", 20], "do not go together"),
+        (["--sr", "HR", "--data", "HR", "--degradation", "bicubic"], "these are there already"),
+        (["--data", "phone", "--lr", "HR"], "brings its own LR pictures"),
     ],
 )  # fmt: skip
 def test_a_wrong_command_line_ends_with_status_2(
