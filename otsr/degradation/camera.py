@@ -1,61 +1,133 @@
-"""A camera from its photos: one kernel a photo, noise and JPEG quality of all, and a report that shows them.
+"""A camera from its photos: one kernel a photo, noise and JPEG quality of all. What `otsr estimate` does.
 
-What `otsr estimate` does. Photos without texture (a sky) give no kernel, photos without smooth parts (a meadow) give
+A photo's kernel is taken from its sharpest tiles: what lies nearer or farther than the lens was set to, or moved, tells
+how the scene was, not the camera. Photos without texture (a sky) give no kernel, photos without smooth parts (a meadow)
 no noise: each is used for what it shows.
 """
 
 from __future__ import annotations
 
-import json
+import io
 import math
-from collections import Counter
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import matplotlib
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from otsr.degradation import doubts, kernels
-from otsr.degradation.estimation import estimate_kernel
-from otsr.degradation.focus import Focus, photo_kernel
-from otsr.degradation.jpeg import quality_of
-from otsr.degradation.noise import NoisePool
+from otsr.degradation.estimation import estimate_blur, estimate_kernel, kernel_of
+from otsr.degradation.noise import DegradationError, NoisePool
 from otsr.degradation.pipeline import Degradation
 from otsr.degradation.smoothness import collect_noise
-from otsr.degradation.storage import DegradationError
-from otsr.images import ImageError, atomic_path, luma, read
+from otsr.degradation.spectrum import SMALLEST, NoTextureError
+from otsr.images import ImageError, read
 
-_LR, _KERNEL, _NOISE = "#666666", "#0072B2", "#D55E00"
-_SHOWN_KERNELS, _SHOWN_PATCHES = 4, 16
+TILE, ROWS = 192, 5  # side in LR pixels; at most so many tiles along either side
+SHARPEST = (
+    0.1,
+    0.4,
+)  # quantiles of the tiles that count: the very sharpest may be luck, the rest out of focus
 _SMALLEST_PATCH = 16
 _OUT_OF_FOCUS = 2.0  # a photo whose sharpest tiles are so many times wider than the median photo's
 
 
 @dataclass(frozen=True)
+class Focus:
+    """What the tiles of a photo show.
+
+    Attributes:
+        kernel: (k, k), mean of the tiles in focus.
+        sigma: `Blur.sigma` of these tiles, their geometric mean.
+        deviation: standard error of log(variance) of one tile, the mean of the tiles in focus.
+        tiles: `Blur.sigma` of every tile with texture, ascending.
+        doubts: reasons to doubt the kernel, in words; see `doubts`.
+    """
+
+    kernel: Tensor
+    sigma: float
+    deviation: float
+    tiles: tuple[float, ...]
+    doubts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Camera:
-    """What photos tell about the camera that took them.
+    """What photos show of the camera that took them.
 
     Attributes:
         degradation: kernels, noise pool and JPEG qualities, ready to degrade clean photos; None of what was not found.
-        kernels: (k, k) kernel of each photo that has texture and is in focus somewhere, by file name.
-        photos: what the tiles of each of those photos say, by file name; none with KernelGAN.
-        spectra: radial log-spectrum of each photo's luma, by file name; see `radial_spectrum`.
+        photos: what the tiles of each photo with texture and in focus show, by file name; no tiles with KernelGAN.
+        readable: paths of the photos that could be read.
         warnings: reasons to doubt; what was not found and what the degradation does instead, with a way out.
         failures: what could not be read, in words.
     """
 
     degradation: Degradation
-    kernels: dict[str, Tensor]
     photos: dict[str, Focus]
-    spectra: dict[str, Tensor]
+    readable: list[Path]
     warnings: list[str]
     failures: list[str]
+
+    @property
+    def kernels(self) -> dict[str, Tensor]:
+        """(k, k) kernel of each of `photos`."""
+        return {name: focus.kernel for name, focus in self.photos.items()}
+
+
+def photo_kernel(lr: Tensor, scale: int) -> Focus:
+    """The kernel of the tiles of a photo that are in focus.
+
+    Tiles of 192 pixels are laid evenly over the photo, 25 at most; those without texture are left out. Of the half with
+    the smaller standard errors, sorted by blur, those from the first tenth to 0.4 give their mean.
+
+    Args:
+        lr: (3, H, W) in [0, 1].
+        scale: 2 or 4.
+
+    Raises:
+        NoTextureError: no tile has texture.
+        ValueError: the photo has less than 64 pixels a side.
+    """
+    height, width = lr.shape[1:]
+    if min(height, width) < SMALLEST:
+        least = f"{SMALLEST} × {SMALLEST}"
+        raise ValueError(f"{height} × {width} pixels; estimating a kernel takes at least {least}")
+    blurs, reason = [], None
+    for top in _starts(height):
+        for left in _starts(width):
+            try:
+                blurs.append(estimate_blur(lr[:, top : top + TILE, left : left + TILE], scale))
+            except NoTextureError as error:
+                reason = error
+    if reason is not None and not blurs:
+        raise reason
+    blurs.sort(key=lambda blur: blur.sigma)
+    sure = statistics.median_high(blur.deviation[0] for blur in blurs)
+    known = [blur for blur in blurs if blur.deviation[0] <= sure]
+    first = int(SHARPEST[0] * len(known))
+    sharp = known[first : max(first + 1, math.ceil(SHARPEST[1] * len(known)))]
+    kernel = kernels.average([kernel_of(blur, scale) for blur in sharp])
+    words = doubts.of_photo(lr, sharp, kernel, scale) + doubts.of_tiles(blurs)
+    return Focus(
+        kernel,
+        sigma=math.exp(statistics.fmean(math.log(blur.sigma) for blur in sharp)),
+        deviation=statistics.fmean(blur.deviation[0] for blur in sharp),
+        tiles=tuple(blur.sigma for blur in blurs),
+        doubts=tuple(words),
+    )
+
+
+def _starts(length: int) -> list[int]:
+    """First pixels of tiles along a side: as many as cover it, evenly spaced."""
+    count = min(ROWS, max(1, math.ceil(length / TILE)))
+    return torch.linspace(0, max(0, length - TILE), count).round().int().tolist()
 
 
 def estimate_camera(
@@ -82,7 +154,7 @@ def estimate_camera(
         method, rule, patch, max_variance: see `estimate_kernel` and `collect_noise`.
         jpeg: (low, high) qualities; None: those that the files were saved with, none if none is a JPEG.
         cleanup: stored as it is; see `Degradation`.
-        note: told what a photo could not give.
+        note: called with what a photo could not give, in words.
         progress: called with (photos done, photos in all).
 
     Raises:
@@ -90,7 +162,6 @@ def estimate_camera(
         DegradationError: neither a kernel nor noise was found.
     """
     found: dict[str, Focus] = {}
-    spectra: dict[str, Tensor] = {}
     readable: list[Path] = []
     failures: list[str] = []
     for number, path in enumerate(photos, 1):
@@ -100,27 +171,17 @@ def estimate_camera(
             failures.append(str(error))
             continue
         readable.append(path)
-        spectra[path.name] = radial_spectrum(picture)
         try:
-            if method == "spectrum":
-                found[path.name] = photo_kernel(picture, scale)
-            else:
-                found[path.name] = _without_tiles(estimate_kernel(picture, scale, method))
+            found[path.name] = (
+                photo_kernel(picture, scale) if method == "spectrum" else _untiled(picture, scale)
+            )
         except ValueError as error:
             note(f"{path}: no kernel ({error}); used for noise only")
         if progress:
             progress(number, len(photos))
     if not readable:
         raise ImageError("; ".join(["none of the photos could be read", *failures]))
-    sharp, blurred = _in_focus(found)
-    warnings = [f"{name}: nowhere in focus; its kernel is left out" for name in blurred]
-    warnings += [f"{name}: {doubt}" for name, focus in sharp.items() for doubt in focus.doubts]
-    warnings += doubts.of_photos({name: focus.sigma for name, focus in sharp.items()})
-    if not found:
-        warnings.append(
-            "no kernel, so the degradation takes bicubic's: none of the photos has texture to measure blur on; "
-            "add sharp, detailed ones"
-        )
+    sharp, warnings = _in_focus(found)
     pool, complaint = _noise(readable, rule, patch, max_variance)
     warnings += [complaint] if complaint else []
     if pool is None and not found:
@@ -128,22 +189,28 @@ def estimate_camera(
     qualities = [quality for path in readable if (quality := quality_of(path))]
     if jpeg is None and qualities:
         jpeg = (min(qualities), max(qualities))
-    taps = {name: focus.kernel for name, focus in sharp.items()}
-    degradation = Degradation(scale, list(taps.values()) or None, pool, jpeg, cleanup)
-    return Camera(degradation, taps, sharp, spectra, warnings, failures)
+    taps = [focus.kernel for focus in sharp.values()]
+    return Camera(Degradation(scale, taps or None, pool, jpeg, cleanup), sharp, readable, warnings, failures)
 
 
-def _without_tiles(kernel: Tensor) -> Focus:
+def _untiled(picture: Tensor, scale: int) -> Focus:
+    """KernelGAN's kernel, of the whole photo."""
+    kernel = estimate_kernel(picture, scale, "kernelgan")
     return Focus(kernel, float(kernels.moments(kernel)[1].det()) ** 0.25, 0.0, (), ())
 
 
 def _in_focus(found: dict[str, Focus]) -> tuple[dict[str, Focus], list[str]]:
-    """The photos that are in focus somewhere, and the names of those that are not."""
+    """The photos that are in focus somewhere, and what is to be said about them and the others."""
     if not found:
-        return {}, []
-    limit = _OUT_OF_FOCUS * float(np.median([focus.sigma for focus in found.values()]))
-    blurred = [name for name, focus in found.items() if focus.sigma > limit]
-    return {name: focus for name, focus in found.items() if name not in blurred}, blurred
+        return {}, [
+            "no kernel: none of the photos has texture to measure blur on, so the degradation takes bicubic's; "
+            "add sharp, detailed photos"
+        ]
+    limit = _OUT_OF_FOCUS * statistics.median(focus.sigma for focus in found.values())
+    sharp = {name: focus for name, focus in found.items() if focus.sigma <= limit}
+    warnings = [f"{name}: nowhere in focus, so its kernel is left out" for name in found if name not in sharp]
+    warnings += [f"{name}: {doubt}" for name, focus in sharp.items() for doubt in focus.doubts]
+    return sharp, warnings + doubts.of_photos({name: focus.sigma for name, focus in sharp.items()})
 
 
 def _noise(
@@ -157,159 +224,44 @@ def _noise(
         except DegradationError as error:
             reason = reason or str(error)
         else:
-            smaller = f"no smooth patch of {patch} pixels; {len(pool)} of {side} pixels are used"
+            smaller = (
+                f"no smooth patch of {patch} pixels; {len(pool)} patches of {side} pixels are used instead"
+            )
             return pool, smaller if side < patch else ""
         if side // 2 < _SMALLEST_PATCH:
             break
         side //= 2
-    way_out = "add a photo of a plain wall or sky, or try --max-variance 150 if the camera is noisy, or --rule realsr"
-    return (
-        None,
-        f"no noise, so the degradation adds none: {reason}. Patches down to {side} pixels neither. {way_out}",
+    return None, (
+        f"no noise, so the degradation adds none: {reason}. Patches down to {side} pixels were tried too. Add a photo "
+        "of a plain wall or sky, or try --max-variance 150 if the camera is noisy, or --rule realsr"
     )
 
 
-def radial_spectrum(image: Tensor, bins: int = 48) -> Tensor:
-    """log10 power of the luma of (3, H, W), averaged over rings from 0 to ½ cycle a pixel, in grey levels²; (bins,)."""
-    grey = luma(image)[0] * 255
-    height, width = grey.shape
-    window = torch.hann_window(height)[:, None] * torch.hann_window(width)[None, :]
-    power = torch.fft.fft2((grey - grey.mean()) * window).abs().square() / window.square().sum().clamp(
-        min=1e-9
-    )
-    radius = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.fftfreq(width)[None, :])
-    ring = (radius * 2 * bins).long().clamp(max=bins)
-    total = torch.zeros(bins + 1).scatter_add_(0, ring.ravel(), power.ravel())
-    count = torch.zeros(bins + 1).scatter_add_(0, ring.ravel(), torch.ones_like(power).ravel())
-    return (total / count.clamp(min=1))[:bins].clamp(min=1e-6).log10()
+def quality_of(path: Path) -> int | None:
+    """The quality, 1 to 100, whose standard JPEG tables (libjpeg's) are closest to the file's; None if it is no JPEG.
+
+    Closest in the mean absolute logarithm of the quantisation steps, luma and colours. Cameras with tables of
+    their own get the standard quality that rounds about as much.
+    """
+    try:
+        with Image.open(path) as image:
+            tables = getattr(image, "quantization", None)
+    except (OSError, UnidentifiedImageError):
+        return None
+    if not tables:
+        return None
+    steps = np.log([tables[key] for key in sorted(tables)[:2]])
+    distances = np.abs(_standard_tables()[:, : len(steps)] - steps).mean((1, 2))
+    return int(distances.argmin()) + 1
 
 
-def describe(camera: Camera) -> dict[str, Any]:
-    """The report in numbers, ready for JSON: blur of each photo, noise pool, failures."""
-    described: dict[str, Any] = {
-        "scale": camera.degradation.scale,
-        "jpeg": camera.degradation.jpeg,
-        "cleanup": camera.degradation.cleanup,
-        "kernels": {
-            name: _describe_kernel(kernel) | _describe_tiles(camera.photos[name])
-            for name, kernel in camera.kernels.items()
-        },
-        "noise": None,
-        "warnings": camera.warnings,
-        "failures": camera.failures,
-    }
-    pool = camera.degradation.noise
-    if pool is not None:
-        dependence = pool.signal_dependence(min(16, pool.size))
-        correlation = pool.correlation(1).spatial
-        described["noise"] = {
-            "patches": len(pool),
-            "patch_size": pool.size,
-            "patches_of": dict(Counter(pool.sources)),
-            "variance_at_mid_grey": round(dependence.slope * 128 + dependence.intercept, 3),
-            "variance_slope": round(dependence.slope, 5),
-            "variance_intercept": round(dependence.intercept, 3),
-            "correlation_with_right_neighbour": round(float(correlation[0, 1]), 3),
-            "correlation_with_lower_neighbour": round(float(correlation[1, 0]), 3),
-        }
-    return described
-
-
-def _describe_kernel(kernel: Tensor) -> dict[str, float | int]:
-    """Size and shape of a kernel: standard deviations in HR pixels along its axes, angle in degrees, negative part."""
-    covariance = kernels.moments(kernel.clamp(min=0))[1].double()
-    variances, axes = torch.linalg.eigh(covariance)
-    sigma = variances.clamp(min=0).sqrt()
-    angle = math.degrees(math.atan2(-float(axes[1, 1]), float(axes[0, 1]))) % 180
-    return {
-        "taps": kernel.shape[-1],
-        "sigma_major": round(float(sigma[1]), 3),
-        "sigma_minor": round(float(sigma[0]), 3),
-        "angle": round(angle, 1),
-        "negative": round(float(kernel.clamp(max=0).sum()), 3),
-    }
-
-
-def _describe_tiles(focus: Focus) -> dict[str, Any]:
-    """How blur is spread over a photo (quantiles of its tiles' σ in HR pixels), and how sure and doubtful it is."""
-    if not focus.tiles:
-        return {}
-    return {
-        "standard_error_of_log_variance": round(focus.deviation, 3),
-        "tiles": len(focus.tiles),
-        "tiles_sigma_10_50_90": np.quantile(focus.tiles, (0.1, 0.5, 0.9)).round(3).tolist(),
-        "doubts": list(focus.doubts),
-    }
-
-
-def write_report(camera: Camera, json_path: Path, picture_path: Path) -> None:
-    """Write `describe` as JSON and `draw` as PNG, each atomically."""
-    with atomic_path(json_path) as temporary:
-        temporary.write_text(
-            json.dumps(describe(camera), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
-    with atomic_path(picture_path) as temporary:
-        draw(camera).savefig(temporary, format="png", dpi=110, metadata={"Software": None})
-
-
-def draw(camera: Camera) -> Figure:
-    """The report as a picture: kernels above; noise patches and the photos' spectra below."""
-    figure = Figure(figsize=(11, 7), layout="constrained")
-    FigureCanvasAgg(figure)
-    upper, lower = figure.subfigures(2, 1, height_ratios=(2, 3), squeeze=True)  # type: ignore[misc]
-    _draw_kernels(upper, camera.kernels, camera.degradation.scale)
-    left, right = lower.subplots(1, 2)
-    _draw_noise(left, camera.degradation.noise)
-    grid = np.linspace(0, 0.5, len(next(iter(camera.spectra.values()))))
-    for name, spectrum in camera.spectra.items():
-        right.plot(
-            grid,
-            10 * spectrum.numpy(),
-            label=name,
-            color=_KERNEL if name in camera.kernels else _LR,
-            alpha=0.6,
-        )
-    right.set(
-        title="Spectra of the photos (blue: gave a kernel)", xlabel="cycles per pixel", ylabel="power, dB"
-    )
-    return figure
-
-
-def _draw_kernels(figure: Any, found: dict[str, Tensor], scale: int) -> None:
-    figure.suptitle(f"Blur kernels, HR pixels at ×{scale} ({len(found)} found)")
-    names = list(found)
-    chosen = np.linspace(0, len(names) - 1, min(len(names), _SHOWN_KERNELS)).round().astype(int)
-    shown = {names[i]: found[names[i]] for i in chosen}
-    widest = max((kernel.shape[-1] / 2 for kernel in shown.values()), default=1.0)
-    if len(found) > 1:
-        shown["Wasserstein barycentre"] = kernels.barycentre(list(found.values()))
-    for axes, (name, kernel) in zip(
-        np.atleast_1d(figure.subplots(1, max(1, len(shown)))), shown.items(), strict=True
-    ):
-        size = kernel.shape[-1] / 2
-        axes.imshow(kernel.numpy(), cmap="cividis", extent=(-size, size, size, -size))
-        axes.set(
-            xlim=(-widest, widest), ylim=(widest, -widest), facecolor=matplotlib.colormaps["cividis"](0.0)
-        )
-        numbers = _describe_kernel(kernel)
-        axes.set_title(f"{name}\nσ {numbers['sigma_major']:.2f}, {numbers['sigma_minor']:.2f}", fontsize=8)
-
-
-def _draw_noise(axes: Any, pool: NoisePool | None) -> None:
-    axes.axis("off")
-    if pool is None:
-        axes.set_title("No noise found")
-        return
-    chosen = torch.linspace(0, len(pool) - 1, _SHOWN_PATCHES).round().long()
-    patches = pool.patches[chosen].float()
-    contrast = 4.0
-    patches = (
-        ((patches - patches.mean((-2, -1), keepdim=True)) * contrast + 128).clamp(0, 255).to(torch.uint8)
-    )
-    side = int(math.sqrt(_SHOWN_PATCHES))
-    framed = torch.nn.functional.pad(patches, (1, 1, 1, 1), value=255)
-    rows = framed.reshape(side, side, *framed.shape[1:]).permute(0, 3, 1, 4, 2)
-    axes.imshow(
-        rows.reshape(side * framed.shape[2], side * framed.shape[3], 3).numpy(), interpolation="nearest"
-    )
-    axes.set_title(f"Noise, contrast × {contrast:g}: 16 of {len(pool)} patches of {pool.size} pixels")
+@lru_cache(maxsize=1)
+def _standard_tables() -> np.ndarray:
+    """log of the steps of luma and colours at qualities 1 to 100, (100, 2, 64), as Pillow's libjpeg writes them."""
+    tables = []
+    for quality in range(1, 101):
+        file = io.BytesIO()
+        Image.new("RGB", (8, 8)).save(file, "JPEG", quality=quality)
+        with Image.open(file) as image:
+            tables.append([image.quantization[0], image.quantization[1]])  # type: ignore[attr-defined]
+    return np.log(tables)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from otsr.degradation.blur_families import WIDEST
-from otsr.degradation.spectrum import Blur
+from otsr.degradation.estimation import Blur
+from otsr.degradation.families import WIDEST
 from otsr.images import luma
 
 _STRANGE = 2.8  # `Blur.strangeness`: one photo in a hundred is stranger

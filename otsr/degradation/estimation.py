@@ -1,18 +1,43 @@
-"""One door to both estimators of the blur kernel: checks what comes in, hands out a kernel on the one sampling grid."""
+"""The blur kernel of a photo from the photo alone, with an error bar, in a tenth of a second.
+
+One small network, the same for every direction, turns the statistics of `spectrum` into the covariance Σ of the closest
+Gaussian, and into what sets the kernel apart from it: the weights of five patterns, stretched and turned as Σ is
+(principal components of discs, motion, boxes, bicubic and sharpened kernels). What a closed formula must assume about
+scenes (their spectrum, and their own blur, which makes plain matching across scales find ¾(v_scene + v_kernel)), the
+network learns from photos blurred with known kernels, by `scripts/fit_kernel_regressor.py`. Sharing the network over
+directions makes the answer turn with the picture. What no power spectrum tells is a kernel from its mirror image: the
+answer is the same from both sides.
+
+>>> log = torch.tensor([[0.5, 0.3, 0.0]])  # log Σ: size, and stretch along the axes
+>>> [round(v, 2) for v in covariance_from_log(log).diagonal(dim1=1, dim2=2)[0].tolist()]  # exp(0.8), exp(0.2)
+[2.23, 1.22]
+>>> [round(v, 2) for v in log_of_covariance(covariance_from_log(log))[0].abs().tolist()]
+[0.5, 0.3, 0.0]
+"""
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from otsr.degradation import kernelgan, kernels, spectrum
-from otsr.degradation.spectrum import SMALLEST
+from otsr.degradation import kernelgan
+from otsr.degradation.spectrum import DIRECTIONS, SMALLEST, features, require_texture
 from otsr.images import luma
 
+FEATURES, INVARIANTS = 33, 4  # what `spectrum.features` gives for a direction, and for the image
+SHAPES = 5  # patterns of the kernel's shape
+CELLS, CELL = 21, 0.3  # side of a pattern, and its step in standard deviations
+FLOOR = 0.15  # HR pixels²: smaller variances change no taps
+WEIGHTS = Path(__file__).with_name("spectrum.json")
 Method = Literal["spectrum", "kernelgan"]
 
 
@@ -27,9 +52,8 @@ def estimate_kernel(
 ) -> Tensor:
     """Blur kernel k in lr = (hr * k)↓scale + noise, from the LR image alone.
 
-    "spectrum" (the default, a tenth of a second) finds the kernel, stretched at any angle, that explains the image's
-    statistics at several scales: a Gaussian, and how discs, motion, boxes, bicubic and sharpened kernels differ from
-    it. `spectrum.estimate_blur` says how sure it is.
+    "spectrum" (the default, a tenth of a second) finds the kernel that explains the image's statistics at several
+    scales. `estimate_blur` says how sure it is.
     "kernelgan" (about a minute on a CPU) trains a kernel of any shape until the image's patches look alike at two
     scales; `benchmarks/results/kernel_estimation.md` says how the two compare.
 
@@ -43,7 +67,7 @@ def estimate_kernel(
 
     Returns:
         (k, k) float32 on the HR grid and lr's device: sums to 1, centre of mass at the array's centre. Negative taps
-        say that the photo was sharpened; KernelGAN gives none.
+        mean that the photo was sharpened; KernelGAN gives none.
 
     Raises:
         ValueError: an argument is wrong (it is named), or lr holds NaN or infinity.
@@ -52,24 +76,195 @@ def estimate_kernel(
     _check(lr, scale, method, size)
     image = lr.detach().float().cpu()
     if method == "spectrum":
-        kernel = spectrum.kernel_of(spectrum.estimate_blur(image, scale), scale, size)
+        kernel = kernel_of(estimate_blur(image, scale), scale, size)
     else:
-        spectrum.require_texture(luma(image)[0])
-        raw = kernelgan.train_kernel(image, seed=seed, progress=progress)
-        kernel = kernelgan.finish_kernel(raw, scale)
-        if size is not None:
-            kernel = F.pad(kernel, [(size - kernel.shape[0]) // 2] * 4)  # a negative margin cuts
-            kernel = kernel / kernel.sum()
+        require_texture(luma(image)[0])
+        kernel = kernelgan.finish_kernel(kernelgan.train_kernel(image, seed=seed, progress=progress), scale)
+        kernel = kernel if size is None else _resized(kernel, size)
     return kernel.to(lr.device)
 
 
-def gaussian_of(covariance: Tensor, scale: int, size: int | None = None) -> Tensor:
-    """The Gaussian kernel with a (2, 2) covariance in HR pixels²; by default 3 standard deviations fit to each side."""
-    variances, axes = torch.linalg.eigh(covariance.double())
+@dataclass(frozen=True)
+class Blur:
+    """A blur and how sure we are of it.
+
+    Attributes:
+        covariance: (2, 2) float64, order (x, y), in HR pixels², x right and y down: of the Gaussian closest to the
+            kernel. (A sharpened kernel's own variance may be negative.)
+        shape: (5,) weights of the patterns by which the kernel differs from that Gaussian.
+        deviation: standard errors of log(variance): of the overall size (½ log det Σ), and of the stretch along
+            any one direction. 0.2 means that the variances are known to about ±20 %.
+        strangeness: root mean square of the statistics, counted in standard deviations of the photos that the network
+            was trained on. 1 is usual.
+    """
+
+    covariance: Tensor
+    shape: Tensor
+    deviation: tuple[float, float]
+    strangeness: float
+
+    @property
+    def sigma(self) -> float:
+        """√ of the mean variance along the axes (the geometric mean), in HR pixels."""
+        return float(self.covariance.det()) ** 0.25
+
+
+def estimate_blur(lr: Tensor, scale: int = 2) -> Blur:
+    """The blur k in y = (x * k)↓s + n, from y alone.
+
+    Args:
+        lr: y, (3, H, W) in [0, 1], both sides at least 64.
+        scale: s, 2 or 4.
+
+    Raises:
+        NoTextureError: too little detail above the noise for blur to be read.
+    """
+    directional, invariant = features(luma(lr)[0], scale)
+    network = stored_network()
+    with torch.no_grad():
+        logarithm, shape, doubt = network(directional[None], invariant[None])
+    covariance = scale**2 * covariance_from_log(logarithm.double())[0]
+    strange = ((directional - network.directional_mean) / network.directional_scale).square().mean().sqrt()
+    return Blur(covariance, shape[0], (float(doubt[0, 0].exp()), float(doubt[0, 1].exp())), float(strange))
+
+
+def kernel_of(blur: Blur, scale: int, size: int | None = None) -> Tensor:
+    """The kernel of a blur on the HR grid, (k, k), sums to 1.
+
+    Args:
+        size: k, of the parity of scale; None: what holds all but 0.6 % of the absolute taps (3σ of a Gaussian).
+    """
+    widest = math.sqrt(float(torch.linalg.eigvalsh(blur.covariance)[1]))
+    full = scale + 2 * max(1, math.ceil(CELL * (CELLS - 1) * widest - scale / 2))
+    line = (torch.arange(full) - (full - 1) / 2) / scale
+    points = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1).flatten(0, 1)
+    log = log_of_covariance(blur.covariance[None] / scale**2).float()
+    kernel = stored_network().density(log, blur.shape[None], points[None])[0].unflatten(0, (full, full))
     if size is None:
-        size = scale + 2 * max(1, math.ceil(3 * math.sqrt(float(variances[1])) - scale / 2))
-    angle = math.degrees(math.atan2(-float(axes[1, 1]), float(axes[0, 1])))  # y runs down
-    return kernels.gaussian(size, float(variances[1]), float(variances[0]), angle)
+        taps = kernel.abs()
+        inside = torch.stack([taps[i : full - i, i : full - i].sum() for i in range(full // 2)])
+        rings = min(int((1 - inside / taps.sum() < 0.006).sum()) - 1, (full - scale) // 2 - 1)
+        size = full - 2 * rings
+    return _resized(kernel, size)
+
+
+def _resized(kernel: Tensor, size: int) -> Tensor:
+    """Cut to `size` taps, or padded with zeros; scaled to sum 1."""
+    kernel = F.pad(kernel, [(size - kernel.shape[0]) // 2] * 4)  # a negative margin cuts
+    return kernel / kernel.sum()
+
+
+class DirectionalRegressor(nn.Module):
+    """From statistics in 12 directions to a kernel in LR pixels, with one network for all directions.
+
+    Direction θ sees its own features, those of the direction across, their mean over all directions, and the
+    invariants; it answers with o₀, o₁ and the shape. Then log Σ = mean over θ of o₀ I + 2 o₁ (cos 2θ, sin 2θ)-stretch,
+    and the shape's mean over θ weighs the patterns. The standard errors come from the same hidden layer, averaged
+    over θ, so they do not depend on the angle.
+
+    Attributes:
+        patterns: (5, 21, 21), by which kernels differ from the closest Gaussian: on the quarter of the plane where
+            both axes are positive, along the axes of Σ, in steps of 0.3 standard deviations.
+    """
+
+    directional_mean: Tensor
+    directional_scale: Tensor
+    invariant_mean: Tensor
+    invariant_scale: Tensor
+    patterns: Tensor
+    stretch: Tensor
+
+    def __init__(self, hidden: int = 32) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(3 * FEATURES + INVARIANTS, hidden)
+        self.answer = nn.Linear(hidden, 2 + SHAPES)
+        self.doubt = nn.Linear(hidden, 2)
+        for name, size in (("directional", FEATURES), ("invariant", INVARIANTS)):
+            self.register_buffer(f"{name}_mean", torch.zeros(size))
+            self.register_buffer(f"{name}_scale", torch.ones(size))
+        self.register_buffer("patterns", torch.zeros(SHAPES, CELLS, CELLS))
+        double = 2 * math.pi / DIRECTIONS * torch.arange(DIRECTIONS)
+        self.register_buffer("stretch", torch.stack([double.cos(), double.sin()], 1), persistent=False)
+
+    def forward(self, directional: Tensor, invariant: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, 12, 33) and (B, 4) → log Σ as (B, 3): size and two stretches; shape (B, 5); logs of errors (B, 2)."""
+        x = (directional - self.directional_mean) / self.directional_scale
+        y = ((invariant - self.invariant_mean) / self.invariant_scale)[:, None].expand(-1, DIRECTIONS, -1)
+        x = torch.cat([x, x.roll(DIRECTIONS // 2, 1), x.mean(1, keepdim=True).expand_as(x), y], 2)
+        hidden = self.hidden(x).tanh()
+        answer = self.answer(hidden)
+        size = answer[..., 0].mean(1, keepdim=True)
+        stretch = 2 * (answer[..., 1:2] * self.stretch).mean(1)
+        shape = answer[..., 2:].mean(1)
+        return torch.cat([size, stretch], 1), shape, self.doubt(hidden.detach().mean(1))
+
+    def density(self, logarithm: Tensor, shape: Tensor, points: Tensor) -> Tensor:
+        """Kernels (B, 3), (B, 5) at points (B, P, 2) in LR pixels: a Gaussian plus the weighted patterns, (B, P)."""
+        size, along, across = logarithm.unbind(-1)
+        length = (along**2 + across**2 + 1e-9).sqrt()
+        turn = torch.atan2(across, along + 1e-9) / 2
+        cosine, sine = turn.cos()[:, None], turn.sin()[:, None]
+        first = (cosine * points[..., 0] + sine * points[..., 1]) * (-(size + length) / 2).exp()[:, None]
+        second = (cosine * points[..., 1] - sine * points[..., 0]) * (-(size - length) / 2).exp()[:, None]
+        places = torch.stack([first.abs(), second.abs()], -1) * (2 / (CELLS - 1) / CELL) - 1
+        pattern = (shape @ self.patterns.flatten(1)).unflatten(1, (1, CELLS, CELLS))
+        values = F.grid_sample(pattern, places[:, :, None], align_corners=True)[:, 0, :, 0]
+        gaussian = torch.exp(-0.5 * (first**2 + second**2)) / (2 * math.pi)
+        return (gaussian + values) * (-size).exp()[:, None]
+
+
+def covariance_from_log(logarithm: Tensor) -> Tensor:
+    """Σ = exp(m I + [[c, q], [q, −c]]) for rows (m, c, q), in closed form: (B, 3) → (B, 2, 2), always positive."""
+    size, along, across = logarithm.unbind(-1)
+    length = (along**2 + across**2 + 1e-12).sqrt()
+    even, odd = size.exp() * length.cosh(), size.exp() * length.sinh() / length
+    entries = [even + odd * along, odd * across, odd * across, even - odd * along]
+    return torch.stack(entries, -1).unflatten(-1, (2, 2))
+
+
+def log_of_covariance(covariance: Tensor) -> Tensor:
+    """(B, 2, 2) → (B, 3): the inverse of `covariance_from_log`."""
+    values, vectors = torch.linalg.eigh(covariance)
+    log = vectors @ torch.diag_embed(values.clamp_min(1e-3).log()) @ vectors.mT
+    size = (log[:, 0, 0] + log[:, 1, 1]) / 2
+    return torch.stack([size, log[:, 0, 0] - size, log[:, 0, 1]], 1)
+
+
+def closest_gaussians(taps: Sequence[Tensor], scales: Tensor) -> Tensor:
+    """(N, 3) log covariance, in LR pixels², of the Gaussian with the smallest L2 distance to each kernel."""
+    logs = torch.zeros(len(taps), 3)
+    order = sorted(range(len(taps)), key=lambda index: taps[index].shape[0])
+    for start in range(0, len(order), 128):
+        chosen = order[start : start + 128]
+        size = taps[chosen[-1]].shape[0]
+        stack = torch.stack([F.pad(taps[i], [(size - taps[i].shape[0]) // 2] * 4) for i in chosen])
+        line = torch.arange(size) - (size - 1) / 2
+        plane = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1)
+        squares = stack.clamp_min(0).square()
+        moments = torch.einsum("nyx,yxa,yxb->nab", squares / squares.sum((1, 2), keepdim=True), plane, plane)
+        log = log_of_covariance(2 * moments + 0.05 * torch.eye(2)).requires_grad_()
+        optimiser = torch.optim.Adam([log], lr=0.04)
+        for step in range(120):
+            optimiser.param_groups[0]["lr"] = 0.04 if step < 80 else 0.01
+            covariance = covariance_from_log(log) + FLOOR * torch.eye(2)
+            exponent = torch.einsum("yxa,nab,yxb->nyx", plane, torch.linalg.inv(covariance), plane)
+            gaussian = torch.softmax(-0.5 * exponent.flatten(1), 1).view_as(stack)
+            loss = ((gaussian - stack).square().sum((1, 2)) / stack.square().sum((1, 2))).sum()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        covariance = covariance_from_log(log.detach()) + FLOOR * torch.eye(2)
+        logs[chosen] = log_of_covariance(covariance / scales[chosen, None, None] ** 2)
+    return logs
+
+
+@lru_cache(maxsize=1)
+def stored_network() -> DirectionalRegressor:
+    """The network with the weights that the package carries."""
+    network = DirectionalRegressor()
+    stored = json.loads(WEIGHTS.read_text(encoding="utf-8"))
+    network.load_state_dict({name: torch.tensor(values) for name, values in stored["weights"].items()})
+    return network.eval().requires_grad_(False)
 
 
 def _check(lr: Tensor, scale: int, method: str, size: int | None) -> None:

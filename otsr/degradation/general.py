@@ -21,17 +21,13 @@ from torch import Tensor
 
 from otsr.datasets import phone_crops
 from otsr.degradation.families import bank, log_uniform, uniform
-from otsr.degradation.jpeg import compress
 from otsr.degradation.kernels import downsample, gaussian
-from otsr.degradation.noise import NoisePool
-from otsr.degradation.pipeline import Degradation
+from otsr.degradation.noise import DegradationError, NoisePool
+from otsr.degradation.pipeline import Degradation, compress
 from otsr.degradation.smoothness import collect_noise
-from otsr.degradation.storage import DegradationError
 
-KERNELS, CLEAN = (
-    1500,
-    165,
-)  # the first 165 kernels are bicubic, and what they make stays clean: 11 % of all samples
+KERNELS = 1500
+CLEAN = 165  # the first 165 kernels are bicubic, and what they make stays clean: 11 % of all samples
 _SECOND = 0.39  # of the samples that are not clean: 35 % of all
 _NOISE = {"none": 0.22, "white": 0.17, "grey": 0.13, "smoothed": 0.17, "signal": 0.17, "pool": 0.14}
 _RESIZED = ("area", "bilinear", "bicubic")
@@ -54,9 +50,9 @@ class GeneralDegradation(Degradation):
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Refused: a file holds kernels and a noise pool, and not the draws between them."""
+        """Refused: a file holds kernels and a noise pool, but not the draws between them."""
         raise DegradationError(
-            f"{path}: the general degradation is not saved in a file; write its name, general, where a file would stand"
+            f"{path}: the general degradation cannot be saved; give its name, general, in place of a file"
         )
 
     def disturb(self, lr: Tensor, drawn: Sequence[int], generator: torch.Generator) -> Tensor:
@@ -89,9 +85,8 @@ class GeneralDegradation(Degradation):
 
     def _noisy(self, image: Tensor, largest: float, generator: torch.Generator) -> Tensor:
         """(3, h, w) with one kind of noise, of a σ from 1 to `largest` grey levels (log-uniform), clipped."""
-        kind = list(_NOISE)[
-            int(torch.multinomial(torch.tensor(list(_NOISE.values())), 1, generator=generator))
-        ]
+        shares = torch.tensor(list(_NOISE.values()))
+        kind = list(_NOISE)[int(torch.multinomial(shares, 1, generator=generator))]
         if kind == "none":
             return image
         if kind == "pool":
@@ -144,7 +139,5 @@ def _resized(image: Tensor, size: tuple[int, int], generator: torch.Generator) -
 def _area(old: int, new: int) -> Tensor:
     """(new, old): means over the old pixels that each new one covers, parts of pixels counted as parts."""
     start = torch.arange(new)[:, None] * (old / new)
-    covered = (torch.arange(1, old + 1).minimum(start + old / new) - torch.arange(old).maximum(start)).clamp(
-        min=0
-    )
-    return covered * (new / old)
+    covered = torch.arange(1, old + 1).minimum(start + old / new) - torch.arange(old).maximum(start)
+    return covered.clamp(min=0) * (new / old)

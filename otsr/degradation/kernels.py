@@ -1,5 +1,12 @@
 """Blur kernels: make, move, compose, compare and average them, and blur-and-downsample with them.
 
+>>> blur = gaussian(4, variance_x=1.0)
+>>> [round(tap, 2) for tap in blur[1].tolist()]
+[0.05, 0.13, 0.13, 0.05]
+>>> ramp = torch.arange(12.0).expand(1, 12, 12)
+>>> [round(value, 1) for value in downsample(ramp, blur, scale=2)[0, 3, 1:-1].tolist()]
+[2.5, 4.5, 6.5, 8.5]
+
 A kernel is a (k, k) tensor that sums to 1, on the HR grid, read as a point spread function: x runs right,
 y runs down, and the origin is the array's geometric centre (k − 1)/2. There is ONE sampling grid, that of
 bicubic: LR pixel i sits at HR coordinate s·(i + ½) − ½, the middle of its block of s pixels. A kernel for
@@ -15,7 +22,6 @@ import numpy as np
 import ot
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 from torch import Tensor
 
 from otsr.images import resize
@@ -46,9 +52,9 @@ def gaussian(
     _check_size(size)
     variance_y = variance_x if variance_y is None else variance_y
     for name, value in (("variance_x", variance_x), ("variance_y", variance_y)):
-        if not (math.isfinite(value) and value > 0):
+        if not 0 < value < math.inf:
             raise ValueError(
-                f"{name} is {value}, expected a positive number of pixels² (for no blur take delta)"
+                f"{name} is {value}, expected a positive number of pixels²; for no blur take delta"
             )
     x, y = _grid(size)
     cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
@@ -61,10 +67,8 @@ def gaussian(
 def motion(size: int, length: float, angle: float = 0.0, *, dtype: torch.dtype = torch.float32) -> Tensor:
     """Straight uniform motion: a centred segment of `length` HR pixels, spread bilinearly on the taps.
 
-    Its variance along the motion is length²/12, plus that of the bilinear footprint (below ¼ pixel² an axis).
-
-    Args:
-        angle: degrees, counter-clockwise as seen on screen; 0 is horizontal.
+    Its variance along the motion is length²/12, plus that of the bilinear footprint (below ¼ pixel² an axis). `angle`
+    as for `gaussian`; 0 is horizontal.
 
     Raises:
         ValueError: the segment does not fit into `size`.
@@ -77,20 +81,19 @@ def motion(size: int, length: float, angle: float = 0.0, *, dtype: torch.dtype =
         raise ValueError(f"a motion of length {length} at {angle}° does not fit size {size}; enlarge size")
     steps = max(1, math.ceil(64 * length))
     along = ((np.arange(steps) + 0.5) / steps - 0.5) * length
-    return _splat(along[:, None] * direction, np.full(steps, 1 / steps), size).to(dtype)
+    return _spread(along[:, None] * direction, size).to(dtype)
 
 
 def delta(size: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
     """No blur: all mass at the geometric centre. With an even size that lies between taps: four taps of ¼."""
     _check_size(size)
-    return _splat(np.zeros((1, 2)), np.ones(1), size).to(dtype)
+    return _spread(np.zeros((1, 2)), size).to(dtype)
 
 
 def bicubic(scale: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
     """MATLAB's antialiased bicubic as explicit taps: `downsample` with them is `images.resize` by 1/scale.
 
-    The taps are what `resize` answers to single bright pixels: k = 4·scale (one less for odd scales), some
-    negative.
+    The taps are what `resize` answers to single bright pixels: k = 4·scale (one less for odd scales), some negative.
     """
     _check_scale(scale)
     size = 4 * scale - scale % 2
@@ -99,39 +102,6 @@ def bicubic(scale: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
     start = (9 * scale - size) // 2
     taps = taps[start : start + size]
     return torch.outer(taps, taps).to(dtype)
-
-
-def rotate(kernel: Tensor, angle: float) -> Tensor:
-    """Turn a kernel by `angle` degrees counter-clockwise about its geometric centre (cubic splines).
-
-    The size stays; what leaves the array is lost and the rest is scaled to the same sum. Splines overshoot
-    a little around sharp taps: where the kernel has no negative tap, neither has the result.
-    """
-    _check_kernel(kernel)
-    quarters = angle / 90
-    if quarters == round(quarters):
-        return torch.rot90(kernel, int(quarters) % 4, (0, 1)).contiguous()
-    values = kernel.detach().cpu().double().numpy()
-    cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-    matrix = np.array([[cosine, sine], [-sine, cosine]])  # from a tap's (row, column) to where it comes from
-    middle = np.full(2, (kernel.shape[0] - 1) / 2)
-    turned = ndimage.affine_transform(values, matrix, middle - matrix @ middle, order=3, mode="grid-constant")
-    if values.min() >= 0:
-        turned = turned.clip(0)
-    return torch.from_numpy(turned * (values.sum() / turned.sum())).to(kernel)
-
-
-def shift(kernel: Tensor, dx: float, dy: float) -> Tensor:
-    """Move a kernel by (dx, dy) HR pixels, right and down, whole or not, without blurring it.
-
-    Keys' cubic between the taps: mean and covariance are moved exactly (linear interpolation would add up to
-    ¼ pixel² of variance); around sharp taps it leaves negative ones. The size stays; what leaves the array is
-    lost and the rest is scaled to the same sum. `centre` pads first and loses nothing.
-    """
-    _check_kernel(kernel)
-    size = kernel.shape[0]
-    moved = _shift_matrix(size, size, dy).to(kernel) @ kernel @ _shift_matrix(size, size, dx).to(kernel).T
-    return moved * (kernel.sum() / moved.sum())
 
 
 def centre(kernel: Tensor, scale: int) -> Tensor:
@@ -190,50 +160,30 @@ def downsample(image: Tensor, kernel: Tensor, scale: int) -> Tensor:
     """
     _check_scale(scale)
     if image.dim() not in (3, 4) or not image.is_floating_point():
-        raise ValueError(
-            f"image is {tuple(image.shape)} {image.dtype}, expected floating (C, H, W) or (B, C, H, W)"
-        )
-    if image.dim() == 3:
-        if kernel.dim() == 3 and kernel.shape[0] != 1:
-            raise ValueError(f"{kernel.shape[0]} kernels for one image; pass one, or a batch of images")
-        return downsample(image[None], kernel, scale)[0]
-    batch, channels, height, width = image.shape
-    if kernel.dim() == 3 and kernel.shape[0] not in (1, batch):
-        raise ValueError(
-            f"{kernel.shape[0]} kernels for a batch of {batch}; expected one kernel or one a sample"
-        )
-    _check_kernel(kernel[0] if kernel.dim() == 3 else kernel)
-    size = kernel.shape[-1]
+        found = f"{tuple(image.shape)} {image.dtype}"
+        raise ValueError(f"image is {found}, expected floating (C, H, W) or (B, C, H, W)")
+    taps = kernel if kernel.dim() == 3 else kernel[None]
+    _check_kernel(taps[0])
+    batch = image if image.dim() == 4 else image[None]
+    if len(taps) not in (1, len(batch)):
+        raise ValueError(f"{len(taps)} kernels for {len(batch)} images; expected one, or one for each image")
+    size = taps.shape[-1]
     if (size - scale) % 2:
         raise ValueError(
             f"a kernel of size {size} has its centre off the grid of scale {scale} by half a pixel; "
             "call kernels.centre(kernel, scale) first"
         )
-    if size < scale:
-        kernel = F.pad(kernel, [(scale - size) // 2] * 4)
-        size = scale
-    reach = (size - scale) // 2
-    padded = _pad(image, reach, reach + -width % scale, reach, reach + -height % scale)
-    taps = kernel.to(image).flip(-1, -2)
-    if taps.dim() == 3 and taps.shape[0] > 1:
+    taps = F.pad(taps, [max(0, scale - size) // 2] * 4).to(image).flip(-1, -2)
+    reach = (taps.shape[-1] - scale) // 2
+    padded = _pad(batch, reach, reach + -image.shape[-1] % scale, reach, reach + -image.shape[-2] % scale)
+    count, channels = batch.shape[:2]
+    if len(taps) > 1:  # as the channels of one image, each with a kernel of its own
         weight = taps[:, None].repeat_interleave(channels, 0)
-        flat = F.conv2d(
-            padded.reshape(1, batch * channels, *padded.shape[-2:]),
-            weight,
-            None,
-            scale,
-            0,
-            1,
-            batch * channels,
-        )
+        flat = F.conv2d(padded.flatten(0, 1)[None], weight, stride=scale, groups=count * channels)
     else:
-        flat = F.conv2d(
-            padded.reshape(batch * channels, 1, *padded.shape[-2:]),
-            taps.reshape(1, 1, size, size),
-            None,
-            scale,
-        )
-    return flat.reshape(batch, channels, *flat.shape[-2:])
+        flat = F.conv2d(padded.flatten(0, 1)[:, None], taps[:, None], stride=scale)
+    lr = flat.reshape(count, channels, *flat.shape[-2:])
+    return lr if image.dim() == 4 else lr[0]
 
 
 def moments(kernel: Tensor) -> tuple[Tensor, Tensor]:
@@ -242,8 +192,6 @@ def moments(kernel: Tensor) -> tuple[Tensor, Tensor]:
     The mean is counted from the geometric centre: (0, 0) for a centred kernel. x runs right and y down, so a
     blur that rises to the right on screen has a negative covariance of x and y. float64.
 
-    Raises:
-        ValueError: the kernel's sum is not positive.
     """
     _check_kernel(kernel)
     values = kernel.double()
@@ -270,9 +218,8 @@ def w2_distance(first: Tensor, second: Tensor) -> float:
     """Exact Wasserstein distance W₂ (not its square) between two kernels as distributions, in HR pixels.
 
     W₂² = min over plans P of Σ P_ij ‖p_i − q_j‖², solved by POT's network simplex on the taps that hold mass.
-    Sizes and parities may differ: both are placed about their geometric centres. Negative taps count as
-    zero and both kernels are scaled to mass 1. Mass sits on taps, so the distance is that of the sampled kernels:
-    2.17 for Gaussians of variances (6, 1) and (1, 6), whose densities are 2.05 apart. 46×46 taps take 2 seconds.
+    Sizes and parities may differ: both kernels are placed about their geometric centres. Negative taps count as zero,
+    and both kernels are scaled to mass 1. 46×46 taps take 2 seconds.
 
     Reference: Peyré & Cuturi, Computational Optimal Transport, 2019, section 2.
     """
@@ -288,12 +235,11 @@ def average(kernels: Sequence[Tensor] | Tensor, weights: Sequence[float] | None 
 
 
 def barycentre(kernels: Sequence[Tensor] | Tensor, weights: Sequence[float] | None = None) -> Tensor:
-    """Wasserstein barycentre: the kernel b with the smallest Σ w_i W₂²(b, k_i). It moves mass, mixes none.
+    """Wasserstein barycentre: the kernel b with the smallest Σ w_i W₂²(b, k_i). It moves mass and mixes none.
 
-    Of two perpendicular Gaussians (variances 6 and 1) the average has variances 3.5, the barycentre 2.975 (Bures).
-    Solved by POT's debiased entropic barycentre with an entropy of 0.36 mean variances: 2.982, the closest of
-    POT's solvers (plain convolutional 3.19 at best, midpoints of the exact plan put on the grid 3.05, free support
-    of 400 points 2.90). Negative taps count as zero.
+    Of two perpendicular Gaussians (variances 6 and 1) the average has variances of 3.5, the barycentre 2.975 (Bures).
+    POT's debiased entropic barycentre, with an entropy of 0.36 mean variances, comes closest: 2.982. Negative taps
+    count as zero.
 
     Returns:
         (k, k) of the largest size given, sums to 1.
@@ -322,17 +268,16 @@ def _grid(size: int) -> tuple[Tensor, Tensor]:
     return line[None, :].expand(size, size), line[:, None].expand(size, size)
 
 
-def _splat(points: np.ndarray, mass: np.ndarray, size: int) -> Tensor:
-    """Spread points (n, 2) of (x, y) from the centre bilinearly on a grid: mass and mean are kept exactly."""
+def _spread(points: np.ndarray, size: int) -> Tensor:
+    """Equal mass at each of (n, 2) points (x, y) from the centre, laid bilinearly on the taps; keeps the mean."""
     place = points + (size - 1) / 2
     low = np.clip(np.floor(place).astype(int), 0, max(size - 2, 0))
     part = place - low
     kernel = np.zeros((size, size))
-    for right in (0, 1):
-        for down in (0, 1):
-            weight = np.abs(1 - right - part[:, 0]) * np.abs(1 - down - part[:, 1]) * mass
-            columns, rows = np.minimum(low[:, 0] + right, size - 1), np.minimum(low[:, 1] + down, size - 1)
-            np.add.at(kernel, (rows, columns), weight)
+    for right, down in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        weight = np.abs(1 - right - part[:, 0]) * np.abs(1 - down - part[:, 1]) * (1 / len(points))
+        columns, rows = np.minimum(low[:, 0] + right, size - 1), np.minimum(low[:, 1] + down, size - 1)
+        np.add.at(kernel, (rows, columns), weight)
     return torch.from_numpy(kernel)
 
 
@@ -372,13 +317,9 @@ def _same_size(kernels: Sequence[Tensor] | Tensor) -> list[Tensor]:
     sizes = [kernel.shape[0] for kernel in kernels]
     largest = max(sizes)
     if any((largest - size) % 2 for size in sizes):
-        raise ValueError(
-            f"kernels of sizes {sorted(set(sizes))} do not share a centre; call kernels.centre on each first"
-        )
-    return [
-        F.pad(kernel, [(largest - size) // 2] * 4).to(kernels[0])
-        for kernel, size in zip(kernels, sizes, strict=True)
-    ]
+        found = sorted(set(sizes))
+        raise ValueError(f"kernels of sizes {found} do not share a centre; call kernels.centre on each first")
+    return [F.pad(kernel, [(largest - kernel.shape[0]) // 2] * 4).to(kernels[0]) for kernel in kernels]
 
 
 def _check_weights(weights: Sequence[float] | None, count: int) -> Tensor:
@@ -386,19 +327,13 @@ def _check_weights(weights: Sequence[float] | None, count: int) -> Tensor:
         return torch.full((count,), 1 / count, dtype=torch.float64)
     values = torch.as_tensor(weights, dtype=torch.float64)
     if values.shape != (count,) or not (values >= 0).all() or not values.sum() > 0:
-        raise ValueError(
-            f"weights are {values.tolist()}, expected {count} numbers, not negative, not all zero"
-        )
+        raise ValueError(f"weights are {values.tolist()}, expected {count} numbers >= 0, not all zero")
     return values / values.sum()
 
 
 def _check_kernel(kernel: Tensor) -> None:
-    if (
-        kernel.dim() != 2
-        or kernel.shape[0] != kernel.shape[1]
-        or kernel.shape[0] == 0
-        or not kernel.is_floating_point()
-    ):
+    square = kernel.dim() == 2 and kernel.shape[0] == kernel.shape[1] > 0
+    if not (square and kernel.is_floating_point()):
         raise ValueError(f"kernel is {tuple(kernel.shape)} {kernel.dtype}, expected a floating square (k, k)")
 
 

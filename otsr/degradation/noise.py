@@ -2,11 +2,16 @@
 
 In a patch whose scene is flat, whatever varies is the camera's noise: sensor, denoiser, demosaicking and JPEG
 together. Nothing is modelled, so nothing is modelled wrongly. `smoothness` finds such patches.
+
+>>> grain = 128 + 3 * torch.randn(5, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+>>> pool = NoisePool(grain.round().byte().expand(5, 3, 32, 32), ["wall"] * 5, [""] * 5)
+>>> noise = pool.sample(2, 16, torch.Generator().manual_seed(0))
+>>> tuple(noise.shape), round(255 * float(noise.std()))
+((2, 3, 16, 16), 3)
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,10 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from otsr.degradation.storage import DegradationError, read_tensors, write_tensors
 from otsr.images import luma
 
-_KIND, _VERSION = "otsr noise pool", 1
+
+class DegradationError(ValueError):
+    """A degradation, noise pool or file of one that cannot be used; the message says what to do."""
 
 
 class SignalDependence(NamedTuple):
@@ -71,9 +77,7 @@ class NoisePool:
         if self.patches.dtype != torch.uint8 or len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3]:
             raise DegradationError(f"patches are {shape} {self.patches.dtype}, expected (N, 3, p, p) uint8")
         if shape[0] < 1 or shape[2] < 2:
-            raise DegradationError(
-                f"patches are {shape}; a noise pool needs at least one patch, of 2×2 or more"
-            )
+            raise DegradationError(f"patches are {shape}; a noise pool needs at least one, of 2×2 or more")
         for name, labels in (("sources", self.sources), ("tags", self.tags)):
             if len(labels) != shape[0]:
                 raise DegradationError(f"{name} holds {len(labels)} labels for {shape[0]} patches")
@@ -95,26 +99,6 @@ class NoisePool:
     def from_parts(cls, patches: Tensor, notes: dict[str, Any]) -> NoisePool:
         """The pool whose `parts` these are."""
         return cls(patches, notes["sources"], notes["tags"], notes["collected"])
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the pool as one safetensors file, atomically."""
-        patches, notes = self.parts()
-        write_tensors(path, _KIND, _VERSION, {"patches": patches}, notes)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> NoisePool:
-        """Read a pool that `save` wrote.
-
-        Raises:
-            DegradationError: no such file, another kind of file, or a damaged one.
-        """
-        tensors, notes = read_tensors(path, _KIND, _VERSION)
-        try:
-            return cls.from_parts(tensors["patches"], notes)
-        except (KeyError, TypeError, ValueError) as error:
-            raise DegradationError(
-                f"{path}: this {_KIND} file is damaged ({error}); collect it again"
-            ) from None
 
     def subset(self, tag: str) -> NoisePool:
         """The patches that carry `tag`."""
@@ -220,12 +204,8 @@ class NoisePool:
         grey = _without_plane(full_range_luma(self.patches))
         lags = range(max_lag + 1)
         end = self.size
-        spatial = torch.stack(
-            [
-                torch.stack([(grey[:, : end - y, : end - x] * grey[:, y:, x:]).mean() for x in lags])
-                for y in lags
-            ]
-        )
+        products = [[(grey[:, : end - y, : end - x] * grey[:, y:, x:]).mean() for x in lags] for y in lags]
+        spatial = torch.tensor(products, dtype=grey.dtype)
         noise = _without_plane(self.patches.double().flatten(0, 1)).reshape(len(self), 3, -1)
         covariance = torch.einsum("nap,nbp->ab", noise, noise)
         deviation = covariance.diagonal().sqrt()
@@ -242,11 +222,8 @@ def _without_plane(windows: Tensor) -> Tensor:
     height, width = windows.shape[-2:]
     y = torch.arange(height, dtype=windows.dtype)[:, None] - (height - 1) / 2
     x = torch.arange(width, dtype=windows.dtype)[None, :] - (width - 1) / 2
-    for basis in (
-        torch.ones(height, width, dtype=windows.dtype),
-        x.expand(height, width),
-        y.expand(height, width),
-    ):
+    flat = torch.ones(height, width, dtype=windows.dtype)
+    for basis in (flat, flat * x, flat * y):  # orthogonal, so one after the other
         weight = (windows * basis).sum((1, 2), keepdim=True) / basis.square().sum().clamp(min=1e-300)
         windows = windows - weight * basis
     return windows

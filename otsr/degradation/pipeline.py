@@ -4,26 +4,36 @@
 
 Each step has a measured part (kernels, a noise pool) and is drawn anew for every sample, so that a network trained
 on the pairs meets the whole camera. The parts and settings live in one file.
+
+>>> clean, lr = Degradation(scale=4, jpeg=(80, 95)).pair(torch.full((3, 65, 64), 0.5), seed=0)
+>>> tuple(clean.shape), tuple(lr.shape), round(float(lr.mean()), 1)
+((3, 64, 64), (3, 16, 16), 0.5)
 """
 
 from __future__ import annotations
 
+import io
+import json
 import math
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
-from otsr.degradation.jpeg import GRID, compress
 from otsr.degradation.kernels import downsample
-from otsr.degradation.noise import NoisePool
-from otsr.degradation.storage import DegradationError, read_tensors, write_tensors
-from otsr.images import crop_to_multiple, resize
+from otsr.degradation.noise import DegradationError, NoisePool
+from otsr.images import atomic_path, crop_to_multiple, resize, to_pil
 
-_KIND, _VERSION = "otsr degradation", 1
+GRID = 16  # pixels: JPEG's blocks of 8, of the colours at half resolution
+_FORMAT, _VERSION = "otsr degradation", "1"
 
 
 class Degradation:
@@ -57,9 +67,7 @@ class Degradation:
         if isinstance(scale, bool) or not isinstance(scale, int) or scale < 1:
             raise ValueError(f"scale is {scale!r}, expected a whole number, at least 1")
         if noise is not None and not isinstance(noise, NoisePool):
-            raise ValueError(
-                f"noise is a {type(noise).__name__}, expected a NoisePool (see collect_noise) or None"
-            )
+            raise ValueError(f"noise is a {type(noise).__name__}, expected a NoisePool or None")
         if isinstance(cleanup, bool) or not isinstance(cleanup, (int, float)) or not 1 <= cleanup < math.inf:
             raise ValueError(f"cleanup is {cleanup!r}, expected a number, at least 1 (1 leaves the photo)")
         self.scale = scale
@@ -81,17 +89,14 @@ class Degradation:
         return GeneralDegradation(scale, cleanup)
 
     def __repr__(self) -> str:
-        kernels = (
-            "bicubic" if self.kernels is None else f"{len(self.kernels)} of {self.kernels.shape[-1]} taps"
-        )
-        noise = "none" if self.noise is None else f"{len(self.noise)} patches of {self.noise.size} pixels"
-        return (
-            f"Degradation(scale={self.scale}, kernels: {kernels}, noise: {noise}, "
-            f"jpeg={self.jpeg}, cleanup={self.cleanup:g})"
-        )
+        blur, pool = self.kernels, self.noise
+        kernels = "bicubic" if blur is None else f"{len(blur)} of {blur.shape[-1]} taps"
+        noise = "none" if pool is None else f"{len(pool)} patches of {pool.size} pixels"
+        parts = f"scale={self.scale}, kernels: {kernels}, noise: {noise}, jpeg={self.jpeg}"
+        return f"Degradation({parts}, cleanup={self.cleanup:g})"
 
     def apply(self, hr: Tensor, seed: int | None = None, generator: torch.Generator | None = None) -> Tensor:
-        """The LR image or images of `hr`; see `pair`."""
+        """The LR image or images of `hr`, as `pair` makes them."""
         return self.pair(hr, seed, generator)[1]
 
     def pair(
@@ -155,30 +160,63 @@ class Degradation:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write kernels, noise pool and settings as one safetensors file, atomically."""
-        tensors = {} if self.kernels is None else {"kernels": self.kernels}
-        notes: dict[str, Any] = {
-            "scale": self.scale,
-            "jpeg": self.jpeg,
-            "cleanup": self.cleanup,
-            "noise": None,
-        }
+        tensors = {} if self.kernels is None else {"kernels": self.kernels.contiguous()}
+        notes: dict[str, Any] = {"scale": self.scale, "jpeg": self.jpeg, "cleanup": self.cleanup, "noise": None}
         if self.noise is not None:
-            tensors["noise"], notes["noise"] = self.noise.parts()
-        write_tensors(path, _KIND, _VERSION, tensors, notes)
+            patches, notes["noise"] = self.noise.parts()
+            tensors["noise"] = patches.contiguous()
+        told = {"format": _FORMAT, "version": _VERSION, "notes": json.dumps(notes, ensure_ascii=False)}
+        with atomic_path(path) as temporary:
+            save_file(tensors, temporary, told)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Degradation:
-        """Read what `save` wrote: the same seed then gives bitwise the same images.
+        """Read what `save` wrote: the same seed then gives bitwise the same images. No pickle: a file runs nothing.
 
         Raises:
-            DegradationError: no such file, another kind of file, a newer version, or a damaged one.
+            DegradationError: no such file, another kind of file, another version, or a damaged one.
         """
-        tensors, notes = read_tensors(path, _KIND, _VERSION)
+        tensors, told = _read(Path(path))
         try:
+            notes = json.loads(told["notes"])
             noise = None if notes["noise"] is None else NoisePool.from_parts(tensors["noise"], notes["noise"])
             return cls(notes["scale"], tensors.get("kernels"), noise, notes["jpeg"], notes["cleanup"])
         except (KeyError, TypeError, ValueError) as error:
-            raise DegradationError(f"{path}: this {_KIND} file is damaged ({error}); make it again") from None
+            raise DegradationError(
+                f"{path}: this {_FORMAT} file is damaged ({error}); make it again"
+            ) from None
+
+
+def compress(image: Tensor, quality: int, subsampling: str = "4:2:0") -> Tensor:
+    """(3, H, W) through JPEG in memory, with colours at half resolution (4:2:0, as phones do) or full (4:4:4)."""
+    file = io.BytesIO()
+    to_pil(image).save(file, "JPEG", quality=quality, subsampling=subsampling)
+    with Image.open(file) as decoded:
+        pixels = torch.from_numpy(np.array(decoded.convert("RGB")))
+    return pixels.permute(2, 0, 1).to(image).div(255)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a degradation's file."""
+    if not path.is_file():
+        raise DegradationError(f"{path}: no such file; expected an {_FORMAT} file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            told = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
+    except (SafetensorError, OSError) as error:
+        with path.open("rb") as file:
+            found = f"not an intact safetensors file ({error}; it begins with {file.read(12)!r})"
+        raise DegradationError(f"{path}: {found}; expected an {_FORMAT} file") from None
+    if told.get("format") != _FORMAT:
+        held = told.get("format") or ", ".join(sorted(tensors)[:4]) or "nothing"
+        raise DegradationError(f"{path}: holds {held}; expected an {_FORMAT} file")
+    if told.get("version") != _VERSION:
+        raise DegradationError(
+            f"{path}: {_FORMAT} version {told.get('version')}, this program reads version {_VERSION}; "
+            "update otsr, or make the file again"
+        )
+    return tensors, told
 
 
 def _stack(kernels: Tensor | Sequence[Tensor], scale: int) -> Tensor:

@@ -1,8 +1,13 @@
 """Which patches of a photo are flat scene, so that all that varies in them is noise.
 
-Two published rules say so: RealSR (Ji et al., CVPRW 2020) bounds the variance; OTSR's blind rule (Li et al., 2022, doi
+Two published rules decide: RealSR (Ji et al., CVPRW 2020) bounds the variance; OTSR's blind rule (Li et al., 2022, doi
 10.1007/s00138-022-01299-6) also asks that every window of the patch looks like the whole. Both take wood grain for
 noise; two more tests of ours refuse it.
+
+>>> rng = np.random.default_rng(0)
+>>> wall = np.rint(rng.normal(120, 3, (96, 128, 1))).astype(np.uint8).repeat(3, axis=2)
+>>> collect_noise(wall, patch=32, window=32).patches.shape  # patches overlap by half
+torch.Size([35, 3, 32, 32])
 """
 
 from __future__ import annotations
@@ -20,19 +25,18 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from tqdm import tqdm  # not tqdm.auto: in a notebook its bar would be stored, and differ from run to run
 
-from otsr.degradation.noise import NoisePool, full_range_luma
-from otsr.degradation.storage import DegradationError
+from otsr.degradation.noise import DegradationError, NoisePool, full_range_luma
 from otsr.images import ImageSource, open_picture
 
 _MAX_VARIANCE = {"otsr": 50.0, "realsr": 20.0}
+_MEAN_TOLERANCE = 0.1  # of a patch's mean, for the means of its windows
 _ADVICE = {
-    "variance too high": "raise max_variance, or give images with a plain wall or sky",
-    "mean too low": "lower min_mean, or give brighter images",
-    "no variance": "these areas are clipped or synthetic; give images with noise in them",
-    "a window's mean differs": "raise mean_tolerance, take smaller patches, or use rule='realsr'",
+    "variance too high": "raise max_variance, or add photos with a plain wall or sky",
+    "no variance": "these areas are clipped or drawn; add photos with noise in them",
+    "a window's mean differs": "take smaller patches, or use rule='realsr'",
     "a window's variance differs": "raise variance_tolerance, take a larger window, or use rule='realsr'",
     "a texture with a direction": "raise max_coherence, if these areas are noise after all",
-    "shading without grain": "give sharper or noisier images, or raise max_correlation",
+    "shading without grain": "add sharper or noisier photos, or raise max_correlation",
     "image smaller than a patch": "take smaller patches",
 }
 
@@ -45,8 +49,6 @@ def collect_noise(
     window: int | None = None,
     stride: int | None = None,
     max_variance: float | None = None,
-    min_mean: float = 0.0,
-    mean_tolerance: float = 0.1,
     variance_tolerance: float = 0.25,
     max_coherence: float = 0.15,
     max_correlation: float = 0.9,
@@ -54,11 +56,11 @@ def collect_noise(
 ) -> NoisePool:
     """Collect the smooth patches of photos into a pool of real noise.
 
-    Luma Y in [0, 255] (BT.601, full range) decides. Both rules ask for variance > 0 and mean > min_mean, and
+    Luma Y in [0, 255] (BT.601, full range) decides. Both rules ask for variance > 0, and
 
-    - "realsr": variance < max_variance (20; the paper's patch is 256; min_mean is 0 for DF2K, 50 for DPED);
+    - "realsr": variance < max_variance (20; the paper's patch is 256);
     - "otsr": variance ≤ max_variance (50), and for every window w of the patch
-      |mean_w − mean| ≤ mean_tolerance · mean and |variance_w − variance| ≤ variance_tolerance · variance
+      |mean_w − mean| ≤ 0.1 · mean and |variance_w − variance| ≤ variance_tolerance · variance
       (the paper's patch is 256 with windows of 64; the smaller defaults fit crops of a megapixel).
 
     Then two tests that the papers do not have (1.0 switches each off). Noise has no direction: the coherence
@@ -87,17 +89,11 @@ def collect_noise(
     photos = list(images)  # type: ignore[arg-type]
     if tags is not None and len(tags) != len(photos):
         raise ValueError(f"tags holds {len(tags)} labels for {len(photos)} images")
+    window = min(32, patch) if window is None else window
+    stride = max(1, patch // 2) if stride is None else stride
+    max_variance = _MAX_VARIANCE.get(rule, 0.0) if max_variance is None else max_variance
     flat = _Flatness(
-        rule,
-        patch,
-        min(32, patch) if window is None else window,
-        max(1, patch // 2) if stride is None else stride,
-        _MAX_VARIANCE.get(rule, 0.0) if max_variance is None else max_variance,
-        min_mean,
-        mean_tolerance,
-        variance_tolerance,
-        max_coherence,
-        max_correlation,
+        rule, patch, window, stride, max_variance, variance_tolerance, max_coherence, max_correlation
     )
     kept: list[np.ndarray] = []
     sources: list[str] = []
@@ -118,9 +114,8 @@ def collect_noise(
     if not kept:
         raise DegradationError(_explain_nothing(rule, patch, len(photos), verdicts))
     notes = {**asdict(flat), "kept": passed, "rejected": dict(verdicts)}
-    return NoisePool(
-        torch.from_numpy(np.stack(kept)).permute(0, 3, 1, 2).contiguous(), sources, labels, notes
-    )
+    patches = torch.from_numpy(np.stack(kept)).permute(0, 3, 1, 2).contiguous()
+    return NoisePool(patches, sources, labels, notes)
 
 
 @dataclass(frozen=True)
@@ -132,8 +127,6 @@ class _Flatness:
     window: int
     stride: int
     max_variance: float
-    min_mean: float
-    mean_tolerance: float
     variance_tolerance: float
     max_coherence: float
     max_correlation: float
@@ -145,13 +138,7 @@ class _Flatness:
             raise ValueError(f"patch is {self.patch} and stride {self.stride}, expected at least 2 and 1")
         if self.rule == "otsr" and not 2 <= self.window <= self.patch:
             raise ValueError(f"window is {self.window}, expected 2 to {self.patch}, the size of a patch")
-        for name in (
-            "max_variance",
-            "mean_tolerance",
-            "variance_tolerance",
-            "max_coherence",
-            "max_correlation",
-        ):
+        for name in ("max_variance", "variance_tolerance", "max_coherence", "max_correlation"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a positive number")
 
@@ -175,10 +162,9 @@ class _Flatness:
             mean_off = np.abs(window_mean.reshape(grid) - mean[:, None, :, None]).max((1, 3))
             variance_off = np.abs(window_variance.reshape(grid) - variance[:, None, :, None]).max((1, 3))
             reasons[variance_off > self.variance_tolerance * variance] = "a window's variance differs"
-            reasons[mean_off > self.mean_tolerance * mean] = "a window's mean differs"
+            reasons[mean_off > _MEAN_TOLERANCE * mean] = "a window's mean differs"
         too_high = variance > self.max_variance if self.rule == "otsr" else variance >= self.max_variance
         reasons[too_high] = "variance too high"
-        reasons[mean <= self.min_mean] = "mean too low"
         reasons[variance < 1e-6] = "no variance"
         return rows, columns, reasons
 
@@ -188,14 +174,11 @@ def _texture(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Coherence of the structure tensor, and correlation of neighbours, of every patch; see `collect_noise`."""
     down, right = np.gradient(gaussian_filter(grey, 1.0))
-    yy, xx, xy = (
-        _box_mean(_integral(values), rows, columns, side) for values in (down**2, right**2, down * right)
-    )
+    tensor = (down**2, right**2, down * right)
+    yy, xx, xy = (_box_mean(_integral(values), rows, columns, side) for values in tensor)
     coherence = np.sqrt((xx - yy) ** 2 + 4 * xy**2) / np.maximum(xx + yy, 1e-12)
     steps = np.diff(grey, axis=0, append=grey[-1:]) ** 2 + np.diff(grey, axis=1, append=grey[:, -1:]) ** 2
-    roughness = _box_mean(
-        _integral(steps), rows, columns, side
-    )  # both directions: 4 variances for white noise
+    roughness = _box_mean(_integral(steps), rows, columns, side)  # 4 variances for white noise
     return coherence, 1 - roughness / np.maximum(4 * variance, 1e-12)
 
 

@@ -1,49 +1,36 @@
-"""The blur of an image from its own statistics at several scales: a kernel with an error bar, in 0.1 s.
+"""What blur changes in a photo, measured along 12 directions: the statistics that `estimation` reads a kernel from.
 
-Blur changes what a photo looks like at fine scales relative to coarse ones, along each direction by the variance
-v(θ) = uᵀΣu of the kernel in that direction. Three statistics are read in 12 directions:
+Blur changes what a photo looks like at fine scales relative to coarse ones, in direction θ by the variance
+v(θ) = uᵀΣu of the kernel in that direction. Three statistics show it:
 
-* the power spectrum at 10 frequencies, noise floor removed (Gaussian blur multiplies it by exp(−4π² fᵀΣf); other
+* the power spectrum at 10 frequencies, noise floor removed (a Gaussian blur multiplies it by exp(−4π² fᵀΣf); other
   kernels have zeros);
-* how large directional derivatives are at five fine scales relative to a coarse one, in the norms L1, L4, L8: the
-  higher the norm, the more the sharpest edges decide. The spectrum cannot see edges;
+* the size of directional derivatives at five fine scales relative to a coarse one, in the norms L1, L4, L8: the
+  higher the norm, the more the sharpest edges count. The spectrum cannot see edges;
 * how the slope falls off beside the strongest edges, with its sign: sharpening overshoots.
 
-One small network, the same for every direction, turns them into Σ and into what sets the kernel apart from a Gaussian:
-the weights of five patterns, stretched and turned as Σ is (principal components of discs, motion, boxes, bicubic and
-sharpened kernels). What a closed formula has to assume about scenes (their spectrum, and their own blur, which makes
-plain matching across scales find ¾(v_scene + v_kernel)), the network learns from photos, blurred with known kernels
-by `scripts/fit_kernel_regressor.py`. Sharing the network over directions makes the answer turn with the picture.
-
-What no power spectrum tells: a kernel from its mirror image. The answer is the same from both sides.
+>>> noise = 3 * torch.randn(128, 128, generator=torch.Generator().manual_seed(0))
+>>> power, floor, typical = directional_power(noise)  # white noise of variance 9 has the power 9 everywhere
+>>> tuple(power.shape), round(float(power.mean()))
+((12, 10), 9)
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from otsr.degradation.regressor import (
-    CELL,
-    CELLS,
-    DIRECTIONS,
-    covariance_from_log,
-    log_of_covariance,
-    stored_network,
-)
-from otsr.images import luma
-
+DIRECTIONS = 12  # angles d·15°, from x (right) towards y (down)
 PATCH = 32  # side of the Hann-windowed patches of the spectrum
 FREQUENCIES = (0.06, 0.09, 0.125, 0.17, 0.22, 0.27, 0.32, 0.37, 0.42, 0.47)  # cycles per LR pixel
 SCALES = (0.7, 1.0, 1.5, 2.2, 3.2, 4.7)  # σ of the derivative filters in LR pixels; the last is the reference
 NORMS = (1, 4, 8)
 PROFILE = 8  # LR pixels to either side of an edge
-SMALLEST = 64  # LR pixels a side: KernelGAN's crop, and 9 patches of the spectrum
+SMALLEST = 64  # LR pixels a side that an estimate takes: KernelGAN's crop, and 9 patches of the spectrum
 LARGEST = 1024  # of a larger image, the window of this side with the strongest gradients is read
 _MIN_CONTRAST = 8.0  # mean power at 0.09 to 0.125 cycles per pixel over the noise floor; see NoTextureError
 _LEAST_FLOOR = 0.25  # grey levels²: a ramp rounded to 8 bits is no texture either
@@ -53,74 +40,8 @@ class NoTextureError(ValueError):
     """The image holds nothing but noise at the scales that would show blur."""
 
 
-@dataclass(frozen=True)
-class Blur:
-    """A blur and how sure we are of it.
-
-    Attributes:
-        covariance: (2, 2) float64, order (x, y), in HR pixels², x right and y down: of the Gaussian closest to the
-            kernel. (A sharpened kernel's own variance may be negative.)
-        shape: (5,) weights of the patterns by which the kernel differs from that Gaussian.
-        deviation: standard errors of log(variance): of the overall size (½ log det Σ), and of the stretch along
-            any one direction. 0.2 says that the variances are known to about ±20 %.
-        strangeness: root mean square of the statistics, counted in standard deviations of the photos that the network
-            was trained on. 1 is usual.
-    """
-
-    covariance: Tensor
-    shape: Tensor
-    deviation: tuple[float, float]
-    strangeness: float
-
-    @property
-    def sigma(self) -> float:
-        """√ of the mean variance along the axes (the geometric mean), in HR pixels."""
-        return float(self.covariance.det()) ** 0.25
-
-
-def estimate_blur(lr: Tensor, scale: int = 2) -> Blur:
-    """The blur k in y = (x * k)↓s + n, from y alone.
-
-    Args:
-        lr: y, (3, H, W) in [0, 1], both sides at least 64.
-        scale: s, 2 or 4.
-
-    Raises:
-        NoTextureError: spectrum at 8 to 11 pixels a cycle less than 8 times the noise floor: no blur can be read.
-    """
-    directional, invariant = features(luma(lr)[0], scale)
-    network = stored_network()
-    with torch.no_grad():
-        logarithm, shape, doubt = network(directional[None], invariant[None])
-    covariance = scale**2 * covariance_from_log(logarithm.double())[0]
-    strange = ((directional - network.directional_mean) / network.directional_scale).square().mean().sqrt()
-    return Blur(covariance, shape[0], (float(doubt[0, 0].exp()), float(doubt[0, 1].exp())), float(strange))
-
-
-def kernel_of(blur: Blur, scale: int, size: int | None = None) -> Tensor:
-    """The kernel of a blur on the HR grid, (k, k), sums to 1.
-
-    Args:
-        size: k, of the parity of scale; None: what holds all but 0.6 % of the absolute taps (3σ of a Gaussian).
-    """
-    widest = math.sqrt(float(torch.linalg.eigvalsh(blur.covariance)[1]))
-    full = scale + 2 * max(1, math.ceil(CELL * (CELLS - 1) * widest - scale / 2))
-    line = (torch.arange(full) - (full - 1) / 2) / scale
-    points = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1).flatten(0, 1)
-    log = log_of_covariance(blur.covariance[None] / scale**2).float()
-    kernel = stored_network().density(log, blur.shape[None], points[None])[0].unflatten(0, (full, full))
-    if size is None:
-        outside = 1 - torch.stack(
-            [kernel[i : full - i, i : full - i].abs().sum() for i in range(full // 2)]
-        ) / kernel.abs().sum()  # fmt: skip
-        rings = min(int((outside < 0.006).sum()) - 1, (full - scale) // 2 - 1)
-        size = full - 2 * rings
-    kernel = F.pad(kernel, [(size - full) // 2] * 4)  # a negative margin cuts
-    return kernel / kernel.sum()
-
-
 def features(grey: Tensor, scale: int) -> tuple[Tensor, Tensor]:
-    """The statistics that the network reads.
+    """The statistics of a photo.
 
     Args:
         grey: (H, W) luma in [0, 1].
@@ -131,19 +52,15 @@ def features(grey: Tensor, scale: int) -> tuple[Tensor, Tensor]:
         scale. invariant (4,): two noise levels over the power at low frequencies, contrast, whether scale is 4.
     """
     grey = _busiest(grey.float(), LARGEST)
-    grey = (
-        255 * 4 * grey
-    ).round() / 4  # in grey levels; finer steps than a quarter would not be there in a file
+    grey = (255 * 4 * grey).round() / 4  # in grey levels; no file has finer steps than a quarter
     power, floor, typical = directional_power(grey)
     low = _texture(power, floor)
     spectrum = torch.maximum(power - floor, 0.05 * power).log() - low
     norms = _derivative_norms(grey)
     relative = (norms[:, :-1] - norms[:, -1:]).flatten(1)
     profiles = edge_profiles(grey)
-    invariant = torch.stack(
-        [floor.log() - low, typical.log() - low, 0.1 * low, low.new_tensor(float(scale == 4))]
-    )
-    return torch.cat([spectrum, relative, profiles], 1), invariant
+    invariant = [floor.log() - low, typical.log() - low, 0.1 * low, low.new_tensor(float(scale == 4))]
+    return torch.cat([spectrum, relative, profiles], 1), torch.stack(invariant)
 
 
 def require_texture(grey: Tensor) -> None:
@@ -194,11 +111,9 @@ def directional_power(grey: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     patches = grey[top:, left:].unfold(0, PATCH, hop).unfold(1, PATCH, hop).flatten(0, 1)
     patches = (patches - patches.mean((1, 2), keepdim=True)) * window
     power = torch.fft.fft2(patches).abs().square()
-    quiet = power[:, high].mean(1)
-    floor, typical = (
-        torch.quantile(quiet, torch.tensor([0.05, 0.5])) + 1e-3
-    )  # grey levels², below rounding's 0.03
-    return weights @ power.mean(0).flatten() + 1e-3, floor, typical
+    least = 1e-3  # grey levels², below rounding's 0.03
+    floor, typical = torch.quantile(power[:, high].mean(1), torch.tensor([0.05, 0.5])) + least
+    return weights @ power.mean(0).flatten() + least, floor, typical
 
 
 def _texture(power: Tensor, floor: Tensor) -> Tensor:
@@ -207,8 +122,8 @@ def _texture(power: Tensor, floor: Tensor) -> Tensor:
     contrast = float(low.exp() / floor.clamp_min(_LEAST_FLOOR))
     if not contrast >= _MIN_CONTRAST:
         raise NoTextureError(
-            f"no texture to read blur from: at 8 to 11 pixels a cycle the image has {contrast:.1f} times the power "
-            f"of its noise, at least {_MIN_CONTRAST:.0f} is needed; choose a crop with edges or detail in it"
+            f"no texture to read blur from: detail of 8 to 11 pixels has {contrast:.1f} times the power of the noise, "
+            f"and at least {_MIN_CONTRAST:.0f} times is needed; choose a crop with edges or detail in it"
         )
     return low
 
