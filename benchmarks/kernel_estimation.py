@@ -33,7 +33,6 @@ from tqdm.auto import tqdm
 from otsr import images
 from otsr.datasets import photos
 from otsr.degradation import estimate_kernel, kernelgan, kernels, spectrum
-from otsr.degradation.estimation import gaussian_of
 
 KERNELS = 20
 NOISES = (0, 5)  # standard deviations in grey levels of 255
@@ -122,7 +121,10 @@ def matched_across_scales(lr: Tensor, scale: int) -> Tensor:
     covariance = scale**2 * (np.array([[xx, xy], [xy, yy]]) / 3 - SCENE_OFFSET * np.eye(2))
     variances, axes = np.linalg.eigh(covariance)
     variances = variances.clip(0.1, 10 * scale**2)
-    return gaussian_of(torch.from_numpy(axes * variances @ axes.T), scale)
+    size = scale + 2 * max(1, math.ceil(3 * math.sqrt(variances[1]) - scale / 2))
+    return kernels.gaussian(
+        size, variances[1], variances[0], math.degrees(math.atan2(-axes[1, 1], axes[0, 1]))
+    )
 
 
 def best_isotropic(truth: Tensor) -> Tensor:

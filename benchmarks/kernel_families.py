@@ -4,7 +4,7 @@
     python benchmarks/kernel_families.py --kernelgan 2        # KernelGAN too, on two of each row, a minute each
     python benchmarks/kernel_families.py --folder PHOTOS      # on other photos than the course's test photos
 
-16 kernels of each family (`otsr.degradation.blur_families`) at ×2 and ×4. HR is a photo shrunk by 0.5 to 0.75; LR =
+16 kernels of each family (`otsr.degradation.families`) at ×2 and ×4. HR is a photo shrunk by 0.5 to 0.75; LR =
 (HR * k)↓s, plus white noise of standard deviation 0 or 5/255 in turn, rounded to 8 bits.
 
 *L2* is relative. *Again* degrades HR with the kernel found, without noise, and compares with what the true kernel
@@ -30,7 +30,7 @@ from tqdm.auto import tqdm
 
 from otsr import images
 from otsr.datasets import photos
-from otsr.degradation import blur_families, kernelgan, kernels, regressor, spectrum
+from otsr.degradation import estimation, families, kernelgan, kernels, spectrum
 
 KERNELS = 16
 NOISES = (0, 5)  # standard deviations in grey levels of 255
@@ -50,8 +50,8 @@ class Case(NamedTuple):
 
 def case(family: str, scale: int, index: int, paths: list[Path]) -> Case:
     """The same case every time: photo, shrink, kernel and noise follow from family, scale and index."""
-    rng = np.random.default_rng([list(blur_families.FAMILIES).index(family), scale, index])
-    kernel = blur_families.draw(family, scale, rng)
+    rng = np.random.default_rng([list(families.FAMILIES).index(family), scale, index])
+    kernel = families.draw(family, scale, rng)
     kernel = kernels.centre(kernel, scale)
     photo = images.read(paths[index % len(paths)])
     hr = images.crop_to_multiple(images.resize(photo, rng.uniform(0.5, 0.75)).clamp(0, 1), scale)
@@ -93,7 +93,7 @@ def _transfer(kernel: Tensor, shape: tuple[int, int]) -> Tensor:
 
 def estimate(method: str, case: Case, iterations: int) -> Tensor:
     if method == "ours":
-        return spectrum.kernel_of(spectrum.estimate_blur(case.lr, case.scale), case.scale)
+        return estimation.kernel_of(estimation.estimate_blur(case.lr, case.scale), case.scale)
     if method == "isotropic":
         return best_isotropic(case.kernel)
     if method == "bicubic":
@@ -103,10 +103,10 @@ def estimate(method: str, case: Case, iterations: int) -> Tensor:
 
 def within(case: Case) -> bool:
     """Whether the true size lies within one standard error of the estimate."""
-    blur, pixels = spectrum.estimate_blur(case.lr, case.scale), torch.tensor([float(case.scale)])
-    found = (blur.covariance + regressor.FLOOR * torch.eye(2)).float() / case.scale**2
-    true = regressor.closest_gaussians([case.kernel], pixels)
-    return abs(float(regressor.log_of_covariance(found[None])[0, 0] - true[0, 0])) < blur.deviation[0]
+    blur, pixels = estimation.estimate_blur(case.lr, case.scale), torch.tensor([float(case.scale)])
+    found = (blur.covariance + estimation.FLOOR * torch.eye(2)).float() / case.scale**2
+    true = estimation.closest_gaussians([case.kernel], pixels)
+    return abs(float(estimation.log_of_covariance(found[None])[0, 0] - true[0, 0])) < blur.deviation[0]
 
 
 def measure(case: Case, method: str, iterations: int) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def table(records: list[dict[str, Any]]) -> str:
         "|---|---|---|---|---|",
     ]
     for scale in (2, 4):
-        for family in blur_families.FAMILIES:
+        for family in families.FAMILIES:
             rows = [r for r in records if r["scale"] == scale and r["family"] == family]
             if rows:
                 cells = [_cell(rows, methods, key) for key in ("l2", "again", "lost")]
@@ -158,7 +158,7 @@ def main() -> None:
     torch.set_num_threads(1)
     paths = images.find_images([arguments.folder]) if arguments.folder else photos("test")
     records = []
-    for family in tqdm(blur_families.FAMILIES, desc="families"):
+    for family in tqdm(families.FAMILIES, desc="families"):
         for scale in (2, 4):
             for index in range(arguments.kernels):
                 shot = case(family, scale, index, paths)

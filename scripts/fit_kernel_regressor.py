@@ -1,10 +1,10 @@
-"""Train the network of `otsr.degradation.regressor` and write its weights, from the course's train photos and a folder.
+"""Train the network of `otsr.degradation.estimation` on the course's train photos and a folder, and write its weights.
 
     python scripts/fit_kernel_regressor.py FOLDER            # about 15 minutes on one core, the same weights every time
     python scripts/fit_kernel_regressor.py FOLDER --check    # a minute: errors of the stored weights, by family
 
 FOLDER holds photos that anyone may train on. Each example is the luma of a random part of a photo, shrunk by 0.5 to
-0.75, turned and mirrored, blurred by a kernel of `otsr.degradation.blur_families`, downsampled by 2 or 4, with white or
+0.75, turned and mirrored, blurred by a kernel of `otsr.degradation.families`, downsampled by 2 or 4, with white or
 correlated noise, rounding and JPEG at random. The network is trained on most photos for the relative L2 error of the
 kernel; the standard errors on every sixth and those named APART, which it has not seen, so that 68 % of its errors lie
 within them; `--check` takes photos that neither has seen: the course's val photos and those named HELD_OUT.
@@ -30,7 +30,7 @@ from tqdm.auto import tqdm
 
 from otsr import images
 from otsr.datasets import photos
-from otsr.degradation import blur_families, regressor, spectrum
+from otsr.degradation import estimation, families, spectrum
 
 EPOCHS, BATCH, RATE, DECAY = 40, 64, 3e-3, 1e-2
 BLOCKS = ((3100, 1), (2600, 4), (3600, 5), (3600, 6))  # examples and seed: may be made side by side
@@ -121,7 +121,7 @@ def examples(paths: list[Path], count: int, seed: int) -> Examples:
     for index in tqdm(range(count), desc="examples"):
         scale = 2 if rng.random() < 0.6 else 4
         name = str(rng.choice(list(MIX), p=weights / weights.sum()))
-        kernel = blur_families.draw(name, scale, rng)
+        kernel = families.draw(name, scale, rng)
         try:
             lr = disturb(shoot(greys[index % len(greys)], kernel, scale, rng), rng)
             rows.append((*spectrum.features(lr, scale), name, float(scale)))
@@ -129,7 +129,7 @@ def examples(paths: list[Path], count: int, seed: int) -> Examples:
             continue
         taps.append(kernel)
     directional, invariant, names, scales = (list(column) for column in zip(*rows, strict=True))
-    logs = regressor.closest_gaussians(taps, torch.tensor(scales))
+    logs = estimation.closest_gaussians(taps, torch.tensor(scales))
     points, truth, residues = zip(*map(whitened, taps, scales, logs), strict=True)
     return Examples(
         torch.stack(directional), torch.stack(invariant), names, torch.tensor(scales), logs,
@@ -152,11 +152,11 @@ def whitened(taps: Tensor, scale: float, log: Tensor) -> tuple[Tensor, Tensor, T
 
     across_line, along_line = STEP * np.arange(REACH + 1), STEP * np.arange(-REACH, REACH + 1)
     half = np.stack(np.meshgrid(along_line, across_line), -1).reshape(-1, 2)
-    cells = regressor.CELL * np.arange(regressor.CELLS)
+    cells = estimation.CELL * np.arange(estimation.CELLS)
     quarter = np.stack(np.meshgrid(cells, cells), -1).reshape(-1, 2)
     gaussian = [np.exp(-0.5 * (points**2).sum(1)) / (2 * math.pi) for points in (half, quarter)]
     if (
-        math.exp(size - length) * scale**2 < 2 * regressor.FLOOR
+        math.exp(size - length) * scale**2 < 2 * estimation.FLOOR
     ):  # between so few taps there is nothing to know
         truth, residue = gaussian[0], 0 * gaussian[1]
     else:
@@ -168,18 +168,18 @@ def whitened(taps: Tensor, scale: float, log: Tensor) -> tuple[Tensor, Tensor, T
 
 def patterns(residues: Tensor) -> Tensor:
     """Principal components of the residues, each as large as it is on average, (5, cells, cells)."""
-    weight = torch.ones(regressor.CELLS, regressor.CELLS)
+    weight = torch.ones(estimation.CELLS, estimation.CELLS)
     weight[0] *= 0.5
     weight[:, 0] *= 0.5
     root = weight.flatten().sqrt()
     used = residues[residues.abs().sum(1) > 0]
     _, values, components = torch.linalg.svd(used * root, full_matrices=False)
-    usual = values[: regressor.SHAPES, None] / math.sqrt(len(used))
-    return (components[: regressor.SHAPES] / root * usual).unflatten(1, weight.shape)
+    usual = values[: estimation.SHAPES, None] / math.sqrt(len(used))
+    return (components[: estimation.SHAPES] / root * usual).unflatten(1, weight.shape)
 
 
 def kernel_error(
-    network: regressor.DirectionalRegressor,
+    network: estimation.DirectionalRegressor,
     log: Tensor,
     shape: Tensor,
     truth: Tensor,
@@ -193,11 +193,11 @@ def kernel_error(
     return ((found - truth).square() @ weight.flatten()) / (truth.square() @ weight.flatten())
 
 
-def train(data: Examples, seed: int = 0) -> regressor.DirectionalRegressor:
+def train(data: Examples, seed: int = 0) -> estimation.DirectionalRegressor:
     """All but the standard errors: kernel error, with a little of the log covariance's to find the way from afar."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = regressor.DirectionalRegressor()
+        network = estimation.DirectionalRegressor()
         network.patterns.copy_(patterns(data.residues))
         for name, values in (("directional", data.directional.flatten(0, 1)), ("invariant", data.invariant)):
             getattr(network, f"{name}_mean").copy_(values.mean(0))
@@ -220,7 +220,7 @@ def train(data: Examples, seed: int = 0) -> regressor.DirectionalRegressor:
     return network.eval()
 
 
-def calibrate(network: regressor.DirectionalRegressor, data: Examples, steps: int = 800) -> None:
+def calibrate(network: estimation.DirectionalRegressor, data: Examples, steps: int = 800) -> None:
     """Standard errors: the 68 % quantile of the error of log variance, by the pinball loss, on photos apart."""
     miss = misses(network, data)[0]
     optimiser = torch.optim.Adam(network.doubt.parameters(), 1e-2, weight_decay=1e-2)
@@ -233,16 +233,16 @@ def calibrate(network: regressor.DirectionalRegressor, data: Examples, steps: in
 
 
 @torch.no_grad()
-def misses(network: regressor.DirectionalRegressor, data: Examples) -> tuple[Tensor, Tensor, Tensor]:
+def misses(network: estimation.DirectionalRegressor, data: Examples) -> tuple[Tensor, Tensor, Tensor]:
     """(N, 3) errors of log variance: overall, and two stretches; the (N, 2) standard errors; the kernels' L2 errors."""
     log, shape, doubt = network(data.directional, data.invariant)
     error = kernel_error(network, log, shape, data.truth, data.points, data.logs[:, 0]).sqrt()
-    floor = regressor.FLOOR / data.scales[:, None, None] ** 2 * torch.eye(2)
-    log = regressor.log_of_covariance(regressor.covariance_from_log(log) + floor)
+    floor = estimation.FLOOR / data.scales[:, None, None] ** 2 * torch.eye(2)
+    log = estimation.log_of_covariance(estimation.covariance_from_log(log) + floor)
     return (log - data.logs).abs(), doubt.exp(), error
 
 
-def check(network: regressor.DirectionalRegressor, data: Examples) -> str:
+def check(network: estimation.DirectionalRegressor, data: Examples) -> str:
     """Mean relative L2 error, and the part of errors within one standard error (68 % is right), by scale and family."""
     miss, doubt, error = misses(network, data)
     lines = []
@@ -274,13 +274,13 @@ def joined(blocks: list[Examples]) -> Examples:
     return Examples(*([*chain(*c)] if isinstance(c[0], list) else torch.cat(c) for c in columns))
 
 
-def store(network: regressor.DirectionalRegressor) -> None:
+def store(network: estimation.DirectionalRegressor) -> None:
     """Write the weights as JSON, five significant digits each."""
     state = json.dumps({name: values.double().tolist() for name, values in network.state_dict().items()})
     weights = json.loads(state, parse_float=lambda text: float(f"{float(text):.5g}"))
-    with images.atomic_path(regressor.WEIGHTS) as path:
+    with images.atomic_path(estimation.WEIGHTS) as path:
         path.write_text(json.dumps({"made by": "scripts/fit_kernel_regressor.py", "weights": weights}) + "\n")
-    regressor.stored_network.cache_clear()
+    estimation.stored_network.cache_clear()
 
 
 def main() -> None:
@@ -294,7 +294,7 @@ def main() -> None:
         network = train(joined([examples(paths["train"], count, seed) for count, seed in BLOCKS]))
         calibrate(network, joined([examples(paths["calibrate"], count, seed) for count, seed in CALIBRATION]))
         store(network)
-    print(check(regressor.stored_network(), examples(paths["check"], 1000, seed=3)))
+    print(check(estimation.stored_network(), examples(paths["check"], 1000, seed=3)))
 
 
 if __name__ == "__main__":

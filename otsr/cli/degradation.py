@@ -79,7 +79,8 @@ def estimate(
         if path.exists():
             jobs.say(f"note: {path} is there already, and will be replaced")
     from otsr.degradation import Degradation
-    from otsr.degradation.camera import estimate_camera, write_report
+    from otsr.degradation.camera import estimate_camera
+    from otsr.degradation.report import write_report
     from otsr.images import find_images
 
     try:

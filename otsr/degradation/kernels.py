@@ -166,7 +166,9 @@ def downsample(image: Tensor, kernel: Tensor, scale: int) -> Tensor:
     _check_kernel(taps[0])
     batch = image if image.dim() == 4 else image[None]
     if len(taps) not in (1, len(batch)):
-        raise ValueError(f"{len(taps)} kernels for {len(batch)} images; expected one, or one for each image")
+        raise ValueError(
+            f"{len(taps)} kernels for a batch of {len(batch)}; expected one, or one for each image"
+        )
     size = taps.shape[-1]
     if (size - scale) % 2:
         raise ValueError(

@@ -161,7 +161,12 @@ class Degradation:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write kernels, noise pool and settings as one safetensors file, atomically."""
         tensors = {} if self.kernels is None else {"kernels": self.kernels.contiguous()}
-        notes: dict[str, Any] = {"scale": self.scale, "jpeg": self.jpeg, "cleanup": self.cleanup, "noise": None}
+        notes: dict[str, Any] = {
+            "scale": self.scale,
+            "jpeg": self.jpeg,
+            "cleanup": self.cleanup,
+            "noise": None,
+        }
         if self.noise is not None:
             patches, notes["noise"] = self.noise.parts()
             tensors["noise"] = patches.contiguous()

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from otsr.datasets import phone_crops
 from otsr.degradation import Degradation, kernels
 from otsr.degradation.camera import estimate_camera
-from otsr.degradation.storage import DegradationError
+from otsr.degradation.noise import DegradationError
 from otsr.training.photos import DataError
 
 PHONE, GENERAL = "phone", "general"

@@ -11,9 +11,8 @@ from PIL import Image
 
 from otsr.datasets import phone_crops, photos
 from otsr.degradation import Degradation, NoisePool, kernels
-from otsr.degradation.camera import Camera, describe, estimate_camera
-from otsr.degradation.focus import photo_kernel
-from otsr.degradation.jpeg import quality_of
+from otsr.degradation.camera import Camera, estimate_camera, photo_kernel, quality_of
+from otsr.degradation.report import describe
 from otsr.images import read, resize, write
 
 

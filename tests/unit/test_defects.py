@@ -22,7 +22,7 @@ from torch import Tensor, nn
 import otsr
 from otsr import images
 from otsr.degradation import Degradation, collect_noise, kernelgan, kernels
-from otsr.degradation.storage import DegradationError
+from otsr.degradation.noise import DegradationError
 from otsr.inference import Upscaler, back_project
 from otsr.networks.critics import NORMS, PatchCritic, VGGCritic
 from otsr.networks.generators import Compact

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import permutations
+from collections.abc import Callable
 
 import numpy as np
 import ot
@@ -61,20 +61,6 @@ def test_cost_is_exact_for_the_values_given_in_any_precision(dtype: torch.dtype)
     assert abs(quadratic_cost(real, fake)[7, 11] - expected) < 1e-12 * expected
 
 
-def test_equal_samples_cost_nothing_and_have_a_gradient_there() -> None:
-    real = batches(3, 3)[0]
-    fake = real.clone().requires_grad_()
-    cost = quadratic_cost(real, fake)
-    assert cost.detach().diagonal().max() < 1e-15
-    (gradient,) = torch.autograd.grad(cost.sum(), fake)
-    assert torch.allclose(gradient, (3 * fake.detach() - real.sum(0)) / 5)
-
-
-def test_cost_refuses_samples_of_different_shapes() -> None:
-    with pytest.raises(ValueError, match="equal samples"):
-        quadratic_cost(torch.rand(3, 4), torch.rand(3, 5))
-
-
 @pytest.mark.parametrize("size", [1, 2, 7, 64])
 def test_value_and_plan_are_those_of_the_assignment_problem(size: int) -> None:
     cost = quadratic_cost(*batches(size, size))
@@ -82,33 +68,6 @@ def test_value_and_plan_are_those_of_the_assignment_problem(size: int) -> None:
     result = potentials(cost)
     assert abs(float(result.value) - cost.numpy()[rows, columns].mean()) < 1e-12
     np.testing.assert_allclose(result.plan.numpy()[rows, columns], 1 / size)
-
-
-def test_value_is_the_best_of_all_720_pairings_of_six_points() -> None:
-    cost = quadratic_cost(*batches(6, 6)).numpy()
-    best = min(cost[list(order), range(6)].mean() for order in permutations(range(6)))
-    assert abs(float(potentials(torch.from_numpy(cost)).value) - best) < 1e-12
-
-
-@pytest.mark.parametrize(("n", "m"), [(64, 64), (5, 9), (9, 5), (1, 4), (12, 30)])
-def test_potentials_are_feasible_optimal_tight_on_the_plan_and_centred(n: int, m: int) -> None:
-    cost = quadratic_cost(*batches(n, m), K=1.0)
-    result = potentials(cost)
-    slack = cost - (result.real[:, None] - result.fake)
-    assert slack.min() > -1e-12
-    assert slack[result.plan > 1e-9].abs().max() < 1e-12
-    assert abs(result.real.mean() - result.fake.mean() - result.value) < 1e-12
-    assert abs(result.real.sum() + result.fake.sum()) < 1e-10
-
-
-def test_value_agrees_with_highs_for_weighted_samples() -> None:
-    cost = quadratic_cost(*batches(7, 4), K=1.0)
-    a, b = torch.rand(7, dtype=torch.float64), torch.rand(4, dtype=torch.float64)
-    a, b = a / a.sum(), b / b.sum()
-    program = linprog(
-        -np.concatenate([a, -b]), A_ub=constraints(7, 4), b_ub=cost.numpy().ravel(), bounds=(None, None)
-    )
-    assert abs(float(potentials(cost, a, b).value) + program.fun) < 1e-10
 
 
 def test_potentials_are_the_centre_of_the_optimal_face() -> None:
@@ -126,15 +85,6 @@ def test_potentials_are_the_centre_of_the_optimal_face() -> None:
             extremes.append(program.x)
     centre = np.mean(extremes, axis=0)
     np.testing.assert_allclose(torch.cat([result.real, result.fake]), centre - centre.mean(), atol=1e-9)
-
-
-def test_potentials_do_not_depend_on_the_order_of_the_samples() -> None:
-    cost = quadratic_cost(*batches(40, 40), K=1.0)
-    generator = torch.Generator().manual_seed(1)
-    rows, columns = torch.randperm(40, generator=generator), torch.randperm(40, generator=generator)
-    plain, shuffled = potentials(cost), potentials(cost[rows][:, columns])
-    assert torch.allclose(shuffled.real, plain.real[rows], atol=1e-10)
-    assert torch.allclose(shuffled.fake, plain.fake[columns], atol=1e-10)
 
 
 def highs_corner(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -173,6 +123,7 @@ def test_any_answer_is_certified_and_moves_with_its_samples(
     a[: min(zeros, n - 1)] = 0
     a, b = a / a.sum(), b / b.sum()
     found = potentials(cost, a, b)
+    assert abs(found.real.sum() + found.fake.sum()) < 1e-10
     assert torch.allclose(found.plan.sum(1), a) and torch.allclose(found.plan.sum(0), b)
     slack = cost - (found.real[:, None] - found.fake)
     assert slack.min() > -1e-10 and slack[found.plan > 1e-9].abs().max() < 1e-10
@@ -203,38 +154,32 @@ def test_corners_of_the_optimal_face_depend_on_the_solver() -> None:
     assert np.abs((ours - ours.mean()) - (highs - highs.mean())).max() > 0.1
 
 
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (lambda: quadratic_cost(torch.rand(3, 4), torch.rand(3, 5)), "equal samples"),
+        (lambda: potentials(torch.ones(3)), "shape"),
+        (lambda: potentials(torch.ones(0, 3)), "shape"),
+        (lambda: potentials(torch.tensor([[1.0, float("nan")]])), r"cost\[0, 1\] is nan"),
+        (lambda: potentials(torch.tensor([[1.0], [float("inf")]])), r"cost\[1, 0\] is inf"),
+        (lambda: potentials(torch.rand(2, 3), torch.ones(2)), "equal sums"),
+        (lambda: potentials(torch.rand(2, 3), None, torch.tensor([1.0, -1, 1])), "fake_weights must be 3"),
+        (lambda: barycentric_map(torch.tensor([[1.0, 0.0]]), torch.rand(1, 2)), "fake 1 receives no mass"),
+        (lambda: monge_map(torch.tensor([[1.0, 0.0]]), torch.rand(1, 2)), "fake 1 receives no mass"),
+        (lambda: unbalanced_plan(torch.rand(2, 2), 0.0), "reach"),
+        (lambda: sinkhorn_divergence(torch.rand(2, 2), torch.rand(2, 2), 0.0), "epsilon is 0"),
+    ],
+)
+def test_senseless_arguments_are_named(call: Callable[[], object], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        call()
+
+
 def test_ties_are_no_trouble() -> None:
     result = potentials(torch.ones(4, 4, dtype=torch.float64))
     assert torch.allclose(result.real, torch.full((4,), 0.5).double())
     assert torch.allclose(result.fake, torch.full((4,), -0.5).double())
     assert float(potentials(torch.zeros(3, 5)).value) == 0
-
-
-def test_device_and_dtype_are_those_of_the_cost() -> None:
-    result = potentials(torch.rand(3, 4))
-    assert all(part.dtype == torch.float32 for part in (result.real, result.fake, result.plan, result.value))
-
-
-@pytest.mark.parametrize(
-    ("cost", "reason"),
-    [
-        (torch.ones(3), "shape"),
-        (torch.ones(0, 3), "shape"),
-        (torch.tensor([[1.0, float("nan")]]), r"cost\[0, 1\] is nan"),
-        (torch.tensor([[1.0], [float("inf")]]), r"cost\[1, 0\] is inf"),
-    ],
-)
-def test_bad_costs_are_named(cost: Tensor, reason: str) -> None:
-    with pytest.raises(ValueError, match=reason):
-        potentials(cost)
-
-
-def test_weights_must_fit() -> None:
-    cost = torch.rand(2, 3)
-    with pytest.raises(ValueError, match="equal sums"):
-        potentials(cost, torch.tensor([1.0, 1.0]))
-    with pytest.raises(ValueError, match="fake_weights must be 3"):
-        potentials(cost, None, torch.tensor([1.0, -1.0, 1.0]))
 
 
 def test_both_maps_of_a_permutation_plan_are_the_permutation() -> None:
@@ -247,12 +192,6 @@ def test_both_maps_of_a_permutation_plan_are_the_permutation() -> None:
     assert torch.allclose(barycentric_map(plan, real), expected)
 
 
-def test_between_sorted_points_the_monge_map_is_increasing() -> None:
-    real, fake = batches(20, 20, dim=1)
-    image = monge_map(potentials(quadratic_cost(real, fake)).plan, real)
-    assert torch.equal(image[fake[:, 0].argsort(), 0], real[:, 0].sort().values)
-
-
 def test_the_monge_map_exists_where_whole_fakes_are_carried_and_is_refused_where_one_is_split() -> None:
     real, fake = batches(4, 12)
     plan = potentials(quadratic_cost(real, fake)).plan
@@ -260,8 +199,6 @@ def test_the_monge_map_exists_where_whole_fakes_are_carried_and_is_refused_where
     split = potentials(quadratic_cost(fake, real)).plan
     with pytest.raises(ValueError, match="fake 0 is split among 3 reals"):
         monge_map(split, fake)
-    with pytest.raises(ValueError, match="fake 1 receives no mass"):
-        monge_map(torch.tensor([[1.0, 0.0]]), torch.rand(1, 2))
 
 
 def test_where_a_fake_is_split_the_barycentric_map_is_the_mean_of_its_images() -> None:
@@ -269,11 +206,6 @@ def test_where_a_fake_is_split_the_barycentric_map_is_the_mean_of_its_images() -
     plan = potentials(quadratic_cost(real, fake)).plan
     expected = torch.stack([real[plan[:, i] > 1e-9].mean(0) for i in range(4)])
     assert torch.allclose(barycentric_map(plan, real), expected)
-
-
-def test_the_map_needs_mass_everywhere() -> None:
-    with pytest.raises(ValueError, match="fake 1 receives no mass"):
-        barycentric_map(torch.tensor([[1.0, 0.0]]), torch.rand(1, 2))
 
 
 def test_gradient_of_the_value_is_what_the_map_says() -> None:
@@ -321,8 +253,6 @@ def test_outliers_stay_alone_when_carrying_them_costs_more_than_the_reach() -> N
     plan = unbalanced_plan(quadratic_cost(real, fake, K=2.0), reach=1.0)
     assert plan[3].sum() == 0
     assert torch.allclose(plan[:3].diagonal(), torch.full((3,), 0.25).double())
-    with pytest.raises(ValueError, match="reach"):
-        unbalanced_plan(torch.rand(2, 2), 0.0)
 
 
 @given(n=st.integers(1, 6), m=st.integers(1, 6), seed=st.integers(0, 1000), reach=st.floats(0.05, 5))

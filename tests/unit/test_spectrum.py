@@ -10,7 +10,7 @@ import torch
 from scipy import linalg, ndimage
 
 from otsr.datasets import photos
-from otsr.degradation import kernels, regressor, spectrum
+from otsr.degradation import estimation, kernels, spectrum
 from otsr.images import luma, read, resize
 
 
@@ -86,19 +86,19 @@ def test_derivative_norms_agree_with_scipy(leaves: torch.Tensor) -> None:
 
 def test_covariance_from_log_is_the_matrix_exponential() -> None:
     rows = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    for (m, c, q), found in zip(rows.tolist(), regressor.covariance_from_log(rows), strict=True):
+    for (m, c, q), found in zip(rows.tolist(), estimation.covariance_from_log(rows), strict=True):
         assert np.allclose(found.numpy(), linalg.expm(np.array([[m + c, q], [q, m - c]])))
-    assert torch.allclose(regressor.log_of_covariance(regressor.covariance_from_log(rows)), rows, atol=1e-6)
+    assert torch.allclose(estimation.log_of_covariance(estimation.covariance_from_log(rows)), rows, atol=1e-6)
 
 
 @pytest.mark.parametrize("scale", [2, 4])
 def test_the_closest_gaussian_of_a_gaussian_is_itself_and_its_kernel_too(scale: int) -> None:
     truth = kernels.gaussian(14 * scale, 0.9 * scale**2, 0.4 * scale**2, 20.0)
-    log = regressor.closest_gaussians([truth], torch.tensor([float(scale)]))
-    covariance = scale**2 * regressor.covariance_from_log(log)[0].double()
+    log = estimation.closest_gaussians([truth], torch.tensor([float(scale)]))
+    covariance = scale**2 * estimation.covariance_from_log(log)[0].double()
     assert torch.allclose(covariance, kernels.moments(truth)[1], rtol=0.02, atol=0.02 * scale)
-    blur = spectrum.Blur(covariance, torch.zeros(regressor.SHAPES), (0.1, 0.1), 1.0)
-    assert kernels.l2_distance(spectrum.kernel_of(blur, scale), truth) < 0.03
+    blur = estimation.Blur(covariance, torch.zeros(estimation.SHAPES), (0.1, 0.1), 1.0)
+    assert kernels.l2_distance(estimation.kernel_of(blur, scale), truth) < 0.03
 
 
 def test_edge_profiles_are_those_of_the_blurred_edge() -> None:
@@ -120,7 +120,7 @@ def test_known_blur_of_a_synthetic_scene_is_recovered(
     first, second = (v * scale**2 / 4 for v in variances)
     truth = kernels.gaussian(11 * scale, first, second, angle)
     noise = 2 / 255 * torch.randn(512 // scale, 512 // scale, generator=torch.Generator().manual_seed(1))
-    blur = spectrum.estimate_blur(kernels.downsample(leaves, truth, scale) + noise, scale)
+    blur = estimation.estimate_blur(kernels.downsample(leaves, truth, scale) + noise, scale)
     expected = kernels.moments(truth)[1]
     assert (blur.covariance - expected).norm() < 0.35 * expected.norm()
     assert all(0.02 < deviation < 0.5 for deviation in blur.deviation)
@@ -134,7 +134,7 @@ def test_val_photos_are_better_explained_than_by_the_best_isotropic_gaussian() -
         truth = kernels.gaussian(22, 5.0, 1.0, 35.0 * index)
         lr = kernels.downsample(hr, truth, 2)
         lr = lr + 4 / 255 * torch.randn(lr.shape, generator=generator)
-        (a, b), (_, d) = (2 * spectrum.estimate_blur(lr, 2).covariance).tolist()
+        (a, b), (_, d) = (2 * estimation.estimate_blur(lr, 2).covariance).tolist()
         found = covariance_kernel(a / 2, b / 2, d / 2)
         ours.append(kernels.l2_distance(found, truth))
         isotropic.append(min(kernels.l2_distance(kernels.gaussian(22, v / 4), truth) for v in range(2, 24)))
@@ -149,21 +149,21 @@ def covariance_kernel(xx: float, xy: float, yy: float) -> torch.Tensor:
 
 
 def test_turning_the_image_turns_the_covariance(photo: torch.Tensor) -> None:
-    straight = spectrum.estimate_blur(photo, 2).covariance
+    straight = estimation.estimate_blur(photo, 2).covariance
     (a, b), (_, d) = straight.tolist()
     for turned, expected in (
         (photo.rot90(1, (1, 2)), [[d, -b], [-b, a]]),
         (photo.rot90(2, (1, 2)), [[a, b], [b, d]]),
         (photo.flip(2), [[a, -b], [-b, d]]),
     ):
-        found = spectrum.estimate_blur(turned, 2).covariance
+        found = estimation.estimate_blur(turned, 2).covariance
         assert torch.allclose(found, torch.tensor(expected, dtype=torch.float64), rtol=0.02, atol=0.02 * a)
 
 
 def test_the_answer_depends_neither_on_chance_nor_on_exposure(photo: torch.Tensor) -> None:
-    first = spectrum.estimate_blur(photo, 2).covariance
-    assert torch.equal(first, spectrum.estimate_blur(photo, 2).covariance)
-    darker = spectrum.estimate_blur(0.8 * photo + 0.05, 2).covariance
+    first = estimation.estimate_blur(photo, 2).covariance
+    assert torch.equal(first, estimation.estimate_blur(photo, 2).covariance)
+    darker = estimation.estimate_blur(0.8 * photo + 0.05, 2).covariance
     assert torch.allclose(first, darker, rtol=0.08, atol=0.08)
 
 
@@ -175,7 +175,7 @@ def test_errors_on_val_photos_are_not_larger_than_the_doubt_says() -> None:
         for variances in ((5.0, 1.0), (2.0, 1.5)):
             truth = kernels.gaussian(22, *variances, 35.0 * index)
             lr = kernels.downsample(hr, truth, 2)
-            blur = spectrum.estimate_blur(lr + 4 / 255 * torch.randn(lr.shape, generator=generator), 2)
+            blur = estimation.estimate_blur(lr + 4 / 255 * torch.randn(lr.shape, generator=generator), 2)
             ratio = blur.covariance.det() / kernels.moments(truth)[1].det()
             scores.append(float(ratio.log()) / 2 / blur.deviation[0])
     assert 0.2 < np.sqrt(np.mean(np.square(scores))) < 1.2
@@ -209,12 +209,12 @@ def textureless() -> dict[str, torch.Tensor]:
 def test_an_image_without_texture_is_refused(name: str) -> None:
     image = textureless()[name].expand(3, -1, -1)
     with pytest.raises(spectrum.NoTextureError, match=r"no texture .* choose a crop with edges"):
-        spectrum.estimate_blur(image, 2)
+        estimation.estimate_blur(image, 2)
     with pytest.raises(spectrum.NoTextureError):
         spectrum.require_texture(luma(image)[0])
 
 
 def test_the_stored_network_has_a_few_thousand_numbers() -> None:
-    network = regressor.stored_network()
+    network = estimation.stored_network()
     assert sum(parameter.numel() for parameter in network.parameters()) < 5000
     assert all(parameter.isfinite().all() for parameter in network.parameters())

@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from otsr.degradation import Degradation, NoisePool, kernels
-from otsr.degradation.storage import DegradationError
+from otsr.degradation.noise import DegradationError
 from otsr.images import read
 from otsr.training import ahead, config, data, synthesis
 from otsr.training.data import Batch, TrainingBatches, Validation

@@ -1,0 +1,23 @@
+"""The examples in the docstrings of the mathematics give what they say."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import otsr.degradation
+import otsr.transport
+
+MODULES = [
+    f"{room.__name__}.{module.name}"
+    for room in (otsr.degradation, otsr.transport)
+    for module in pkgutil.iter_modules(room.__path__)
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_examples_of_a_module_hold(name: str) -> None:
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
