@@ -37,20 +37,22 @@ def estimate(
         Path,
         typer.Option("-o", "--out", help="Degradation file to write (.safetensors).", show_default=False),
     ],
-    scale: Annotated[int, typer.Option(help="2 or 4: the super-resolution that it is for.")] = 4,
-    method: Annotated[Method, typer.Option(help="Of kernel estimation.")] = Method.spectrum,
-    rule: Annotated[Rule, typer.Option(help="By which patches count as smooth.")] = Rule.otsr,
+    scale: Annotated[int, typer.Option(help="Scale of the super-resolution it is for: 2 or 4.")] = 4,
+    method: Annotated[Method, typer.Option(help="How kernels are estimated.")] = Method.spectrum,
+    rule: Annotated[Rule, typer.Option(help="Which patches count as smooth.")] = Rule.otsr,
     patch: Annotated[int, typer.Option(min=8, help="Side of a noise patch in pixels.")] = 64,
     max_variance: Annotated[
         float | None,
         typer.Option(
-            min=1, help="Of a noise patch, grey levels².  [default: 50, realsr: 20]", show_default=False
+            min=1,
+            help="Largest variance of a noise patch, grey levels².  [default: 50, realsr: 20]",
+            show_default=False,
         ),
     ] = None,
     jpeg: Annotated[
         tuple[int, int] | None,
         typer.Option(
-            metavar="LOW HIGH", help="JPEG qualities.  [default: what the photos have]", show_default=False
+            metavar="LOW HIGH", help="JPEG qualities.  [default: those of the photos]", show_default=False
         ),
     ] = None,
     cleanup: Annotated[
@@ -77,7 +79,7 @@ def estimate(
     require_writable(out)
     for path in (out, *report):
         if path.exists():
-            jobs.say(f"note: {path} is there already, and will be replaced")
+            jobs.say(f"note: {path} exists and will be replaced")
     from otsr.degradation import Degradation
     from otsr.degradation.camera import estimate_camera
     from otsr.degradation.report import write_report
@@ -91,7 +93,7 @@ def estimate(
     found = find_images(photos, lambda path, reason: problems.append(f"{path}: {reason}"))
     clash = {path.resolve() for path in found} & {path.resolve() for path in (out, *report)}
     if clash:
-        refuse(f"{clash.pop()} is a photo and would be overwritten by the report; choose another name")
+        refuse(f"{clash.pop()} is one of the photos and would be overwritten; choose another name for --out")
     try:
         with jobs.Progress("estimating") as progress:
             camera = estimate_camera(
@@ -122,7 +124,7 @@ def degrade(
     degradation: Annotated[
         str,
         typer.Option(
-            help="File that `otsr estimate` wrote; or general: of any camera, ×4.", show_default=False
+            help="File that `otsr estimate` wrote; or general, for any camera, ×4.", show_default=False
         ),
     ],
     seed: Annotated[int, typer.Option(help="The same seed gives the same pairs.")] = 0,
@@ -153,7 +155,7 @@ def degrade(
     except (OSError, ValueError) as error:
         refuse(error)
     if camera.noise is None:
-        jobs.say(f"warning: {degradation} has no noise, so the LR images will have none")
+        jobs.say(f"warning: {degradation} has no noise, so none is added to the LR images")
 
     def work(job: Job, progress: Progress) -> None:
         below = job.target.relative_to(out / "LR")

@@ -263,5 +263,5 @@ def _standard_tables() -> np.ndarray:
         file = io.BytesIO()
         Image.new("RGB", (8, 8)).save(file, "JPEG", quality=quality)
         with Image.open(file) as image:
-            tables.append([image.quantization[0], image.quantization[1]])  # type: ignore[attr-defined]
+            tables.append([image.quantization[0], image.quantization[1]])
     return np.log(tables)

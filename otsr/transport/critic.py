@@ -4,6 +4,16 @@ The critic D is fitted to the potentials of each batch (exact transport, `discre
 fake to the slope that the optimal potential has there. With c(x, y) = K/2 ‖x − y‖² that slope is K (ŷ(x) − x), where
 ŷ(x) is the plan's image of x: the generator, following ∇D, moves its output where transport would.
 
+>>> from otsr.transport.discrete import potentials, quadratic_cost
+>>> real, fake = torch.tensor([[1.0], [2.0], [3.0], [4.0], [5.0]]), torch.tensor([[0.0], [1.0], [2.0], [3.0], [4.0]])
+>>> labels = potentials(quadratic_cost(real, fake))
+>>> round(float(critic_loss(labels.real, labels.fake, labels)), 3)  # a perfect critic
+0.0
+>>> fake.requires_grad_().shape  # every real lies 1 to the right, so the potential has the slope 1
+torch.Size([5, 1])
+>>> [round(float(regularity_loss(fake, slope * fake.sum(1), real, labels.plan)), 2) for slope in (0, 1, 2)]
+[0.2, 0.0, 0.2]
+
 Reference: Liu, Gu, Samaras, "Wasserstein GAN with quadratic transport cost", ICCV 2019, doi 10.1109/ICCV.2019.00493.
 """
 
@@ -79,7 +89,6 @@ def generator_loss(fake_scores: Tensor) -> Tensor:
 
 def _scores(scores: Tensor, count: int, name: str) -> Tensor:
     if tuple(scores.shape) not in ((count,), (count, 1)):
-        raise ValueError(
-            f"{name} scores have shape {tuple(scores.shape)}, expected one for each of {count} samples"
-        )
+        found = tuple(scores.shape)
+        raise ValueError(f"{name} scores have shape {found}, expected one for each of {count} samples")
     return scores.reshape(count).float()

@@ -3,6 +3,20 @@
 Rows are real samples y_j, columns are fake samples x_i. Everything is solved in float64 on the CPU (POT's network
 simplex) and returned on the device and in the dtype of the cost. Nothing here knows what an image is.
 
+>>> real = torch.tensor([[0.0], [1.0], [2.0], [3.0], [9.0]])
+>>> fake = torch.tensor([[3.1], [0.1], [4.1], [1.1], [2.1]])
+>>> cost = quadratic_cost(real, fake)
+>>> found = potentials(cost)
+>>> monge_map(found.plan, real).flatten().tolist()  # on a line the order is kept
+[3.0, 0.0, 9.0, 1.0, 2.0]
+>>> round(float(found.value), 1), round(float(found.real.mean() - found.fake.mean()), 1)  # and its proof
+(2.4, 2.4)
+>>> bool((found.real[:, None] - found.fake <= cost + 1e-9).all())
+True
+>>> alone = unbalanced_plan(cost, reach=1.0).sum(1)  # what is carried to the outlier 9 would cost 12
+>>> [round(mass, 1) for mass in alone.tolist()]
+[0.2, 0.2, 0.2, 0.2, 0.0]
+
 Reference: Peyré & Cuturi, Computational Optimal Transport, 2019, arXiv 1803.00567, chapters 2 and 3.
 """
 
@@ -41,8 +55,8 @@ def quadratic_cost(real: Tensor, fake: Tensor, K: float | None = None) -> Tensor
     """c_ji = K/2 · ‖y_j − x_i‖², without forming the differences.
 
     ‖y − x‖² = ‖y‖² + ‖x‖² − 2⟨y, x⟩ in float64, measured from the first real as origin, so that cancellation costs
-    about 1e-16 of the spread of the batch rather than of its distance from 0. Values of a sample are taken a thousand
-    at a time, which stay in the processor's cache: a third of the time.
+    about 1e-16 of the spread of the batch rather than of its distance from 0. A thousand values of each sample at a
+    time stay in the processor's cache, which takes a third of the time.
 
     Args:
         real: (n, …) samples y_j.
@@ -56,17 +70,15 @@ def quadratic_cost(real: Tensor, fake: Tensor, K: float | None = None) -> Tensor
         ValueError: samples of different shapes, or an empty batch.
     """
     if real.shape[1:] != fake.shape[1:] or not len(real) or not len(fake):
-        raise ValueError(
-            f"real {tuple(real.shape)} and fake {tuple(fake.shape)} must be batches of equal samples"
-        )
+        shapes = f"real {tuple(real.shape)} and fake {tuple(fake.shape)}"
+        raise ValueError(f"{shapes} must be batches of equal samples")
     single = torch.promote_types(real.dtype, torch.float32)
     y, x = real.flatten(1).to(single), fake.flatten(1).to(single)
     dim = y.shape[1]
     K = 1 / dim if K is None else K
     centre = y[0].detach().double()
-    of_y, of_x, products = (
-        y.new_zeros(shape, dtype=torch.float64) for shape in (len(y), len(x), (len(y), len(x)))
-    )
+    shapes = (len(y), len(x), (len(y), len(x)))
+    of_y, of_x, products = (y.new_zeros(shape, dtype=torch.float64) for shape in shapes)
     for start in range(0, dim, _VALUES_AT_ONCE):
         part = slice(start, start + _VALUES_AT_ONCE)
         y_part, x_part = (batch[:, part].to(torch.float64, copy=True).sub_(centre[part]) for batch in (y, x))
@@ -100,12 +112,8 @@ def potentials(
     Reference: Liu, Gu, Samaras, ICCV 2019, section 3, doi 10.1109/ICCV.2019.00493.
     """
     matrix = _checked(cost)
-    a, b = (
-        _weights(weights, size, name)
-        for weights, size, name in zip(
-            (real_weights, fake_weights), matrix.shape, ("real_weights", "fake_weights"), strict=True
-        )
-    )
+    a = _weights(real_weights, len(matrix), "real_weights")
+    b = _weights(fake_weights, matrix.shape[1], "fake_weights")
     if not np.isclose(a.sum(), b.sum(), rtol=1e-9):
         raise ValueError(f"real_weights sum to {a.sum()}, fake_weights to {b.sum()}: equal sums are needed")
     plan, log = ot.emd(a, b, matrix, numItermax=10_000_000, log=True)
@@ -194,10 +202,7 @@ def barycentric_map(plan: Tensor, real: Tensor) -> Tensor:
     Returns:
         (m, …). Where the plan splits no fake this is the Monge map.
     """
-    mass = plan.sum(0)
-    if (mass <= 0).any():
-        raise ValueError(f"fake {int((mass <= 0).nonzero()[0])} receives no mass: the map is undefined there")
-    share = (plan / mass).to(real)
+    share = (plan / _masses(plan)).to(real)
     return (share.T @ real.flatten(1)).view(plan.shape[1], *real.shape[1:])
 
 
@@ -205,7 +210,7 @@ def monge_map(plan: Tensor, real: Tensor) -> Tensor:
     """T(x_i) = y_σ(i), the real itself that the plan carries fake i to: sharp where an average would blur.
 
     Args:
-        plan: (n, m); each fake goes to one real. So it is for equal batches with uniform weights, where an optimal
+        plan: (n, m); each fake goes to one real, as between equal batches with uniform weights, where an optimal
             plan is a permutation, and whenever m is a multiple of n.
         real: (n, …) samples.
 
@@ -216,17 +221,24 @@ def monge_map(plan: Tensor, real: Tensor) -> Tensor:
         ValueError: the plan splits a fake (there is no Monge map), or gives it no mass; the fake is named.
     """
     most, image = plan.max(0)
-    mass = plan.sum(0)
-    if (mass <= 0).any():
-        raise ValueError(f"fake {int((mass <= 0).nonzero()[0])} receives no mass: the map is undefined there")
+    mass = _masses(plan)
     split = most < mass * (1 - 1e-5)
     if split.any():
         i = int(split.nonzero()[0])
+        parts = int((plan[:, i] > 1e-5 * mass[i]).sum())
         raise ValueError(
-            f"fake {i} is split among {int((plan[:, i] > 1e-5 * mass[i]).sum())} reals: there is no Monge map; "
-            "take barycentric_map, or as many reals as fakes"
+            f"fake {i} is split among {parts} reals: there is no Monge map; take barycentric_map, "
+            "or as many reals as fakes"
         )
     return real[image.to(real.device)]
+
+
+def _masses(plan: Tensor) -> Tensor:
+    """(m,) what the plan carries of each fake."""
+    mass = plan.sum(0)
+    if (mass <= 0).any():
+        raise ValueError(f"fake {int((mass <= 0).nonzero()[0])} receives no mass: the map is undefined there")
+    return mass
 
 
 def sinkhorn_divergence(real: Tensor, fake: Tensor, epsilon: float, K: float | None = None) -> Tensor:
@@ -242,7 +254,7 @@ def sinkhorn_divergence(real: Tensor, fake: Tensor, epsilon: float, K: float | N
     """
     if not epsilon > 0:
         raise ValueError(
-            f"epsilon is {epsilon}, expected a positive number; for the exact value use `potentials`"
+            f"epsilon is {epsilon}, expected a positive number; for the exact value use potentials"
         )
     across, within_fake, within_real = (
         _entropic_value(quadratic_cost(first, second, K), epsilon)
@@ -270,7 +282,7 @@ def unbalanced_plan(cost: Tensor, reach: float) -> Tensor:
     """Plan that may leave mass behind where carrying it costs more than `reach` (total-variation relaxation).
 
     min ⟨P, c⟩ + reach/2 · (mass of reals + mass of fakes not matched), uniform weights. Exact: a dummy sample on
-    each side absorbs what is not carried. Outliers then keep no partner instead of a false one.
+    each side absorbs what is not carried. An outlier then stays without a partner.
 
     Args:
         cost: (n, m).

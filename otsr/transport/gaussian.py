@@ -3,6 +3,13 @@
 For N(m₁, A) and N(m₂, B):
     W2² = ‖m₁ − m₂‖² + tr(A + B − 2 (A^½ B A^½)^½),      T(x) = m₂ + A^{−½} (A^½ B A^½)^½ A^{−½} (x − m₁).
 
+>>> one, two = torch.eye(1), torch.zeros(1)
+>>> narrow, wide = (two, one), (two + 3, 4 * one)  # N(0, 1) and N(3, 4)
+>>> round(float(bures_wasserstein(narrow, wide)), 2)  # 3² + (2 − 1)²
+10.0
+>>> gaussian_map(narrow, wide)(torch.tensor([[-2.0], [-1.0], [0.0], [1.0], [2.0]])).flatten().round().tolist()
+[-1.0, 1.0, 3.0, 5.0, 7.0]
+
 Reference: Peyré & Cuturi, Computational Optimal Transport, 2019, arXiv 1803.00567, remark 2.31.
 """
 
@@ -85,18 +92,14 @@ def gaussian_map(source: tuple[Tensor, Tensor], target: tuple[Tensor, Tensor]) -
     # Equal to A^{−½} (A^½ B A^½)^½ A^{−½} where A is regular; where not, only this form is optimal towards all of B.
     matrix = B @ root @ _pseudo_inverse(square_root(root @ B @ root)) @ _pseudo_inverse(root)
     values, vectors = torch.linalg.eigh(B - matrix @ A @ matrix.T)
-    values = torch.where(
-        values > 1e-6 * B.diagonal().max(), values, torch.zeros_like(values)
-    )  # rounding is no noise
+    values = values * (values > 1e-6 * B.diagonal().max())  # rounding is no noise
     noise = (vectors * values) @ vectors.T
     return GaussianMap(matrix, m1, m2, noise)
 
 
 def _pseudo_inverse(matrix: Tensor) -> Tensor:
     values, vectors = _eigen(matrix)
-    inverse = torch.where(
-        values > _RANK * values.max(), 1 / values.clamp_min(1e-300), torch.zeros_like(values)
-    )
+    inverse = (values > _RANK * values.max()) / values.clamp_min(1e-300)
     return (vectors * inverse) @ vectors.T
 
 
@@ -104,17 +107,14 @@ def _eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues, clipped at 0, and eigenvectors; refuses values that are negative beyond rounding."""
     values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
     if values.min() < -1e-8 * max(float(values.abs().max()), 1e-30):
-        raise ValueError(
-            f"not positive semi-definite: eigenvalues from {values.min():.3g} to {values.max():.3g}"
-        )
+        raise ValueError(f"not positive semi-definite: eigenvalues {values.min():.3g} to {values.max():.3g}")
     return values.clamp_min(0), vectors
 
 
 def _checked(mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
     if mean.dim() != 1 or covariance.shape != (len(mean), len(mean)):
-        raise ValueError(
-            f"mean {tuple(mean.shape)} and covariance {tuple(covariance.shape)}, expected (d,) and (d, d)"
-        )
+        shapes = f"mean {tuple(mean.shape)} and covariance {tuple(covariance.shape)}"
+        raise ValueError(f"{shapes}, expected (d,) and (d, d)")
     mean, covariance = mean.double(), covariance.double()
     if not torch.allclose(covariance, covariance.T, atol=1e-8 * float(covariance.abs().max())):
         raise ValueError("the covariance is not symmetric")

@@ -5,6 +5,10 @@ With c(x, y) = K/2 ‖x − y‖² and two networks, the potential f and the map
 T finds the minimum in the c-transform of f; at the saddle point T is the optimal map. A WGAN-QC critic D is fitted to
 the exact potentials of small batches instead; T(x) = x + ∇D(x)/K is then the map, and carries the bias of the batches.
 
+>>> x = torch.tensor([[-2.0], [-1.0], [0.0], [1.0], [2.0]])
+>>> round(l2_uvp(lambda x: x + 1, lambda x: 2 * x + 1, x))  # a shift where the truth stretches too: a quarter is missed
+25
+
 Reference: Korotin et al., "Neural optimal transport", ICLR 2023, arXiv 2201.12220, and "Do neural optimal transport
 solvers work?", NeurIPS 2021, arXiv 2106.01954 (there [MM:R], its error measure, and the verdict on WGAN-QC's map).
 """
@@ -60,9 +64,9 @@ def fit_map(
 ) -> NeuralMap:
     """Learn the optimal map of the quadratic cost (K = 1/dim) from samples, by the max–min game.
 
-    The map starts as the identity and both learning rates end at 0, so that the players stop circling. Returned is the
-    average of the map's weights along the game, most of it of the last tenth: the last map alone depends on the last
-    batches so much that a rounding error at the start doubles or halves its distance to the target.
+    The map starts as the identity, and both learning rates end at 0, so that the players stop circling. The answer is
+    the average of the map's weights along the game, most of it of the last tenth: the last map alone depends so much on
+    the last batches that a rounding error at the start doubles or halves its distance to the target.
 
     Args:
         sample_source, sample_target: called with a number of samples and a generator, return (n, dim) float32.
