@@ -4,6 +4,7 @@
     python benchmarks/general.py --weights run/5000.safetensors --val         # a checkpoint, on the validation photos
     python benchmarks/general.py --weights --path psnr otsr --skip-rulers     # the OT weight's path alone
     python benchmarks/general.py --weights --steps run --skip-rulers --val    # every checkpoint of a folder
+    python benchmarks/general.py --weights A B --against B --skip-rulers      # two trainings, picture by picture
 
 Three degradations, written apart from the one that general weights are trained with: clean bicubic; Gaussian blur,
 white or grey noise and JPEG; Gaussian blur, the course phone's own noise and mild JPEG. Then rulers of artefacts
@@ -272,7 +273,7 @@ def report(arguments: argparse.Namespace) -> tuple[str, dict[str, Any], Figure |
     protocol = {"count": arguments.photos, "draws": arguments.draws, "device": device}
     networks, chosen = here(arguments.weights), degradations()
     missing = [name for name in arguments.weights if name not in networks]
-    against = REFERENCE if REFERENCE in networks else BICUBIC
+    against = arguments.against or (REFERENCE if REFERENCE in networks else BICUBIC)
 
     def measured(rows: Mapping[str, nn.Module], names: Sequence[str] = tuple(chosen)) -> dict[str, Table]:
         return {name: measure(rows, split, chosen[name], **protocol) for name in names}
@@ -318,6 +319,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--weights", nargs="*", default=NETWORKS, help="names or paths")
+    parser.add_argument("--against", help="one of them: the row that the others are compared with")
     parser.add_argument("--val", action="store_true", help="validation photos, to choose weights by")
     parser.add_argument("--photos", type=int, help="how many; all by default")
     parser.add_argument("--draws", type=int, default=1, help="of kernel and noise for each photo")
