@@ -20,10 +20,12 @@ def test_a_score_does_not_depend_on_the_rest_of_the_batch(critic: type[nn.Module
     assert (gradient.abs().sum((1, 2, 3)) > 0).tolist() == [False, True, False, False]
 
 
-@pytest.mark.parametrize("size", [8, 24, 33, 64, 100, 128])
-@pytest.mark.parametrize("nf", [5, 16])
+@pytest.mark.parametrize(("size", "nf"), [(8, 5), (33, 16), (100, 5)])
 def test_a_vgg_critic_takes_any_width_and_size(size: int, nf: int) -> None:
-    assert VGGCritic(size, nf=nf, norm="group")(torch.rand(2, 3, size, size)).shape == (2, 1)
+    """It judges the whole sample: each corner has a say."""
+    samples = torch.rand(1, 3, size, size, requires_grad=True)
+    (gradient,) = torch.autograd.grad(VGGCritic(size, nf=nf, norm="group")(samples).sum(), samples)
+    assert (gradient[..., :: size - size % 2 - 1, :: size - size % 2 - 1].abs().sum(1) > 0).all()
 
 
 @pytest.mark.parametrize(("layers", "window"), [(0, 7), (1, 14), (2, 28)])
@@ -35,14 +37,6 @@ def test_a_patch_critic_sees_the_window_that_it_says(layers: int, window: int) -
     (gradient,) = torch.autograd.grad(middle, image)
     rows = gradient.abs().sum((0, 1, 3)).nonzero().flatten()
     assert int(rows[-1] - rows[0]) + 1 == window
-
-
-def test_no_critic_normalises_over_the_batch() -> None:
-    for norm in NORMS:
-        for network in (PatchCritic(nf=8, norm=norm), VGGCritic(32, nf=8, norm=norm)):
-            assert not any(
-                isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules()
-            )
 
 
 def test_what_cannot_be_built_is_refused_by_name() -> None:

@@ -43,23 +43,15 @@ def test_onnxruntime_gives_what_pytorch_gives_at_every_size(network: nn.Module, 
         assert np.abs(expected).max() > 0.1
 
 
-def test_the_network_given_is_left_as_it_was(tmp_path: Path) -> None:
-    network = RRDBNet(nf=4, nb=1, gc=4).half().train()
+def test_the_network_is_left_alone_and_the_file_holds_it_once(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    network = RRDBNet(nf=8, nb=1, gc=4).half().train()
     export_onnx(network, tmp_path / "network.onnx")
-    assert network.training
-    assert next(network.parameters()).dtype == torch.float16
-
-
-def test_the_file_holds_one_graph_and_nothing_lies_beside_it(tmp_path: Path) -> None:
-    network = RRDBNet(nf=8, nb=1, gc=4)
-    export_onnx(network, tmp_path / "network.onnx")
+    assert network.training and next(network.parameters()).dtype == torch.float16
     assert [path.name for path in tmp_path.iterdir()] == ["network.onnx"]
     numbers = sum(parameter.numel() for parameter in network.parameters())
     assert 4 * numbers < (tmp_path / "network.onnx").stat().st_size < 4 * numbers + 40_000
-
-
-def test_exporting_warns_of_nothing(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
-    export_onnx(RRDBNet(nf=4, nb=1, gc=4), tmp_path / "network.onnx")
     assert not recwarn.list
 
 

@@ -10,41 +10,28 @@ from torch import nn
 
 from otsr import machine
 
-
-def write(root: Path, name: str, text: str) -> None:
-    path = root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+KERNEL = {"proc/meminfo": "MemTotal: 9000 kB\nMemFree: 10 kB\nMemAvailable: 5000 kB\n"}
+GROUP = "sys/fs/cgroup/memory."
+OLD = "sys/fs/cgroup/memory/memory."
 
 
-def test_free_memory_is_what_the_kernel_says(tmp_path: Path) -> None:
-    write(tmp_path, "proc/meminfo", "MemTotal: 9000 kB\nMemFree: 10 kB\nMemAvailable: 5000 kB\n")
-    assert machine.available_memory(tmp_path) == 5000 * 1024
-
-
-def test_a_container_limit_counts_without_its_file_cache(tmp_path: Path) -> None:
-    write(tmp_path, "proc/meminfo", "MemAvailable: 5000 kB\n")
-    write(tmp_path, "sys/fs/cgroup/memory.max", "3000000\n")
-    write(tmp_path, "sys/fs/cgroup/memory.current", "2000000\n")
-    write(tmp_path, "sys/fs/cgroup/memory.stat", "anon 5\ninactive_file 400000\n")
-    assert machine.available_memory(tmp_path) == 1_400_000
-
-
-def test_an_old_container_limit_counts_too(tmp_path: Path) -> None:
-    write(tmp_path, "sys/fs/cgroup/memory/memory.limit_in_bytes", "3000000\n")
-    write(tmp_path, "sys/fs/cgroup/memory/memory.usage_in_bytes", "1000000\n")
-    assert machine.available_memory(tmp_path) == 2_000_000
-
-
-def test_a_container_without_limit_is_passed_over(tmp_path: Path) -> None:
-    write(tmp_path, "proc/meminfo", "MemAvailable: 5000 kB\n")
-    write(tmp_path, "sys/fs/cgroup/memory.max", "max\n")
-    write(tmp_path, "sys/fs/cgroup/memory.current", "2000000\n")
-    assert machine.available_memory(tmp_path) == 5000 * 1024
-
-
-def test_unknown_memory_is_none(tmp_path: Path) -> None:
-    assert machine.available_memory(tmp_path) is None
+@pytest.mark.parametrize(
+    ("files", "available"),
+    [
+        (KERNEL, 5000 * 1024),
+        (KERNEL | {f"{GROUP}max": "3000000\n", f"{GROUP}current": "2000000\n",
+                   f"{GROUP}stat": "anon 5\ninactive_file 400000\n"}, 1_400_000),
+        ({f"{OLD}limit_in_bytes": "3000000\n", f"{OLD}usage_in_bytes": "1000000\n"}, 2_000_000),
+        (KERNEL | {f"{GROUP}max": "max\n", f"{GROUP}current": "2000000\n"}, 5000 * 1024),
+        ({}, None),
+    ],
+    ids=["the kernel's", "a container's, less its file cache", "an old container's", "no limit", "unknown"],
+)  # fmt: skip
+def test_memory_that_is_free(files: dict[str, str], available: int | None, tmp_path: Path) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert machine.available_memory(tmp_path) == available
 
 
 @pytest.mark.parametrize(
@@ -62,11 +49,8 @@ def test_bf16_is_fast_where_the_processor_multiplies_it(
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
     (tmp_path / "cpuinfo").write_text(f"processor : 0\n{flags}\n")
     assert machine.fast_bf16(tmp_path / "cpuinfo") is fast
-
-
-def test_bf16_is_not_fast_where_the_library_refuses_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
-    assert not machine.fast_bf16()
+    assert not machine.fast_bf16(tmp_path / "cpuinfo")
 
 
 @pytest.mark.parametrize(

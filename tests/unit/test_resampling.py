@@ -40,19 +40,16 @@ def imresize(image: np.ndarray, scale: float) -> np.ndarray:
     return np.apply_along_axis(imresize_line, 1, np.apply_along_axis(imresize_line, 0, image, scale), scale)
 
 
-@pytest.mark.parametrize("scale", [1 / 4, 1 / 3, 1 / 2, 0.37, 0.75, 1, 1.3, 2, 3, 4, 7.5])
-@pytest.mark.parametrize("size", [(24, 36), (23, 37), (5, 3), (1, 1)])
+@pytest.mark.parametrize(
+    ("scale", "size"),
+    [(1 / 4, (24, 36)), (1 / 3, (23, 37)), (1 / 2, (5, 3)), (0.37, (1, 1)), (0.75, (23, 37)), (1, (24, 36)),
+     (1.3, (5, 3)), (2, (23, 37)), (4, (24, 36)), (7.5, (1, 1)), (0.6, (3, 700))],
+)  # fmt: skip
 def test_resize_agrees_with_the_formula_everywhere(scale: float, size: tuple[int, int]) -> None:
     image = torch.rand(size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     expected = imresize(image.numpy(), scale)
     assert np.abs(resize(image[None], scale)[0].numpy() - expected).max() < 1e-12
     assert np.abs(resize(image[None].float(), scale)[0].numpy() - expected).max() < 1e-6
-
-
-def test_large_images_cross_block_borders_unharmed() -> None:
-    image = torch.rand(1, 3, 700, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    expected = imresize(image[0].numpy(), 0.6)
-    assert np.abs(resize(image, 0.6)[0].numpy() - expected).max() < 1e-12
 
 
 def test_a_batch_is_resized_like_its_members_and_carries_gradients() -> None:
@@ -79,14 +76,10 @@ def test_sizes_are_those_of_matlab() -> None:
     assert resize(image, 0.25, size=(75, 75)).shape == (1, 75, 75)
 
 
-@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
-def test_senseless_scales_are_refused(scale: float) -> None:
-    with pytest.raises(ValueError, match="positive"):
-        resize(torch.zeros(1, 4, 4), scale)
-
-
-def test_senseless_tensors_are_refused() -> None:
-    with pytest.raises(ValueError, match="floating"):
-        resize(torch.zeros(3, 4, 4, dtype=torch.uint8), 2)
-    with pytest.raises(ValueError, match="floating"):
-        resize(torch.zeros(4, 4), 2)
+def test_senseless_arguments_are_refused() -> None:
+    for scale in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="positive"):
+            resize(torch.zeros(1, 4, 4), scale)
+    for image in (torch.zeros(3, 4, 4, dtype=torch.uint8), torch.zeros(4, 4)):
+        with pytest.raises(ValueError, match="floating"):
+            resize(image, 2)

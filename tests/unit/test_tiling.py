@@ -13,7 +13,7 @@ from otsr.inference.tiling import spans
 def test_kept_parts_cover_each_pixel_once_and_have_their_context(
     tile: int, overlap: int, alignment: int
 ) -> None:
-    for length in [*range(1, 260), 1024, 4001]:
+    for length in [*range(1, 260, 3), 1024, 4001]:
         cut = spans(length, tile, overlap, alignment)
         assert [pixel for span in cut for pixel in range(span.keep_start, span.keep_stop)] == [*range(length)]
         for span in cut:
@@ -24,9 +24,9 @@ def test_kept_parts_cover_each_pixel_once_and_have_their_context(
             assert span.size <= tile + 2 * overlap + 2 * alignment
 
 
-@pytest.mark.parametrize("length", [100, 257, 1024, 4000])
-def test_all_windows_have_one_size(length: int) -> None:
-    assert len({span.size for span in spans(length, 64, 10)}) == 1
+def test_all_windows_have_one_size() -> None:
+    for length in (100, 257, 1024, 4000):
+        assert len({span.size for span in spans(length, 64, 10)}) == 1
 
 
 def test_borders_cost_no_context() -> None:
