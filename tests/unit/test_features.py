@@ -60,8 +60,7 @@ def test_distances_are_those_of_the_authors_code(network: ShiftTolerantLPIPS, na
     assert network(sr[None], hr[None]).item() == pytest.approx(REFERENCE[name], rel=1e-3)
 
 
-@pytest.mark.parametrize("height", [21, 22, 33, 48])
-@pytest.mark.parametrize("width", [21, 24, 35, 50])
+@pytest.mark.parametrize(("height", "width"), [(21, 24), (22, 21), (33, 35), (48, 50)])
 def test_the_first_layer_in_one_step_equals_convolution_then_blur(height: int, width: int) -> None:
     features, x = AlexFeatures().double(), noise(2, 3, height, width).double()
     torch.testing.assert_close(features._halved_conv1(x), halve(features.conv1(x)), rtol=1e-10, atol=1e-12)
@@ -149,28 +148,20 @@ def test_the_file_is_small_half_precision_and_names_its_origin() -> None:
     assert "BSD 2-Clause" in notice and "Copyright (c) 2022, Abhijay Ghildyal, Feng Liu" in notice
 
 
-def weights_folder(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A data folder without weights; returns where the file would be."""
-    for name in ("photos", "weights"):
-        (root / name).mkdir()
-    (root / "photos" / "SOURCES.tsv").touch()
-    monkeypatch.setenv("OTSR_DATA", str(root))
-    return root / "weights" / "st_lpips_alex.safetensors"
-
-
-def test_a_missing_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    weights_folder(tmp_path, monkeypatch)
-    with pytest.raises(FileNotFoundError, match=r"st_lpips_alex\.safetensors: no such file; restore"):
-        ShiftTolerantLPIPS.pretrained()
-
-
-@pytest.mark.parametrize("damage", ["empty", "truncated", "another network"])
-def test_a_damaged_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
+@pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "another network"])
+def test_a_missing_or_damaged_file_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
     whole = (datasets.data_dir() / "weights" / "st_lpips_alex.safetensors").read_bytes()
-    path = weights_folder(tmp_path, monkeypatch)
+    for name in ("photos", "weights"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "photos" / "SOURCES.tsv").touch()
+    monkeypatch.setenv("OTSR_DATA", str(tmp_path))
+    path = tmp_path / "weights" / "st_lpips_alex.safetensors"
     if damage == "another network":
         save_file({"weight": torch.zeros(3)}, path)
-    else:
+    elif damage != "missing":
         path.write_bytes(whole[:1_000_000] if damage == "truncated" else b"")
-    with pytest.raises(ValueError, match=r"st_lpips_alex\.safetensors: damaged, or not ST-LPIPS"):
+    words = "no such file; restore" if damage == "missing" else "damaged, or not ST-LPIPS"
+    with pytest.raises((FileNotFoundError, ValueError), match=rf"st_lpips_alex\.safetensors: {words}"):
         ShiftTolerantLPIPS.pretrained()

@@ -52,12 +52,6 @@ def test_grey_becomes_three_equal_channels_and_is_remembered(
     assert (picture.pixels == picture.pixels[..., :1]).all()
 
 
-def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path: Path) -> None:
-    values = np.array([[0, 257, 128 * 257, 65535]], dtype=np.uint16)
-    Image.fromarray(values).save(tmp_path / "a.png")
-    np.testing.assert_array_equal(images.open_picture(tmp_path / "a.png").pixels[0, :, 0], [0, 1, 128, 255])
-
-
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_sixteen_bits_survive_the_way_to_a_file_and_back(tmp_path: Path, suffix: str, channels: int) -> None:
@@ -150,15 +144,12 @@ def test_transparency_is_kept_apart_and_composited_on_white(tmp_path: Path, colo
     np.testing.assert_allclose(images.read(tmp_path / "a.png").numpy(), expected, atol=1e-6)
 
 
-def test_palette_transparency_is_seen(tmp_path: Path, colours: np.ndarray) -> None:
+def test_palette_transparency_is_seen_and_an_opaque_channel_dropped(
+    tmp_path: Path, colours: np.ndarray
+) -> None:
     image = Image.fromarray(colours).quantize(16)
     image.save(tmp_path / "a.png", transparency=3)
-    alpha = images.open_picture(tmp_path / "a.png").alpha
-    assert alpha is not None
-    np.testing.assert_array_equal(alpha == 0, np.asarray(image) == 3)
-
-
-def test_an_opaque_alpha_channel_is_dropped(colours: np.ndarray) -> None:
+    np.testing.assert_array_equal(images.open_picture(tmp_path / "a.png").alpha == 0, np.asarray(image) == 3)
     opaque = np.dstack([colours, np.full(colours.shape[:2], 255, np.uint8)])
     assert images.open_picture(opaque).alpha is None
 
@@ -169,19 +160,17 @@ def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
     assert np.abs(picture.pixels.astype(int) - flat).max() <= 3
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_rotation_is_applied(tmp_path: Path, orientation: int) -> None:
+def test_exif_rotation_is_applied(tmp_path: Path) -> None:
     upright = np.zeros((4, 6, 3), np.uint8)
     upright[0, 0] = 255  # a mark in the top left corner
-    stored = {
-        1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
-        5: upright.transpose(1, 0, 2), 6: np.rot90(upright), 7: np.rot90(upright, 2).transpose(1, 0, 2),
-        8: np.rot90(upright, -1),
-    }[orientation]  # fmt: skip
+    stored = (
+        upright, upright[:, ::-1], upright[::-1, ::-1], upright[::-1], upright.transpose(1, 0, 2),
+        np.rot90(upright), np.rot90(upright, 2).transpose(1, 0, 2), np.rot90(upright, -1),
+    )  # fmt: skip
     exif = Image.Exif()
-    exif[0x0112] = orientation
-    Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "a.png", exif=exif)
-    np.testing.assert_array_equal(images.open_picture(tmp_path / "a.png").pixels, upright)
+    for exif[0x0112], pixels in enumerate(stored, 1):
+        Image.fromarray(np.ascontiguousarray(pixels)).save(tmp_path / "a.png", exif=exif)
+        np.testing.assert_array_equal(images.open_picture(tmp_path / "a.png").pixels, upright)
 
 
 def test_the_colour_profile_survives_and_other_metadata_does_not(tmp_path: Path, colours: np.ndarray) -> None:
@@ -225,10 +214,15 @@ def test_damaged_and_foreign_files_are_named_with_the_reason(tmp_path: Path, col
 
 
 @pytest.mark.parametrize(
-    "error", [TypeError("x"), KeyError("x"), RecursionError(), MemoryError(), AssertionError()]
+    ("error", "words"),
+    [
+        (KeyError("x"), r"a\.png: damaged or truncated"),
+        (RecursionError(), r"a\.png: damaged or truncated"),
+        (PermissionError(13, "Permission denied"), r"a\.png: cannot be read: Permission denied"),
+    ],
 )
 def test_whatever_a_decoder_raises_is_one_named_error(
-    tmp_path: Path, colours: np.ndarray, monkeypatch: pytest.MonkeyPatch, error: Exception
+    tmp_path: Path, colours: np.ndarray, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
 ) -> None:
     path = save(tmp_path / "a.png", colours)
 
@@ -236,20 +230,7 @@ def test_whatever_a_decoder_raises_is_one_named_error(
         raise error
 
     monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", load)
-    with pytest.raises(ImageError, match=r"a\.png: damaged or truncated"):
-        images.open_picture(path)
-
-
-def test_a_file_that_may_not_be_read_is_called_so(
-    tmp_path: Path, colours: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = save(tmp_path / "a.png", colours)
-
-    def refuse(*_: object) -> None:  # permissions do not stop root, so the call is replaced
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(Image, "open", refuse)
-    with pytest.raises(ImageError, match=r"a\.png: cannot be read: Permission denied"):
+    with pytest.raises(ImageError, match=words):
         images.open_picture(path)
 
 
@@ -277,22 +258,22 @@ def test_pictures_above_the_limit_are_refused_before_decoding(tmp_path: Path, si
     [
         np.zeros((3, 4, 5)),
         np.zeros((0, 4, 3)),
-        np.zeros((4, 4, 3), np.int64),
+        np.zeros((4, 4, 3), int),
         np.full((4, 4, 3), np.nan),
         np.zeros(4),
     ],
+    ids=["five channels", "empty", "int64", "NaN", "one axis"],
 )
 def test_arrays_that_are_no_picture_are_refused(array: np.ndarray) -> None:
     with pytest.raises(ImageError, match="array:"):
         images.open_picture(array)
 
 
-def test_tensors_round_rather_than_truncate() -> None:
+def test_tensors_are_rounded_clipped_and_survive_the_way_to_a_file(
+    tmp_path: Path, colours: np.ndarray
+) -> None:
     image = torch.tensor([0.0, 0.4 / 255, 0.6 / 255, 254.6 / 255, 1.2, -3.0]).repeat(3, 1, 1)
     assert images.to_array(image)[0, :, 0].tolist() == [0, 0, 1, 255, 255, 0]
-
-
-def test_an_image_survives_the_way_to_a_file_and_back(tmp_path: Path, colours: np.ndarray) -> None:
     image = images.read(colours)
     images.write(tmp_path / "a.png", image)
     assert torch.equal(images.read(tmp_path / "a.png"), image)
@@ -324,7 +305,7 @@ def test_writing_the_impossible_says_why(tmp_path: Path, name: str, array: np.nd
 
 
 def test_folders_are_walked_in_order_and_loops_reported(tmp_path: Path) -> None:
-    for name in (
+    for name in [
         "b/2.png",
         "a.jpg",
         "b/1.PNG",
@@ -334,7 +315,7 @@ def test_folders_are_walked_in_order_and_loops_reported(tmp_path: Path) -> None:
         "note.txt",
         ".hidden.png",
         "new.jxl",
-    ):
+    ]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "b" / "loop").symlink_to(tmp_path)

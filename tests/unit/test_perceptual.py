@@ -124,31 +124,22 @@ def test_details_are_patches_without_their_mean_colour() -> None:
     image = pictures(16)
     found = Details()(image)
     assert [tuple(layer.shape) for layer in found.values()] == [(2, 147, 10, 10), (2, 147, 4, 4)]
-    patch = image[1, :, 2:9, 5:12]
-    torch.testing.assert_close(
-        found["fine"][1, :, 2, 5].view(3, 7, 7), patch - patch.mean((1, 2), keepdim=True)
-    )
-    patch = image[0, :, 1:14:2, 3:16:2]
-    torch.testing.assert_close(
-        found["coarse"][0, :, 1, 3].view(3, 7, 7), patch - patch.mean((1, 2), keepdim=True)
-    )
-
-
-def test_details_do_not_see_a_change_of_colour() -> None:
-    image = pictures(16)
-    for before, after in zip(Details()(image).values(), Details()(0.9 * image + 0.1).values(), strict=True):
+    for layer, place, patch in (
+        (found["fine"][1], (2, 5), image[1, :, 2:9, 5:12]),
+        (found["coarse"][0], (1, 3), image[0, :, 1:14:2, 3:16:2]),
+    ):
+        expected = patch - patch.mean((1, 2), keepdim=True)
+        torch.testing.assert_close(layer[:, place[0], place[1]].view(3, 7, 7), expected)
+    for before, after in zip(found.values(), Details()(0.9 * image + 0.1).values(), strict=True):
         torch.testing.assert_close(after, 0.9 * before)
 
 
-def test_alex_is_here_and_gives_the_layers_asked_for() -> None:
-    network = backbone("alex", ("conv4", "conv2"))
-    assert list(network(pictures())) == ["conv4", "conv2"]
+def test_alex_is_here_gives_the_layers_asked_for_and_gradients_to_the_picture() -> None:
+    network, image = backbone("alex", ("conv4", "conv1")), pictures().requires_grad_()
+    found = network(image)
+    assert list(found) == ["conv4", "conv1"]
     assert not network.training and not any(p.requires_grad for p in network.parameters())
-
-
-def test_gradients_reach_the_picture_and_not_the_weights() -> None:
-    image = pictures().requires_grad_()
-    backbone("alex", ("conv1",))(image)["conv1"].sum().backward()
+    found["conv1"].sum().backward()
     assert image.grad is not None and float(image.grad.abs().max()) > 0
 
 
@@ -165,13 +156,7 @@ def test_unknown_names_are_refused_with_those_that_are_known() -> None:
 
 @pytest.mark.parametrize(
     ("shift_tolerant", "layer", "smallest"),
-    [
-        (False, "relu1_1", 1),
-        (False, "relu5_1", 16),
-        (True, "relu1_1", 1),
-        (True, "relu2_1", 3),
-        (True, "relu5_1", 24),
-    ],
+    [(False, "relu1_1", 1), (False, "relu5_1", 16), (True, "relu2_1", 3), (True, "relu5_1", 24)],
 )
 def test_a_picture_may_be_as_small_as_they_say_and_no_smaller(
     shift_tolerant: bool, layer: str, smallest: int
@@ -181,10 +166,9 @@ def test_a_picture_may_be_as_small_as_they_say_and_no_smaller(
     assert min(network(pictures(smallest))[layer].shape) > 0
     with pytest.raises(ValueError, match=f"sides of {smallest} pixels or more, got"):
         network(pictures(smallest - 1))
-    with pytest.raises(ValueError, match=r"patches need .* sides of 7 pixels or more"):
-        Patches()(pictures(6))
-    with pytest.raises(ValueError, match=r"details need .* sides of 13 pixels or more"):
-        Details()(pictures(12))
+    for other, side in ((Patches, 7), (Details, 13)):
+        with pytest.raises(ValueError, match=rf"{other.__name__.lower()} need .* sides of {side} pixels"):
+            other()(pictures(side - 1))
 
 
 def web_that_has(content: bytes | None, monkeypatch: pytest.MonkeyPatch) -> list[str]:

