@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import io
 import json
-import pickle
-import random
 import re
-import struct
-import tarfile
-import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +20,6 @@ from otsr import weights
 from otsr.datasets import sources
 from otsr.networks.generators import Compact, RRDBNet
 from otsr.weights import WeightsError
-from otsr.weights.layouts import MAX_BYTES
 
 room = importlib.import_module("otsr.weights.catalogue")  # `weights.catalogue` is the function
 
@@ -150,176 +143,6 @@ def test_metadata_that_does_not_fit_the_tensors_is_refused(
     save_file(rrdbnet().state_dict(), tmp_path / "a.safetensors", {"architecture": architecture})
     with pytest.raises(WeightsError, match=re.escape(words)):
         weights.load(tmp_path / "a.safetensors")
-
-
-# --- files of strangers ---------------------------------------------------------------------------------------------
-
-
-class Malicious:
-    """Unpickled without care, this creates a file."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = str(target)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (open, (self.target, "w"))
-
-
-@pytest.mark.parametrize("zipped", [True, False])
-def test_a_file_that_holds_code_is_refused_and_the_code_does_not_run(zipped: bool, tmp_path: Path) -> None:
-    trap = tmp_path / "trap"
-    state = {**rrdbnet().state_dict(), "extra": Malicious(trap)}
-    torch.save(state, tmp_path / "evil.pth", _use_new_zipfile_serialization=zipped)
-    with pytest.raises(WeightsError, match=r"evil\.pth: holds code \((io|_io|builtins)\.open\).*is refused"):
-        weights.load(tmp_path / "evil.pth")
-    assert not trap.exists()
-    torch.load(tmp_path / "evil.pth", weights_only=False)["extra"].close()
-    assert trap.exists()  # the trap works: only the care above kept it shut
-
-
-def test_code_in_a_tar_is_refused_for_torch_versions_that_would_run_it(tmp_path: Path) -> None:
-    trap = tmp_path / "trap"
-    payload = pickle.dumps(Malicious(trap))
-    for first in (
-        "sys_info",
-        b"\x80\x02".decode("utf-8", "surrogateescape"),
-    ):  # also one that begins as a pickle does
-        with tarfile.open(tmp_path / "evil.pth", "w", format=tarfile.USTAR_FORMAT) as archive:
-            for name in (first, "pickle", "storages", "tensors"):
-                info = tarfile.TarInfo(name)
-                info.size = len(payload)
-                archive.addfile(info, io.BytesIO(payload))
-        with pytest.raises(WeightsError, match="a tar archive"):
-            weights.load(tmp_path / "evil.pth")
-    assert not trap.exists()
-
-
-def test_the_content_decides_not_the_suffix_nor_the_torch_that_wrote_it(tmp_path: Path) -> None:
-    network = rrdbnet()
-    torch.save(network.state_dict(), tmp_path / "a.safetensors")
-    weights.save(network, tmp_path / "b.safetensors")
-    (tmp_path / "b.safetensors").rename(tmp_path / "b.pth")
-    torch.save(network.state_dict(), tmp_path / "pytorch_model.bin")
-    torch.save(network.state_dict(), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
-    for name in ("a.safetensors", "b.pth", "pytorch_model.bin", "old.pth"):
-        assert torch.equal(weights.load(tmp_path / name)(picture()), network(picture()))
-
-
-def archive(names: list[str]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as file:
-        for name in names:
-            file.writestr(name, b"content")
-    return buffer.getvalue()
-
-
-def tarball() -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as file:
-        file.addfile(tarfile.TarInfo("a.txt"))
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"", "the file is empty (0 bytes)"),
-        (b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + bytes(600), "a JPEG picture"),
-        (b"\n<!DOCTYPE html>\n<html><body>404", "a web page: a server's error or log-in page"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
-        (b"just some notes\n" * 100, "plain text"),
-        (b"\x1f\x8b\x08" + bytes(100), "a gzip archive; unpack it first"),
-        (tarball(), "a tar archive; unpack it first"),
-        (archive(["photo1.jpg", "photo2.jpg"]), "a ZIP archive (photo1.jpg, photo2.jpg"),
-        (archive(["net/code/net.py", "net/data.pkl"]), "a TorchScript program"),
-        (bytes(range(128, 255)), "damaged or no PyTorch file"),
-        (bytes(range(200, 255)), "unknown binary data (it begins with"),
-        (b"PK\x03\x04" + bytes(100), "truncated"),
-        (pickle.dumps([1, 2, 3]), "damaged or no PyTorch file"),
-        (struct.pack("<Q", 10**12) + b"{}", "damaged or no safetensors file"),
-        (struct.pack("<Q", 10) + b'{"a": oops', "damaged or no safetensors file"),
-    ],
-)
-def test_a_file_of_another_kind_is_refused_with_what_it_is(
-    content: bytes, words: str, tmp_path: Path
-) -> None:
-    path = tmp_path / "weights.pth"
-    path.write_bytes(content)
-    with pytest.raises(WeightsError) as caught:
-        weights.load(path)
-    assert words in str(caught.value)
-    assert str(path) in str(caught.value)
-    if "TorchScript" not in words and "truncated" not in words:
-        assert "expected weights" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "header",
-    [
-        {"a": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 4]}},
-        {"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 1 << 50]}},
-        {"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 0]}},
-        {"a": {"dtype": "F32", "shape": [1 << 62, 1 << 62], "data_offsets": [0, 4]}},
-        {"a": {"dtype": "F99", "shape": [1], "data_offsets": [0, 4]}},
-    ],
-)
-def test_a_safetensors_header_that_lies_is_refused(header: dict[str, Any], tmp_path: Path) -> None:
-    text = json.dumps(header).encode()
-    (tmp_path / "lie.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(4))
-    for read in (weights.load, weights.read_metadata):
-        with pytest.raises(WeightsError, match=r"lie\.safetensors: damaged or no safetensors file"):
-            read(tmp_path / "lie.safetensors")
-
-
-def test_a_file_above_the_limit_is_not_opened(tmp_path: Path) -> None:
-    with (tmp_path / "huge.pth").open("wb") as file:
-        file.truncate(MAX_BYTES + 1)  # sparse: takes no disk
-    with pytest.raises(WeightsError, match=r"huge\.pth: 2\.0 GiB, above the limit of 2 GiB"):
-        weights.load(tmp_path / "huge.pth")
-
-
-def test_a_zip_that_unpacks_to_more_than_the_limit_is_not_unpacked(tmp_path: Path) -> None:
-    path = tmp_path / "bomb.pth"
-    with zipfile.ZipFile(path, "w") as file:
-        file.writestr("a/data.pkl", b"x")
-    content = path.read_bytes()
-    size = struct.pack("<II", 1, 1)
-    directory = content.rindex(b"PK\x01\x02")
-    at = content.index(size, directory)  # compressed and plain size in the directory
-    path.write_bytes(content[:at] + struct.pack("<II", 1, 0xFFFFFFF0) + content[at + 8 :])
-    with pytest.raises(WeightsError, match="unpacks to more than 2 GiB"):
-        weights.load(path)
-
-
-@pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
-def test_a_damaged_file_is_refused_or_read_but_never_fails_otherwise(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / "a.pth"
-    if kind == "safetensors":
-        save_file(rrdbnet(nf=2, gc=1).state_dict(), path)
-    else:
-        torch.save(rrdbnet(nf=2, gc=1).state_dict(), path, _use_new_zipfile_serialization=kind == "zip")
-    whole = path.read_bytes()
-    chance = random.Random(0)
-    for _ in range(20):
-        path.write_bytes(whole[: chance.randrange(1, len(whole))])
-        with pytest.raises(WeightsError):
-            weights.load(path)
-    for _ in range(40):
-        changed = bytearray(whole)
-        for _ in range(chance.choice([1, 4, 64])):
-            changed[chance.randrange(len(whole))] = chance.randrange(256)
-        path.write_bytes(changed)
-        try:
-            assert isinstance(weights.load(path), RRDBNet)
-        except WeightsError as error:
-            assert str(path) in str(error)
-
-
-def test_a_path_that_is_no_file_is_refused_with_what_to_name(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"missing\.pth: no such file; name weights"):
-        weights.load(tmp_path / "missing.pth")
-    with pytest.raises(WeightsError, match="not a file"):
-        weights.load(tmp_path)
 
 
 # --- names ----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,271 @@
+"""The upscaler where memory is short, numbers are narrow, or the device is CUDA or Apple's."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from small_networks import Narrow, difference, every_network, networks, noise, plain
+from torch import Tensor, nn
+
+from otsr import inference, machine
+from otsr.inference import Upscaler, prediction
+from otsr.networks.generators import Compact, RRDBNet
+
+
+def test_overflow_in_16_bits_falls_back_to_fp32() -> None:
+    upscaler = Upscaler(Narrow(), precision="bf16", colours=False)
+    with pytest.warns(UserWarning, match="float32"):
+        sr = upscaler.upscale(noise(20, 20))
+    assert difference(sr, np.full((40, 40, 3), 128)) <= 1
+    assert upscaler.dtype == torch.float32
+
+
+def test_a_network_that_answers_nan_is_refused() -> None:
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        Upscaler(Narrow(float("nan")), precision="fp32", colours=False).upscale(noise(20, 20))
+
+
+def test_a_picture_whose_result_does_not_fit_is_refused_with_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "available_memory", lambda: 50_000_000)
+    with pytest.raises(
+        MemoryError, match=r"2000×1000 becomes 8000×4000.*0\.\d\d GB.*0\.05 GB are free.*shrink"
+    ):
+        Upscaler(networks()[3]).upscale(np.zeros((1000, 2000, 3), np.uint8))
+
+
+def test_tiles_become_smaller_when_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    upscaler = Upscaler(networks()[0], tile=128, precision="fp32", colours=False)
+    needed = upscaler.predict_memory(150, 150, 64)
+    assert needed < upscaler.predict_memory(150, 150)
+    monkeypatch.setattr(machine, "available_memory", lambda: needed)
+    counts: list[int] = []
+    sr = upscaler.upscale(noise(150, 150), lambda done, total: counts.append(total))
+    assert counts[0] == len(upscaler.tiles(150, 150, 64))
+    assert difference(sr, plain(networks()[0], noise(150, 150))) <= 1
+
+
+_MEASURE = """
+import sys, gc, torch, numpy as np
+from otsr.inference import Upscaler
+from otsr.networks.generators import RRDBNet, Compact
+torch.set_num_threads(1)
+network = RRDBNet(32, 1, 16) if sys.argv[1] == "RRDBNet" else Compact(48, 4)
+upscaler = Upscaler(network, precision=sys.argv[2], tile=int(sys.argv[3]))
+upscaler.upscale(np.zeros((64, 64, 3), np.uint8))
+side = int(sys.argv[4])
+predicted = upscaler.predict_memory(side, side)
+pixels = np.zeros((side, side, 3), np.uint8)
+gc.collect()
+def memory(key):  # not resource.getrusage, whose peak a process inherits from its parent
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(key)) * 1024
+before = memory("VmRSS")
+upscaler.upscale(pixels)
+print(predicted, memory("VmHWM") - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc to measure memory")
+@pytest.mark.parametrize(
+    ("network", "precision", "tile", "side"),
+    [("RRDBNet", "fp32", 128, 200), ("RRDBNet", "bf16", 512, 300), ("Compact", "fp32", 512, 500)],
+)
+def test_predicted_memory_is_within_a_factor_of_two(
+    network: str, precision: str, tile: int, side: int
+) -> None:
+    if precision == "bf16" and not machine.fast_bf16():
+        pytest.skip("no fast bf16 here")
+    arguments = [sys.executable, "-c", _MEASURE, network, precision, str(tile), str(side)]
+    answer = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
+    predicted, measured = map(int, answer.split())
+    reused = 64 * 2**20  # memory that the warm-up freed and the allocator kept does not count as growth
+    assert measured / 1.1 <= predicted <= 2 * (measured + reused)
+
+
+def test_seconds_grow_with_the_picture() -> None:
+    upscaler = Upscaler(networks()[3], tile=64)
+    assert 0 < upscaler.predict_seconds(100, 100) < upscaler.predict_seconds(1000, 1000)
+
+
+def test_overlap_is_the_receptive_radius_where_that_is_smaller() -> None:
+    assert inference.needed_overlap(Compact(nf=8, nb=3)) == 5
+    assert inference.needed_overlap(RRDBNet(nf=8, nb=23, gc=4)) == inference.OVERLAP
+
+
+def pretend_cuda(patch: pytest.MonkeyPatch, free: int) -> None:
+    """Upscalers made from now on believe in a CUDA device with so many free bytes; their networks have no data."""
+    place = machine.place
+
+    def without_data(network: nn.Module, device: torch.device, dtype: torch.dtype, **_: object) -> nn.Module:
+        return place(network, device, dtype, on=torch.device("meta"))
+
+    patch.setattr(machine, "choose_device", lambda name: torch.device("cuda"))
+    patch.setattr(machine, "place", without_data)
+    patch.setattr(machine, "free_on", lambda device: free)
+
+
+def test_windows_and_blocks_on_cuda_are_the_largest_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_cuda(monkeypatch, free=80 * 10**9)
+    upscaler = Upscaler(RRDBNet(nf=32, nb=1, gc=16), precision="fp16")
+    width, height = 640, 480
+    tile, block = upscaler.plan(width, height)
+    assert len(upscaler.tiles(width, height, tile)) == 1
+    assert block >= width, "the reconstruction, too, runs in one piece"
+    seen = []
+    for share in (1.3, 0.8, 0.4, 0.2, 0.1, 0.05):
+        free = int(share * upscaler.predict_window_memory(width, height, tile, block))
+        monkeypatch.setattr(machine, "free_on", lambda device, free=free: free)
+        plan = upscaler.plan(width, height)
+        assert upscaler.predict_window_memory(width, height, *plan) <= free
+        seen.append((len(upscaler.tiles(width, height, plan[0])), -plan[1]))
+    assert seen == sorted(seen), "less memory: smaller blocks first, then more windows"
+    assert seen[0] == (1, -block) and seen[2][0] == 1 and seen[-1][0] > 1
+    monkeypatch.setattr(machine, "free_on", lambda device: 1000)
+    with pytest.raises(MemoryError, match=r"640×480.*cuda has too little free memory; use --device cpu"):
+        upscaler.plan(width, height)
+
+
+def test_a_picture_of_100_megapixels_is_bounded_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_cuda(monkeypatch, free=80 * 10**9)
+    monkeypatch.setattr(machine, "available_memory", lambda: None)
+    upscaler = Upscaler(RRDBNet(nf=64, nb=1, gc=32), precision="fp16")
+    tile, block = upscaler.plan(10_000, 10_000)
+    largest = upscaler.tiles(10_000, 10_000, tile)[-1]
+    assert max(largest.rows.size, largest.columns.size) <= inference.CUDA_TILE + 2 * upscaler.overlap
+    assert 64 * (4 * (block + 4)) ** 2 < 2**31, "numbers in one tensor, which CUDA counts with 32 bits"
+
+
+def test_the_next_window_is_begun_on_cuda_before_the_last_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pretend_cuda(monkeypatch, free=10**9)
+    upscaler = Upscaler(networks()[3], tile=32)
+    cut = upscaler.tiles(100, 30)[:3]
+    events: list[str] = []
+
+    def begin(picture: object, tile: object, block: int, deep: bool) -> object:
+        number = cut.index(tile)
+        events.append(f"begin {number}")
+        return lambda: events.append(f"wait {number}")
+
+    monkeypatch.setattr(upscaler, "_begin", begin)
+    assert [tile for tile, _ in upscaler._parts(None, cut, 128)] == cut
+    assert events == ["begin 0", "begin 1", "wait 0", "begin 2", "wait 1", "wait 2"]
+
+
+def pretend_apple(patch: pytest.MonkeyPatch) -> None:
+    """Upscalers made from now on believe in an Apple GPU; what is sent there stays on the CPU."""
+    place, memory_format = machine.place, machine.memory_format
+    patch.setattr(torch.cuda, "is_available", lambda: False)
+    patch.setattr(torch.backends.mps, "is_available", lambda: True)
+    patch.setattr(machine, "place", lambda *what, on=torch.device("cpu"): place(*what, on=on))
+    patch.setattr(machine, "memory_format", lambda device, dtype: memory_format(torch.device("mps"), dtype))
+    patch.setattr(machine, "send", lambda tensor, device: tensor)
+
+
+def test_apples_gpu_is_taken_where_it_is_and_memory_counted_as_shared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    on_cpu = Upscaler(networks()[0], device="cpu", precision="fp32")
+    pretend_apple(monkeypatch)
+    upscaler = Upscaler(networks()[0], tile=32)
+    assert (upscaler.device.type, upscaler.dtype, upscaler.tile) == ("mps", torch.float32, 32)
+    assert difference(upscaler.upscale(noise(40, 50)), on_cpu.upscale(noise(40, 50))) <= 1
+    assert Upscaler(networks()[0]).tile == inference.TILE
+    assert upscaler.predict_memory(40, 50, 64) == on_cpu.predict_memory(40, 50, 64)
+
+
+def test_what_apples_gpu_cannot_do_is_done_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lacking(Narrow):
+        def forward(self, lr: Tensor) -> Tensor:
+            if upscaler.device.type == "mps":
+                raise NotImplementedError("The operator 'aten::_new' is not implemented for the MPS device.")
+            return super().forward(lr)
+
+    pretend_apple(monkeypatch)
+    upscaler = Upscaler(Lacking(), colours=False)
+    with pytest.warns(UserWarning, match=r"mps cannot do this .*aten::_new.*; going on on the CPU"):
+        sr = upscaler.upscale(noise(20, 20))
+    assert upscaler.device.type == "cpu"
+    assert difference(sr, np.full((40, 40, 3), 128)) <= 1
+
+
+def test_fp32_is_multiplied_in_full_and_the_process_keeps_its_own_choice() -> None:
+    """TF32 rounds to 10 bits, and its convolutions take workspace that no prediction counts."""
+    seen = []
+
+    class Looking(Narrow):
+        def forward(self, lr: Tensor) -> Tensor:
+            seen.append(torch.backends.cudnn.allow_tf32)
+            return super().forward(lr)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.backends.cudnn, "allow_tf32", True)
+        Upscaler(Looking(), precision="fp32").upscale(noise(20, 20))
+        assert not seen[-1] and torch.backends.cudnn.allow_tf32
+
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+
+
+@needs_cuda
+@pytest.mark.parametrize("tile", [32, None])
+@every_network
+def test_cuda_agrees_with_the_cpu(network: nn.Module, tile: int | None) -> None:
+    pixels = noise(61, 80)
+    on_cuda = Upscaler(network, device="cuda", precision="fp32", colours=False, tile=tile).upscale(pixels)
+    assert difference(on_cuda, plain(network, pixels)) <= 2
+
+
+@needs_cuda
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+@every_network
+def test_16_bits_on_cuda_stay_close_to_fp32(network: nn.Module, precision: str) -> None:
+    pixels = noise(40, 40)
+    half = np.asarray(Upscaler(network, device="cuda", precision=precision).upscale(pixels)).astype(float)
+    assert float(np.square(half - plain(network, pixels)).mean()) < 0.65, "at least 50 dB of agreement"
+
+
+@needs_cuda
+@pytest.mark.parametrize("options", [{}, {"ensemble": True}, {"back_projection": 3}], ids=str)
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_tiles_and_blocks_do_not_show_on_cuda(
+    precision: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, pixels = networks()[0], noise(150, 200)
+    whole = Upscaler(network, device="cuda", precision=precision, **options).upscale(pixels)
+    monkeypatch.setattr(prediction, "_BLOCK", 32)
+    monkeypatch.setattr(prediction, "_CUDA_BLOCK", 32)
+    tiled = Upscaler(network, device="cuda", precision=precision, tile=48, **options).upscale(pixels)
+    assert difference(tiled, whole) <= (1 if precision == "fp32" else 4)
+
+
+@needs_cuda
+@pytest.mark.parametrize("block", [1024, 128])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_predicted_memory_on_cuda_is_within_a_tenth(
+    precision: str, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction, "_CUDA_BLOCK", block)
+    upscaler = Upscaler(RRDBNet(nf=64, nb=2, gc=32), device="cuda", precision=precision)
+    pixels = noise(480, 640)
+    upscaler.upscale(pixels)  # what the libraries keep for themselves is taken now
+    predicted = upscaler.predict_window_memory(640, 480, *upscaler.plan(640, 480))
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    upscaler.upscale(pixels)
+    assert predicted == pytest.approx(torch.cuda.max_memory_allocated() - before, rel=0.1)
+
+
+@needs_cuda
+def test_overflow_on_cuda_falls_back_to_fp32_for_the_whole_picture() -> None:
+    upscaler = Upscaler(Narrow(), device="cuda", precision="fp16", tile=32)
+    with pytest.warns(UserWarning, match="float32"):
+        sr = upscaler.upscale(noise(100, 120))
+    assert difference(sr, np.full((200, 240, 3), 128)) <= 1
