@@ -10,7 +10,6 @@ from otsr.images.picture import (
     Picture,
     crop_to_multiple,
     luma,
-    spread_colours,
     to_array,
     to_pil,
 )
@@ -20,5 +19,5 @@ from otsr.images.writing import DEEP, FORMATS, atomic_path, check_writable, meta
 __all__ = [
     "DEEP", "FORMATS", "MAX_PIXELS", "SUFFIXES", "UNREADABLE", "ImageError", "ImageSource", "Picture", "atomic_path",
     "check_writable", "crop_to_multiple", "find_images", "luma", "metadata", "open_picture", "read", "resize",
-    "spread_colours", "to_array", "to_pil", "write",
+    "to_array", "to_pil", "write",
 ]  # fmt: skip

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from PIL import Image
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 
@@ -78,16 +77,3 @@ def crop_to_multiple(image: Tensor, multiple: int) -> Tensor:
     if height < multiple or width < multiple:
         raise ValueError(f"an image of {width}×{height} holds no multiple of {multiple}")
     return image[..., : height // multiple * multiple, : width // multiple * multiple]
-
-
-def spread_colours(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """(H, W, 3) whose fully transparent pixels have the colour of the nearest visible one: what lies there is no one's.
-
-    Args:
-        alpha: (H, W); 0 is transparent. Where nothing is visible, the pixels stay as they are.
-    """
-    hidden = alpha < np.iinfo(alpha.dtype).max / 255  # less than 1 of 255
-    if not hidden.any() or hidden.all():
-        return pixels
-    rows, columns = distance_transform_edt(hidden, return_distances=False, return_indices=True)
-    return pixels[rows, columns]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from otsr import machine
 from otsr.images import Picture
-from otsr.inference.tiling import Tile, halves, tiles
+from otsr.inference.tiling import Tile, tiles
 
 SMALLEST_TILE = 32
 """LR pixels a side; below it the overlap costs more memory than it saves."""
@@ -120,10 +120,10 @@ class Planner(ABC):
             MemoryError: not even the smallest tile fits; the message has the numbers.
         """
         free, on_device = machine.available_memory(), machine.free_on(self.device)
-        for tile in halves(self.tile, SMALLEST_TILE):
+        for tile in _halves(self.tile, SMALLEST_TILE):
             needed = self.predict_memory(width, height, tile) + beside
             fits = free is None or needed <= free
-            for block in halves(self._largest_block(), _BLOCK) if fits else ():
+            for block in _halves(self._largest_block(), _BLOCK) if fits else ():
                 window = self.predict_window_memory(width, height, tile, block)
                 if on_device is None or window <= _SHARE * on_device:
                     return tile, block
@@ -134,3 +134,10 @@ class Planner(ABC):
             f"{size} and needs {needed / 1e9:.2f} GB of memory, {(free or 0) / 1e9:.2f} GB are free; "
             "close other programs, or shrink the picture or cut it into parts first"
         )
+
+
+def _halves(largest: int, smallest: int) -> Iterator[int]:
+    """largest, half of it, a quarter … while at least `smallest`: the sizes to try where memory may be short."""
+    while largest >= smallest:
+        yield largest
+        largest //= 2

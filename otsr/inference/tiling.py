@@ -11,10 +11,10 @@ All windows have one size, so that kernels prepared for a shape are used again.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import distance_transform_edt
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,14 @@ def look(array: np.ndarray, tile: Tile, wrap: bool = False) -> np.ndarray:
     return array[inside(tile.rows, array.shape[0])[:, None], inside(tile.columns, array.shape[1])]
 
 
-def halves(largest: int, smallest: int) -> Iterator[int]:
-    """largest, half of it, a quarter … while at least `smallest`: the sizes to try where memory may be short."""
-    while largest >= smallest:
-        yield largest
-        largest //= 2
+def spread_colours(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """(H, W, 3) whose fully transparent pixels have the colour of the nearest visible one: what lies there is no one's.
+
+    Args:
+        alpha: (H, W); 0 is transparent. Where nothing is visible, the pixels stay as they are.
+    """
+    hidden = alpha < np.iinfo(alpha.dtype).max / 255  # less than 1 of 255
+    if not hidden.any() or hidden.all():
+        return pixels
+    rows, columns = distance_transform_edt(hidden, return_distances=False, return_indices=True)
+    return pixels[rows, columns]

@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from otsr import machine, weights
-from otsr.images import ImageSource, Picture, open_picture, resize, spread_colours
+from otsr.images import ImageSource, Picture, open_picture, resize
 from otsr.inference.canvas import Canvas
 from otsr.inference.prediction import SMALLEST_TILE, Planner
 from otsr.inference.restoration import GREY, back_project, keep_colours, restore
-from otsr.inference.tiling import Tile, look
+from otsr.inference.tiling import Tile, look, spread_colours
 
 TILE = 512
 """LR pixels a side that one window contributes. Extra work at an overlap of 32: 27 %; with 256 it is 56 %."""
