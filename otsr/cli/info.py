@@ -7,7 +7,7 @@ import typer
 from otsr.cli.root import DeviceName, Precision, Weights, app, refuse
 from otsr.cli.upscale import build_upscaler
 
-_PHOTO = (4000, 3000)  # what `info` speaks of
+_PHOTO = (4000, 3000)  # the photo whose time and memory are predicted
 
 
 @app.command()
@@ -49,7 +49,8 @@ def info(
     typer.echo("Weights")
     for entry in catalogue():
         place = str(entry.path) if entry.present else f"not here ({entry.where})"
-        typer.echo(f"  {entry.name:<18} {entry.what}\n  {'':<18} {entry.size / 1e6:.1f} MB, {place}")
+        typer.echo(f"  {entry.name:<18} for {entry.use}")
+        typer.echo(f"  {'':<18} {entry.what}\n  {'':<18} {entry.size / 1e6:.1f} MB, {place}")
     upscaler = build_upscaler(weights, device=device, precision=precision)
     megapixels = _PHOTO[0] * _PHOTO[1] / 1e6
     seconds = upscaler.predict_seconds(*_PHOTO)

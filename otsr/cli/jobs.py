@@ -20,13 +20,12 @@ from tqdm import tqdm
 
 from otsr.images import FORMATS, SUFFIXES, UNREADABLE, find_images
 
-WRITABLE = tuple(FORMATS)
 _SILENCE = 30.0  # seconds without a sign of life where there is no terminal
 _FULL = 1 << 20  # bytes left on a disk that counts as full
 
 
 class UsageError(ValueError):
-    """What was asked for cannot be meant; nothing has been done. The message says what to change."""
+    """The inputs and the output do not go together; nothing has been done. The message says what to change."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,8 @@ def plan(
 ) -> tuple[list[Job], int]:
     """Pair each input picture with its output.
 
-    Names are kept, below folders the subfolders too; the suffix becomes `suffix` (or stays, where `suffix` is
-    "keep" and the format can be written). Where `out` lies inside an input folder, what is in it is no input.
+    Names and subfolders are kept; the suffix becomes `suffix` (or stays, where `suffix` is "keep" and the format can
+    be written). If `out` lies inside an input folder, the pictures in `out` are not inputs.
 
     Args:
         inputs: files and folders.
@@ -84,20 +83,7 @@ def plan(
         jobs = [Job(path, out) for path in find_images(inputs, report)]
         _refuse_clashes(jobs)
         return jobs, len(problems)
-    if _unknown_format(out):
-        raise UsageError(
-            f"{out}: pictures are written as {', '.join(WRITABLE)}, not as {out.suffix}; "
-            "if a folder is meant, make it first"
-        )
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file; name a folder for the output of several pictures")
-    if _names_file(out):
-        raise UsageError(f"{out} is a file name, but there are several inputs or a folder; name a folder")
-    if any(top.is_dir() and top.resolve() == out.resolve() for top in inputs):
-        raise UsageError(
-            f"{out} is also an input, so a second run would take the outputs for inputs; "
-            f"name another folder, such as {out / 'large'}"
-        )
+    _require_folder(out, inputs)
     found: dict[Path, Path] = {}  # picture: its place below `out`
     for top in inputs:
         known = len(problems)
@@ -107,43 +93,54 @@ def plan(
         if not pictures and len(problems) == known:
             report(top, f"no pictures in this folder (looked for {', '.join(sorted(SUFFIXES))})")
         for path in pictures:
-            ending = _kept(path) if suffix == "keep" else suffix
             below = path.parent.relative_to(top) if path != top else Path()
-            found.setdefault(path, below / (path.stem + ending))
+            found.setdefault(path, below / (path.stem + (_kept(path) if suffix == "keep" else suffix)))
     for place in places:
         _refuse_clashes([Job(path, out / place / below) for path, below in found.items()], single_file)
     return [Job(path, out / places[0] / below) for path, below in found.items()], len(problems)
 
 
 def _names_file(out: Path) -> bool:
-    return out.suffix.lower() in WRITABLE and not out.is_dir()
+    return out.suffix.lower() in FORMATS and not out.is_dir()
 
 
-def _unknown_format(out: Path) -> bool:
-    """Whether a path that does not exist is called like a picture of a format that is not written: photo.bmp."""
-    return not out.exists() and out.suffix.lower() in (SUFFIXES | UNREADABLE).difference(WRITABLE)
+def _require_folder(out: Path, inputs: Sequence[Path]) -> None:
+    if not out.exists() and out.suffix.lower() in (SUFFIXES | UNREADABLE).difference(FORMATS):
+        raise UsageError(
+            f"{out}: pictures are written as {', '.join(FORMATS)}, not as {out.suffix}; to use a folder of that name, "
+            "make it first"
+        )
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file; name a folder for several pictures")
+    if _names_file(out):
+        raise UsageError(f"{out} names a file, but there are several inputs or a folder; name a folder")
+    if any(top.is_dir() and top.resolve() == out.resolve() for top in inputs):
+        raise UsageError(
+            f"{out} is also an input, so a second run would take its outputs for inputs; "
+            f"name another folder, such as {out / 'large'}"
+        )
 
 
 def _kept(path: Path) -> str:
     """The suffix of the output that keeps the format of an input, or PNG where that cannot be written."""
-    return path.suffix if path.suffix.lower() in WRITABLE else ".png"
+    return path.suffix if path.suffix.lower() in FORMATS else ".png"
 
 
 def _refuse_clashes(jobs: list[Job], formats: bool = False) -> None:
     """Args: formats: whether the command has --format, which can be advised where it would help."""
-    sources = {job.source.resolve(): job.source for job in jobs}
+    sources = {job.source.resolve() for job in jobs}
     taken: dict[Path, Path] = {}
     for job in jobs:
         target = job.target.resolve()
         if target in sources:
             raise UsageError(f"the output {job.target} is also an input; name another file or folder")
-        if target in taken:
-            helps = formats and _kept(taken[target]) != _kept(job.source)
+        other = taken.setdefault(target, job.source)
+        if other != job.source:
+            advice = "use --format keep, " if formats and _kept(other) != _kept(job.source) else ""
             raise UsageError(
-                f"{taken[target]} and {job.source} would both become {job.target}; "
-                f"{'use --format keep, ' if helps else ''}rename one, or run them into different folders"
+                f"{other} and {job.source} would both become {job.target}; "
+                f"{advice}rename one, or run them into different folders"
             )
-        taken[target] = job.source
 
 
 class Progress:
@@ -190,11 +187,12 @@ def run(
     pending = [job for job in jobs if overwrite or not job.done]
     there = len(jobs) - len(pending)
     done = 0
+    go_on = "the same command goes on from here"
     Progress._last_line = time.monotonic()
     try:
         for number, job in enumerate(pending, 1):
             if not overwrite and job.target.exists():
-                say(f"note: {job.target} is older than {job.source}: made again")
+                say(f"note: {job.target} is older than {job.source}: making it again")
             try:
                 with Progress(f"{number}/{len(pending)} {job.source.name}") as progress:
                     _one(job, work, progress)
@@ -203,13 +201,10 @@ def run(
                 failed += 1
                 say(f"error: {_reason(job, error)}")
                 if _disk_is_full(job, error):
-                    say(
-                        f"stopped: {done} of {len(pending)} done. "
-                        "Free some space, then give the same command again"
-                    )
+                    say(f"stopped: {done} of {len(pending)} done. Free some space; then {go_on}")
                     return 1
     except KeyboardInterrupt:
-        say(f"interrupted: {done} of {len(pending)} done. Give the same command again to go on from here")
+        say(f"interrupted: {done} of {len(pending)} done; {go_on}")
         return 130
     say(_summary(done, there, failed))
     return 1 if failed else 0
@@ -248,7 +243,7 @@ def _summary(done: int, there: int, failed: int) -> str:
     parts = [f"{done} done"]
     if there:
         parts.append(
-            f"{there} there already, left as they are (--overwrite makes them again, as after a change of options)"
+            f"{there} there already and left alone (--overwrite makes them again, say with new options)"
         )
     if failed:
         parts.append(f"{failed} failed")

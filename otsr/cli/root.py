@@ -26,7 +26,9 @@ app = typer.Typer(
 )
 
 Inputs = Annotated[list[Path], typer.Argument(help="Pictures, and folders of pictures.", show_default=False)]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Make outputs again that are there already.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Make outputs again even if they are there already.")
+]
 Weights = Annotated[
     str | None,
     typer.Option(help="Name (see `otsr info`) or path of weights.  [default: otsr]"),

@@ -56,62 +56,74 @@ def upscale(
     weights: Weights = None,
     ot_weight: Annotated[
         float,
-        typer.Option(help="0: fidelity, 1: transport; between: between. For weights that have a partner."),
+        typer.Option(help="From 0 (fidelity) to 1 (transport), for weights that have a partner."),
     ] = 1.0,
     tile: Annotated[
         int | None,
         typer.Option(
-            help="LR pixels a side of a tile; smaller takes less memory.  [default: 512, CUDA 2048]"
+            help="LR pixels on each side of a tile; less takes less memory.  [default: 512, CUDA 2048]"
         ),
     ] = None,
     ensemble: Annotated[
-        bool, typer.Option("--ensemble", help="Average over 8 flips and rotations; 8 times as long.")
+        bool, typer.Option("--ensemble", help="Average over 8 flips and rotations; takes 8 times as long.")
     ] = False,
     back_projection: Annotated[
-        int, typer.Option(metavar="N", help="N steps that pull the result towards the input.")
+        int, typer.Option(metavar="N", help="Pull the result towards the input in N steps.")
     ] = 0,
     scale: Annotated[
         float | None,
-        typer.Option(help="Times as wide and high.  [default: the network's, 4]", show_default=False),
+        typer.Option(help="Enlarge by this factor.  [default: the network's, 4]", show_default=False),
     ] = None,
-    width: Annotated[int | None, typer.Option(min=1, help="Or pixels across.", show_default=False)] = None,
-    height: Annotated[int | None, typer.Option(min=1, help="Or pixels down.", show_default=False)] = None,
+    width: Annotated[
+        int | None, typer.Option(min=1, help="Or to this many pixels across.", show_default=False)
+    ] = None,
+    height: Annotated[
+        int | None, typer.Option(min=1, help="Or to this many pixels down.", show_default=False)
+    ] = None,
     megapixels: Annotated[
-        float | None, typer.Option(help="Or millions of pixels.", show_default=False)
+        float | None, typer.Option(help="Or to this many megapixels.", show_default=False)
     ] = None,
     keep_colours: Annotated[
-        bool, typer.Option("--keep-colours/--free-colours", help="Take the colours of areas from the input.")
+        bool,
+        typer.Option(
+            "--keep-colours/--free-colours", help="Keep the colours of larger areas as in the input."
+        ),
     ] = True,
     tileable: Annotated[
         bool,
         typer.Option(
-            "--tileable", help="Of a texture that wraps around: without seams when laid side by side."
+            "--tileable", help="For a texture that wraps around: no seams when it is laid side by side."
         ),
     ] = False,
     device: DeviceName = "auto",
     precision: Precision = "auto",
     format: Annotated[
-        Format, typer.Option(help="Of the outputs in a folder.", case_sensitive=False)
+        Format, typer.Option(help="Format of the outputs in a folder.", case_sensitive=False)
     ] = Format.png,
-    quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP.")] = 95,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of JPEG and WebP.")] = 95,
     depth: Annotated[
         Depth,
-        typer.Option(help="Bits a sample; auto: 16 where input and format (PNG, TIFF) have them, else 8."),
+        typer.Option(help="Bits per sample; auto: 16 where input and format (PNG, TIFF) have them, else 8."),
     ] = Depth.auto,
     keep_metadata: Annotated[
         bool,
-        typer.Option("--keep-metadata", help="Keep camera, settings, date and author (EXIF), not the place."),
+        typer.Option(
+            "--keep-metadata", help="Keep camera, settings, date and author (EXIF), but not the place."
+        ),
     ] = False,
     keep_location: Annotated[
-        bool, typer.Option("--keep-location", help="With --keep-metadata: the place (GPS), too.")
+        bool, typer.Option("--keep-location", help="With --keep-metadata, keep the place (GPS) too.")
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Upscale pictures.
 
-    Names and subfolders are kept. What is there already, newer than its input, is not made again, so after an
-    interruption the same command goes on. Transparency, grey and the colour profile are kept, other metadata only if
-    asked for. Sizes other than the network's are its answer, shrunk; beyond it, the rest is bicubic.
+    Names and subfolders are kept. Outputs newer than their inputs are left alone, so after an interruption the same
+    command goes on. Transparency, grey and the colour profile are kept, other metadata only on request. For smaller
+    sizes the network's picture is shrunk; beyond its own size the rest is bicubic.
+
+    The default weights, otsr, are for any photo: phone, compact camera, saved from the web. `otsr info` says what the
+    others are for, `otsr compare PHOTO` shows them side by side.
 
     \b
     Example:
@@ -123,7 +135,7 @@ def upscale(
 
     size = _Size(scale, width, height, megapixels)
     if keep_location and not keep_metadata:
-        refuse("--keep-location says more than --keep-metadata, and needs it")
+        refuse("--keep-location only works with --keep-metadata; give both")
     try:
         planned, failed = jobs.plan(
             inputs, out, format.value if format is Format.keep else f".{format.value}"
@@ -138,6 +150,8 @@ def upscale(
     if not overwrite and all(job.done for job in planned):
         raise typer.Exit(jobs.run(planned, _nothing, failed=failed))
     require_writable(out)
+    if use := purpose(weights):
+        jobs.say(use)
 
     from otsr.inference import scaled_size
 
@@ -193,6 +207,14 @@ class _Size:
         if self.megapixels:
             return math.sqrt(self.megapixels * 1e6 / (width * height))
         return self.scale or (self.width and self.width / width) or (self.height and self.height / height)
+
+
+def purpose(weights: str | None) -> str:
+    """What named weights are for, in one line; empty for a file."""
+    from otsr.weights import DEFAULT, catalogue
+
+    name = weights or DEFAULT
+    return next((f"weights {name}: for {entry.use}" for entry in catalogue() if entry.name == name), "")
 
 
 def build_upscaler(weights: str | None, **options: Any) -> Upscaler:

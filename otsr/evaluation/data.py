@@ -23,7 +23,7 @@ from otsr.evaluation.scenes import (
     without_truth,
 )
 from otsr.images import SUFFIXES, find_images, read
-from otsr.weights import WeightsError, locate
+from otsr.weights import WeightsError, file_of, locate
 
 
 class Data(NamedTuple):
@@ -105,7 +105,7 @@ def hashes(weights: Sequence[str]) -> dict[str, str]:
         try:
             path = locate(name, download=False)
         except WeightsError:
-            path = Path(name)
+            path = file_of(Path(name))
         found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 

@@ -20,7 +20,8 @@ from otsr.weights.errors import WeightsError
 from otsr.weights.formats import read, read_metadata, save
 
 __all__ = [
-    "DEFAULT", "Entry", "WeightsError", "blend", "catalogue", "load", "locate", "partner", "read_metadata", "save",
+    "DEFAULT", "Entry", "WeightsError", "blend", "catalogue", "file_of", "load", "locate", "partner", "read_metadata",
+    "save",
 ]  # fmt: skip
 
 
@@ -28,8 +29,8 @@ def load(name_or_path: str | Path, *, download: bool = True) -> RRDBNet | Compac
     """The generator with weights of that name, or in that file: in eval mode, float32, on the CPU.
 
     Args:
-        name_or_path: a name of `catalogue()`, or a file of any format in `formats.read`. A name goes before a file
-            of the same name; write "./name" for the file.
+        name_or_path: a name of `catalogue()`, a file of any format in `formats.read`, or the folder of a training
+            (see `file_of`). A name goes before a file of the same name; write "./name" for the file.
         download: fetch what is not here yet; otherwise that is an error.
 
     Raises:
@@ -40,7 +41,23 @@ def load(name_or_path: str | Path, *, download: bool = True) -> RRDBNet | Compac
     is_path = path.exists() or path.suffix or path.name != name
     if find(name) is not None or not is_path:
         return read(locate(name, download=download))
-    return read(path)
+    return read(file_of(path))
+
+
+def file_of(path: Path) -> Path:
+    """The weights that a path names: a file, or in the folder of a training best.safetensors, else last.safetensors.
+
+    Raises:
+        WeightsError: a folder that holds neither.
+    """
+    if not path.is_dir():
+        return path
+    for name in ("best.safetensors", "last.safetensors"):
+        if (path / name).is_file():
+            return path / name
+    raise WeightsError(
+        f"{path}: a folder without best.safetensors or last.safetensors; name a file of weights"
+    )
 
 
 def partner(name_or_path: str | Path) -> str | None:
@@ -51,7 +68,7 @@ def partner(name_or_path: str | Path) -> str | None:
     entry = find(str(name_or_path))
     if entry is not None:
         return entry.partner
-    path = Path(name_or_path)
+    path = file_of(Path(name_or_path))
     named = read_metadata(path).get("partner") if path.suffix == ".safetensors" else None
     if named is None or find(named) is not None:
         return named

@@ -27,6 +27,7 @@ class Entry(ABC):
         licence: of the weights.
         size: bytes on disk, about.
         partner: name of the weights to blend with, those of fidelity, if there are any (see `otsr.weights.blend`).
+        use: which photos they are for, in one line.
         where: "vendored", "package" or "web".
     """
 
@@ -35,6 +36,7 @@ class Entry(ABC):
     licence: str
     size: int
     partner: str | None = None
+    use: str = ""
     where: ClassVar[str]
 
     @property
@@ -163,13 +165,13 @@ def _check(path: Path, sha256: str, remedy: str) -> None:
 
 
 def _of_authors(
-    name: str, what: str, blob: str, file: str | None = None, partner: str | None = None
+    name: str, what: str, use: str, blob: str, file: str | None = None, partner: str | None = None
 ) -> OnWeb:
     """A file of OTSR's authors: asked for by its path, and by the git id of its content, which knows no path."""
     urls: tuple[str, ...] = (f"https://api.github.com/repos/cognaclee/OTSR/git/blobs/{blob}",)
     if file:
         urls = (f"https://raw.githubusercontent.com/cognaclee/OTSR/HEAD/pretrained_model/{file}", *urls)
-    return OnWeb(name, what, _UNSTATED, 67_000_000, partner, urls=urls, known=f"git-blob:{blob}")
+    return OnWeb(name, what, _UNSTATED, 67_000_000, partner, use, urls=urls, known=f"git-blob:{blob}")
 
 
 _UNSTATED = "not stated by the authors (github.com/cognaclee/OTSR)"
@@ -184,12 +186,14 @@ ENTRIES: tuple[Entry, ...] = (
         "Apache-2.0 (begun from RealSR)",
         8_956_000,
         partner="psnr",
+        use="any photo: phone, compact camera, saved from the web",
     ),
     Vendored(
         "psnr",
         "where otsr starts: six of RealSR's 23 blocks, trained on for fidelity alone (L1)",
         "Apache-2.0 (begun from RealSR)",
         8_956_000,
+        use="any photo; truer and softer than otsr",
     ),
     Vendored(
         "otsr-small",
@@ -197,6 +201,7 @@ ENTRIES: tuple[Entry, ...] = (
         "MIT",
         1_530_000,
         partner="psnr-small",
+        use="photos of the course's phone",
     ),
     Vendored(
         "gan-small",
@@ -204,8 +209,15 @@ ENTRIES: tuple[Entry, ...] = (
         "MIT",
         1_530_000,
         partner="psnr-small",
+        use="photos of the course's phone, to compare with otsr-small",
     ),
-    Vendored("psnr-small", "where both start: trained for fidelity alone (L1)", "MIT", 1_530_000),
+    Vendored(
+        "psnr-small",
+        "where both start: trained for fidelity alone (L1)",
+        "MIT",
+        1_530_000,
+        use="photos of the course's phone, to compare with otsr-small",
+    ),
     Packaged(
         "realsr-df2k",
         "RealSR's RRDBNet ×4, trained on DF2K with collected noise; OTSR starts from it",
@@ -217,6 +229,7 @@ ENTRIES: tuple[Entry, ...] = (
             "models/REALSR_DF2K_UP4X.bin": "a3f5eb53906ef54d5c5d125b2c9dd5f570d9dbb779e3d934df14b5375fd923c1",
         },
         extra="pretrained",
+        use="clean, sharp photos; it turns noise into texture",
     ),
     Packaged(
         "realesrgan-x4plus",
@@ -229,10 +242,12 @@ ENTRIES: tuple[Entry, ...] = (
             "models/REALESRGAN_X4PLUS_UP4X.bin": "713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf",
         },
         extra="pretrained",
+        use="any photo; crisper than otsr, and less faithful",
     ),
     _of_authors(
         "otsr-df2k",
         "OTSR's RRDBNet ×4, by its authors, trained on DF2K with collected noise",
+        "photos with noise, as OTSR's authors meant them",
         "f200e76445367d31268fe7ce107b5f721f392fe9",
         "DF2K_OTSR_G.pth",
         partner="realsr-df2k",
@@ -240,12 +255,14 @@ ENTRIES: tuple[Entry, ...] = (
     _of_authors(
         "otsr-dped",
         "OTSR's RRDBNet ×4, by its authors, trained on DPED phone photos",
+        "photos of an old phone (iPhone 3GS)",
         "6744b9aebec5fe76bed34b5c66d698f5b259fd74",
         "DPED_OTSR_G.pth",
     ),
     _of_authors(
         "df2k-jpeg",
         "RealSR's RRDBNet ×4 for JPEG pictures, as OTSR's authors keep it",
+        "JPEG pictures",
         "1ea9f4f9a748bb587cbf407ad4b21ae35b171b76",
     ),
 )

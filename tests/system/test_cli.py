@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,9 @@ from PIL import Image
 from otsr.datasets import phone_crops, photos
 
 
-@pytest.mark.parametrize("command", ["upscale", "estimate", "degrade", "evaluate", "download", "info"])
+@pytest.mark.parametrize(
+    "command", ["upscale", "estimate", "degrade", "evaluate", "compare", "download", "info"]
+)
 def test_every_command_shows_an_example(otsr: Run, command: str) -> None:
     result = otsr(command, "--help")
     assert result.exit_code == 0
@@ -245,3 +248,35 @@ def test_a_download_that_fails_ends_with_status_1_and_says_what_to_do(
     result = otsr("download", "otsr-dped")
     assert result.exit_code == 1
     assert "could not be fetched" in result.stderr and "save it as" in result.stderr
+
+
+def test_compare_shows_weights_and_folders_of_trainings_side_by_side(
+    otsr: Run, tiny_weights: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    shutil.copy(tiny_weights, tmp_path / "run" / "last.safetensors")
+    photo = picture(tmp_path / "photo.png", 60, 50)
+    sheet = ("compare", photo, "-o", tmp_path / "sheet.png", "--side", 32)
+    result = otsr(*sheet, "--crop", "20,10", "--weights", tiny_weights, tmp_path / "run")
+    assert result.exit_code == 0, result.stderr
+    assert "32×32 pixels from 20,10 on" in result.stderr
+    assert Image.open(tmp_path / "sheet.png").size == (4 * (128 + 8) + 8, 128 + 42 + 8 + 8)
+    for options, words in (
+        ((), "is there already"),
+        (("--overwrite", "--crop", "60,0"), "--crop 60,0 lies outside the photo"),
+        (("--overwrite", "--crop", "middle"), "expected two numbers"),
+        (("-o", tmp_path / "sheet"), "name a picture"),
+        (("--overwrite", "--weights", tmp_path), "best.safetensors"),
+    ):
+        result = otsr(*sheet, *options)
+        assert result.exit_code == 2 and words in result.stderr, result.stderr
+
+
+def test_upscale_says_what_its_weights_are_for(otsr: Run, tmp_path: Path) -> None:
+    from otsr.weights import DEFAULT, catalogue
+
+    (entry,) = (entry for entry in catalogue() if entry.name == DEFAULT)
+    help_text = " ".join(otsr("upscale", "--help").stdout.split())
+    assert f"The default weights, {DEFAULT}, are for {entry.use}" in help_text
+    result = otsr("upscale", picture(tmp_path / "a.png"), "-o", tmp_path / "b.png")
+    assert result.exit_code == 0 and f"weights {DEFAULT}: for {entry.use}" in result.stderr

@@ -194,5 +194,5 @@ def test_a_damaged_file_is_refused_or_read_but_never_fails_otherwise(kind: str, 
 def test_a_path_that_is_no_file_is_refused_with_what_to_name(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"missing\.pth: no such file; name weights"):
         weights.load(tmp_path / "missing.pth")
-    with pytest.raises(WeightsError, match="not a file"):
+    with pytest.raises(WeightsError, match="a folder without best"):
         weights.load(tmp_path)

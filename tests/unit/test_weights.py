@@ -155,7 +155,7 @@ def test_the_catalogue_says_where_each_is_how_large_and_under_which_licence() ->
     assert {"realsr-df2k", "otsr-df2k", "otsr-dped", "df2k-jpeg"} <= set(names)
     for entry in entries:
         assert entry.where in ("vendored", "package", "web")
-        assert entry.licence and entry.what and entry.size > 1000
+        assert entry.licence and entry.what and entry.use and entry.size > 1000
         assert entry.partner is None or entry.partner in names
         if entry.where == "vendored":
             assert entry.present
@@ -289,3 +289,10 @@ def test_networks_that_differ_are_not_blended_and_the_difference_is_named() -> N
     for t in (-0.1, 1.1, float("nan")):
         with pytest.raises(ValueError, match="expected a number from 0 to 1"):
             weights.blend(rrdbnet(0), rrdbnet(1), t)
+
+
+def test_the_folder_of_a_training_stands_for_its_best_weights_or_else_its_last(tmp_path: Path) -> None:
+    for name, nf in (("last", 4), ("best", 8)):
+        weights.save(rrdbnet(nf=nf), tmp_path / f"{name}.safetensors", {"partner": f"{name}.pth"})
+        assert weights.load(tmp_path).architecture["nf"] == nf
+        assert weights.partner(tmp_path) == str(tmp_path / f"{name}.pth")

@@ -1,0 +1,82 @@
+"""`otsr compare`: one detail of a photo under every set of weights."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from otsr.cli.evaluate import ManyValues
+from otsr.cli.root import DeviceName, Overwrite, Precision, app, fail, refuse, require_writable
+
+
+@app.command(cls=ManyValues)
+def compare(
+    photo: Annotated[Path, typer.Argument(help="A photo.", show_default=False)],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Picture to write.")] = Path("compare.png"),
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME...", help="Names or paths.  [default: all that are here]", show_default=False
+        ),
+    ] = None,
+    crop: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X,Y", help="Corner of the detail, in pixels.  [default: where there is most to see]"
+        ),
+    ] = None,
+    side: Annotated[int, typer.Option(min=16, max=512, help="Size of the detail, in pixels.")] = 96,
+    device: DeviceName = "auto",
+    precision: Precision = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Show a detail of a photo, enlarged by bicubic interpolation and by all weights, in one picture.
+
+    \b
+    Example:
+      otsr compare photo.jpg
+      otsr compare photo.jpg --crop 1200,800 -o eye.png
+      otsr compare photo.jpg --weights otsr runs/adapt
+    """
+    from otsr.images import FORMATS, ImageError, read, write
+
+    if out.suffix.lower() not in FORMATS:
+        refuse(f"{out}: name a picture, such as compare.png (or {', '.join(FORMATS)})")
+    if out.exists() and not overwrite:
+        refuse(f"{out} is there already; name another file with -o, or give --overwrite")
+    corner = re.fullmatch(r"(\d+),(\d+)", crop or "0,0")
+    if corner is None:
+        refuse(f"--crop is {crop!r}, expected two numbers such as 1200,800")
+    require_writable(out)
+    try:
+        picture = read(photo)
+    except (ImageError, OSError) as error:
+        fail(error)
+    from otsr.cli.jobs import say
+    from otsr.cli.upscale import build_upscaler
+    from otsr.evaluation import comparison
+    from otsr.weights import catalogue
+
+    try:
+        window = (
+            comparison.window_at(picture, int(corner[1]), int(corner[2]), side)
+            if crop
+            else comparison.detail(picture, side)
+        )
+    except ValueError as error:
+        refuse(f"--crop {error}")
+    names = weights or [entry.name for entry in catalogue() if entry.present]
+    say(f"{window.width}×{window.height} pixels from {window.left},{window.top} on, with {', '.join(names)}")
+    networks = {name: build_upscaler(name, device=device, precision=precision) for name in names}
+    views = comparison.enlarged(picture, networks, window)
+    size = next(iter(views.values())).size
+    views = {photo.name: comparison.overview(picture, window, size), **views}
+    uses = {entry.name: f"for {entry.use}" for entry in catalogue()}
+    try:
+        write(out, comparison.sheet(views, {**uses, photo.name: "the whole photo; the frame is the detail"}))
+    except OSError as error:
+        fail(f"{out}: cannot be written ({error.strerror or error})")
+    typer.echo(out)
