@@ -1,4 +1,4 @@
-"""The house style of figures, and the three that recur: pictures side by side, a blur kernel, spectra.
+"""The house style of figures, pictures side by side, and how a figure reaches a notebook.
 
 A colour means the same everywhere, in plots as in formulas (Okabe–Ito, safe for colour-blind readers).
 `show(figure, alt)` puts a figure into the notebook with a text for those who cannot see it.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,29 +152,6 @@ def frame(axes: Axes, pixels: np.ndarray, role: str, title: str = "") -> None:
     axes.set(xticks=[], yticks=[], title=title)
     for spine in axes.spines.values():
         spine.set(visible=True, color=COLOURS[role], linewidth=4)
-
-
-def kernel(axes: Axes, values: Tensor, title: str = "") -> None:
-    """A blur kernel (k, k) on axes in HR pixels from its centre, with a colour bar of its weights."""
-    half = values.shape[-1] / 2
-    drawn = axes.imshow(values.detach().cpu().numpy(), extent=(-half, half, half, -half))
-    axes.set(title=title, xlabel="HR pixels", ylabel="HR pixels")
-    figure = axes.figure
-    assert isinstance(figure, Figure)
-    figure.colorbar(drawn, ax=axes, shrink=0.8, label="weight")
-
-
-def spectrum(axes: Axes, images: Mapping[str, tuple[Tensor, str]]) -> None:
-    """Radial power spectra: how much of each frequency a picture holds, averaged over directions.
-
-    Args:
-        images: label to ((3, H, W) in [0, 1], role).
-    """
-    for label, (image, role) in images.items():
-        frequency, power = radial_spectrum(image)
-        axes.semilogy(frequency, power, label=label, color=COLOURS[role])
-    axes.set(xlabel="frequency (cycles per pixel)", ylabel="power")
-    axes.legend()
 
 
 def radial_spectrum(image: Tensor, bins: int = 32) -> tuple[np.ndarray, np.ndarray]:

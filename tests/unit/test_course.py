@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,8 @@ import torch
 from IPython.core.formatters import DisplayFormatter
 from PIL import Image
 
-from otsr.course import exercises, plots, setup
+from otsr.course import plots, setup
 from otsr.course.widgets import FrameSlider
-from otsr.degradation import kernels
 
 mpl.use("agg")
 ROOT = Path(__file__).parents[2]
@@ -140,13 +138,6 @@ def test_frames_have_the_colour_of_their_role_and_the_box_fits_every_size() -> N
     assert [axes.images[0].get_array().shape for axes in below] == [(10, 10, 3), (40, 40, 3)]
 
 
-def test_the_axes_of_a_kernel_count_hr_pixels_from_its_centre() -> None:
-    figure, axes = plt.subplots()
-    plots.kernel(axes, torch.ones(12, 12) / 144)
-    assert axes.images[0].get_extent() == [-6, 6, 6, -6]
-    assert figure.axes[1].get_ylabel() == "weight"
-
-
 def test_white_noise_has_its_variance_at_every_frequency() -> None:
     generator = torch.Generator().manual_seed(0)
     grey = (0.5 + 0.05 * torch.randn(1, 256, 192, generator=generator)).expand(3, -1, -1)
@@ -248,136 +239,3 @@ def test_a_slider_that_does_not_fit_together_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         FrameSlider([slider_frame(0), slider_frame(1)], labels, captions)
-
-
-def said(capsys: pytest.CaptureFixture[str], answer: Any, name: str = "psnr") -> str:
-    exercises.check(name, answer)
-    return capsys.readouterr().out
-
-
-@pytest.mark.parametrize("answer", [..., None, lambda sr, hr: ..., lambda sr, hr: None])
-def test_a_stub_is_not_attempted_yet(answer: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    assert said(capsys, answer) == "psnr: not attempted yet\n"
-
-
-def test_a_right_psnr_is_accepted_as_tensor_and_as_number(capsys: pytest.CaptureFixture[str]) -> None:
-    assert said(capsys, lambda sr, hr: -10 * torch.log10((sr - hr).square().mean())) == "psnr: correct\n"
-    number = lambda sr, hr: 10 * math.log10(1 / float(((sr - hr) ** 2).mean()))  # noqa: E731
-    assert said(capsys, number) == "psnr: correct\n"
-
-
-@pytest.mark.parametrize(
-    ("wrong", "hint"),
-    [
-        (lambda e: 10 * torch.log10(e.square().mean()), "sign"),
-        (lambda e: -10 * torch.log(e.square().mean()), "natural logarithm"),
-        (lambda e: -torch.log10(e.square().mean()), "factor of ten"),
-        (lambda e: -20 * torch.log10(e.square().mean()), "square is in the mean"),
-        (lambda e: -10 * torch.log10(e.square().mean().sqrt()), "root"),
-        (lambda e: -10 * torch.log10(e.abs().mean()), "squared before the mean"),
-        (lambda e: -10 * torch.log10(e.square().sum()), "take their mean"),
-        (lambda e: 10 * torch.log10(255**2 / e.square().mean()), "peak is 1"),
-        (lambda e: e.square().mean(), "mean squared error"),
-        (lambda e: torch.tensor(7.0), "from inside out"),
-        (lambda e: -10 * torch.log10(e.square()), "One number is expected"),
-        (lambda e: e.nonsense, "Your function stopped with AttributeError"),
-    ],
-)
-def test_a_wrong_psnr_is_told_what_is_wrong(
-    wrong: Callable[[torch.Tensor], Any], hint: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    text = said(capsys, lambda sr, hr: wrong(sr - hr))
-    assert text.startswith("psnr: not yet. ")
-    assert hint in text
-
-
-def right_degradation(hr: torch.Tensor, kernel: torch.Tensor, s: int, noise: torch.Tensor) -> torch.Tensor:
-    return (kernels.downsample(hr, kernel, s).clamp(0, 1) + noise).clamp(0, 1)
-
-
-def other_grid(hr: torch.Tensor, kernel: torch.Tensor, s: int) -> torch.Tensor:
-    return kernels.downsample(hr.roll((1, 1), (1, 2)), kernel, s)
-
-
-def with_dark_border(hr: torch.Tensor, kernel: torch.Tensor, s: int) -> torch.Tensor:
-    padded = torch.nn.functional.pad(hr[:, None], [(len(kernel) - s) // 2] * 4)
-    return torch.nn.functional.conv2d(padded, kernel.flip(0, 1)[None, None], stride=s)[:, 0]
-
-
-@pytest.mark.parametrize(
-    ("wrong", "hint"),
-    [
-        (lambda x, k, s, n: kernels.downsample(x, k, s), "The noise is missing"),
-        (lambda x, k, s, n: kernels.downsample(x, k, s) + n, "before and after"),
-        (lambda x, k, s, n: kernels.downsample(x, k, s).clamp(0, 1) + n, "Clip the sum"),
-        (lambda x, k, s, n: (kernels.downsample(x, k, s) + n).clamp(0, 1), "Clip before you add"),
-        (lambda x, k, s, n: right_degradation(x, k, s, -n), "not taken away"),
-        (lambda x, k, s, n: right_degradation(x, k, s, n / 255), "units of [0, 1]"),
-        (lambda x, k, s, n: right_degradation(x, k, s, n * 255), "units of [0, 1]"),
-        (lambda x, k, s, n: right_degradation(x, k.flip(0, 1), s, n), "mirrored"),
-        (lambda x, k, s, n: (with_dark_border(x, k, s) + n).clamp(0, 1), "fill with zeros"),
-        (lambda x, k, s, n: (other_grid(x, k, s).clamp(0, 1) + n).clamp(0, 1), "Follow the chain"),
-        (lambda x, k, s, n: x, "A tensor (3, 24, 24) is expected"),
-        (lambda x, k, s, n: x, "Keep every 4th pixel."),
-        (lambda x, k, s, n: x[:, ::s], "downwards as well as to the right"),
-        (
-            lambda x, k, s, n: torch.nn.functional.pad(x, (0, 1, 0, 1))[:, ::s, ::s],
-            "start at pixel 2",
-        ),
-        (lambda x, k, s, n: 3.0, "your function returned float"),
-        (lambda x, k, s, n: n + x, "Your function stopped with RuntimeError"),
-        (lambda x, k, s, n: n + x, "sample first"),
-    ],
-)
-def test_a_wrong_degradation_is_told_what_is_wrong(
-    wrong: Callable[..., Any], hint: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    text = said(capsys, wrong, "degrade")
-    assert text.startswith("degrade: not yet. ")
-    assert hint in text
-
-
-def test_pixels_of_another_grid_are_recognised(capsys: pytest.CaptureFixture[str]) -> None:
-    def first_pixels(x: torch.Tensor, k: torch.Tensor, s: int, n: torch.Tensor) -> torch.Tensor:
-        size = len(k)
-        padded = torch.nn.functional.pad(x[:, None], [size // 2] * 4, mode="reflect")
-        blurred = torch.nn.functional.conv2d(padded, k.flip(0, 1)[None, None])[:, 0]
-        return (blurred[:, ::s, ::s][:, :24, :24] + n).clamp(0, 1)
-
-    assert "the first is number 2" in said(capsys, first_pixels, "degrade")
-
-
-def test_a_right_degradation_is_accepted_in_either_precision(capsys: pytest.CaptureFixture[str]) -> None:
-    single = lambda x, k, s, n: right_degradation(x.float(), k.float(), s, n.float())  # noqa: E731
-    for answer in (right_degradation, single):
-        assert said(capsys, answer, "degrade") == "degrade: correct\n"
-
-
-@pytest.mark.parametrize(
-    ("wrong", "hint"),
-    [
-        (lambda f, s: f, "first count its cycles per LR pixel"),
-        (lambda f, s: s * f, "Whole turns"),
-        (lambda f, s: (s * f) % 1, "turns backwards"),
-        (lambda f, s: s * f - round(s * f), "mind the sign"),
-        (lambda f, s: abs(f - round(s * f) / s), "count per LR pixel"),
-        (lambda f, s: f / s, "wider than an HR pixel"),
-        (lambda f, s: 0.5, "How many turns"),
-        (lambda f, s: [f], "One number is expected"),
-    ],
-)
-def test_a_wrong_frequency_is_told_what_is_wrong(
-    wrong: Callable[[float, int], Any], hint: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    text = said(capsys, wrong, "alias")
-    assert text.startswith("alias: not yet. ")
-    assert hint in text
-
-
-def test_a_right_frequency_is_accepted(capsys: pytest.CaptureFixture[str]) -> None:
-    assert said(capsys, lambda f, s: abs(s * f - round(s * f)), "alias") == "alias: correct\n"
-
-
-def test_an_unknown_exercise_is_named() -> None:
-    with pytest.raises(KeyError, match=r"no exercise 'psnrr'; there are: .*psnr"):
-        exercises.check("psnrr", 1)

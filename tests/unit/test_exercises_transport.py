@@ -1,21 +1,20 @@
-"""The exercises of notebook 04: right answers pass, and each usual slip is told apart."""
+"""The exercises of notebooks 04, 06 and 07 tell the usual mistakes apart; those of 05 have a file of their own."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import binom
+from torch import Tensor
 
-from otsr.course import exercises
+from otsr.course.exercises import check
 
 Array = np.ndarray
-
-
-def said(capsys: pytest.CaptureFixture[str], name: str, answer: Any) -> str:
-    exercises.check(name, answer)
-    return capsys.readouterr().out
+KEPT = {"weights", "average", "adam", "step", "recipe"}
 
 
 def judge(
@@ -39,30 +38,43 @@ def judge(
     return bool(all(held for name, held in conditions.items() if name != without))
 
 
-def test_a_right_judge_is_accepted(capsys: pytest.CaptureFixture[str]) -> None:
-    assert said(capsys, "judge", judge) == "judge: correct\n"
-
-
-def test_a_judge_by_complementary_slackness_is_right_too(capsys: pytest.CaptureFixture[str]) -> None:
-    def by_slackness(plan: Array, cost: Array, a: Array, b: Array, u: Array, v: Array) -> bool:
-        slack = cost - u[:, None] - v
-        return judge(plan, cost, a, b, u, v, without="income") and bool(
-            np.abs(slack[plan > 1e-9]).max() < 1e-9
-        )
-
-    def that_moves_nothing_safely(plan: Array, *others: Array) -> bool:
-        return bool(plan.any()) and by_slackness(plan, *others)
-
-    assert said(capsys, "judge", that_moves_nothing_safely) == "judge: correct\n"
+def by_slackness(plan: Array, cost: Array, a: Array, b: Array, u: Array, v: Array) -> bool:
+    """Right too: complementary slackness in place of income, where anything moves at all."""
+    slack = np.abs((cost - u[:, None] - v)[plan > 1e-9])
+    return bool(plan.any()) and judge(plan, cost, a, b, u, v, without="income") and bool(slack.max() < 1e-9)
 
 
 def forgetting(condition: str) -> Callable[..., bool]:
     return lambda *arguments: judge(*arguments, without=condition)
 
 
-@pytest.mark.parametrize(
-    ("wrong", "hint"),
-    [
+def paired(x: Array, y: Array) -> Array:
+    return np.sort(x) - np.sort(y)
+
+
+def ratio(decibels: float) -> float:
+    return 10 ** (decibels / 10)
+
+
+def cut(values: Tensor, k: int) -> Tensor:
+    """(B, C, windows, k²), by another way than the solution's."""
+    return values.unfold(2, k, k).unfold(3, k, k).flatten(4).flatten(2, 3)
+
+
+def moved(x: Tensor, y: Tensor) -> Tensor:
+    return (x.sort().values - y.sort().values).abs()
+
+
+def pieces(values: Tensor, k: int) -> Tensor:
+    return values.reshape(*values.shape[:2], -1, k * k)
+
+
+def heap(values: Tensor, k: int) -> Tensor:
+    return cut(values, k).transpose(1, 2).flatten(2)
+
+
+WRONG: dict[str, list[tuple[Any, str]]] = {
+    "judge": [
         (forgetting("sign"), "accepts a plan with negative masses"),
         (forgetting("rows"), "accepts a plan that fills the holes by wrong amounts"),
         (forgetting("columns"), "accepts a plan that fetches only half of the first pile"),
@@ -73,27 +85,7 @@ def forgetting(condition: str) -> Callable[..., bool]:
         (lambda plan, cost, a, b, u, v: plan.sum(), "True or False is expected"),
         (lambda plan: True, "stopped with TypeError"),
     ],
-)
-def test_each_forgotten_condition_has_its_own_message(
-    capsys: pytest.CaptureFixture[str], wrong: Any, hint: str
-) -> None:
-    out = said(capsys, "judge", wrong)
-    assert out.startswith("judge: not yet.")
-    assert hint in out
-
-
-def paired(x: Array, y: Array) -> Array:
-    return np.sort(x) - np.sort(y)
-
-
-def test_a_right_distance_is_accepted(capsys: pytest.CaptureFixture[str]) -> None:
-    right = said(capsys, "sorted-transport", lambda x, y: (paired(x, y) ** 2).mean())
-    assert right == "sorted-transport: correct\n"
-
-
-@pytest.mark.parametrize(
-    ("wrong", "hint"),
-    [
+    "sorted-transport": [
         (lambda x, y: ((x - y) ** 2).mean(), "sort both first"),
         (lambda x, y: ((np.sort(x) - np.sort(y)[::-1]) ** 2).mean(), "the dearest plan of all"),
         (lambda x, y: (paired(x, y) ** 2).sum(), "not their sum"),
@@ -104,15 +96,93 @@ def test_a_right_distance_is_accepted(capsys: pytest.CaptureFixture[str]) -> Non
         (lambda x, y: 0.0, "optimal ways do not cross"),
         (lambda x, y: paired(x, y) ** 2, "One number is expected"),
     ],
+    "budget": [
+        (lambda d, D, P: math.sqrt(D * (ratio(d) - 1)) / P, "ends at 1"),
+        (lambda d, D, P: min(1, D * (ratio(d) - 1) / P**2), "the root is missing"),
+        (lambda d, D, P: min(1, D * (ratio(d) - 1) / P), "the root is missing"),
+        (lambda d, D, P: 1 - min(1, math.sqrt(D * (ratio(d) - 1)) / P), "the OT weight is the rest"),
+        (lambda d, D, P: min(1, math.sqrt(D * (10 ** (d / 20) - 1)) / P), "not 20 dB"),
+        (lambda d, D, P: math.sqrt(D * ratio(d)) / P, "before you carry anything"),
+        (lambda d, D, P: min(1, math.sqrt(D * (ratio(d) - 1))), "share of P*"),
+        (lambda d, D, P: min(1, math.sqrt(ratio(d) - 1) / P), "they multiply D*"),
+        (lambda d, D, P: 0.3, "compare with D* in decibels"),
+        (lambda d, D, P: [d], "your function returned list"),
+        (lambda d, D, P: d / 0, "Your function stopped with ZeroDivisionError"),
+    ],
+    "coin": [
+        (lambda k, n: binom.sf(k, n, 0.5), "exactly as many is as good"),
+        (lambda k, n: binom.pmf(k, n, 0.5), "exactly so many"),
+        (lambda k, n: binom.cdf(k - 1, n, 0.5), "the chance of fewer"),
+        (lambda k, n: binom.cdf(k, n, 0.5), "the other side"),
+        (lambda k, n: min(1, 2 * binom.sf(k - 1, n, 0.5)), "both sides"),
+        (lambda k, n: binom.sf(k - 1, n, 0.5) * 2**n, "how many sequences"),
+        (lambda k, n: 0.5**k, "k of n can come in many orders"),
+        (lambda k, n: 0.5**n, "one single sequence"),
+        (lambda k, n: 0.42, "Count the sequences"),
+        (lambda k, n: "few", "your function returned str"),
+        (lambda k, n: k / 0, "Your function stopped with ZeroDivisionError"),
+    ],
+    "windows": [
+        (lambda x, y, k: moved(cut(x, k), cut(y, k)).mean(), "the loss divides it by the mean size of HR"),
+        (lambda x, y, k: moved(x.flatten(2), y.flatten(2)).mean() / y.abs().mean(), "over the whole crop"),
+        (lambda x, y, k: (x - y).abs().mean() / y.abs().mean(), "place by place"),
+        (lambda x, y, k: moved(pieces(x, k), pieces(y, k)).mean() / y.abs().mean(), "no squares"),
+        (lambda x, y, k: moved(heap(x, k), heap(y, k)).mean() / y.abs().mean(), "a line of its own"),
+        (lambda x, y, k: moved(cut(x, k), cut(y, k)).square().mean() / y.abs().mean(), "You square the way"),
+        (lambda x, y, k: moved(cut(x, k), cut(y, k)).sum() / y.abs().mean(), "where the mean is meant"),
+        (lambda x, y, k: moved(cut(x, k), cut(y, k)).mean() / x.abs().mean(), "not by those of SR"),
+        (lambda x, y, k: 0.5, "do it on paper"),
+        (lambda x, y, k: float("nan"), "do it on paper"),
+        (lambda x, y, k: moved(cut(x, k), cut(y, k)), "your function returned Tensor (2, 3, "),
+        (lambda x, y, k: "little", "your function returned str"),
+        (lambda x, y, k: x.reshape(k, -1, 7), "Your function stopped with RuntimeError"),
+    ],
+    "checkpoint": [
+        (KEPT - {"weights"}, "nothing to go on with"),
+        (KEPT - {"average"}, "it remembers many"),
+        (KEPT - {"adam"}, "Adam's memory"),
+        (KEPT - {"step"}, "functions of a number"),
+        (KEPT - {"recipe"}, "changed the recipe"),
+        (KEPT | {"batches"}, "made again from the seed and the step"),
+        (KEPT | {"rate"}, "a function of the step and the recipe"),
+        (KEPT | {"gradients"}, "computed anew in each step"),
+        (KEPT | {"optimizer"}, "'optimizer' is none of the eight words"),
+        ("weights", "A set of words is expected"),
+        (5, "A set of words is expected"),
+    ],
+}
+RIGHT: list[tuple[str, Any]] = [
+    ("judge", judge),
+    ("judge", by_slackness),
+    ("sorted-transport", lambda x, y: (paired(x, y) ** 2).mean()),
+    ("budget", lambda d, D, P: min(1, math.sqrt(D * (ratio(d) - 1)) / P)),
+    ("coin", lambda k, n: binom.sf(k - 1, n, 0.5)),
+    ("windows", lambda x, y, k: moved(cut(x, k), cut(y, k)).mean() / y.abs().mean()),
+    ("windows", lambda x, y, k: float(moved(cut(x, k), cut(y, k)).mean() / y.abs().mean())),
+    *(("checkpoint", kept) for kept in (KEPT, sorted(KEPT), lambda: KEPT, lambda: tuple(KEPT))),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "hint"), [(name, *row) for name, rows in WRONG.items() for row in rows]
 )
-def test_each_slip_on_the_line_has_its_own_message(
-    capsys: pytest.CaptureFixture[str], wrong: Any, hint: str
+def test_each_usual_mistake_gets_its_own_hint(
+    name: str, answer: Any, hint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = said(capsys, "sorted-transport", wrong)
-    assert out.startswith("sorted-transport: not yet.")
-    assert hint in out
+    check(name, answer)
+    said = capsys.readouterr().out
+    assert said.startswith(f"{name}: not yet. ")
+    assert hint in said
 
 
-@pytest.mark.parametrize("name", ["judge", "sorted-transport"])
-def test_stubs_are_not_attempted(capsys: pytest.CaptureFixture[str], name: str) -> None:
-    assert said(capsys, name, lambda *arguments: ...) == f"{name}: not attempted yet\n"
+@pytest.mark.parametrize(("name", "answer"), RIGHT)
+def test_right_answers_are_accepted(name: str, answer: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    check(name, answer)
+    assert capsys.readouterr().out == f"{name}: correct\n"
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_stub_is_not_attempted_yet(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for stub in (..., None, lambda *given: ..., lambda *given: None):
+        check(name, stub)
+    assert capsys.readouterr().out == 4 * f"{name}: not attempted yet\n"

@@ -1,8 +1,7 @@
 """Exercises that answer: `check("psnr", my_psnr)` says whether it is right, and if not, what is wrong.
 
-A stub runs as it is and prints "not attempted yet". A check is a function registered under the exercise's name; it
-returns None when the answer is right, else a sentence that helps without giving the answer away. One file a notebook
-holds its checks; to be found, it is imported here.
+A stub runs as it is and prints "not attempted yet". One file a notebook holds its checks; most are tables for
+`checking.ask`: what is right, and what each usual mistake computes with a hint that does not give the answer away.
 """
 
 from otsr.course.exercises import (  # noqa: F401  register their checks
@@ -17,7 +16,7 @@ from otsr.course.exercises import (  # noqa: F401  register their checks
     transport,
     upscale,
     weigh,
-)
+)  # fmt: skip
 from otsr.course.exercises.checking import check
 
 __all__ = ["check"]

@@ -10,7 +10,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import ot
@@ -24,8 +25,7 @@ from otsr.transport import potentials
 _SEEDS = (0, 1, 2)
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """A rule to be judged, and what it is in words."""
 
     words: str
@@ -56,37 +56,29 @@ def judge(hunt: Hunt, test: Any) -> str | None:
     if not callable(test):
         return f"A function test(rule) is expected, got {type(test).__name__}."
     meals: list[tuple[Any, ...]] = []
-    verdicts = {
-        rule.words: {_verdict(test, rule, seed, meals) for seed in _SEEDS}
-        for rule in (*hunt.right, *hunt.wrong)
-    }
-    for words, found in verdicts.items():
-        if len(found) > 1:
-            return (
-                f"Your test passes {words} at one seed and refuses the same rule at another: chance decides. "
-                "Fix its inputs, or take more of them."
-            )
+    rules = (*hunt.right, *hunt.wrong)
+    verdicts = {rule.words: {_verdict(test, rule, seed, meals) for seed in _SEEDS} for rule in rules}
+    torn = next((words for words, found in verdicts.items() if len(found) > 1), None)
+    if torn:
+        return (
+            f"Your test passes {torn} at one seed and refuses the same rule at another: chance decides. "
+            "Fix its inputs, or take more of them."
+        )
     refused = [rule for rule in hunt.right if False in verdicts[rule.words]]
     passed = [rule for rule in hunt.wrong if True in verdicts[rule.words]]
     if not refused and not passed:
         return None
-    count = len(verdicts) - len(refused) - len(passed)
-    opening = f"Your test judges {count} of {len(verdicts)} rules rightly."
+    lines = [f"Your test judges {len(rules) - len(refused) - len(passed)} of {len(rules)} rules rightly."]
     if len(refused) == len(hunt.right) and not passed:
-        return f"{opening} It refuses every rule: run it on a right one and print what you compare."
-    lines = [opening]
+        return f"{lines[0]} It refuses every rule: run it on a right one and print what you compare."
     if refused:
         lines.append(f"It refuses a right rule: {refused[0].words}. {hunt.refusal}")
     if hunt.wrong[0] in passed:
-        lines.append(f"It lets the published rule pass: {hunt.wrong[0].words}.")
-        lines.append(
-            hunt.hidden(meals) or "Your inputs do show the mistake: compare something that it changes."
-        )
+        seen = "Your inputs do show the mistake: compare something that it changes."
+        lines += [f"It lets the published rule pass: {hunt.wrong[0].words}.", hunt.hidden(meals) or seen]
     elif passed:
-        lines.append(
-            "It catches the published rule, but lets its mistake pass in another dress: "
-            f"{passed[0].words}. {hunt.symptom}"
-        )
+        catches = "It catches the published rule, but lets its mistake pass in another dress:"
+        lines.append(f"{catches} {passed[0].words}. {hunt.symptom}")
     return "\n    ".join(lines)
 
 
@@ -110,10 +102,8 @@ def _verdict(test: Callable[..., Any], rule: Rule, seed: int, meals: list[tuple[
     except AssertionError:
         answer = False
     except Exception as error:
-        raise StoppedError(
-            f"On {rule.words} your test stopped with {type(error).__name__}: {error}. "
-            "Let it end in a verdict: an assert, or True or False."
-        ) from error
+        stopped = f"On {rule.words} your test stopped with {type(error).__name__}: {error}."
+        raise StoppedError(f"{stopped} Let it end in a verdict: an assert, or True or False.") from error
     finally:
         np.random.set_state(state)  # noqa: NPY002
     if not asked:
@@ -245,13 +235,10 @@ HUNTS = {
         ),
         wrong=(
             Rule("potentials boxed into [0, 1]", published.boxed_labels),
-            Rule(
-                "potentials boxed into [0, 1], centred afterwards",
-                lambda cost: _centred(*published.boxed_labels(cost)),
-            ),
+            Rule("potentials boxed into [0, 1], centred afterwards",
+                 lambda cost: _centred(*published.boxed_labels(cost))),
         ),
-        refusal="Optimal potentials are not unique. Demand what all of them have in common: what they obey, and what "
-        "they earn.",
+        refusal="Optimal potentials are not unique. Demand what they have in common: what they obey, what they earn.",
         symptom="You look for a sign of the box, not for what it destroys. What must optimal potentials earn?",
         hidden=_box_is_wide,
     ),
@@ -268,10 +255,7 @@ HUNTS = {
     "hunt-norm": Hunt(
         right=(
             Rule("norms over the flattened sample", _whole),
-            Rule(
-                "norms over the flattened sample, with 1e-12 under the root so that it has a derivative at 0",
-                _under_root,
-            ),
+            Rule("norms over the flattened sample, with 1e-12 under the root for a derivative at 0", _under_root),
         ),
         wrong=(
             Rule("norms over the channels, pixel by pixel", published.pixel_penalty),
@@ -299,28 +283,18 @@ HUNTS = {
     "hunt-generator": Hunt(
         right=(
             Rule("−mean D(x)", lambda real_scores, fake_scores: -fake_scores.mean()),
-            Rule(
-                "mean D(y) − mean D(x)",
-                lambda real_scores, fake_scores: real_scores.mean() - fake_scores.mean(),
-            ),
+            Rule("mean D(y) − mean D(x)", lambda real_scores, fake_scores: real_scores.mean() - fake_scores.mean()),
         ),
         wrong=(
             Rule("(mean D(y) − mean D(x))²", published.squared_gap),
-            Rule(
-                "|mean D(y) − mean D(x)|",
-                lambda real_scores, fake_scores: (real_scores.mean() - fake_scores.mean()).abs(),
-            ),
+            Rule("|mean D(y) − mean D(x)|",
+                 lambda real_scores, fake_scores: published.squared_gap(real_scores, fake_scores).sqrt()),
         ),
         refusal="The scores of the reals add a constant to the term. What the generator feels is its gradient.",
         symptom="The value is not what moves the fakes. Look at where its gradient sends them.",
         hidden=_gap_is_hidden,
     ),
-}
-
-
-def _register(name: str, hunt: Hunt) -> None:
-    exercise(name)(lambda answer: judge(hunt, answer))
-
+}  # fmt: skip
 
 for _name, _hunt in HUNTS.items():
-    _register(_name, _hunt)
+    exercise(_name)(partial(judge, _hunt))

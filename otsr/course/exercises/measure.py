@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,11 @@ import torch
 from torch import Tensor
 
 from otsr import metrics
-from otsr.course.exercises.checking import call, exercise
+from otsr.course.exercises.checking import ask, call, described, exercise
 from otsr.metrics.fidelity import Channel
 
 _CHANNELS: tuple[Channel, ...] = ("rgb", "y")
 _BORDERS = (0, 4)
-_SAME = 1e-6
 
 
 @exercise("settings")
@@ -25,7 +25,7 @@ def _settings(answer: Any) -> str | None:
         claimed = round(_psnr(sr, hr, channel, border), 2)
         got = call(answer, sr.clone(), hr.clone(), claimed)
         if not isinstance(got, (tuple, list)) or len(got) != 2:
-            return f"A pair (channel, border) is expected, your function returned {_described(got)}."
+            return f"A pair (channel, border) is expected, your function returned {described(got)}."
         theirs = got[0], got[1]
         if theirs[0] not in _CHANNELS or theirs[1] not in _BORDERS:
             return f"The channel is 'rgb' or 'y', the border 0 or 4, in this order; you returned {theirs}."
@@ -59,49 +59,33 @@ def _psnr(sr: Tensor, hr: Tensor, channel: str, border: int) -> float:
     return float(metrics.psnr(sr, hr, border, "y" if channel == "y" else "rgb"))
 
 
-@exercise("report")
-def _report(answer: Any) -> str | None:
-    """mean of test[i] over photos, i being the checkpoint with the largest mean on the validation photos."""
+def _scores() -> Iterator[tuple[np.ndarray, np.ndarray]]:
     drawing = np.random.default_rng(0)
     for checkpoints, photos in ((6, 5), (9, 8), (4, 3)):
         validation, test = 22 + drawing.normal(size=(2, checkpoints, photos))
-        got = call(answer, validation.copy(), test.copy())
-        try:
-            value = float(got)
-        except (TypeError, ValueError):
-            return f"One number is expected, your function returned {_described(got)}."
-        expected = test[validation.mean(axis=1).argmax()].mean()
-        if not abs(value - expected) <= _SAME:
-            given = f"With {checkpoints} checkpoints and {photos} photos yours is {value:.2f} dB."
-            return f"{given} {_report_hint(value, validation, test)}"
-    return None
+        yield validation, test
 
 
-def _report_hint(value: float, validation: np.ndarray, test: np.ndarray) -> str:
-    chosen = validation.mean(axis=1).argmax()
-    usual = [
-        (
-            test.mean(axis=1).max(),
-            "That is the best mean on the test photos: they have chosen, which they must not.",
-        ),
-        (
-            validation.mean(axis=1).max(),
-            "That is the score on the very photos that chose it: a winner's score.",
-        ),
-        (test.max(axis=0).mean(), "That takes another checkpoint for each photo, and the best at that."),
-        (test.max(), "That is one checkpoint on one photo, the luckiest pair of all."),
-        (test.mean(), "That is the mean over all checkpoints; you have to choose one."),
-        (test[-1].mean(), "That is the last checkpoint. What were the validation photos for?"),
-        (test[validation.mean(axis=1).argmin()].mean(), "You chose the worst one: with PSNR more is better."),
-        (
-            test[np.unravel_index(validation.argmax(), validation.shape)[0]].mean(),
-            "You chose by one single validation photo; take the mean over all of them.",
-        ),
-        (chosen, "That is the number of the checkpoint; its score is asked for."),
-    ]
-    near = (hint for number, hint in usual if abs(value - number) <= _SAME)
-    return next(near, "Which photos choose the checkpoint, and which ones judge it? Each pile has one task.")
+def _chosen(scores: np.ndarray) -> int:
+    return int(scores.mean(axis=1).argmax())
 
 
-def _described(value: Any) -> str:
-    return f"{type(value).__name__} {value!r}"[:60]
+ask(
+    "report",
+    cases=_scores,
+    right=lambda v, t: t[_chosen(v)].mean(),
+    mistakes=[
+        (lambda v, t: t[_chosen(t)].mean(), "That is the best mean on the test photos: they must not choose."),
+        (lambda v, t: v[_chosen(v)].mean(), "That is the score on the very photos that chose it: a winner's score."),
+        (lambda v, t: t.max(axis=0).mean(), "That takes another checkpoint for each photo, and the best at that."),
+        (lambda v, t: t.max(), "That is one checkpoint on one photo, the luckiest pair of all."),
+        (lambda v, t: t.mean(), "That is the mean over all checkpoints; you have to choose one."),
+        (lambda v, t: t[-1].mean(), "That is the last checkpoint. What were the validation photos for?"),
+        (lambda v, t: t[_chosen(-v)].mean(), "You chose the worst one: with PSNR more is better."),
+        (lambda v, t: t[v.max(axis=1).argmax()].mean(),
+         "You chose by one single validation photo; take the mean over all of them."),
+        (lambda v, t: _chosen(v), "That is the number of the checkpoint; its score is asked for."),
+    ],
+    otherwise="Which photos choose the checkpoint, and which ones judge it? Each pile has one task.",
+    case="With {0.shape[0]} checkpoints and {0.shape[1]} photos yours is {got:.2f} dB.",
+)  # fmt: skip

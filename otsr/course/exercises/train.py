@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from otsr.course.exercises.checking import call, exercise
+from otsr.course.exercises.checking import ask, call, exercise
 
-_RIGHT = 1e-5
 _KEPT = {"weights", "average", "adam", "step", "recipe"}
 _LEFT = {"batches", "rate", "gradients"}
 
 
-@exercise("windows")
-def _windows(answer: Any) -> str | None:
-    """mean |sorted x − sorted y| in windows of side k that tile the features, over mean |y|."""
+def _features() -> Iterator[tuple[Tensor, Tensor, int]]:
     drawing = torch.Generator().manual_seed(0)
     for k in (2, 4):
         x, y = (torch.rand(2, 3, 8, 12, generator=drawing) for _ in range(2))
-        value = call(answer, x.clone(), y.clone(), k)
-        if not isinstance(value, (int, float, Tensor)) or (isinstance(value, Tensor) and value.numel() != 1):
-            found = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-            return f"One number is expected, your function returned {found}."
-        got, size = float(value), float(y.abs().mean())
-        expected = _moved(x, y, k) / size
-        if not abs(got - expected) <= _RIGHT:
-            case = f"With x and y (2, 3, 8, 12) and k = {k}"
-            return f"{case} it is {expected:.4f}, yours says {got:.4f}. {_hint(got, x, y, k)}"
-    return None
+        yield x, y, k
 
 
 def _tiles(values: Tensor, k: int) -> Tensor:
@@ -39,46 +27,54 @@ def _tiles(values: Tensor, k: int) -> Tensor:
     return values.reshape(b, c, h // k, k, w // k, k).transpose(3, 4).reshape(b, c, -1, k * k)
 
 
-def _moved(x: Tensor, y: Tensor, k: int, power: int = 1) -> float:
-    return float((_tiles(x, k).sort().values - _tiles(y, k).sort().values).abs().pow(power).mean())
+def _rows(values: Tensor, k: int) -> Tensor:
+    """Pieces of rows in place of squares."""
+    return values.reshape(*values.shape[:2], -1, k * k)
 
 
-def _hint(got: float, x: Tensor, y: Tensor, k: int) -> str:
-    size = float(y.abs().mean())
-    right = _moved(x, y, k)
-    whole = float((x.flatten(2).sort().values - y.flatten(2).sort().values).abs().mean())
-    mixed = (v.reshape(2, 3, -1, k * k).sort().values for v in (x, y))  # rows cut into pieces: no squares
-    rows = float(torch.sub(*mixed).abs().mean())
-    colours = (
-        _tiles(v, k).transpose(1, 2).flatten(2).sort().values for v in (x, y)
-    )  # all channels in one heap
-    heap = float(torch.sub(*colours).abs().mean())
-    usual: list[tuple[float, str]] = [
-        (
-            right,
-            "That is how far they move; the loss divides it by the mean size of HR's features, mean |y|.",
-        ),
-        (whole / size, "You sort over the whole crop: what is in one window may not pay for another."),
-        (
-            float((x - y).abs().mean()) / size,
-            "You compare place by place: sort the values of each window first.",
-        ),
-        (
-            rows / size,
-            "Your pieces are no squares: a reshape alone cuts rows. Cut rows and columns, then permute.",
-        ),
-        (heap / size, "You sort all channels of a window in one heap; each channel has a line of its own."),
-        (_moved(x, y, k, 2) / size, "You square the way; here it costs its length (W₁)."),
-        (
-            right * x.numel() / size,
-            "You add up where the mean is meant: the loss would grow with the size of the crop.",
-        ),
-        (right / float(x.abs().mean()), "Divide by the size of HR's features y, not by those of SR."),
-    ]
-    for value, words in usual:
-        if abs(got - value) <= _RIGHT * max(1.0, abs(value)):
-            return words
-    return "Take one channel of one window of 2×2 and do it on paper: four values here, four there."
+def _heaps(values: Tensor, k: int) -> Tensor:
+    """All channels of a window in one heap."""
+    return _tiles(values, k).transpose(1, 2).flatten(2)
+
+
+def _crops(values: Tensor, k: int) -> Tensor:
+    return values.flatten(2)
+
+
+def _moved(x: Tensor, y: Tensor, k: int, cut: Callable[[Tensor, int], Tensor] = _tiles) -> Tensor:
+    return (cut(x, k).sort().values - cut(y, k).sort().values).abs()
+
+
+def _size(values: Tensor) -> Tensor:
+    return values.abs().mean()
+
+
+ask(
+    "windows",
+    cases=_features,
+    right=lambda x, y, k: _moved(x, y, k).mean() / _size(y),
+    mistakes=[
+        (lambda x, y, k: _moved(x, y, k).mean(),
+         "That is how far they move; the loss divides it by the mean size of HR's features, mean |y|."),
+        (lambda x, y, k: _moved(x, y, k, _crops).mean() / _size(y),
+         "You sort over the whole crop: what is in one window may not pay for another."),
+        (lambda x, y, k: (x - y).abs().mean() / _size(y),
+         "You compare place by place: sort the values of each window first."),
+        (lambda x, y, k: _moved(x, y, k, _rows).mean() / _size(y),
+         "Your pieces are no squares: a reshape alone cuts rows. Cut rows and columns, then permute."),
+        (lambda x, y, k: _moved(x, y, k, _heaps).mean() / _size(y),
+         "You sort all channels of a window in one heap; each channel has a line of its own."),
+        (lambda x, y, k: _moved(x, y, k).square().mean() / _size(y),
+         "You square the way; here it costs its length (W₁)."),
+        (lambda x, y, k: _moved(x, y, k).sum() / _size(y),
+         "You add up where the mean is meant: the loss would grow with the size of the crop."),
+        (lambda x, y, k: _moved(x, y, k).mean() / _size(x),
+         "Divide by the size of HR's features y, not by those of SR."),
+    ],
+    otherwise="Take one channel of one window of 2×2 and do it on paper: four values here, four there.",
+    case="With windows of side k = {2} it is {right:.4f}, yours says {got:.4f}.",
+    near=1e-5,
+)  # fmt: skip
 
 
 @exercise("checkpoint")
