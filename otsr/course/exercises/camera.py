@@ -81,7 +81,7 @@ _MISTAKES: list[tuple[Callable[..., Any], str]] = [
     (lambda x, k, s, n: camera(x, k.flip(0, 1), s, n),
      "Your kernel is mirrored: conv2d correlates, a convolution flips the kernel first."),
     (_dark_border, "Look at the border: mirror the picture there, do not fill with zeros."),
-    *((partial(_other_grid, *corner), _GRID) for corner in product(range(4), repeat=2)),
+    *((partial(_other_grid, row, column), _GRID) for row, column in product(range(4), repeat=2)),
 ]  # fmt: skip
 
 ask(
