@@ -90,7 +90,7 @@ def fetch(urls: Sequence[str], target: Path, known: str | None, *, allowed: bool
 def matches(path: Path, known: str) -> bool:
     """Whether the content has the hash "sha256:…", "md5:…" or "git-blob:…" (SHA-1 of b"blob SIZE\\0" + content).
 
-    The first digits are enough, where no more are published.
+    The first eight digits or more are enough, where no more are published.
     """
     kind, _, expected = known.partition(":")
     if kind in ("sha256", "md5"):  # MD5 is what the authors of some data sets published
@@ -100,7 +100,7 @@ def matches(path: Path, known: str) -> bool:
         found = hashlib.sha1(content, usedforsecurity=False).hexdigest()
     else:
         raise ValueError(f"hash {known!r}, expected sha256:…, md5:… or git-blob:…")
-    return found.startswith(expected)
+    return len(expected) >= 8 and found.startswith(expected)
 
 
 def _record(target: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Decode a picture of any kind: upright pixels, transparency and colour profile, and words for what cannot be read."""
+"""Decode a picture of any kind: upright pixels, transparency, colour profile; a clear error where that fails."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def _from_pil(image: Image.Image, name: str, path: Path | None = None) -> Pictur
         )
     if getattr(image, "n_frames", 1) > 1:
         warnings.warn(f"{name}: {image.n_frames} frames; only the first is used", stacklevel=4)  # type: ignore[attr-defined]
-        if path is None:  # somebody else opened it, and may have gone on
+        if path is None:  # the caller opened it, and may have moved on
             image.seek(0)
     icc, key = image.info.get("icc_profile"), image.info.get("transparency")
     if image.mode == "F":

@@ -14,11 +14,11 @@ SUFFIXES = _HEIF | {
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".dib",
     ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".psd", ".tga", ".pcx", ".qoi",
 }  # fmt: skip
-"""Of the pictures that a folder is searched for."""
+"""Suffixes of the pictures that are found in folders."""
 UNREADABLE = frozenset(
     {".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2", ".pef", ".srw"}
 )
-"""Of pictures that cannot be read; where a folder holds some, they are named and not passed over in silence."""
+"""Suffixes of pictures that cannot be read; a search names them instead of skipping them silently."""
 
 
 def find_images(
@@ -26,8 +26,8 @@ def find_images(
 ) -> list[Path]:
     """Files named by `paths`, and the pictures (by suffix, sorted) below the folders among them.
 
-    Hidden files are passed over. Folders that cannot be read, loops of links, missing paths and pictures of formats
-    that cannot be read go to `on_error(path, reason)` (a warning by default) and do not stop the walk.
+    Hidden files are skipped. Unreadable folders, loops of links, missing paths and pictures in formats that cannot be
+    read go to `on_error(path, reason)` (a warning by default) and do not stop the walk.
     """
     report = on_error or (lambda path, reason: warnings.warn(f"{path}: {reason}", stacklevel=3))
     found: list[Path] = []
@@ -47,7 +47,7 @@ def find_images(
 def _walk(folder: Path, above: frozenset[Path], report: Callable[[Path, str], None]) -> list[Path]:
     real = folder.resolve()
     if real in above:
-        report(folder, "a link that leads back to a folder above it; passed over")
+        report(folder, "a link that leads back to a folder above it; skipped")
         return []
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -63,7 +63,7 @@ def _walk(folder: Path, above: frozenset[Path], report: Callable[[Path, str], No
             if entry.is_dir():
                 found += _walk(path, above | {real}, report)
             elif reason := _unreadable(path.suffix.lower()):
-                report(path, f"{reason}; passed over")
+                report(path, f"{reason}; skipped")
             elif path.suffix.lower() in SUFFIXES:
                 found.append(path)
         except OSError as error:

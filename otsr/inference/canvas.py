@@ -1,4 +1,4 @@
-"""A large picture that is filled part by part, and shrunk in strips: it is never there in floating point."""
+"""A large picture that is filled part by part, and shrunk in strips: never held in floating point."""
 
 from __future__ import annotations
 

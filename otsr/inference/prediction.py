@@ -1,4 +1,4 @@
-"""What a picture will take, before it is begun: its windows, bytes and seconds, and the largest windows that fit."""
+"""What upscaling a picture will take, before it starts: windows, bytes, seconds, and the largest tile that fits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SHARE = 0.9  # of the device's free memory that is planned with: it is never fr
 
 
 class Planner(ABC):
-    """The part of `otsr.inference.Upscaler`, which says what the attributes are, that looks ahead."""
+    """The part of `Upscaler` that looks ahead; the attributes are explained there."""
 
     device: torch.device
     dtype: torch.dtype
@@ -137,7 +137,7 @@ class Planner(ABC):
 
 
 def _halves(largest: int, smallest: int) -> Iterator[int]:
-    """largest, half of it, a quarter … while at least `smallest`: the sizes to try where memory may be short."""
+    """largest, half of it, a quarter … down to `smallest`: the sizes to try when memory is short."""
     while largest >= smallest:
         yield largest
         largest //= 2

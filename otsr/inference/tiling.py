@@ -95,7 +95,7 @@ def look(array: np.ndarray, tile: Tile, wrap: bool = False) -> np.ndarray:
 
 
 def spread_colours(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """(H, W, 3) whose fully transparent pixels have the colour of the nearest visible one: what lies there is no one's.
+    """(H, W, 3) whose fully transparent pixels have the colour of the nearest visible one.
 
     Args:
         alpha: (H, W); 0 is transparent. Where nothing is visible, the pixels stay as they are.

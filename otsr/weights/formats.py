@@ -171,7 +171,7 @@ def _read_torch(path: Path, head: bytes) -> Any:
             ) from None
         reason = str(error).rpartition("WeightsUnpickler error: ")[2].strip() or type(error).__name__
         raise WeightsError(
-            f"{path}: damaged or no PyTorch file ({reason.splitlines()[0]}); fetch it again; {FORMATS}"
+            f"{path}: damaged, or not a PyTorch file ({reason.splitlines()[0]}); fetch it again; {FORMATS}"
         ) from None
 
 
@@ -209,10 +209,10 @@ def _read_safetensors(path: Path) -> RRDBNet | Compact:
             raise ValueError(f"a {type(architecture).__name__}")
     except (ValueError, RecursionError) as error:
         raise WeightsError(
-            f"{path}: its architecture is no JSON object ({error}); write it with weights.save"
+            f"{path}: its architecture is not a JSON object ({error}); write it with weights.save"
         ) from None
     return network_from(tensors, str(path), architecture)
 
 
 def _damaged_safetensors(path: Path, error: Exception) -> WeightsError:
-    return WeightsError(f"{path}: damaged or no safetensors file ({error}); fetch it again; {FORMATS}")
+    return WeightsError(f"{path}: damaged, or not a safetensors file ({error}); fetch it again; {FORMATS}")

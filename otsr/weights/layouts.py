@@ -74,7 +74,7 @@ def fill(network: RRDBNet | Compact, tensors: Mapping[str, Tensor], source: str)
     kind = " ".join(str(value) for value in network.architecture.values())
     for problem, names in (
         ("lacks", [name for name in wanted if name not in tensors]),
-        ("has, beside it,", [name for name in tensors if name not in wanted]),
+        ("also has", [name for name in tensors if name not in wanted]),
         ("has in another shape", [k for k in wanted if k in tensors and wanted[k].shape != tensors[k].shape]),
     ):
         if names:

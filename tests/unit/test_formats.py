@@ -108,12 +108,12 @@ def tarball() -> bytes:
         (tarball(), "a tar archive; unpack it first"),
         (archive(["photo1.jpg", "photo2.jpg"]), "a ZIP archive (photo1.jpg, photo2.jpg"),
         (archive(["net/code/net.py", "net/data.pkl"]), "a TorchScript program"),
-        (bytes(range(128, 255)), "damaged or no PyTorch file"),
+        (bytes(range(128, 255)), "damaged, or not a PyTorch file"),
         (bytes(range(200, 255)), "unknown binary data (it begins with"),
         (b"PK\x03\x04" + bytes(100), "truncated"),
-        (pickle.dumps([1, 2, 3]), "damaged or no PyTorch file"),
-        (struct.pack("<Q", 10**12) + b"{}", "damaged or no safetensors file"),
-        (struct.pack("<Q", 10) + b'{"a": oops', "damaged or no safetensors file"),
+        (pickle.dumps([1, 2, 3]), "damaged, or not a PyTorch file"),
+        (struct.pack("<Q", 10**12) + b"{}", "damaged, or not a safetensors file"),
+        (struct.pack("<Q", 10) + b'{"a": oops', "damaged, or not a safetensors file"),
     ],
 )
 def test_a_file_of_another_kind_is_refused_with_what_it_is(
@@ -143,7 +143,7 @@ def test_a_safetensors_header_that_lies_is_refused(header: dict[str, Any], tmp_p
     text = json.dumps(header).encode()
     (tmp_path / "lie.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(4))
     for read in (weights.load, weights.read_metadata):
-        with pytest.raises(WeightsError, match=r"lie\.safetensors: damaged or no safetensors file"):
+        with pytest.raises(WeightsError, match=r"lie\.safetensors: damaged, or not a safetensors file"):
             read(tmp_path / "lie.safetensors")
 
 

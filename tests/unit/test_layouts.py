@@ -227,7 +227,7 @@ def change(**changes: Tensor | None) -> Callable[[], State]:
     [
         (change(HRconv__weight=None), "lacks hr.weight"),
         (change(HRconv__bias=torch.zeros(NF + 1)), "in another shape hr.bias"),
-        (change(extra__weight=torch.zeros(3)), "has, beside it, extra.weight"),
+        (change(extra__weight=torch.zeros(3)), "also has extra.weight"),
         (change(HRconv__bias=torch.full((NF,), torch.nan)), "hr.bias holds NaN"),
         (change(HRconv__bias=torch.zeros(NF, dtype=torch.int64)), "hr.bias holds torch.int64"),
         (lambda: rrdb_state(basicsr, 3), "enlarges ×8; expected ×2 or ×4"),

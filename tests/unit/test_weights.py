@@ -132,9 +132,9 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
         ('{"name": "RRDBNet", "nf": 7, "nb": 1, "gc": 3, "scale": 4}', "in another shape first.weight"),
         ('{"name": "RRDBNet", "nb": 1000000000}', "nb is 1000000000"),
         ('{"name": "UNet"}', "name is 'UNet', expected one of RRDBNet"),
-        ("{broken", "no JSON object"),
-        ("[1, 2]", "no JSON object (a list)"),
-        ("[" * 100_000, "no JSON object"),
+        ("{broken", "not a JSON object"),
+        ("[1, 2]", "not a JSON object (a list)"),
+        ("[" * 100_000, "not a JSON object"),
     ],
 )
 def test_metadata_that_does_not_fit_the_tensors_is_refused(
