@@ -1,72 +1,95 @@
-"""`make` says what is missing when it cannot set up."""
+"""scripts/course.py sets up by itself, and says what is missing when it cannot. `make` calls it."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
+from collections import namedtuple
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import course  # noqa: E402
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """The files that set-up needs, and a folder `bin` that stands for PATH."""
-    (tmp_path / "scripts").mkdir()
-    (tmp_path / "bin").mkdir()
-    for name in ("Makefile", "constraints.txt", "scripts/setup.sh"):
-        shutil.copy(ROOT / name, tmp_path / name)
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout that holds only what set-up needs."""
+    shutil.copy(ROOT / "constraints.txt", tmp_path)
     (tmp_path / "pyproject.toml").write_text(
         '[project]\nname = "otsr"\nversion = "0"\ndependencies = ["torch"]\n'
         "[project.optional-dependencies]\npretrained = []\ntest = []\n"
     )
-    for tool in ("make", "sh", "df", "awk", "sed"):
-        (tmp_path / "bin" / tool).symlink_to(shutil.which(tool) or "")
+    monkeypatch.setattr(course, "ROOT", tmp_path)
+    monkeypatch.setattr(course, "VENV", tmp_path / ".venv")
+    monkeypatch.setattr(course, "READY", tmp_path / ".venv" / ".ready")
+    monkeypatch.delenv("CONDA_DEFAULT_ENV", raising=False)
     return tmp_path
 
 
-def fake(checkout: Path, name: str, script: str) -> None:
-    path = checkout / "bin" / name
-    path.unlink(missing_ok=True)
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
+def test_an_old_python_is_named_with_the_way_out(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(course.shutil, "which", lambda name: None)
+    monkeypatch.setattr(course.sys, "version_info", (3, 8, 10, "final", 0))
+    with pytest.raises(SystemExit, match=r"Python 3\.11 or newer, found Python 3\.8\.10[^$]*make PYTHON="):
+        course.environment_python()
 
 
-def set_up(checkout: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [checkout / "bin" / "make", ".venv/.ready"], cwd=checkout, capture_output=True, text=True,
-        env={"PATH": str(checkout / "bin"), "HOME": str(checkout), **environment},
-    )  # fmt: skip
+def test_a_full_disk_is_named_with_the_need(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")(10**9, 9 * 10**8, 10**8)
+    monkeypatch.setattr(course.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(SystemExit, match=r"100 MB are free .* needs 3000 MB"):
+        course.environment_python()
 
 
-def test_an_old_python_is_named_with_the_way_out(checkout: Path) -> None:
-    fake(checkout, "python3", '[ "$1" = --version ] && echo "Python 3.8.10" && exit 0; exit 1')
-    result = set_up(checkout)
-    assert result.returncode != 0
-    assert "Python 3.11 or newer, found Python 3.8.10" in result.stderr
-    assert "make PYTHON=" in result.stderr
+def test_a_missing_network_is_named(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    with pytest.raises(SystemExit, match="no network"):
+        course.environment_python()
+    assert not course.READY.exists()
 
 
-def test_a_full_disk_is_named_with_the_need(checkout: Path) -> None:
-    fake(checkout, "df", 'echo "head"; echo "/dev/x 1000000 900000 102400 90% /"')
-    result = set_up(checkout, PYTHON=sys.executable)
-    assert result.returncode != 0
-    assert "100 MB are free" in result.stderr and "3000 MB" in result.stderr
+@pytest.mark.parametrize(("system", "python"), [("nt", "Scripts/python.exe"), ("posix", "bin/python")])
+def test_an_environment_that_is_ready_is_taken(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, system: str, python: str
+) -> None:
+    (checkout / ".venv").mkdir()
+    course.READY.touch()
+    monkeypatch.setattr(course, "os", namedtuple("os", "name environ")(system, {}))
+    assert Path(course.environment_python()) == checkout / ".venv" / python
 
 
-def test_a_missing_network_is_named(checkout: Path) -> None:
-    refused = "http://127.0.0.1:9/simple"
-    result = set_up(
-        checkout, PYTHON=sys.executable, PIP_INDEX_URL=refused, PIP_RETRIES="0", PIP_CONFIG_FILE="/dev/null",
-        PIP_FIND_LINKS="", PIP_EXTRA_INDEX_URL="",
-    )  # fmt: skip
-    assert result.returncode != 0
-    assert "no network" in result.stderr
-    assert not (checkout / ".venv" / ".ready").exists()
+def test_the_failing_command_ends_the_task_and_gives_its_status(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = [["-c", "open('first', 'w')"], ["-c", "raise SystemExit(3)"], ["-c", "open('third', 'w')"]]
+    monkeypatch.setattr(course, "commands", lambda task: steps)
+    monkeypatch.setattr(course, "environment_python", lambda: sys.executable)
+    assert course.run("test", []) == 3
+    assert (checkout / "first").exists() and not (checkout / "third").exists()
+
+
+def test_every_task_runs_files_that_exist_and_make_knows_it() -> None:
+    makefile = re.search(r"^TASKS := (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert makefile and set(makefile[1].split()) == set(course.HELP)
+    for task in set(course.HELP) - {"clean"}:
+        for first, *_ in course.commands(task):
+            assert first.startswith("-") or (ROOT / first).is_file(), (task, first)
+
+
+def test_an_unknown_task_is_answered_with_the_list() -> None:
+    script = [sys.executable, ROOT / "scripts" / "course.py", "pizza"]
+    answer = subprocess.run(script, capture_output=True, text=True)
+    assert answer.returncode == 2 and "build/demo.png" in answer.stderr
 
 
 def test_the_wheel_carries_photos_metrics_and_weights(tmp_path: Path) -> None:
