@@ -9,7 +9,13 @@ source = Path(os.environ["OTSR_SITE_SOURCE"])
 project = "OTSR"
 author = "The OTSR authors"
 copyright = "The OTSR authors. Text and figures CC-BY-4.0, code MIT"
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "sphinx.ext.viewcode"]
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",
+]
 exclude_patterns = ["extra"]
 default_role = "code"
 

@@ -1,6 +1,6 @@
-"""Draw figures/demo.png: the whole method on one phone's photos, from estimated degradation to a ×4 picture.
+"""Draw the demo: the whole method on one phone's photos, from estimated degradation to a ×4 picture.
 
-    make demo                        (or: python figures/demo.py [OUT.png])
+    python scripts/course.py demo        (or: python figures/demo.py [OUT.png], by default figures/demo.png)
 
 1. Estimate blur kernels and collect noise from the phone's crops. 2. Degrade a clean photo with them. 3. Upscale a
 real crop ×4. 4. Draw. What was measured is printed. Two CPU cores need less than three minutes.
@@ -157,9 +157,9 @@ def main(out: Path) -> None:
     with atomic_path(out) as temporary:
         figure.savefig(temporary, dpi=100)
     print(f"\nWrote {out} after {time.perf_counter() - start:.0f} s.")
-    print(
-        "Next: make lab opens the course; .venv/bin/otsr upscale YOUR.jpg -o big.png enlarges a photo of yours."
-    )
+    otsr = Path(sys.executable).with_name("otsr")
+    print("Next: python scripts/course.py lab opens the course (or make lab);")
+    print(f"{otsr} upscale YOUR.jpg -o big.png enlarges a photo of yours.")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python scripts/course.py site          then open build/site/index.html
 
-Nothing is executed. Sphinx reads a copy of the pages, laid out as in the repository, so links between them work in both;
-a link to a file that is no page leads to the repository.
+Nothing is executed. Sphinx reads a copy of the pages, laid out as in the repository, so links between them work in
+both; a link to a file that is not a page leads to the repository.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from pathlib import Path, PurePosixPath
 
 import nbformat
 import vendored
-from notebooks import repository
 from readable import readable, short_title
 from sphinx.cmd.build import main as sphinx
+
+from notebooks import repository
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "TEACHING.md", "CONTRIBUTING.md", "CHANGELOG.md")
@@ -47,7 +48,7 @@ def stage(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     found = [ROOT / name for name in PAGES]
     for room in FOLDERS:
-        found += [path for path in (ROOT / room).glob("*.md")]
+        found += (ROOT / room).glob("*.md")
     staged = {path.relative_to(ROOT).as_posix() for path in found}
     staged |= {f"notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")}
     for path in found:
@@ -67,9 +68,13 @@ def stage(folder: Path) -> None:
             shutil.copy(path, copy)
     index = (folder / "docs" / "index.md").read_text(encoding="utf-8")
     (folder / "docs" / "index.md").unlink()
-    index = re.sub(r"\]\((?!http)(?:\.\./)?", lambda link: "](" + ("" if "../" in link[0] else "docs/"), index)
+    index = re.sub(
+        r"\]\((?!http)(?:\.\./)?", lambda link: "](" + ("" if "../" in link[0] else "docs/"), index
+    )
     index = index.replace("NOTEBOOKS", "\n".join(entries))
-    (folder / "index.md").write_text(index.replace("ROOMS", "\n".join(write_api(folder / "api"))), encoding="utf-8")
+    (folder / "index.md").write_text(
+        index.replace("ROOMS", "\n".join(write_api(folder / "api"))), encoding="utf-8"
+    )
     vendored.copy("mathjax", folder / "extra" / "mathjax")
 
 
@@ -101,7 +106,9 @@ def write_api(folder: Path) -> list[str]:
         module = import_module(f"otsr.{room}")
         parts = [("", f"otsr.{room}")]
         if hasattr(module, "__path__") and not hasattr(module, "__all__"):
-            inside = sorted(part.name for part in pkgutil.iter_modules(module.__path__) if part.name[0] != "_")
+            inside = sorted(
+                part.name for part in pkgutil.iter_modules(module.__path__) if part.name[0] != "_"
+            )
             parts += [(f"## {name}\n\n", f"otsr.{room}.{name}") for name in inside]
         text = "\n".join(f"{heading}{automodule(name)}" for heading, name in parts)
         (folder / f"{room}.md").write_text(f"# {title}: `otsr.{room}`\n\n{text}", encoding="utf-8")
@@ -120,7 +127,17 @@ def build(out: Path) -> int:
     stage(source)
     os.environ["OTSR_SITE_SOURCE"] = str(source)
     shutil.rmtree(out, ignore_errors=True)
-    flags = ["-q", "-W", "--keep-going", "-b", "html", "-c", str(ROOT / "docs"), "-d", str(source / ".doctrees")]
+    flags = [
+        "-q",
+        "-W",
+        "--keep-going",
+        "-b",
+        "html",
+        "-c",
+        str(ROOT / "docs"),
+        "-d",
+        str(source / ".doctrees"),
+    ]
     return sphinx([*flags, str(source), str(out)])
 
 

@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
@@ -24,7 +23,7 @@ NBVAL = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", "tests/noteb
 HELP = {
     "demo": "the whole method on a real phone photo, written to build/demo.png",
     "lab": "JupyterLab on notebook 00",
-    "test": "every test: style, types, units, system, every notebook",
+    "test": "every test: style, types, units, system, every notebook; or those that are named",
     "test-elsewhere": "unit tests and notebooks as on other machines (an hour)",
     "site": "the course as a web site that needs no network: build/site/index.html",
     "slides": "slides of every notebook, to present without a network: build/slides",
@@ -39,34 +38,36 @@ HELP = {
 }
 
 
-def commands(task: str) -> list[list[str]]:
-    """What `task` runs, each as arguments of Python."""
+def commands(task: str, arguments: list[str]) -> list[list[str]]:
+    """What `task` runs, each as arguments of Python. Its own arguments go to the last."""
     if task == "test":
         pytest = ["-m", "pytest", "-q", "-n", "2", "--dist", "loadscope"]
+        if arguments:
+            return [[*pytest, *arguments]]
         style = [["-m", "ruff", "check", "."], ["-m", "ruff", "format", "--check", "."], ["-m", "mypy"]]
         return [*style, pytest, [*pytest, *NBVAL, "notebooks"]]
     if task in ("figures", "bench"):
         folder = ROOT / {"figures": "figures", "bench": "benchmarks"}[task]
         files = sorted(file for file in folder.glob("*.py") if "__main__" in file.read_text(encoding="utf-8"))
         return [[str(file.relative_to(ROOT))] for file in files]
-    return {
+    steps = {
         "demo": [["figures/demo.py", "build/demo.png"]],
         "site": [["scripts/build_site.py"]],
         "lab": [["-m", "jupyterlab", "notebooks/00_start_here.ipynb"]],
         "test-elsewhere": [["scripts/elsewhere.py"]],
         "format": [["-m", "ruff", "check", "--fix", "."], ["-m", "ruff", "format", "."]],
     }.get(task, [[f"scripts/{task}.py"]])
+    return [*steps[:-1], [*steps[-1], *arguments]]
 
 
 def run(task: str, arguments: list[str]) -> int:
-    """Exit status of the task: 0, or that of the first command that failed. Arguments go to its last command."""
+    """Exit status of the task: 0, or that of the first command that failed."""
     python = environment_python()
     environment = dict(os.environ)
-    if task == "test":  # two processes share the cores, and outputs of notebooks do not depend on their number
+    if task == "test":  # two processes share the cores; outputs of notebooks do not depend on their number
         environment["OMP_NUM_THREADS"] = "1"
     (ROOT / "build").mkdir(exist_ok=True)
-    steps = commands(task)
-    steps[-1] += arguments
+    steps = commands(task, arguments)
     for step in steps:
         if len(steps) > 1:
             print("== " + " ".join(step), flush=True)
@@ -96,13 +97,17 @@ def set_up(python: Path) -> None:
     base = new_enough_python()
     free = shutil.disk_usage(str(ROOT)).free // 10**6
     if free < MEGABYTES and not python.exists():
-        stop(f"{free} MB are free on this disk; the installation needs {MEGABYTES} MB. Make room and try again.")
+        raise problem(
+            f"{free} MB are free on this disk; the installation needs {MEGABYTES} MB. Make room and try again."
+        )
     if subprocess.call([base, "-m", "venv", str(VENV)]):
-        stop(f"{base} could not make a virtual environment. On Debian and Ubuntu: apt install python3-venv")
+        raise problem(
+            f"{base} could not make a virtual environment. On Debian and Ubuntu: apt install python3-venv"
+        )
     print("Installing OTSR and its libraries into .venv (some minutes the first time) ...", flush=True)
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--progress-bar", "on"]
-    if subprocess.call([*pip, "-c", "constraints.txt", "-e", f".[{EXTRAS}]"], cwd=str(ROOT)):
-        stop(
+    pip = "-m pip install --quiet --disable-pip-version-check --progress-bar on -c constraints.txt -e"
+    if subprocess.call([str(python), *pip.split(), f".[{EXTRAS}]"], cwd=str(ROOT)):
+        raise problem(
             "pip could not install the libraries (its reason stands above).\nMost often there is no network, or "
             f"a proxy in between: try  {python} -m pip download six"
         )
@@ -117,7 +122,7 @@ def new_enough_python() -> str:
         if subprocess.call([name, "-c", question], stderr=subprocess.DEVNULL) == 0:
             return name
     found = ".".join(map(str, sys.version_info[:3]))
-    stop(
+    raise problem(
         f"the tested versions need Python 3.11 or newer, found Python {found}.\n"
         "Install one (https://www.python.org/downloads) and call it by its path: "
         "PATH/TO/python scripts/course.py, or make PYTHON=PATH/TO/python\n"
@@ -125,8 +130,8 @@ def new_enough_python() -> str:
     )
 
 
-def stop(message: str) -> NoReturn:
-    raise SystemExit(f"OTSR: {message}")
+def problem(message: str) -> SystemExit:
+    return SystemExit(f"OTSR: {message}")
 
 
 def clean() -> None:
@@ -139,14 +144,16 @@ def main(arguments: list[str]) -> int:
     task, *rest = arguments or ["help"]
     if task == "clean":
         clean()
-    elif task in HELP:
-        return run(task, rest)
-    else:
+        return 0
+    if task not in HELP:
         wanted = task in ("help", "-h", "--help")
         lines = [f"  {name:15} {words}" for name, words in HELP.items()]
-        print("\n".join(["python scripts/course.py TASK", "", *lines]), file=sys.stdout if wanted else sys.stderr)
+        print(
+            "\n".join(["python scripts/course.py TASK", "", *lines]),
+            file=sys.stdout if wanted else sys.stderr,
+        )
         return 0 if wanted else 2
-    return 0
+    return run(task, rest)
 
 
 if __name__ == "__main__":

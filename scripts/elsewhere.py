@@ -1,4 +1,4 @@
-"""Run the tests as on other machines: `make test-elsewhere`.
+"""Run the tests as on other machines: python scripts/course.py test-elsewhere.
 
     python scripts/elsewhere.py                                       every profile: unit tests, then all notebooks
     python scripts/elsewhere.py jitter                                one profile

@@ -30,9 +30,12 @@ COLUMNS = ("ms", "seconds", "speed", "peak memory, MB", "predicted, MB")
 
 def run(command: list[str]) -> tuple[bool, str]:
     """Whether a command did what it should, and what it printed, which is shown as well."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    environment = os.environ | {
+        "PYTHONUTF8": "1",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    }
     process = subprocess.Popen(
-        [sys.executable, *command], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        [sys.executable, *command], cwd=ROOT, env=environment, stdout=subprocess.PIPE, encoding="utf-8"
     )
     assert process.stdout is not None
     lines = []

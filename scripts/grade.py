@@ -2,9 +2,9 @@
 
     python scripts/course.py grade FOLDER        every .ipynb in FOLDER and below; writes build/grades.csv and .html
 
-Each notebook runs in a process of its own, in an empty temporary folder, without network, with a limit on time and memory
-(grade_one.py). Only what the checks say there counts, not what is typed into a file; an answer that fits the numbers in
-the notebook and no others is told apart.
+Each notebook runs in a process of its own, in an empty temporary folder, without network, with a limit on time and
+memory (grade_one.py). Only what the checks say there counts, not what is typed into a file; an answer that fits
+the numbers in the notebook and no others is told apart.
 """
 
 from __future__ import annotations
@@ -77,7 +77,11 @@ def judged(line: dict[str, str] | None) -> tuple[str, str]:
     if line is None:
         return "not reached", ""
     if line["says"] == "correct":
-        return ("shown numbers only", line["hidden"].removeprefix("not yet. ")) if line["hidden"] else ("solved", "")
+        return (
+            ("shown numbers only", line["hidden"].removeprefix("not yet. "))
+            if line["hidden"]
+            else ("solved", "")
+        )
     if line["says"].startswith("not attempted"):
         return "not attempted", ""
     return "not yet", line["says"].removeprefix("not yet. ")
@@ -87,7 +91,9 @@ def which_notebook(path: Path, names: set[str]) -> tuple[str, list[str]]:
     """Name and exercises of the course's notebook that has these exercises, or else that the file is named after."""
     for ours in sorted((ROOT / "notebooks").glob("*.ipynb")):
         cells = nbformat.read(ours, as_version=4).cells
-        exercises = [name for cell in cells if cell.cell_type == "code" for name in CHECK.findall(cell.source)]
+        exercises = [
+            name for cell in cells if cell.cell_type == "code" for name in CHECK.findall(cell.source)
+        ]
         if names & set(exercises) or (not names and ours.stem in path.stem):
             return ours.stem, exercises
     return path.stem, []
@@ -107,9 +113,13 @@ def sandboxed(path: Path, seconds: float, megabytes: float) -> tuple[list[dict],
         }  # fmt: skip
         command = [sys.executable, str(ROOT / "scripts" / "grade_one.py"), str(path.resolve()), str(results)]
         silent = subprocess.DEVNULL
-        process = subprocess.Popen(command, cwd=work, env=environment, stdin=silent, stdout=silent, stderr=silent)
+        process = subprocess.Popen(
+            command, cwd=work, env=environment, stdin=silent, stdout=silent, stderr=silent
+        )
         ended = watched(process, results, seconds, megabytes)
-        lines = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines() if line[-1:] == "}"]
+        lines = [
+            json.loads(line) for line in results.read_text(encoding="utf-8").splitlines() if line[-1:] == "}"
+        ]
     if lines and "finished" in lines[-1]:
         return lines, ""
     cell = next((line["cell"] for line in reversed(lines) if "cell" in line), None)
@@ -183,8 +193,11 @@ def page(grades: list[Grade]) -> str:
             theirs = {one.exercise: one for one in own if one.student == student}
             note = next(iter(theirs.values())).note
             cells = "".join(cell(theirs[name]) if name in theirs else "<td></td>" for name in exercises)
-            rows.append(f'<tr><th scope="row">{html.escape(student)}<small>{html.escape(note)}</small></th>{cells}</tr>')
-        table = f'<table><thead><tr><th scope="col">hand-in</th>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+            rows.append(
+                f'<tr><th scope="row">{html.escape(student)}<small>{html.escape(note)}</small></th>{cells}</tr>'
+            )
+        head = f'<thead><tr><th scope="col">hand-in</th>{head}</tr></thead>'
+        table = f"<table>{head}<tbody>{''.join(rows)}</tbody></table>"
         parts.append(f"<h2>{html.escape(notebook)}</h2><div>{table}</div>")
     top = '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
     return f"{top}<title>Grades</title><style>{STYLE}</style><h1>Grades</h1>{''.join(parts)}</html>\n"
@@ -199,7 +212,9 @@ def main(arguments: list[str] | None = None) -> int:
     """0 when every file was run, 2 when there is none."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="the class's notebooks")
-    parser.add_argument("--out", type=Path, default=ROOT / "build", help="where grades.csv and grades.html go")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "build", help="where grades.csv and grades.html go"
+    )
     parser.add_argument("--seconds", type=float, default=300, help="for one notebook (%(default)g)")
     parser.add_argument("--megabytes", type=float, default=4000, help="for one notebook (%(default)g)")
     options = parser.parse_args(arguments)

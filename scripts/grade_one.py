@@ -2,9 +2,9 @@
 
     python scripts/grade_one.py NOTEBOOK RESULTS        in the folder that the notebook may write to
 
-Each line of RESULTS is JSON: {"cell": 7} when a cell begins, {"exercise": …, "says": …, "hidden": …} after a check. The
-walls are Python's audit hooks: no address but this machine's, no change of a file outside the folder. They stop mistakes
-and curiosity, not a determined attacker: for that, grade in a container.
+Each line of RESULTS is JSON: {"cell": 7} when a cell begins, {"exercise": …, "says": …, "hidden": …} after a check.
+The walls are Python's audit hooks: no address but this machine's, no change of a file outside the folder. They stop
+mistakes and curiosity, not a determined attacker: for that, grade in a container.
 """
 
 from __future__ import annotations
@@ -28,7 +28,16 @@ from traitlets.config import Config
 from otsr.course import exercises
 
 SHIFTS = (1, 2)  # of the seeds from which the checks draw their numbers
-CHANGES = ("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod")
+CHANGES = (
+    "os.mkdir",
+    "os.remove",
+    "os.rename",
+    "os.rmdir",
+    "os.link",
+    "os.symlink",
+    "os.truncate",
+    "os.chmod",
+)
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -37,15 +46,26 @@ def build_walls(folders: list[str]) -> None:
     kept = tuple(os.path.realpath(folder) + os.sep for folder in folders)
 
     def outside(path: Any) -> bool:
-        return not isinstance(path, int) and not (os.path.realpath(os.fsdecode(path)) + os.sep).startswith(kept)
+        return not isinstance(path, int) and not (os.path.realpath(os.fsdecode(path)) + os.sep).startswith(
+            kept
+        )
 
     def wall(event: str, arguments: tuple[Any, ...]) -> None:
         if event in ("socket.connect", "socket.sendto") and arguments[1][0] not in ("127.0.0.1", "::1"):
             raise PermissionError("no network while this notebook is graded")
-        if event == "open" and (arguments[2] or 0) & WRITING and arguments[0] != os.devnull and outside(arguments[0]):
-            raise PermissionError(f"{arguments[0]}: only the working folder may be changed while this is graded")
+        if (
+            event == "open"
+            and (arguments[2] or 0) & WRITING
+            and arguments[0] != os.devnull
+            and outside(arguments[0])
+        ):
+            raise PermissionError(
+                f"{arguments[0]}: only the working folder may be changed while this is graded"
+            )
         if event in CHANGES and outside(arguments[0]):
-            raise PermissionError(f"{arguments[0]}: only the working folder may be changed while this is graded")
+            raise PermissionError(
+                f"{arguments[0]}: only the working folder may be changed while this is graded"
+            )
 
     sys.addaudithook(wall)
 
@@ -99,7 +119,7 @@ def run(path: Path, results: TextIO) -> None:
     config = Config({"HistoryManager": {"enabled": False}, "InteractiveShell": {"colors": "nocolor"}})
     shell = InteractiveShell.instance(config=config)
     exercises.check = recorded(exercises.check, record)
-    build_walls([os.getcwd(), tempfile.gettempdir()])
+    build_walls([str(Path.cwd()), tempfile.gettempdir()])
     for number, cell in enumerate(nbformat.read(path, as_version=4).cells):
         if cell.cell_type == "code":
             record(cell=number)

@@ -51,6 +51,6 @@ def write(file: Path, mime: str, content: str) -> None:
 
 
 def short_title(notebook: NotebookNode) -> str:
-    """"04 · Transport with POT" of "# 04 · Transport with POT: carry one photo's light …"."""
+    """ "04 · Transport with POT" of "# 04 · Transport with POT: carry one photo's light …"."""
     found = re.search(r"^# ([^:\n]+)", notebook.cells[0].source, re.MULTILINE)
     return found[1].strip() if found else "untitled"

@@ -3,8 +3,8 @@
     python scripts/course.py slides          all of them
     python scripts/course.py slides 04 06    these
 
-Arrow right goes to the next section, arrow down through it; S opens the speaker's view. A figure has a slide of its own, with
-its code folded; long texts are cut between paragraphs. Sliders, alternative texts and folded solutions are as on the site.
+Arrow right goes to the next section, arrow down through it; S opens the speaker's view. A figure has a slide of its
+own, with its code folded; long texts are cut between paragraphs. Sliders and alternative texts are as on the site.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from readable import readable, short_title
 ROOT = Path(__file__).resolve().parents[1]
 CHARACTERS = 700  # of text on one slide
 LINES = 12  # of code that may follow a text on its slide
-WHOLE = re.compile(r"<details>.*?</details>|^```.*?^```|\$\$.*?\$\$|(?:(?!\n\n|<details>|^```).)+", re.DOTALL | re.MULTILINE)
+WHOLE = re.compile(
+    r"<details>.*?</details>|^```.*?^```|\$\$.*?\$\$|(?:(?!\n\n|<details>|^```).)+", re.DOTALL | re.MULTILINE
+)
 
 
 def as_slides(notebook: NotebookNode) -> NotebookNode:
-    """The notebook with its texts cut into slides, and each cell marked as where one begins. The same object, changed."""
+    """The notebook with its texts cut, and each cell marked as where a slide begins. The same object, changed."""
     cells = []
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -52,7 +54,7 @@ def as_slides(notebook: NotebookNode) -> NotebookNode:
 
 
 def pieces(text: str) -> list[str]:
-    """`text` cut before headings, and between paragraphs where it is long; formulas, code and folded blocks stay whole."""
+    """`text` cut before headings, and between paragraphs where it is long; formulas, code, folded blocks stay whole."""
     found: list[str] = []
     for part in WHOLE.findall(text):
         part = part.strip("\n")
@@ -70,7 +72,9 @@ def build(folder: Path, beginnings: list[str]) -> list[Path]:
     vendored.copy("reveal", folder / "reveal")
     vendored.copy("mathjax", folder / "mathjax")
     figures = folder / "figures"
-    shutil.copytree(ROOT / "figures", figures, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.py", "__*"))
+    shutil.copytree(
+        ROOT / "figures", figures, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.py", "__*")
+    )
     exporter = SlidesExporter(
         template_file=str(ROOT / "docs" / "slides.html.j2"), reveal_url_prefix="reveal", reveal_theme="white"
     )

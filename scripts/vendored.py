@@ -12,8 +12,10 @@ PACKAGES = {
 }
 PARTS = {
     "mathjax": ["tex-svg.js", "input/tex/extensions"],
-    "reveal": ["LICENSE", "dist/reveal.js", "dist/reveal.css", "dist/theme/white.css", "dist/theme/fonts"]
-    + ["plugin/notes"],
+    "reveal": [
+        *("LICENSE", "dist/reveal.js", "dist/reveal.css", "dist/theme/white.css", "dist/theme/fonts"),
+        "plugin/notes",
+    ],
 }
 
 

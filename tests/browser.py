@@ -61,10 +61,14 @@ def requests(browser: webdriver.Chrome) -> list[str]:
     """Addresses asked for since the last call."""
     events = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
     return [
-        event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"
+        event["params"]["request"]["url"]
+        for event in events
+        if event["method"] == "Network.requestWillBeSent"
     ]
 
 
 def complaints(browser: webdriver.Chrome) -> list[str]:
     """Warnings and errors that the console has shown since the last call."""
-    return [entry["message"] for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+    return [
+        entry["message"] for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")
+    ]

@@ -19,7 +19,7 @@ def test_the_demo_measures_draws_and_points_on(tmp_path: Path) -> None:
     out = tmp_path / "demo.png"
     script = ROOT / "figures" / "demo.py"
     result = subprocess.run([sys.executable, script, out], capture_output=True, text=True, check=True)
-    for words in ("blur σ", "ISO 1792", "noise patches", "NIQE", "make lab", str(out)):
+    for words in ("blur σ", "ISO 1792", "noise patches", "NIQE", "course.py lab", str(out)):
         assert words in result.stdout
     with Image.open(out) as picture, Image.open(ROOT / "figures" / "demo.png") as committed:
         assert picture.size == committed.size

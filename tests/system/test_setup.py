@@ -72,7 +72,7 @@ def test_the_failing_command_ends_the_task_and_gives_its_status(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = [["-c", "open('first', 'w')"], ["-c", "raise SystemExit(3)"], ["-c", "open('third', 'w')"]]
-    monkeypatch.setattr(course, "commands", lambda task: steps)
+    monkeypatch.setattr(course, "commands", lambda *task: steps)
     monkeypatch.setattr(course, "environment_python", lambda: sys.executable)
     assert course.run("test", []) == 3
     assert (checkout / "first").exists() and not (checkout / "third").exists()
@@ -82,7 +82,7 @@ def test_every_task_runs_files_that_exist_and_make_knows_it() -> None:
     makefile = re.search(r"^TASKS := (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert makefile and set(makefile[1].split()) == set(course.HELP)
     for task in set(course.HELP) - {"clean"}:
-        for first, *_ in course.commands(task):
+        for first, *_ in course.commands(task, []):
             assert first.startswith("-") or (ROOT / first).is_file(), (task, first)
 
 

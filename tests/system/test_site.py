@@ -1,4 +1,4 @@
-"""The site and the slides in a browser, opened as files: nothing is fetched, nothing overflows, search and formulas work."""
+"""The site and the slides in a browser, opened as files: nothing is fetched, search and formulas work."""
 
 from __future__ import annotations
 
@@ -47,9 +47,13 @@ def opened(browser: webdriver.Chrome, page: Path, query: str = "") -> list[str]:
     """Open a page, wait for its formulas, and return all that its console said and that was asked of other places."""
     requests(browser), complaints(browser)
     browser.get(page.as_uri() + query)
-    formulas = "return !document.querySelector('script[src*=mathjax]') || MathJax.startup.promise.then(() => true)"
+    formulas = (
+        "return !document.querySelector('script[src*=mathjax]') || MathJax.startup.promise.then(() => true)"
+    )
     WebDriverWait(browser, SECONDS).until(lambda chrome: chrome.execute_script(formulas))
-    elsewhere = [one for one in requests(browser) if not one.startswith(("file:", "data:", "blob:", "chrome"))]
+    elsewhere = [
+        one for one in requests(browser) if not one.startswith(("file:", "data:", "blob:", "chrome"))
+    ]
     return elsewhere + complaints(browser)
 
 
@@ -58,7 +62,9 @@ def width(browser: webdriver.Chrome, pixels: int) -> None:
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
 
-def test_no_page_asks_anyone_complains_or_overflows_on_a_phone(pages: Path, browser: webdriver.Chrome) -> None:
+def test_no_page_asks_anyone_complains_or_overflows_on_a_phone(
+    pages: Path, browser: webdriver.Chrome
+) -> None:
     width(browser, 400)
     for page in sorted({*pages.glob("*.html"), *pages.glob("[a-z]*/*.html")}):
         assert opened(browser, page) == [], page.name
