@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 import nbformat
+import sliders
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
@@ -71,7 +72,7 @@ def run(notebook: NotebookNode, folder: Path) -> None:
         kernel_name="python3",
         resources={"metadata": {"path": str(folder)}},
         record_timing=False,
-        store_widget_state=False,
+        store_widget_state=True,  # for the sliders; then it goes
     )
     client.execute(env=environment)
 
@@ -159,6 +160,7 @@ def make(path: Path, *, execute: bool) -> bool:
         except CellExecutionError as error:
             print(f"{path.name}: a cell stopped\n{error}", file=sys.stderr)
             return False
+        sliders.store(notebook)
     tidy(notebook, path.name)
     with atomic_path(path) as temporary:
         nbformat.write(notebook, temporary)

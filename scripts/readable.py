@@ -1,7 +1,7 @@
 """A stored notebook made ready to be read without Jupyter, for the site and the slides.
 
-Pictures become files with their alternative text, sliders that carry an HTML form keep it, the badge becomes a link in
-words, and the set-up cell goes.
+Pictures become files with their alternative text, sliders come alive where their frames were kept, the badge becomes a
+link in words, and the set-up cell goes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 import nbformat
+import sliders
 from nbformat import NotebookNode
 
 SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/svg+xml": ".svg"}
@@ -34,8 +35,11 @@ def readable(path: Path, pictures: Path, address: str) -> NotebookNode:
     for number, cell in enumerate(notebook.cells):
         for place, output in enumerate(cell.get("outputs", [])):
             data = output.get("data", {})
+            slider = sliders.live(cell) if data.get("text/plain", "").startswith("[slider]") else None
             mime = next((mime for mime in SUFFIXES if mime in data), None)
-            if mime and "text/html" not in data:
+            if slider:
+                output.data = NotebookNode({"text/html": slider})
+            elif mime:
                 file = pictures / f"{path.stem}-{number:02d}-{place}{SUFFIXES[mime]}"
                 write(file, mime, data[mime])
                 alt = html.escape(output.metadata.get(mime, {}).get("alt", ""))
@@ -51,6 +55,6 @@ def write(file: Path, mime: str, content: str) -> None:
 
 
 def short_title(notebook: NotebookNode) -> str:
-    """ "04 · Transport with POT" of "# 04 · Transport with POT: carry one photo's light …"."""
+    """Of "# 04 · Transport with POT: carry one photo's light …" the part before the colon."""
     found = re.search(r"^# ([^:\n]+)", notebook.cells[0].source, re.MULTILINE)
     return found[1].strip() if found else "untitled"

@@ -86,11 +86,7 @@ class FrameSlider(anywidget.AnyWidget):
 
     def html(self) -> str:
         """The live slider as HTML that needs nothing else: no kernel, no network. Paste it into a page."""
-        state = {name: getattr(self, name) for name in ("title", "labels", "captions", "frames")}
-        text = json.dumps(state).replace("<", "\\u003c")  # nothing in it can end the script
-        code = Path(__file__).with_name("frame_slider.js").read_bytes()
-        name = f"slider-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-        return _PAGE.format(id=name, code=base64.b64encode(code).decode(), state=text)
+        return as_html(self.title, self.labels, self.captions, self.frames)
 
     def twin(self) -> tuple[str, bytes]:
         """(MIME type, bytes) of the first, middle and last frame with their labels; see `otsr.course.plots.encode`."""
@@ -114,6 +110,15 @@ class FrameSlider(anywidget.AnyWidget):
         mime, twin = self.twin()
         bundle |= {"text/plain": self.description(), mime: base64.b64encode(twin).decode()}
         return bundle, {**metadata, mime: {"alt": self.description()}}
+
+
+def as_html(title: str, labels: list[str], captions: list[str], frames: list[str]) -> str:
+    """A slider as HTML; `frames` are the pictures' addresses."""
+    state = {"title": title, "labels": labels, "captions": captions, "frames": frames}
+    text = json.dumps(state).replace("<", "\\u003c")  # nothing in it can end the script
+    code = Path(__file__).with_name("frame_slider.js").read_bytes()
+    name = f"slider-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    return _PAGE.format(id=name, code=base64.b64encode(code).decode(), state=text)
 
 
 def _validate(frames: Sequence[Any], labels: Sequence[str], captions: Sequence[str]) -> None:

@@ -99,6 +99,20 @@ def test_light_and_dark_differ(pages: Path, browser: webdriver.Chrome, theme: st
     assert (int(re.findall(r"\d+", colour)[0]) > 128) == (theme == "light")
 
 
+def test_a_slider_follows_the_arrow_keys_without_a_kernel(pages: Path, browser: webdriver.Chrome) -> None:
+    assert opened(browser, pages / "notebooks" / "04_transport_with_pot.html") == []
+    handle = browser.find_element(By.CSS_SELECTOR, ".bd-article input[type=range]")
+    seen = []
+    for _ in range(3):
+        figure = handle.find_element(By.XPATH, "../following-sibling::figure")
+        shown = next(one for one in figure.find_elements(By.TAG_NAME, "img") if one.is_displayed())
+        assert browser.execute_script("return arguments[0].naturalWidth", shown) > 100
+        assert shown.get_attribute("alt") == figure.find_element(By.TAG_NAME, "figcaption").text
+        seen.append(shown.get_attribute("src"))
+        handle.send_keys(Keys.ARROW_RIGHT)
+    assert len(set(seen)) == 3
+
+
 def test_search_finds_the_barycentre(pages: Path, browser: webdriver.Chrome) -> None:
     assert opened(browser, pages / "search.html", "?q=barycentre") == []
     found = WebDriverWait(browser, SECONDS).until(
