@@ -35,7 +35,12 @@ def readable(path: Path, pictures: Path, address: str) -> NotebookNode:
     for number, cell in enumerate(notebook.cells):
         for place, output in enumerate(cell.get("outputs", [])):
             data = output.get("data", {})
-            slider = sliders.live(cell) if data.get("text/plain", "").startswith("[slider]") else None
+            is_slider = data.get("text/plain", "").startswith("[slider]")
+            slider = sliders.live(cell) if is_slider else None
+            if is_slider and not slider:
+                print(
+                    f"{path.name}: a slider stays still until the notebook runs again (course.py notebooks)"
+                )
             mime = next((mime for mime in SUFFIXES if mime in data), None)
             if slider:
                 output.data = NotebookNode({"text/html": slider})

@@ -60,7 +60,9 @@ def pieces(text: str) -> list[str]:
         part = part.strip("\n")
         if not part:
             continue
-        if found and not part.startswith("#") and len(found[-1]) + len(part) < CHARACTERS:
+        lonely = bool(found) and found[-1].startswith("#") and "\n" not in found[-1]  # a heading without text
+        fits = bool(found) and len(found[-1]) + len(part) < CHARACTERS
+        if not part.startswith("#") and (lonely or fits):
             found[-1] += "\n\n" + part
         else:
             found.append(part)

@@ -77,9 +77,7 @@ def main() -> None:
     parser.add_argument("--oldest", action="store_true", help="lower bounds instead of the newest")
     parser.add_argument("tests", nargs="*", default=["tests/unit"])
     arguments = parser.parse_args()
-    found = {
-        version: try_out(version, arguments.oldest, arguments.tests) for version in arguments.python
-    }
+    found = {version: try_out(version, arguments.oldest, arguments.tests) for version in arguments.python}
     for version, words in found.items():
         print(f"Python {version}: {words}")
     sys.exit(any("passed" not in words or "failed" in words for words in found.values()))
