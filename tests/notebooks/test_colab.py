@@ -52,6 +52,7 @@ COLAB = {
     "tensorboard": "2.19.0",
     "torch": "2.10.0",
     "tqdm": "4.67.3",
+    "traitlets": "5.7.1",
     "typer": "0.24.1",
 }
 """Of Colab's own packages those that we use, with the versions of February 2026 (pip-freeze.gpu.txt in
