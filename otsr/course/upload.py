@@ -17,7 +17,7 @@ from PIL import Image
 
 from otsr.images import ImageError, open_picture
 
-ACCEPT = ".jpg,.jpeg,.png,.webp,.tif,.tiff,.bmp"
+ACCEPT = ".jpg,.jpeg,.png,.webp,.tif,.tiff,.bmp,.heic,.heif"
 
 
 class PhotoUpload(ipywidgets.VBox):
@@ -95,7 +95,8 @@ def _check(name: str, content: bytes) -> None:
     except Exception:  # Pillow's decoders raise many kinds for damaged files
         raise ImageError(
             f"{name} cannot be read as a picture: choose a JPEG, PNG, WebP or TIFF. "
-            "(An iPhone's HEIC: share it as JPEG first.)"
+            "(An iPhone's HEIC is read where pillow-heif is installed: pip install pillow-heif, then restart the "
+            "kernel; or share the photo as JPEG.)"
         ) from None
 
 

@@ -75,7 +75,7 @@ def test_the_second_photo_takes_the_place_of_the_first(fallback: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"%PDF-1.7 and so on", "HEIC: share it as JPEG"),
+        (b"%PDF-1.7 and so on", "HEIC is read where pillow-heif is installed"),
         (photo()[:200], "choose a JPEG"),
         (b"", "choose a JPEG"),
     ],
