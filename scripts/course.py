@@ -28,7 +28,7 @@ HELP = {
     "site": "the course as a web site that needs no network: build/site/index.html",
     "slides": "slides of every notebook, to present without a network: build/slides",
     "student": "the notebooks without solutions, for hand-out: build/student",
-    "grade": "FOLDER: who of a class solved what, as a table and a page: build/grades",
+    "grade": "FOLDER: who of a class solved what, as a table and a page: build/grades.html",
     "notebooks": "run the notebooks and store their outputs",
     "figures": "draw the figures of the course and of README anew",
     "bench": "all benchmarks (hours)",

@@ -40,7 +40,7 @@ SECONDS_A_CELL = 300
 
 def repository() -> str:
     """The address of the repository, from pyproject.toml."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     return str(project["project"]["urls"]["Repository"]).removesuffix("/")
 
 
