@@ -41,10 +41,15 @@ def program(*names: str) -> str:
     pytest.skip(message)
 
 
+def programs() -> tuple[str, str]:
+    """Paths of the browser and its driver; ask before anything slow is started."""
+    return program("chromium", "chromium-browser", "google-chrome"), program("chromedriver")
+
+
 @contextmanager
 def chromium(profile: Path) -> Iterator[webdriver.Chrome]:
     """A browser that writes down its requests and what its console says."""
-    binary, driver = program("chromium", "chromium-browser", "google-chrome"), program("chromedriver")
+    binary, driver = programs()
     options = Options()
     options.binary_location = binary
     for argument in [*QUIET, f"--user-data-dir={profile}"]:

@@ -17,7 +17,7 @@ from otsr.course.exercises import check
 
 def test_a_right_answer_is_right_for_other_numbers(path: Path, notebook: NotebookNode) -> None:
     code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
-    constants = re.findall(r"^([A-Z_]+)(?:, [A-Z_]+)* =", code, re.MULTILINE)
+    constants = re.findall(r"^([A-Z_]{3,}) =", code, re.MULTILINE)
     names = definitions_of(path.name[:2], *constants)
     for name, (cell, solution) in exercises(notebook).items():
         exec(solution, names)

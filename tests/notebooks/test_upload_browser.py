@@ -12,7 +12,7 @@ from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
-from test_widgets_browser import address, browser, programs  # noqa: F401  fixtures
+from test_widgets_browser import address, browser  # noqa: F401  fixtures
 
 SOURCE = """\
 from otsr.course.upload import PhotoUpload

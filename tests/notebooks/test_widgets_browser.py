@@ -1,16 +1,12 @@
 """FrameSlider in a real browser: while it is dragged, or moved with a key, its picture follows.
 
 In a real JupyterLab whose kernel is busy with another cell, and in a bare page without any kernel.
-
-Needs chromium and chromedriver. Where they are missing the test is passed over with a line that says so; in
-continuous integration (environment variable CI) it fails instead.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import socket
 import subprocess
 import sys
@@ -24,33 +20,21 @@ import nbformat
 import pytest
 from selenium import webdriver
 from selenium.webdriver import Keys
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from otsr.course.widgets import FrameSlider
+from tests.browser import chromium, programs
 
 SECONDS = 90
-CHROMIUM = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--window-size=1300,1100",
-)
 QUIET = """{"fetchNews": "false", "checkForUpdates": false, "doNotDisturbMode": true}"""
 SOURCE = """\
 import time
 
 import numpy as np
 from otsr.course.widgets import FrameSlider
+from tests.browser import chromium, programs
 
 frames = [np.full((120, 200, 3), level, np.uint8) for level in (0, 85, 170, 255)]
 captions = [f"Frame {i} is a grey of level {i * 85}." for i in range(4)]
@@ -58,25 +42,10 @@ FrameSlider(frames, ["black", "dark", "light", "white"], captions, title="level"
 BUSY = f"time.sleep({SECONDS})"
 
 
-def program(*names: str) -> str:
-    found = next((path for path in map(shutil.which, names) if path), None)
-    if found:
-        return found
-    message = f"{' or '.join(names)} is not installed (Debian: apt install chromium chromium-driver)"
-    if os.environ.get("CI"):
-        pytest.fail(message)
-    pytest.skip(message)
-
-
 @pytest.fixture
-def programs() -> tuple[str, str]:
-    """Paths of the browser and its driver, looked for before anything is started."""
-    return program("chromium", "chromium-browser", "google-chrome"), program("chromedriver")
-
-
-@pytest.fixture
-def address(programs: tuple[str, str], tmp_path: Path) -> Iterator[str]:
+def address(tmp_path: Path) -> Iterator[str]:
     """A JupyterLab of its own on 127.0.0.1, without news, update checks or settings of the user."""
+    programs()
     cells = [nbformat.v4.new_code_cell(source) for source in (SOURCE, BUSY)]
     notebook = nbformat.v4.new_notebook(cells=cells)
     notebook.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -135,18 +104,10 @@ def wait_for_server(address: str, server: subprocess.Popen[bytes], log: Path) ->
 
 
 @pytest.fixture
-def browser(programs: tuple[str, str], tmp_path: Path) -> Iterator[webdriver.Chrome]:
-    binary, driver = programs
-    options = Options()
-    options.binary_location = binary
-    for argument in [*CHROMIUM, f"--user-data-dir={tmp_path / 'chromium'}", "--no-proxy-server"]:
-        options.add_argument(argument)
-    chrome = webdriver.Chrome(options, Service(driver))  # the path is given: Selenium asks no server for one
-    try:
+def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
+    with chromium(tmp_path / "chromium") as chrome:
         yield chrome
-    finally:
         chrome.save_screenshot(str(tmp_path / "last.png"))
-        chrome.quit()
 
 
 def find(browser: webdriver.Chrome, selector: str) -> WebElement:

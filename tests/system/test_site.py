@@ -14,7 +14,7 @@ from selenium.webdriver import Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.browser import chromium, complaints, program, requests
+from tests.browser import chromium, complaints, programs, requests
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 60
@@ -25,7 +25,7 @@ pytest.importorskip("myst_nb", reason="the extra [docs] is not installed")
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the site. Sphinx's warnings are errors: a link or a docstring that it cannot read ends here."""
-    program("chromedriver")
+    programs()
     folder = tmp_path_factory.mktemp("web")
     run("build_site.py", folder / "site")
     return folder / "site"
@@ -122,7 +122,7 @@ def test_search_finds_the_barycentre(pages: Path, browser: webdriver.Chrome) -> 
 
 
 def test_slides_need_no_network_and_turn(browser: webdriver.Chrome, tmp_path: Path) -> None:
-    program("chromedriver")
+    programs()
     run("slides.py", "04", "--out", tmp_path)
     width(browser, 1280)
     assert opened(browser, tmp_path / "04_transport_with_pot.html") == []
