@@ -86,7 +86,7 @@ def environment_python() -> str:
     if os.environ.get("CONDA_DEFAULT_ENV") == "otsr":
         return sys.executable
     python = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    needs = [ROOT / name for name in ("pyproject.toml", "constraints.txt")]
+    needs = [ROOT / name for name in ("pyproject.toml", "constraints.txt", "constraints-app.txt")]
     if not READY.exists() or READY.stat().st_mtime < max(need.stat().st_mtime for need in needs):
         set_up(python)
     return str(python)
@@ -105,8 +105,9 @@ def set_up(python: Path) -> None:
             f"{base} could not make a virtual environment. On Debian and Ubuntu: apt install python3-venv"
         )
     print("Installing OTSR and its libraries into .venv (some minutes the first time) ...", flush=True)
-    pip = "-m pip install --quiet --disable-pip-version-check --progress-bar on -c constraints.txt -e"
-    if subprocess.call([str(python), *pip.split(), f".[{EXTRAS}]"], cwd=str(ROOT)):
+    pip = "-m pip install --quiet --disable-pip-version-check --progress-bar on -c constraints.txt"
+    steps = (["-e", f".[{EXTRAS}]"], ["--no-deps", "-r", "constraints-app.txt"])
+    if any(subprocess.call([str(python), *pip.split(), *step], cwd=str(ROOT)) for step in steps):
         raise problem(
             "pip could not install the libraries (its reason stands above).\nMost often there is no network, or "
             f"a proxy in between: try  {python} -m pip download six"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -133,7 +134,7 @@ def upscale(
     """
     from otsr.cli import jobs
 
-    size = _Size(scale, width, height, megapixels)
+    size = Size(scale, width, height, megapixels)
     if keep_location and not keep_metadata:
         refuse("--keep-location only works with --keep-metadata; give both")
     try:
@@ -153,8 +154,6 @@ def upscale(
     if use := purpose(weights):
         jobs.say(use)
 
-    from otsr.inference import scaled_size
-
     upscaler = build_upscaler(
         weights,
         ot_weight=ot_weight,
@@ -168,31 +167,20 @@ def upscale(
     )
 
     def work(job: Job, progress: Progress) -> None:
-        picture = images.open_picture(job.source, deep=depth is not Depth.eight)
-        times = size.times(picture.pixels.shape[1], picture.pixels.shape[0]) or upscaler.scale
-        target = scaled_size(picture.pixels.shape[1], picture.pixels.shape[0], times)
-        kind = images.check_writable(job.target, *target, alpha=picture.alpha is not None)
         exif = images.metadata(job.source, location=keep_location) if keep_metadata else b""
-        veiled = picture.grey and picture.alpha is not None
-        deep = depth is Depth.sixteen or (picture.white > 255 and kind in images.DEEP and not veiled)
-        if picture.white > 255 and not deep:
-            why = "few programs read 16-bit grey with transparency (--depth 16 writes it)"
-            why = why if veiled and kind in images.DEEP else f"{kind} holds no more"
-            warnings.warn(f"{job.source}: 16 bits a sample become 8: {why}", stacklevel=2)
-        result = (upscaler.upscale_deep if deep else upscaler.upscale)(picture, progress, scale=times)
-        images.write(job.target, result, icc=picture.icc, quality=quality, exif=exif)
+        enlarge(upscaler, job.source, job.target, size, progress, depth=depth, quality=quality, exif=exif)
 
     raise typer.Exit(jobs.run(planned, work, overwrite=overwrite, failed=failed))
 
 
 @dataclass(frozen=True)
-class _Size:
+class Size:
     """The size that is asked for: one of these, or none."""
 
-    scale: float | None
-    width: int | None
-    height: int | None
-    megapixels: float | None
+    scale: float | None = None
+    width: int | None = None
+    height: int | None = None
+    megapixels: float | None = None
 
     def __post_init__(self) -> None:
         given = {f"--{name}": value for name, value in vars(self).items() if value is not None}
@@ -215,6 +203,35 @@ def purpose(weights: str | None) -> str:
 
     name = weights or DEFAULT
     return next((f"weights {name}: for {entry.use}" for entry in catalogue() if entry.name == name), "")
+
+
+def enlarge(
+    upscaler: Upscaler,
+    source: Path,
+    target: Path,
+    size: Size,
+    progress: Callable[[int, int], None],
+    *,
+    depth: Depth = Depth.auto,
+    quality: int = 95,
+    exif: bytes = b"",
+) -> None:
+    """Upscale one file into another, whose suffix chooses the format."""
+    from otsr import images
+    from otsr.inference import scaled_size
+
+    picture = images.open_picture(source, deep=depth is not Depth.eight)
+    height, width = picture.pixels.shape[:2]
+    times = size.times(width, height) or upscaler.scale
+    kind = images.check_writable(target, *scaled_size(width, height, times), alpha=picture.alpha is not None)
+    veiled = picture.grey and picture.alpha is not None
+    deep = depth is Depth.sixteen or (picture.white > 255 and kind in images.DEEP and not veiled)
+    if picture.white > 255 and not deep:
+        why = "few programs read 16-bit grey with transparency (--depth 16 writes it)"
+        why = why if veiled and kind in images.DEEP else f"{kind} holds no more"
+        warnings.warn(f"{source}: 16 bits a sample become 8: {why}", stacklevel=2)
+    result = (upscaler.upscale_deep if deep else upscaler.upscale)(picture, progress, scale=times)
+    images.write(target, result, icc=picture.icc, quality=quality, exif=exif)
 
 
 def build_upscaler(weights: str | None, **options: Any) -> Upscaler:

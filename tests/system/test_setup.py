@@ -21,7 +21,8 @@ import course  # noqa: E402
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout that holds only what set-up needs."""
-    shutil.copy(ROOT / "constraints.txt", tmp_path)
+    for name in ("constraints.txt", "constraints-app.txt"):
+        shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "pyproject.toml").write_text(
         '[project]\nname = "otsr"\nversion = "0"\ndependencies = ["torch"]\n'
         "[project.optional-dependencies]\npretrained = []\ntest = []\n"

@@ -48,7 +48,8 @@ def test_conda_and_pip_name_the_same_packages_and_bounds(project: dict, requirem
 
 
 def test_every_requirement_has_a_tested_pin(requirements: dict[str, str]) -> None:
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    files = (ROOT / "constraints.txt", ROOT / "constraints-app.txt")
+    lines = [line for file in files for line in file.read_text().splitlines()]
     pins = {line.split("==")[0].lower().replace("_", "-") for line in lines if not line.startswith("#")}
     assert set(requirements) <= pins
 

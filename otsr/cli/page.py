@@ -1,0 +1,78 @@
+"""`otsr app`: a page in the browser for people who do not program."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from otsr.cli.root import DeviceName, Weights, app, refuse
+from otsr.cli.upscale import build_upscaler
+
+_ADDRESS = "127.0.0.1"
+
+
+@app.command("app")
+def page(
+    weights: Weights = None,
+    device: DeviceName = "auto",
+    port: Annotated[
+        int | None,
+        typer.Option(help="Of the page.  [default: the first free one from 7860 on]", show_default=False),
+    ] = None,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")
+    ] = True,
+) -> None:
+    """Enlarge photos on a page in the browser, without typing commands.
+
+    The page is for this computer alone, and photos stay on it. Ctrl-C ends it and removes its temporary files.
+
+    \b
+    Example:
+      otsr app
+    """
+    with tempfile.TemporaryDirectory(prefix="otsr-app-") as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+        proxied = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+        os.environ["no_proxy"] = f"{proxied},{_ADDRESS}"
+        try:
+            import gradio
+        except ImportError:
+            refuse("the page needs gradio, which is not installed: pip install gradio")
+        from otsr import Upscaler
+        from otsr.cli.layout import Page
+        from otsr.cli.lightbox import Lightbox
+        from otsr.weights import DEFAULT, partner
+
+        name = weights or DEFAULT
+        build_upscaler(name, device=device)  # says what is wrong with the options
+        lightbox = Lightbox(
+            lambda weight: Upscaler.from_pretrained(name, ot_weight=weight, device=device), Path(folder)
+        )
+        blocks = Page(lightbox, blend=partner(name) is not None).blocks
+        try:
+            _, address, _ = blocks.launch(
+                server_name=_ADDRESS,
+                server_port=port,
+                inbrowser=browser,
+                share=False,
+                quiet=True,
+                show_error=True,
+                prevent_thread_lock=True,
+                footer_links=[],
+                theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+            )
+        except OSError:
+            refuse(f"port {port or '7860 to 7959'}: in use; name another with --port")
+        typer.echo(f"The page is at {address} (Ctrl-C ends it)")
+        try:
+            threading.Event().wait()
+        finally:
+            lightbox.stop()
+            blocks.close(verbose=False)
