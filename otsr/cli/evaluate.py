@@ -47,7 +47,11 @@ def evaluate(
     ] = None,
     weights: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME...", help="Names (see `otsr info`) or paths.", show_default=False),
+        typer.Option(
+            metavar="NAME...",
+            help="Names (see `otsr info`), files, or folders of trainings.",
+            show_default=False,
+        ),
     ] = None,
     sr: Annotated[
         list[Path] | None,
@@ -160,7 +164,7 @@ def evaluate(
 
 def _require_file(path: Path) -> None:
     if path.is_dir():
-        refuse(f"{path}: is a folder")
+        refuse(f"{path} is a folder; name a file")
     if not path.parent.is_dir():
         refuse(f"{path}: the folder {path.parent} does not exist")
     require_writable(path)

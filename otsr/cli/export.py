@@ -12,10 +12,8 @@ from otsr.cli.root import Overwrite, app, fail, refuse, require_writable
 
 @app.command()
 def export(
-    weights: Annotated[
-        str, typer.Argument(help="Name (see `otsr info`) or path of weights.", show_default=False)
-    ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="File, FILE.onnx.", show_default=False)],
+    weights: Annotated[str, typer.Argument(help="Name (see `otsr info`) or path.", show_default=False)],
+    out: Annotated[Path, typer.Option("-o", "--out", help="File to write (.onnx).", show_default=False)],
     overwrite: Overwrite = False,
 ) -> None:
     """Write a network as an ONNX file, which runs without Python: on phones, in browsers, in C++.
@@ -25,7 +23,7 @@ def export(
       otsr export realsr-df2k -o realsr.onnx
     """
     if out.suffix.lower() != ".onnx":
-        refuse(f"{out} does not end in .onnx; name the file that is to be made, as {out.stem}.onnx")
+        refuse(f"{out}: name the file with the suffix .onnx, such as {out.stem}.onnx")
     if out.exists() and not overwrite:
         refuse(f"{out} is there already; name another file, or give --overwrite")
     require_writable(out)

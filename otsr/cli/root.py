@@ -31,7 +31,7 @@ Overwrite = Annotated[
 ]
 Weights = Annotated[
     str | None,
-    typer.Option(help="Name (see `otsr info`) or path of weights.  [default: otsr]"),
+    typer.Option(help="Name (see `otsr info`), file, or folder of a training.  [default: otsr]"),
 ]
 DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
 Precision = Annotated[str, typer.Option(help="auto, fp32, bf16, fp16.")]

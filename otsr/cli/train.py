@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from pathlib import Path
@@ -21,11 +22,11 @@ def pack(
     ] = 1.0,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Threads that decode.  [default: one a core]", show_default=False),
+        typer.Option(min=1, help="Threads that decode.  [default: one per core]", show_default=False),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Pack photos into a store that a training reads its crops from, without decoding photos again and again.
+    """Pack photos into a store, from which a training reads crops without decoding whole photos each time.
 
     \b
     Example:
@@ -36,7 +37,7 @@ def pack(
     if not out.parent.is_dir():
         refuse(f"the folder {out.parent} does not exist")
     if out.exists() and not overwrite:
-        refuse(f"{out} is there already; choose another name, or say --overwrite")
+        refuse(f"{out} is there already; choose another name, or give --overwrite")
     require_writable(out)
     from otsr.training.packing import pack as write_store
     from otsr.training.store import StoreError
@@ -64,10 +65,20 @@ def train(
     ],
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="In place of what the recipe says; again and again."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Replace a value of the recipe; may be given several times."
+        ),
+    ] = None,
+    camera: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Train for this camera: a file from `otsr estimate`, as data.degradation.",
+            show_default=False,
+        ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")
+        bool, typer.Option("--resume", help="Continue from the last checkpoint in the folder.")
     ] = False,
     out: Annotated[
         Path | None,
@@ -87,14 +98,20 @@ def train(
       otsr train tiny
       otsr train tiny --set steps=600 --set data.batch=8 -o runs/longer
       otsr train tiny --resume
+      otsr train adapt --camera phone.safetensors
       torchrun --nproc-per-node 3 -m otsr train df2k
       otsr train my_recipe.yml
       otsr train options_of_realsr.yml --show > mine.yml
     """
     from otsr.training.config import ConfigError, load_config
 
+    changes = list(overrides or ())
+    if camera is not None:
+        if not camera.is_file():
+            refuse(f"--camera {camera}: no such file; make it with: otsr estimate PHOTOS -o {camera}")
+        changes.append(f"data.degradation={json.dumps(str(camera))}")
     try:
-        config = load_config(recipe, overrides or ())
+        config = load_config(recipe, changes)
     except ConfigError as error:
         _refuse_all(error.problems)
     if _speaks():
@@ -113,7 +130,7 @@ def train(
         _refuse_all(error.problems)
     except KeyboardInterrupt:
         if _speaks():
-            again = f"Go on from the last checkpoint with: {_again(recipe, overrides, out)}"
+            again = f"Go on from the last checkpoint with: {_again(recipe, changes, out)}"
             kept = (folder / "last.state").exists()
             typer.echo(f"interrupted{'. ' + again if kept else ' before the first checkpoint'}", err=True)
         raise typer.Exit(130) from None
@@ -138,10 +155,10 @@ def _refuse_all(problems: tuple[str, ...]) -> NoReturn:
     raise typer.Exit(2)
 
 
-def _again(recipe: Path, overrides: list[str] | None, out: Path | None) -> str:
+def _again(recipe: Path, overrides: list[str], out: Path | None) -> str:
     """The command that resumes, ready to paste."""
     words = ["otsr", "train", str(recipe)]
-    for override in overrides or ():
+    for override in overrides:
         words += ["--set", override]
     words += [] if out is None else ["-o", str(out)]
     return shlex.join([*words, "--resume"])

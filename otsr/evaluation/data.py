@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,11 +82,10 @@ def choose(
         raise EvaluationError("--degradation and --cleanup make LR pictures, but these are there already")
     if data == "phone":
         return Data(without_truth(datasets.phone_crops()), scale or 4, True, described)
-    if sr:
-        described["sr"] = [str(folder) for folder in sr]
-        return Data(_made(data, lr, sr, scale or 4), scale or 4, lr is not None, described)
-    if lr:
-        return Data(_given(data, lr, scale or 4), scale or 4, True, described)
+    if lr or sr:
+        if sr:
+            described["sr"] = [str(folder) for folder in sr]
+        return Data(_given(data, lr, sr, scale or 4), scale or 4, lr is not None, described)
     assert data is not None
     camera = _degradation(degradation or "phone", cleanup, scale, note)
     described |= {"degradation": degradation or "phone", "details": repr(camera), "seed": seed}
@@ -110,33 +110,26 @@ def hashes(weights: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _given(data: str | None, lr: Path, scale: int) -> list[Scene]:
-    """LR pictures that are there, with their truth if `data` names it."""
-    found, broken = _pictures(lr)
-    if data is None:
-        return [*without_truth(found), *broken]
-    return [*paired(Path(data), lr, scale), *broken, *_pictures(Path(data))[1]]
-
-
-def _made(data: str | None, lr: Path | None, sr: Sequence[Path], scale: int) -> list[Scene]:
+def _given(data: str | None, lr: Path | None, sr: Sequence[Path], scale: int) -> list[Scene]:
     """Scenes of HR and LR pictures as far as they are there, with what other programs made of them."""
     folders = [Path(folder) for folder in (data, lr, *sr) if folder]
     broken = [scene for folder in folders for scene in _pictures(folder)[1]]
-    scenes: list[Scene] = []
     if data and lr:
         scenes = paired(Path(data), lr, scale)
-    elif data or lr:
-        for name, path in by_name(Path(data or str(lr))).items():
-
-            def draw(_: int, path: Path = path) -> View:
-                picture = rounded(read(path))
-                return View(None, picture) if data else View(picture)
-
-            scenes.append(Scene(name, draw))
+    elif lr:
+        scenes = without_truth(by_name(lr).values(), lr)
+    elif data:
+        scenes = [Scene(name, partial(_truth, path)) for name, path in by_name(Path(data)).items()]
     else:
         names = dict.fromkeys(name for folder in sr for name in by_name(folder))
         scenes = [Scene(name, lambda _: View(None)) for name in names]
-    return [*with_made(scenes, {str(folder): folder for folder in sr}, scale), *broken]
+    if sr:
+        scenes = with_made(scenes, {str(folder): folder for folder in sr}, scale)
+    return [*scenes, *broken]
+
+
+def _truth(path: Path, _: int) -> View:
+    return View(None, rounded(read(path)))
 
 
 def _pictures(folder: Path) -> tuple[list[Path], list[Scene]]:

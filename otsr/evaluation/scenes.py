@@ -6,7 +6,7 @@ All pictures are rounded to 8 bit, as a file would hold them.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -55,8 +55,7 @@ def degraded(
     """
 
     def scene(path: Path) -> Scene:
-        below = path.relative_to(folder) if folder else Path(path.name)
-        name = below.with_suffix("").as_posix()
+        name = _name(path, folder)
 
         def draw(number: int) -> View:
             own_seed = zlib.crc32(f"{seed + number}/{name}.png".encode())
@@ -122,13 +121,13 @@ def with_made(scenes: Sequence[Scene], folders: Mapping[str, Path], scale: int) 
     return complete
 
 
-def without_truth(pictures: Sequence[Path]) -> list[Scene]:
-    """LR pictures as they are: real photos."""
+def without_truth(pictures: Iterable[Path], folder: Path | None = None) -> list[Scene]:
+    """LR pictures as they are: real photos, called by their path in `folder` or else by their file name."""
 
     def draw(path: Path) -> Callable[[int], View]:
         return lambda _: View(rounded(read(path)))
 
-    return [Scene(path.name, draw(path)) for path in pictures]
+    return [Scene(_name(path, folder), draw(path)) for path in pictures]
 
 
 def failing(name: str, reason: str) -> Scene:
@@ -172,6 +171,11 @@ def _many_kernels(degradation: Degradation) -> bool:
     return degradation.kernels is not None and len(degradation.kernels) > 1
 
 
+def _name(path: Path, folder: Path | None) -> str:
+    below = path.relative_to(folder) if folder else Path(path.name)
+    return below.with_suffix("").as_posix()
+
+
 def by_name(folder: Path, known: Container[str] = (), scale: int = 4) -> dict[str, Path]:
     """The pictures below a folder by their path in it, without suffix; 0801x4.png as 0801 where only that is known.
 
@@ -180,7 +184,7 @@ def by_name(folder: Path, known: Container[str] = (), scale: int = 4) -> dict[st
     """
     found: dict[str, Path] = {}
     for path in find_images([folder], lambda *_: None):
-        name = path.relative_to(folder).with_suffix("").as_posix()
+        name = _name(path, folder)
         plain = name.removesuffix(f"x{scale}")
         if name not in known and plain in known:
             name = plain

@@ -118,30 +118,21 @@ def test_one_bad_file_and_one_of_a_foreign_format_are_named_by_every_command(
     assert any("new.jxl" in line and "convert" in line for line in errors)
 
 
-def test_a_missing_file_is_named_and_the_rest_is_done(upscale: Run, tmp_path: Path) -> None:
-    result = upscale(tmp_path / "gone.png", picture(tmp_path / "a.png"), "-o", tmp_path / "out")
+def test_a_missing_file_and_an_empty_folder_are_named_and_the_rest_is_done(
+    upscale: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    inputs = (tmp_path / "gone.png", tmp_path / "in", picture(tmp_path / "a.png"))
+    result = upscale(*inputs, "-o", tmp_path / "out")
     assert result.exit_code == 1
+    assert "in: no pictures in this folder" in result.stderr
     assert "gone.png: no such file" in result.stderr
     assert files(tmp_path / "out") == ["a.png"]
-
-
-def test_a_folder_without_pictures_is_named(upscale: Run, tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    result = upscale(tmp_path / "in", "-o", tmp_path / "out")
-    assert result.exit_code == 1
-    assert "no pictures in this folder" in result.stderr
 
 
 def test_a_picture_of_one_pixel(upscale: Run, tmp_path: Path) -> None:
     assert upscale(picture(tmp_path / "in.png", 1, 1), "-o", tmp_path / "out.png").exit_code == 0
     assert Image.open(tmp_path / "out.png").size == (4, 4)
-
-
-def test_a_huge_picture_is_refused_before_it_is_decoded(upscale: Run, tmp_path: Path) -> None:
-    """Its header tells the size; its pixels are missing, so whoever decodes it finds a broken file instead."""
-    (tmp_path / "in.png").write_bytes(png(20_000, 10_000, b""))
-    result = upscale(tmp_path / "in.png", "-o", tmp_path / "out.png")
-    assert result.exit_code == 1 and "larger than the limit of 100,000,000 pixels" in result.stderr
 
 
 def test_a_picture_whose_result_does_not_fit_is_refused_and_the_rest_done(
@@ -318,7 +309,7 @@ def test_an_interruption_leaves_whole_files_and_the_next_run_goes_on(
     while process.poll() is None and len(list((tmp_path / "out").glob("[0-9]*.png"))) < 3:
         time.sleep(0.01)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     made = files(tmp_path / "out")
     assert process.returncode == status, errors
     assert 3 <= len(made) < count
@@ -328,7 +319,7 @@ def test_an_interruption_leaves_whole_files_and_the_next_run_goes_on(
     if number == signal.SIGINT:
         assert f"interrupted: {len(made)} of {count} done" in errors and "same command" in errors
         again = start(*command)
-        _, errors = again.communicate(timeout=60)
+        _, errors = again.communicate(timeout=300)
         assert again.returncode == 0
         assert f"{count - len(made)} done, {len(made)} there already" in errors
 

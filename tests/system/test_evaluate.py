@@ -214,21 +214,6 @@ def test_only_broken_pictures_end_with_status_1_and_no_table(otsr: Run, camera: 
     assert "none of 1 pictures could be measured" in result.stderr and "|" not in result.stdout
 
 
-def test_missing_partners_are_named_and_the_rest_is_done(
-    otsr: Run, hr: Path, camera: Path, tmp_path: Path
-) -> None:
-    otsr("degrade", hr, "-o", tmp_path, "--degradation", camera)
-    lost = sorted((tmp_path / "LR").glob("*.png"))[0]
-    lost.unlink()
-    small = sorted((tmp_path / "LR").glob("*.png"))[0]
-    Image.open(small).crop((0, 0, 30, 30)).save(small)
-    result = otsr("evaluate", "--data", tmp_path / "HR", "--lr", tmp_path / "LR")
-    assert result.exit_code == 1
-    assert f"no LR partner called {lost.stem}.*" in result.stderr
-    assert f"{small.name}" in result.stderr and "30×30" in result.stderr
-    assert "Mean over 1 picture;" in result.stdout
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

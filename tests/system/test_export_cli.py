@@ -43,7 +43,7 @@ def test_a_file_that_is_there_is_kept_until_overwrite_is_said(otsr: Run, small: 
     ("name", "out", "status", "words"),
     [
         ("otsr-smal", "a.onnx", 2, "did you mean"),
-        (None, "a.pth", 2, "does not end in .onnx"),
+        (None, "a.pth", 2, "name the file with the suffix .onnx"),
         (None, "missing/a.onnx", 1, "make it first"),
     ],
 )

@@ -92,6 +92,17 @@ def test_pack_replaces_a_store_only_when_told_to(otsr: Run, place: Path) -> None
     assert "2 photos" in otsr("pack", "photos", "-o", "photos.lmdb", "--overwrite").stdout
 
 
+def test_a_camera_is_the_degradation_of_the_recipe(otsr: Run, place: Path) -> None:
+    from otsr.degradation import Degradation
+
+    Degradation(4).save(place / "my phone.safetensors")
+    result = otsr("train", "adapt", "--camera", place / "my phone.safetensors", "--show")
+    assert result.exit_code == 0, result.stderr
+    assert f"degradation: {place / 'my phone.safetensors'}" in result.stdout
+    result = otsr("train", "adapt", "--camera", "none.safetensors")
+    assert result.exit_code == 2 and "otsr estimate PHOTOS -o none.safetensors" in result.stderr
+
+
 def test_train_shows_the_whole_recipe_and_does_not_train(otsr: Run, place: Path) -> None:
     from otsr.training import load_config
 
