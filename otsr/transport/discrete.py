@@ -70,15 +70,15 @@ def quadratic_cost(real: Tensor, fake: Tensor, K: float | None = None) -> Tensor
         ValueError: samples of different shapes, or an empty batch.
     """
     if real.shape[1:] != fake.shape[1:] or not len(real) or not len(fake):
-        shapes = f"real {tuple(real.shape)} and fake {tuple(fake.shape)}"
-        raise ValueError(f"{shapes} must be batches of equal samples")
+        found = f"real {tuple(real.shape)} and fake {tuple(fake.shape)}"
+        raise ValueError(f"{found} must be batches of equal samples")
     single = torch.promote_types(real.dtype, torch.float32)
     y, x = real.flatten(1).to(single), fake.flatten(1).to(single)
     dim = y.shape[1]
     K = 1 / dim if K is None else K
     centre = y[0].detach().double()
-    shapes = (len(y), len(x), (len(y), len(x)))
-    of_y, of_x, products = (y.new_zeros(shape, dtype=torch.float64) for shape in shapes)
+    of_y, of_x = (batch.new_zeros(len(batch), dtype=torch.float64) for batch in (y, x))
+    products = y.new_zeros(len(y), len(x), dtype=torch.float64)
     for start in range(0, dim, _VALUES_AT_ONCE):
         part = slice(start, start + _VALUES_AT_ONCE)
         y_part, x_part = (batch[:, part].to(torch.float64, copy=True).sub_(centre[part]) for batch in (y, x))

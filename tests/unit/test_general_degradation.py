@@ -81,16 +81,11 @@ def test_a_fifth_of_the_kernels_is_bicubic(anyone: Degradation) -> None:
 
 
 def test_pixels_are_float32_in_0_1_for_any_picture(anyone: Degradation) -> None:
-    pictures = {
-        "black": torch.zeros(3, 64, 64),
-        "white": torch.ones(3, 64, 64),
-        "noise": torch.rand(3, 70, 45, generator=seeded(1)).round(),
-        "as small as a kernel": torch.full((3, 26, 27), 0.5),
-    }
-    for name, picture in pictures.items():
+    noise = torch.rand(3, 70, 45, generator=seeded(1)).round()
+    for picture in (torch.zeros(3, 64, 64), torch.ones(3, 64, 64), noise, torch.full((3, 26, 27), 0.5)):
         lr = torch.stack([anyone.apply(picture, seed=seed) for seed in range(30)])
-        assert lr.dtype == torch.float32 and lr.min() >= 0 and lr.max() <= 1 and lr.isfinite().all(), name
-        assert lr.shape[-2:] == (picture.shape[-2] // 4, picture.shape[-1] // 4), name
+        assert lr.dtype == torch.float32 and lr.min() >= 0 and lr.max() <= 1 and lr.isfinite().all()
+        assert lr.shape[-2:] == (picture.shape[-2] // 4, picture.shape[-1] // 4)
 
 
 def test_a_ramp_stays_where_it_is(anyone: Degradation, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,9 +155,11 @@ def test_shares_are_as_documented(
     monkeypatch.setattr(general, "compress", compressed)
     monkeypatch.setattr(general, "_resized", resize_counted)
     bicubic = resize(scene, 0.25).clamp(0, 1)
+    shift = torch.zeros(3)
     for seed in range(DRAWS):
         now.clear()
         lr = anyone.apply(scene, seed=seed)
+        shift += (lr - bicubic).mean((1, 2)) / DRAWS
         times = now["4:2:0"] + now["4:4:4"]
         close = float((lr - bicubic).square().mean().sqrt()) * 255 < 2
         seen["clean"] += close and not now["low"] and not now["second"]
@@ -170,6 +167,7 @@ def test_shares_are_as_documented(
         if not now["second"]:
             seen["no JPEG, of one round"] += times == 0
             seen["twice, of one round"] += times == 2
+    assert 255 * shift.abs().max() < 0.5  # no colour is added
     one_round = DRAWS - seen["second"]
     for what, share, of in (
         ("clean", 0.125, DRAWS),  # 11 %, and what happens to be clean beside
@@ -218,11 +216,6 @@ def test_noise_is_of_its_kind(
     assert 0.9 < min(levels) < 2.5 and 0.6 * largest < max(levels) < 1.1 * largest
 
 
-def test_no_colour_is_added(anyone: Degradation, scene: Tensor) -> None:
-    shift = torch.stack([anyone.apply(scene, seed=i).mean((1, 2)) for i in range(100)]) - scene.mean((1, 2))
-    assert 255 * shift.abs().max() < 4 and 255 * shift.mean(0).abs().max() < 0.5
-
-
 def test_it_is_named_where_a_file_may_be(anyone: Degradation, tmp_path: Path) -> None:
     assert repr(load_degradation("general", 2)).startswith("Degradation.general(scale=2, kernels: 1500 of 12")
     assert repr(anyone).endswith("cleanup=1)")
@@ -241,11 +234,7 @@ def test_the_command_line_takes_it_by_name(anyone: Degradation, scene: Tensor, t
     )
     assert made.exit_code == 0, made.output
     assert read(tmp_path / "out" / "LR" / "a.png").shape == (3, 32, 32)
-    measured = run(app, ["evaluate", "--data", str(tmp_path / "hr"), "--degradation", "general"])
-    assert measured.exit_code == 0 and "bicubic" in measured.output, measured.output
-    for command in (
-        ["degrade", str(tmp_path / "hr"), "-o", str(tmp_path / "x")],
-        ["evaluate", "--data", str(tmp_path / "hr")],
-    ):
-        refused = run(app, [*command, "--degradation", "generel"])
-        assert refused.exit_code == 2, refused.output
+    refused = run(
+        app, ["degrade", str(tmp_path / "hr"), "-o", str(tmp_path / "x"), "--degradation", "generel"]
+    )
+    assert refused.exit_code == 2, refused.output

@@ -70,13 +70,6 @@ def test_motion_has_the_variance_of_a_segment_and_no_mean(angle: float) -> None:
     assert ((np.diag(extra) > -0.02) & (np.diag(extra) < 0.26)).all()  # the bilinear footprint
 
 
-def test_delta_changes_nothing_at_scale_one_and_averages_the_middle_four_at_scale_two() -> None:
-    image = noise(3, 8, 10)
-    assert torch.equal(kernels.downsample(image, kernels.delta(5, dtype=D), 1), image)
-    middle = image.unfold(1, 2, 2).unfold(2, 2, 2).mean((-1, -2))
-    assert torch.allclose(kernels.downsample(image, kernels.delta(6, dtype=D), 2), middle, atol=1e-15)
-
-
 def keys(x: float) -> float:
     x = abs(x)
     if x <= 1:
@@ -208,11 +201,6 @@ def test_composing_equals_two_steps_one_after_the_other() -> None:
         assert composed.shape[0] == 3 * kernel.shape[0] - 2
         edge = composed.shape[0] // 8 + 2
         assert (once - twice)[:, edge:-edge, edge:-edge].abs().max() < 1e-13
-
-
-def test_composing_adds_the_variance_of_the_second_step_four_times() -> None:
-    kernel = kernels.gaussian(30, 3, 1, 20, dtype=D)
-    assert np.abs(covariance(kernels.compose(kernel)) - 5 * covariance(kernel)).max() < 1e-9
 
 
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ import torch
 from otsr.datasets import phone_crops
 from otsr.degradation import NoisePool, collect_noise
 from otsr.degradation.noise import DegradationError
-from otsr.images import ImageError, open_picture
+from otsr.images import open_picture
 
 PUBLISHED = {"max_coherence": 1.0, "max_correlation": 1.0}  # the papers' rules and nothing else
 
@@ -152,13 +151,6 @@ def test_settings_are_checked_by_name(settings: dict, message: str) -> None:
         collect_noise(noisy((64, 64)), **settings)
 
 
-def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
-    broken = tmp_path / "broken.png"
-    broken.write_bytes(b"not a picture")
-    with pytest.raises(ImageError, match=r"broken\.png"):
-        collect_noise([broken])
-
-
 # --- sampling and injection
 
 
@@ -170,6 +162,8 @@ def pool() -> NoisePool:
 
 
 def test_each_sample_is_a_crop_of_a_patch_minus_its_mean_per_channel(pool: NoisePool) -> None:
+    deviation = 255 * float(pool.subset("quiet").sample(50, 64, generator()).std())
+    assert abs(deviation - math.sqrt(9 + 1 / 12)) < 0.02
     noise = pool.sample(20, (24, 30), generator())
     assert noise.shape == (20, 3, 24, 30)
     assert noise.mean((-2, -1)).abs().max() < 1e-7
@@ -299,8 +293,3 @@ def test_colour_correlation_is_that_of_the_channels() -> None:
     deviation = np.sqrt(np.diag(truth + np.eye(3) / 12))
     expected = (truth + np.eye(3) / 12) / np.outer(deviation, deviation)
     assert np.abs(made_of(fields).correlation(1).colour.numpy() - expected).max() < 0.01
-
-
-def test_unit_of_samples_is_that_of_images(pool: NoisePool) -> None:
-    deviation = math.sqrt(float(pool.subset("quiet").sample(50, 64, generator()).var()))
-    assert abs(deviation * 255 - math.sqrt(9 + 1 / 12)) < 0.1

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from otsr.datasets import phone_crops, photos
+from otsr.datasets import phone_crops
 from otsr.degradation import Degradation, NoisePool, collect_noise, kernels
 from otsr.degradation.noise import DegradationError
 from otsr.images import read, resize
@@ -68,14 +68,6 @@ def test_bicubics_overshoot_at_hard_edges_is_clipped() -> None:
             assert 0 <= float(image.min()) <= float(image.max()) <= 1
 
 
-def test_noise_is_that_of_the_pool_and_has_zero_mean(pool: NoisePool) -> None:
-    hr = torch.full((3, 256, 256), 0.5)
-    added = (Degradation(4, noise=pool).apply(hr, seed=1) - 0.5)[None] * 255
-    assert added.mean((-2, -1)).abs().max() < 1e-3
-    expected = pool.sample(50, 64, torch.Generator().manual_seed(0)).std((-2, -1)) * 255
-    assert expected.min() < added.std() < expected.max()
-
-
 def test_jpeg_is_pillows_at_a_quality_from_the_range() -> None:
     hr = smooth(3, 64, 64)
     plain = Degradation(2).apply(hr)
@@ -93,42 +85,18 @@ def test_jpeg_is_pillows_at_a_quality_from_the_range() -> None:
     assert seen == {30, 31, 32}
 
 
-def test_blur_and_bicubic_give_pictures_that_lie_on_each_other() -> None:
-    """A shifted kernel path would teach a network to shift: each path must match the photo best at no shift."""
-    hr = read(photos("val")[0])[:, :256, :256]
-    bicubic = Degradation(4).apply(hr)
-    for kernel in (
-        kernels.gaussian(20, 5, 2, 30),
-        kernels.motion(20, 8, 60),
-        kernels.centre(kernels.delta(13), 4),
-    ):
-        blurred = Degradation(4, kernel).apply(hr)
-        errors = {
-            (dy, dx): float((blurred.roll((dy, dx), (1, 2)) - bicubic)[:, 4:-4, 4:-4].square().mean())
-            for dy in (-1, 0, 1)
-            for dx in (-1, 0, 1)
-        }
-        assert min(errors, key=errors.__getitem__) == (0, 0)
-
-
 # --- draws
 
 
 def test_the_same_seed_gives_the_same_images_and_another_seed_others(full: Degradation) -> None:
     hr = smooth(4, 3, 96, 96)
+    state = torch.get_rng_state()
     first = full.apply(hr, seed=7)
     assert torch.equal(first, full.apply(hr, seed=7))
     assert torch.equal(first, full.apply(hr, generator=torch.Generator().manual_seed(7)))
     assert not torch.equal(first, full.apply(hr, seed=8))
     assert not torch.equal(full.apply(hr), full.apply(hr))
-
-
-def test_a_seed_leaves_the_global_generator_alone(full: Degradation) -> None:
-    torch.manual_seed(0)
-    before = torch.get_rng_state()
-    full.apply(smooth(3, 96, 96), seed=1)
-    full.apply(smooth(3, 96, 96))
-    assert torch.equal(before, torch.get_rng_state())
+    assert torch.equal(state, torch.get_rng_state())  # the global generator is left alone
 
 
 def test_every_sample_of_a_batch_gets_its_own_kernel_noise_and_quality(pool: NoisePool) -> None:
@@ -291,9 +259,3 @@ def test_settings_are_checked_by_name(make: Callable[[], Degradation], message: 
 def test_images_are_checked_at_the_door(hr: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Degradation(4, kernels.gaussian(12, 2), cleanup=2).apply(hr, seed=0)
-
-
-def test_an_image_below_one_lr_pixel_is_refused_and_one_of_exactly_that_is_not() -> None:
-    with pytest.raises(ValueError, match=r"hr is 3×3; the scale 4 needs at least 4×4: give a larger image$"):
-        Degradation(4).apply(torch.rand(3, 3, 3))
-    assert Degradation(4).apply(torch.rand(3, 4, 4)).shape == (3, 1, 1)
