@@ -1,8 +1,13 @@
-"""What a kernel's error bar cannot tell: reasons to doubt the estimate of a photo, or of a set, in words."""
+"""What a kernel's error bar cannot tell: reasons to doubt the estimate of a photo, or of a set, in words.
+
+>>> of_photos({"a": 1.0, "b": 1.1, "c": 2.2, "d": 2.4})[0][:36]
+'two groups of kernels, σ 1.0 (a, b) a'
+"""
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -11,11 +16,15 @@ from torch.nn import functional as F
 
 from otsr.degradation.estimation import Blur
 from otsr.degradation.families import WIDEST
+from otsr.degradation.kernels import keys
+from otsr.degradation.spectrum import busiest
 from otsr.images import luma
 
+_LEAST_CONTRAST = 20.0  # `Blur.contrast` of the tiles in focus
 _STRANGE = 2.8  # `Blur.strangeness`: one photo in a hundred is stranger
 _SHARPENED = 0.12  # absolute sum of negative taps; bicubic's kernel has 0.07
 _PERIODIC = 60.0  # strongest period of the curvature, over the median of all
+_ON_GRID = 0.3  # what enlargement leaves unexplained on the best grid, over that on the worst
 _SOFT = 0.5  # pixels of the photo: an enlarged photo is not sharper
 _UNEVEN = 1.5  # ratio of σ between tiles, at 90 and 10 %
 _APART = 1.5  # ratio of σ between two groups of photos
@@ -31,26 +40,31 @@ def of_photo(lr: Tensor, blurs: Sequence[Blur], kernel: Tensor, scale: int) -> l
         scale: 2 or 4.
     """
     reasons = []
+    contrast = statistics.median(blur.contrast for blur in blurs)
+    if contrast < _LEAST_CONTRAST:
+        reasons.append(
+            f"hardly any texture: detail has only {contrast:.0f} times the power of the noise, so the kernel is a "
+            "guess; add photos with edges or detail in them"
+        )
     widest = max(math.sqrt(float(torch.linalg.eigvalsh(blur.covariance)[1])) for blur in blurs) / scale
     if widest > 0.9 * WIDEST:
         reasons.append(
-            f"out of range: blur of {widest:.1f} pixels of the photo, and the estimator knows up to {WIDEST:g}; "
+            f"out of range: the blur spans {widest:.1f} pixels of the photo, and the estimator knows up to {WIDEST:g}; "
             "take sharper photos, or shrink these"
         )
-    if sorted(blur.strangeness for blur in blurs)[len(blurs) // 2] > _STRANGE:
-        reasons.append(
-            "unlike a photo (a drawing, a screenshot, or edited): what is said of its blur is a guess"
-        )
+    if statistics.median_high(blur.strangeness for blur in blurs) > _STRANGE:
+        reasons.append("unlike a photo (a drawing, a screenshot, or edited), so its kernel is a guess")
     negative = -float(kernel.clamp(max=0).sum())
     if negative > _SHARPENED:
         reasons.append(
-            f"sharpened by software: {negative:.0%} of the kernel is negative, and noise is amplified"
+            f"sharpened by software: {negative:.0%} of the kernel is negative, which amplifies noise"
         )
-    factors = enlarged(luma(lr)[0]) if min(blur.sigma for blur in blurs) > _SOFT * scale else None
-    if factors is not None:
+    factors = enlarged(luma(lr)[0]) if min(blur.sigma for blur in blurs) > _SOFT * scale else ()
+    if factors:
+        times = " or ".join(f"{factor:.3g}" for factor in factors)
         reasons.append(
-            f"enlarged before, {factors[0]:.2f} or {factors[1]:.2f} times: the blur is the enlargement's; give files "
-            "as the camera wrote them, without digital zoom"
+            f"enlarged before, {times} times, so the blur is the enlargement's; use the files as the camera wrote "
+            "them, without digital zoom"
         )
     return reasons
 
@@ -62,19 +76,19 @@ def of_tiles(blurs: Sequence[Blur]) -> list[str]:
     sigma = torch.tensor([blur.sigma for blur in blurs])
     low, high = torch.quantile(sigma, torch.tensor([0.1, 0.9])).tolist()
     error = (
-        sum(blur.deviation[0] for blur in blurs) / len(blurs) / 2
+        statistics.fmean(blur.deviation[0] for blur in blurs) / 2
     )  # of log σ; 2.56 lie between the quantiles
     if math.log(high / low) < max(math.log(_UNEVEN), 2 * 2.56 * error):
         return []
     return [
-        f"differs over the picture: σ {low:.1f} to {high:.1f} HR pixels; the kernel is that of the sharpest parts"
+        f"blur differs over the picture: σ {low:.1f} to {high:.1f} HR pixels; the kernel is that of the sharpest parts"
     ]
 
 
 def of_photos(sigma: Mapping[str, float]) -> list[str]:
     """Whether the photos fall into two groups of blur, as those of two cameras would.
 
-    The groups are the two that the widest gap in log σ leaves, with two photos each at least. They are said if the
+    The groups are the two that the widest gap in log σ leaves, with two photos each at least. They are reported if the
     gap is wider than either group, and their σ differ by half.
     """
     names = sorted(sigma, key=lambda name: sigma[name])
@@ -86,19 +100,20 @@ def of_photos(sigma: Mapping[str, float]) -> list[str]:
     gap = logs[cut] - logs[cut - 1]
     if gap < max(math.log(_APART), logs[cut - 1] - logs[0], logs[-1] - logs[cut]):
         return []
-    low, high = (math.exp(sum(part) / len(part)) for part in (logs[:cut], logs[cut:]))
+    low, high = (math.exp(statistics.fmean(part)) for part in (logs[:cut], logs[cut:]))
     return [
         f"two groups of kernels, σ {low:.1f} ({', '.join(names[:cut])}) and {high:.1f} HR pixels "
-        f"({', '.join(names[cut:])}): if these are two cameras, estimate each by itself"
+        f"({', '.join(names[cut:])}): if these are two cameras, estimate them separately"
     ]
 
 
-def enlarged(grey: Tensor) -> tuple[float, float] | None:
-    """The two factors by which the photo may have been enlarged before; None if it shows no sign of it.
+def enlarged(grey: Tensor) -> tuple[float, ...]:
+    """The factors by which the photo may have been enlarged before; none if it shows no sign of it.
 
     Interpolated pixels are smoother between the original ones than on them: the mean curvature of columns, and of
-    rows, then has a period, of the factor or, above ½ cycle a pixel, of its alias. Multiples of ⅛ are those of
-    compression's blocks, so that exact factors of 2 and 4 go unseen; so does what was compressed hard afterwards.
+    rows, then has a period, of the factor or, above ½ cycle a pixel, of its alias: two factors explain it. Multiples of
+    ⅛ are those of compression's blocks; for factors of exactly 2 and 4 see `_on_grid`. What was compressed hard
+    afterwards goes unseen.
 
     Args:
         grey: (H, W) luma in [0, 1].
@@ -110,9 +125,10 @@ def enlarged(grey: Tensor) -> tuple[float, float] | None:
     frequency = (torch.arange(len(both)) + 0.5) / (2 * len(both))
     both[(frequency < 0.1) | ((8 * frequency - (8 * frequency).round()).abs() < 0.06)] = 0
     peak = int(both.argmax())
-    if float(both[peak]) < _PERIODIC:
-        return None
-    return 1 / (1 - float(frequency[peak])), 1 / float(frequency[peak])
+    if float(both[peak]) >= _PERIODIC:
+        return 1 / (1 - float(frequency[peak])), 1 / float(frequency[peak])
+    window = 255 * busiest(grey.float(), 256)
+    return tuple(float(factor) for factor in (2, 4) if _on_grid(window, factor) < _ON_GRID)[-1:]
 
 
 def _periods(plane: Tensor) -> Tensor:
@@ -123,3 +139,19 @@ def _periods(plane: Tensor) -> Tensor:
     power = torch.fft.rfft((line - trend) * torch.hann_window(len(line)), n=4096).abs().square()
     power = power[:2048].reshape(512, 4).amax(1)
     return power / power.median().clamp_min(1e-12)
+
+
+def _on_grid(window: Tensor, factor: int) -> float:
+    """How much less bicubic enlargement by `factor` leaves unexplained on its best grid than on the worst.
+
+    Every row, and every column, is fitted by least squares with what `factor` times fewer pixels can become; the grid
+    may begin at any pixel. 1 means that no grid is better: the photo was not enlarged by this factor.
+    """
+    unexplained = torch.zeros(factor)
+    for lines in (window, window.T):
+        place = torch.arange(len(lines), dtype=torch.float32)[:, None]
+        for first in range(factor):
+            weights = keys((place + first + 0.5) / factor - 0.5 - torch.arange(-2, len(lines) // factor + 3))
+            basis = torch.linalg.qr(weights[:, weights.abs().sum(0) > 0.1]).Q
+            unexplained[first] += (lines - basis @ (basis.T @ lines)).square().mean()
+    return float(unexplained.min() / unexplained.max().clamp_min(1e-6))

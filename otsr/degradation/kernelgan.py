@@ -1,22 +1,25 @@
-"""KernelGAN: the blur kernel as a linear generator trained on one image until its patches look alike at two scales.
+"""KernelGAN: the blur kernel as a linear generator, trained on one image until its patches look alike at two scales.
 
-A deep linear network G shrinks the LR image by 2; a patch critic D compares patches of G's output with patches
-of the LR image itself. Patches recur across scales in a natural image, so the kernel that keeps their
-distribution is taken for the camera's. G is linear: its six layers equal ONE 13×13 kernel. The collapsed form
-composes the weights first and convolves the image once; same function, same gradients up to rounding.
+A deep linear network G shrinks the LR image by 2; a patch critic D compares patches of G's output with patches of the
+image itself. Patches recur across scales in a natural image, so the kernel that keeps their distribution is taken for
+the camera's. G is linear: its six layers equal ONE 13×13 kernel. The collapsed form composes the weights first and
+convolves the image once; same function, same gradients up to rounding.
 
-The paper's game is chaotic: a rounding error at the start becomes another kernel. Ours differs in five things, so that
-two machines find nearly the same: G starts as a small blur instead of imitating bicubic until one crop is good enough;
-G is twenty times slower than D and so follows a critic that has settled; the sum is pulled to 1 by a square, not by a
+The paper's game is chaotic: a rounding error at the start becomes another kernel. To make two machines find nearly the
+same, ours differs in five ways: G starts as a small blur instead of imitating bicubic until one crop is good enough; G
+is twenty times slower than D, so it follows a critic that has settled; the sum is pulled to 1 by a square, not by a
 constant force that overshoots; there is no sparse prior, which piled the kernel on few taps, and different ones each
 time; and the answer is the mean of G's kernels over the second half of the game.
 
-Known to be biased: keeping the statistics of an image that is blurred already takes only ¾ of its blur's variance
-again. `otsr.degradation.spectrum` is the default for this reason and for the time that the game takes;
-`benchmarks/results/kernel_estimation.md` compares the two.
+It is biased: keeping the statistics of an image that is blurred already takes only ¾ of its blur's variance again.
+For this, and for its time, `estimation` does not use it by default; `benchmarks/results/kernel_estimation.md` compares.
 
 Reference: Bell-Kligler, Shocher, Irani, "Blind super-resolution kernel estimation using an internal-GAN",
 NeurIPS 2019, arXiv 1909.06581. Written from the paper.
+
+>>> generator = LinearGenerator(channels=4)
+>>> generator(torch.rand(3, 20, 31)).shape, generator.kernel().shape
+(torch.Size([3, 4, 10]), torch.Size([13, 13]))
 """
 
 from __future__ import annotations

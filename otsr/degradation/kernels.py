@@ -287,10 +287,15 @@ def _shift_matrix(size: int, grown: int, amount: float) -> Tensor:
     """(grown, size): moves taps by `amount`, into `grown` taps about the same centre (Keys' cubic)."""
     source = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
     target = torch.arange(grown, dtype=torch.float64) - (grown - 1) / 2
-    distance = (target[:, None] - source[None, :] - amount).abs()
-    near = (1.5 * distance - 2.5) * distance**2 + 1
-    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
-    return torch.where(distance <= 1, near, torch.where(distance < 2, far, torch.zeros_like(distance)))
+    return keys(target[:, None] - source[None, :] - amount)
+
+
+def keys(distance: Tensor) -> Tensor:
+    """Keys' cubic, the weight of a tap at so many taps: what bicubic interpolation is made of."""
+    x = distance.abs()
+    near = (1.5 * x - 2.5) * x**2 + 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return torch.where(x <= 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
 
 
 def _pad(image: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:

@@ -51,7 +51,7 @@ def features(grey: Tensor, scale: int) -> tuple[Tensor, Tensor]:
         directional (12, 33): log power minus log power at low frequencies; log norms minus those of the coarse
         scale. invariant (4,): two noise levels over the power at low frequencies, contrast, whether scale is 4.
     """
-    grey = _busiest(grey.float(), LARGEST)
+    grey = busiest(grey.float(), LARGEST)
     grey = (255 * 4 * grey).round() / 4  # in grey levels; no file has finer steps than a quarter
     power, floor, typical = directional_power(grey)
     low = _texture(power, floor)
@@ -65,11 +65,11 @@ def features(grey: Tensor, scale: int) -> tuple[Tensor, Tensor]:
 
 def require_texture(grey: Tensor) -> None:
     """Raise NoTextureError if the luma (H, W) shows nothing above its noise."""
-    power, floor, _ = directional_power(255 * _busiest(grey.float(), LARGEST))
+    power, floor, _ = directional_power(255 * busiest(grey.float(), LARGEST))
     _texture(power, floor)
 
 
-def _busiest(grey: Tensor, side: int) -> Tensor:
+def busiest(grey: Tensor, side: int) -> Tensor:
     """The window of at most side × side with the largest mean gradient, on a grid of side/8; the image if it fits."""
     height, width = min(side, grey.shape[0]), min(side, grey.shape[1])
     if (height, width) == grey.shape:

@@ -97,7 +97,7 @@ def test_the_closest_gaussian_of_a_gaussian_is_itself_and_its_kernel_too(scale: 
     log = estimation.closest_gaussians([truth], torch.tensor([float(scale)]))
     covariance = scale**2 * estimation.covariance_from_log(log)[0].double()
     assert torch.allclose(covariance, kernels.moments(truth)[1], rtol=0.02, atol=0.02 * scale)
-    blur = estimation.Blur(covariance, torch.zeros(estimation.SHAPES), (0.1, 0.1), 1.0)
+    blur = estimation.Blur(covariance, torch.zeros(estimation.SHAPES), (0.1, 0.1), 1.0, 100.0)
     assert kernels.l2_distance(estimation.kernel_of(blur, scale), truth) < 0.03
 
 
@@ -180,7 +180,7 @@ def test_of_a_large_image_the_textured_window_is_read(photo: torch.Tensor) -> No
     grey = luma(photo)[0]
     large = torch.full((1500, 2100), 0.5)
     large[-grey.shape[0] :, -grey.shape[1] :] = grey
-    window = spectrum._busiest(large, 1024)
+    window = spectrum.busiest(large, 1024)
     assert window.shape == (1024, 1024)
     height, width = grey.shape
     kept = sum(bool((window == value).any()) for value in grey[height // 2, :: width // 20])
