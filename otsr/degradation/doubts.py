@@ -22,7 +22,7 @@ from otsr.images import luma
 
 _LEAST_CONTRAST = 20.0  # `Blur.contrast` of the tiles in focus
 _STRANGE = 2.8  # `Blur.strangeness`: one photo in a hundred is stranger
-_SHARPENED = 0.12  # absolute sum of negative taps; bicubic's kernel has 0.07
+_SHARPENED = {2: 0.085, 4: 0.11}  # sum of negative taps that one unsharpened photo in twenty exceeds in any family
 _PERIODIC = 60.0  # strongest period of the curvature, over the median of all
 _ON_GRID = 0.3  # what enlargement leaves unexplained on the best grid, over that on the worst
 _SOFT = 0.5  # pixels of the photo: an enlarged photo is not sharper
@@ -55,7 +55,7 @@ def of_photo(lr: Tensor, blurs: Sequence[Blur], kernel: Tensor, scale: int) -> l
     if statistics.median_high(blur.strangeness for blur in blurs) > _STRANGE:
         reasons.append("unlike a photo (a drawing, a screenshot, or edited), so its kernel is a guess")
     negative = -float(kernel.clamp(max=0).sum())
-    if negative > _SHARPENED:
+    if negative > _SHARPENED[scale]:
         reasons.append(
             f"sharpened by software: {negative:.0%} of the kernel is negative, which amplifies noise"
         )
