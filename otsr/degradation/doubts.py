@@ -1,7 +1,7 @@
 """What a kernel's error bar cannot tell: reasons to doubt the estimate of a photo, or of a set, in words.
 
->>> of_photos({"a": 1.0, "b": 1.1, "c": 2.2, "d": 2.4})[0][:36]
-'two groups of kernels, σ 1.0 (a, b) a'
+>>> of_photos({"a": 1.0, "b": 1.1, "c": 2.2, "d": 2.4})[0].split(":")[0]
+'two groups of kernels, σ 1.0 (a, b) and 2.3 HR pixels (c, d)'
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ from otsr.images import luma
 
 _LEAST_CONTRAST = 20.0  # `Blur.contrast` of the tiles in focus
 _STRANGE = 2.8  # `Blur.strangeness`: one photo in a hundred is stranger
-_SHARPENED = {2: 0.085, 4: 0.11}  # sum of negative taps that one unsharpened photo in twenty exceeds in any family
+_SHARPENED = {
+    2: 0.085,
+    4: 0.11,
+}  # sum of negative taps: one unsharpened photo in twenty of any family exceeds it
 _PERIODIC = 60.0  # strongest period of the curvature, over the median of all
 _ON_GRID = 0.3  # what enlargement leaves unexplained on the best grid, over that on the worst
 _SOFT = 0.5  # pixels of the photo: an enlarged photo is not sharper

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from otsr.degradation import kernelgan
-from otsr.degradation.spectrum import DIRECTIONS, SMALLEST, features, require_texture
+from otsr.degradation.spectrum import DIRECTIONS, LEAST_FLOOR, SMALLEST, features, require_texture
 from otsr.images import luma
 
 FEATURES, INVARIANTS = 33, 4  # what `spectrum.features` gives for a direction, and for the image
@@ -128,7 +128,8 @@ def estimate_blur(lr: Tensor, scale: int = 2) -> Blur:
     covariance = scale**2 * covariance_from_log(logarithm.double())[0]
     strange = ((directional - network.directional_mean) / network.directional_scale).square().mean().sqrt()
     deviation = (float(doubt[0, 0].exp()), float(doubt[0, 1].exp()))
-    return Blur(covariance, shape[0], deviation, float(strange), contrast=float((-invariant[0]).exp()))
+    contrast = min(float((-invariant[0]).exp()), float((10 * invariant[2]).exp()) / LEAST_FLOOR)
+    return Blur(covariance, shape[0], deviation, float(strange), contrast)
 
 
 def kernel_of(blur: Blur, scale: int, size: int | None = None) -> Tensor:

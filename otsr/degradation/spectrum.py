@@ -33,7 +33,7 @@ PROFILE = 8  # LR pixels to either side of an edge
 SMALLEST = 64  # LR pixels a side that an estimate takes: KernelGAN's crop, and 9 patches of the spectrum
 LARGEST = 1024  # of a larger image, the window of this side with the strongest gradients is read
 _MIN_CONTRAST = 8.0  # mean power at 0.09 to 0.125 cycles per pixel over the noise floor; see NoTextureError
-_LEAST_FLOOR = 0.25  # grey levels²: a ramp rounded to 8 bits is no texture either
+LEAST_FLOOR = 0.25  # grey levels²: a ramp rounded to 8 bits is no texture either
 
 
 class NoTextureError(ValueError):
@@ -119,7 +119,7 @@ def directional_power(grey: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _texture(power: Tensor, floor: Tensor) -> Tensor:
     """log of the mean power (a geometric mean) at 0.09 to 0.125 cycles per pixel, if it stands out of the noise."""
     low = power[:, 1:3].log().mean()
-    contrast = float(low.exp() / floor.clamp_min(_LEAST_FLOOR))
+    contrast = float(low.exp() / floor.clamp_min(LEAST_FLOOR))
     if not contrast >= _MIN_CONTRAST:
         raise NoTextureError(
             f"no texture to read blur from: detail of 8 to 11 pixels has {contrast:.1f} times the power of the noise, "
