@@ -22,10 +22,7 @@ from otsr.images import luma
 
 _LEAST_CONTRAST = 20.0  # `Blur.contrast` of the tiles in focus
 _STRANGE = 2.8  # `Blur.strangeness`: one photo in a hundred is stranger
-_SHARPENED = {
-    2: 0.085,
-    4: 0.11,
-}  # sum of negative taps: one unsharpened photo in twenty of any family exceeds it
+_SHARPENED = {2: 0.085, 4: 0.11}  # negative taps: one unsharpened photo in twenty, of any family, has more
 _PERIODIC = 60.0  # strongest period of the curvature, over the median of all
 _ON_GRID = 0.3  # what enlargement leaves unexplained on the best grid, over that on the worst
 _SOFT = 0.5  # pixels of the photo: an enlarged photo is not sharper
