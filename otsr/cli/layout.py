@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,7 +94,7 @@ class Page:
                 overview = self.lightbox.overview(photo, part)
                 said = "**{}**: {} × {} pixels".format(Path(photo).name, *self.lightbox.size(photo))
             except (ValueError, OSError, MemoryError) as error:
-                said = _reason(photo, error)
+                said = self._reason(error)
         return said, gr.Column(visible=overview is not None), part, overview, *_result()
 
     def looked(self, photo: str, event: gr.SelectData) -> tuple[Any, ...]:
@@ -111,7 +112,7 @@ class Page:
         try:
             times = _size(size, width).times(*self.lightbox.size(photo)) or 0
         except ValueError as error:
-            return _reason(photo, error), unsaved
+            return self._reason(error), unsaved
         across, down = scaled_size(*self.lightbox.size(photo), times)
         most = self.lightbox.upscaler(1.0).scale
         beyond = f" Beyond {most} times, the rest is plain enlargement." if times > most else ""
@@ -136,7 +137,12 @@ class Page:
         except Stopped:
             yield _result("Cancelled.")
         except (ValueError, OSError, MemoryError, RuntimeError) as error:
-            yield _result(_reason(photo, error))
+            yield _result(self._reason(error))
+
+    def _reason(self, error: Exception) -> str:
+        """The error, without folders that the person at the page never chose."""
+        inside = re.escape(str(self.lightbox.folder)) + r"[/\\][^/\\]+[/\\]"
+        return "⚠ " + html.escape(re.sub(inside, "", str(error)) or type(error).__name__)
 
 
 def _size(size: float, width: int | None) -> Size:
@@ -149,11 +155,6 @@ def _result(news: str = "", *, busy: bool = False, file: Path | None = None) -> 
     """For the button that starts, the one that cancels, the line of news and the button that saves."""
     save = gr.DownloadButton(value=file, visible=bool(file), label=f"6. Save {file.name}" if file else "")
     return gr.Button(visible=not busy), gr.Button(visible=busy), news, save
-
-
-def _reason(photo: str, error: Exception) -> str:
-    """The error, without the folder that the person at the page never chose."""
-    return "⚠ " + html.escape(str(error).replace(photo, Path(photo).name) or type(error).__name__)
 
 
 def _duration(seconds: float) -> str:
