@@ -8,18 +8,19 @@ from typing import Annotated
 
 import typer
 
-from otsr.cli.evaluate import ManyValues
-from otsr.cli.root import DeviceName, Overwrite, Precision, app, fail, refuse, require_writable
+from otsr.cli.root import DeviceName, ManyValues, Overwrite, Precision, app, fail, refuse, require_writable
 
 
 @app.command(cls=ManyValues)
 def compare(
-    photo: Annotated[Path, typer.Argument(help="A photo.", show_default=False)],
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A photo.", show_default=False)],
     out: Annotated[Path, typer.Option("-o", "--out", help="Picture to write.")] = Path("compare.png"),
     weights: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME...", help="Names or paths.  [default: all that are here]", show_default=False
+            metavar="NAME...",
+            help="Names, files, or folders of trainings.  [default: all that are here]",
+            show_default=False,
         ),
     ] = None,
     crop: Annotated[
@@ -33,7 +34,9 @@ def compare(
     precision: Precision = "auto",
     overwrite: Overwrite = False,
 ) -> None:
-    """Show a detail of a photo, enlarged by bicubic interpolation and by all weights, in one picture.
+    """Show a detail of a photo under all weights, side by side.
+
+    The picture also holds bicubic interpolation and the whole photo with the place of the detail.
 
     \b
     Example:

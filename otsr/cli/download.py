@@ -27,7 +27,9 @@ def download(
         typer.Option("-o", "--out", help="Folder of data sets.  [default: $OTSR_DATASETS, else datasets]"),
     ] = None,
 ) -> None:
-    """Download weights and data sets, checked and resumed: the same command goes on where it stopped.
+    """Download weights and data sets by name.
+
+    Files are checked. After an interruption the same command goes on where it stopped.
 
     \b
     Example:

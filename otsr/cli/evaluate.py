@@ -8,32 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
-from otsr.cli.root import DeviceName, app, fail, refuse, require_writable
+from otsr.cli.root import DeviceName, ManyValues, app, fail, refuse, require_writable
 from otsr.cli.upscale import build_upscaler
 
 if TYPE_CHECKING:
     from otsr.evaluation import Data, Table
     from otsr.inference import Upscaler
-
-
-class ManyValues(TyperCommand):
-    """A command whose `--weights a b` means `--weights a --weights b`; `--sr` and `--ot-weight` work alike."""
-
-    _OPTIONS = ("--weights", "--ot-weight", "--sr")
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Repeat the name of such an option before each of its further values."""
-        option, first, repeated = "", False, []
-        for arg in args:
-            if arg.startswith("-"):
-                option, first = (arg, True) if arg in self._OPTIONS else ("", False)
-            elif option:
-                repeated += [] if first else [option]
-                first = False
-            repeated.append(arg)
-        return super().parse_args(ctx, repeated)
 
 
 @app.command(cls=ManyValues)
@@ -107,10 +88,11 @@ def evaluate(
         str, typer.Option(help="fp32 (the same numbers on every machine), auto, bf16, fp16.")
     ] = "fp32",
 ) -> None:
-    """Measure PSNR, SSIM, ST-LPIPS, NIQE, patch-SWD and LR consistency: of weights, or of any program's pictures.
+    """Measure weights, or pictures from any program.
 
-    Each number is a mean over pictures with its 95 % interval. The second table holds the differences, picture by
-    picture; these decide. --ot-weight 0 0.5 1 walks from the weights' partner (fidelity) to the weights (transport).
+    The columns are PSNR, SSIM, ST-LPIPS, NIQE, patch-SWD and LR consistency, as far as they can be had. Each number is
+    a mean over pictures with its 95 % interval. The second table holds the differences, picture by picture; these
+    decide. --ot-weight 0 0.5 1 walks from the weights' partner (fidelity) to the weights (transport).
 
     \b
     Example:

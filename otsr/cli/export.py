@@ -12,11 +12,16 @@ from otsr.cli.root import Overwrite, app, fail, refuse, require_writable
 
 @app.command()
 def export(
-    weights: Annotated[str, typer.Argument(help="Name (see `otsr info`) or path.", show_default=False)],
+    weights: Annotated[
+        str,
+        typer.Argument(metavar="WEIGHTS", help="Name (see `otsr info`) or path.", show_default=False),
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", help="File to write (.onnx).", show_default=False)],
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a network as an ONNX file, which runs without Python: on phones, in browsers, in C++.
+    """Write a network as an ONNX file.
+
+    Such a file runs without Python: on phones, in browsers, in C++.
 
     \b
     Example:

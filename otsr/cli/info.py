@@ -16,7 +16,9 @@ def info(
     device: DeviceName = "auto",
     precision: Precision = "auto",
 ) -> None:
-    """Show versions, the device, the weights that are here, and what a 12-megapixel photo will take.
+    """Show what is installed, and how long a photo will take.
+
+    Versions, the device, the weights that are here, time and memory for a photo of 12 megapixels.
 
     \b
     Example:

@@ -11,9 +11,10 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
 app = typer.Typer(
     name="otsr",
@@ -25,7 +26,10 @@ app = typer.Typer(
     add_completion=False,
 )
 
-Inputs = Annotated[list[Path], typer.Argument(help="Pictures, and folders of pictures.", show_default=False)]
+Inputs = Annotated[
+    list[Path],
+    typer.Argument(metavar="PICTURES...", help="Pictures, and folders of pictures.", show_default=False),
+]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Make outputs again even if they are there already.")
 ]
@@ -35,6 +39,24 @@ Weights = Annotated[
 ]
 DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
 Precision = Annotated[str, typer.Option(help="auto, fp32, bf16, fp16.")]
+
+
+class ManyValues(TyperCommand):
+    """A command whose `--weights a b` means `--weights a --weights b`; `--sr` and `--ot-weight` work alike."""
+
+    _OPTIONS = ("--weights", "--ot-weight", "--sr")
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Repeat the name of such an option before each of its further values."""
+        option, first, repeated = "", False, []
+        for arg in args:
+            if arg.startswith("-"):
+                option, first = (arg, True) if arg in self._OPTIONS else ("", False)
+            elif option:
+                repeated += [] if first else [option]
+                first = False
+            repeated.append(arg)
+        return super().parse_args(ctx, repeated)
 
 
 def main() -> None:
