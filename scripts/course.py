@@ -71,10 +71,19 @@ def run(task: str, arguments: list[str]) -> int:
     for step in steps:
         if len(steps) > 1:
             print("== " + " ".join(step), flush=True)
-        status = subprocess.call([python, *step], cwd=str(ROOT), env=environment)
+        status = finished(subprocess.Popen([python, *step], cwd=str(ROOT), env=environment))
         if status:
             return status
     return 0
+
+
+def finished(process: subprocess.Popen) -> int:
+    """Exit status of a process once it has ended; Ctrl-C is for the process, which may have something to save."""
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue
 
 
 def environment_python() -> str:
