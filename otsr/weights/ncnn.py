@@ -115,11 +115,11 @@ def _graph(network: Any) -> list[_Layer]:
 
     def convolution(x: int, module: nn.Conv2d, leaky: bool = True) -> int:
         outputs, size = module.out_channels, module.weight.numel()
-        activation = {9: (2.0,), _ARRAY - 10: (1.0, 0.2)} if leaky else {}
+        activation = {9: (2,), _ARRAY - 10: (1, 0.2)} if leaky else {}
         return add("Convolution", [x], {0: (outputs,), 1: (3,), 4: (1,), 5: (1,), 6: (size,)} | activation)
 
     def residual(x: int, change: int) -> int:
-        return add("Eltwise", [change, x], {0: _SUM, _ARRAY - 1: (2.0, 0.2, 1.0)})
+        return add("Eltwise", [change, x], {0: _SUM, _ARRAY - 1: (2, 0.2, 1.0)})
 
     x = shallow = convolution(add("Input", []), network.first, leaky=False)
     for block in network.trunk:
@@ -133,7 +133,7 @@ def _graph(network: Any) -> list[_Layer]:
         x = residual(outer, x)
     x = add("BinaryOp", [shallow, convolution(x, network.trunk_last, leaky=False)])
     for module in network.enlarge:
-        x = convolution(add("Interp", [x], {0: (1,), 1: (2,), 2: (2,)}), module)
+        x = convolution(add("Interp", [x], {0: (1,), 1: (2.0,), 2: (2.0,)}), module)
     convolution(convolution(x, network.hr), network.last, leaky=False)
     return layers
 

@@ -14,6 +14,7 @@ from small_networks import Narrow, difference, every_network, networks, noise, p
 from torch import Tensor, nn
 
 from otsr import inference, machine
+from otsr.cli.upscale import build_upscaler
 from otsr.inference import Upscaler, prediction
 from otsr.networks.generators import Compact, RRDBNet
 
@@ -170,7 +171,7 @@ def pretend_apple(patch: pytest.MonkeyPatch) -> None:
 
 
 def test_apples_gpu_is_taken_where_it_is_and_memory_counted_as_shared(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     on_cpu = Upscaler(networks()[0], device="cpu", precision="fp32")
     pretend_apple(monkeypatch)
@@ -178,6 +179,9 @@ def test_apples_gpu_is_taken_where_it_is_and_memory_counted_as_shared(
     assert (upscaler.device.type, upscaler.dtype, upscaler.tile) == ("mps", torch.float32, 32)
     assert difference(upscaler.upscale(noise(40, 50)), on_cpu.upscale(noise(40, 50))) <= 1
     assert Upscaler(networks()[0]).tile == inference.TILE
+    build_upscaler("psnr-small", device="auto")
+    build_upscaler("psnr-small", device="cpu")
+    assert capsys.readouterr().err == "on Apple's GPU (mps); --device cpu takes the CPU\n"
     assert upscaler.predict_memory(40, 50, 64) == on_cpu.predict_memory(40, 50, 64)
 
 

@@ -20,44 +20,26 @@ State = dict[str, Tensor]
 Names = Callable[..., str]
 
 
+ROLES = ("first", "dense", "trunk_last", "up", "hr", "last")
+REALSR = ("conv_first", "RRDB_trunk.{}.RDB{}.conv{}", "trunk_conv", "upconv{}", "HRconv", "conv_last")
+BASICSR = ("conv_first", "body.{}.rdb{}.conv{}", "conv_body", "conv_up{}", "conv_hr", "conv_last")
+
+
+def named(layers: tuple[str, ...]) -> Names:
+    """ESRGAN, RealSR and OTSR's authors (REALSR); BasicSR and Real-ESRGAN."""
+    return lambda role, *at: dict(zip(ROLES, layers, strict=True))[role].format(*at)
+
+
 def old(stages: int) -> Names:
     """ESRGAN 2018: one long `model`, numbered with its activations and enlargements."""
-
-    def name(role: str, *at: int) -> str:
-        return {
-            "first": "model.0",
-            "dense": "model.1.sub.{}.RDB{}.conv{}.0",
-            "trunk_last": f"model.1.sub.{NB}",
-            "up": f"model.{3 * at[0] if role == 'up' else 0}",
-            "hr": f"model.{3 * stages + 2}",
-            "last": f"model.{3 * stages + 4}",
-        }[role].format(*at)
-
-    return name
+    dense, last = "model.1.sub.{}.RDB{}.conv{}.0", f"model.1.sub.{NB}"
+    tail = (f"model.{3 * stages + 2}", f"model.{3 * stages + 4}")
+    return lambda role, *at: (
+        f"model.{3 * at[0]}" if role == "up" else named(("model.0", dense, last, "", *tail))(role, *at)
+    )
 
 
-def realsr(role: str, *at: int) -> str:
-    """ESRGAN, RealSR, and OTSR's authors."""
-    return {
-        "first": "conv_first",
-        "dense": "RRDB_trunk.{}.RDB{}.conv{}",
-        "trunk_last": "trunk_conv",
-        "up": "upconv{}",
-        "hr": "HRconv",
-        "last": "conv_last",
-    }[role].format(*at)
-
-
-def basicsr(role: str, *at: int) -> str:
-    """BasicSR and Real-ESRGAN."""
-    return {
-        "first": "conv_first",
-        "dense": "body.{}.rdb{}.conv{}",
-        "trunk_last": "conv_body",
-        "up": "conv_up{}",
-        "hr": "conv_hr",
-        "last": "conv_last",
-    }[role].format(*at)
+realsr, basicsr = named(REALSR), named(BASICSR)
 
 
 def rrdb_state(name: Names, stages: int = 2, channels: int = 3) -> State:
