@@ -28,7 +28,7 @@ def page(
         bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")
     ] = True,
 ) -> None:
-    """Enlarge photos on a page in the browser, without typing commands.
+    """Enlarge photos on a page in the browser, by hand.
 
     The page is for this computer alone, and photos stay on it. Ctrl-C ends it and removes its temporary files.
 
