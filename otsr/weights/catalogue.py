@@ -196,7 +196,7 @@ ENTRIES: tuple[Entry, ...] = (
         "MIT",
         1_530_000,
         partner="psnr-small",
-        use="photos of the course's phone",
+        use="photos from the course's phone",
     ),
     Vendored(
         "gan-small",
@@ -204,14 +204,14 @@ ENTRIES: tuple[Entry, ...] = (
         "MIT",
         1_530_000,
         partner="psnr-small",
-        use="photos of the course's phone, to compare with otsr-small",
+        use="photos from the course's phone, as a comparison for otsr-small",
     ),
     Vendored(
         "psnr-small",
         "where both start: trained for fidelity alone (L1)",
         "MIT",
         1_530_000,
-        use="photos of the course's phone, to compare with otsr-small",
+        use="photos from the course's phone, as a comparison for otsr-small",
     ),
     Packaged(
         "realsr-df2k",
@@ -242,7 +242,7 @@ ENTRIES: tuple[Entry, ...] = (
     _of_authors(
         "otsr-df2k",
         "OTSR's RRDBNet ×4, by its authors, trained on DF2K with collected noise",
-        "photos with noise, as OTSR's authors meant them",
+        "noisy photos",
         "f200e76445367d31268fe7ce107b5f721f392fe9",
         "DF2K_OTSR_G.pth",
         partner="realsr-df2k",
@@ -250,7 +250,7 @@ ENTRIES: tuple[Entry, ...] = (
     _of_authors(
         "otsr-dped",
         "OTSR's RRDBNet ×4, by its authors, trained on DPED phone photos",
-        "photos of an old phone (iPhone 3GS)",
+        "photos from an old phone, the iPhone 3GS",
         "6744b9aebec5fe76bed34b5c66d698f5b259fd74",
         "DPED_OTSR_G.pth",
     ),

@@ -69,6 +69,13 @@ class Server:
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         wanted = request.headers.get("Range")
         self.seen.append(wanted)
+        if request.path == "/moved":
+            request.send_response(302)
+            request.send_header("Location", self.url)
+            request.send_header("Content-Length", "5000")
+            request.end_headers()
+            request.wfile.write(bytes(5000))
+            return
         body, status = self.content, self.status
         if wanted and self.ranges and status == 200:
             start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])  # type: ignore[index]
@@ -164,6 +171,13 @@ def test_a_file_that_stays_truncated_is_kept_as_a_part_and_resumed_later(
     assert server.seen == [f"bytes={BREAK}-"]
     assert target.read_bytes() == CONTENT
     assert files(target) == {"model.pth": len(CONTENT)}
+
+
+def test_a_file_that_moved_is_followed_and_resumed(server: Server, target: Path) -> None:
+    server.stop_after = [BREAK]
+    fetch([server.url.replace("model.pth", "moved")], target, None)
+    assert target.read_bytes() == CONTENT
+    assert server.seen == [None, None, f"bytes={BREAK}-", f"bytes={BREAK}-"]
 
 
 def test_a_part_of_another_file_is_thrown_away(server: Server, target: Path) -> None:
