@@ -46,7 +46,7 @@ from otsr.images import atomic_path
 from otsr.machine import choose_device
 from otsr.training import adversary
 from otsr.training.adversary import Adversary
-from otsr.training.config import Config
+from otsr.training.schema import Config
 from otsr.training.data import TrainingBatches
 from otsr.training.trainer import Trainer
 

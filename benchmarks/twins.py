@@ -41,7 +41,7 @@ from otsr.images import atomic_path, find_images
 from otsr.networks.perceptual import backbone
 from otsr.training import load_config, train
 from otsr.training.checkpoints import NAME as CHECKPOINT
-from otsr.training.config import Transport
+from otsr.training.schema import Transport
 from otsr.training.losses import transport_distance, transported_features
 
 ROOT = Path(__file__).parents[1]

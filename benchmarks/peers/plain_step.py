@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from otsr.networks.critics import VGGCritic
 from otsr.networks.perceptual import VGG
-from otsr.training.config import Config
+from otsr.training.schema import Config
 from otsr.training.data import Batch
 from otsr.training.losses import edge_distance, feature_distance
 from otsr.training.start import starting_generator

@@ -103,7 +103,8 @@ def train(
       otsr train my_recipe.yml
       otsr train options_of_realsr.yml --show > mine.yml
     """
-    from otsr.training.config import ConfigError, load_config
+    from otsr.training.recipe import dump, load_config
+    from otsr.training.schema import ConfigError
 
     changes = list(overrides or ())
     if camera is not None:
@@ -118,7 +119,7 @@ def train(
         for note in config.notes:
             typer.echo(f"note: {note}", err=True)
     if show:
-        typer.echo(config.dump(), nl=False)
+        typer.echo(dump(config), nl=False)
         return
     folder = out or Path("runs") / config.name
     require_writable(folder)

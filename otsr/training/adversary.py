@@ -2,7 +2,6 @@
 
     gan       D tells real from fake (cross-entropy)
     ragan     D tells which of the two is more real than the other's mean      RealSR's
-    wgan-gp   D's mean difference, slope pushed to 1 between real and fake
     wgan-qc   D follows the potentials of the exact quadratic transport of the batch; see otsr.transport.critic
 
 One pass of the critic serves the generator's loss, the critic's and the penalty: each takes its own derivative of the
@@ -24,8 +23,8 @@ from torch import Tensor, nn
 
 from otsr.networks.critics import PatchCritic, VGGCritic
 from otsr.networks.perceptual import backbone
-from otsr.training.config import Config
 from otsr.training.draws import Stream, generator
+from otsr.training.schema import Config
 from otsr.transport import (
     Potentials,
     critic_loss,
@@ -165,9 +164,6 @@ class Adversary:
                 return Judgement((_yes(y) + _no(x)) / 2, y, x, None)
             if kind == "ragan":
                 return Judgement((_yes(y - x.mean()) + _no(x - y.mean())) / 2, y, x, None)
-            if kind == "wgan-gp":
-                penalty = self.gan.gp_weight * self._slope_penalty(real, fake.detach(), step)
-                return Judgement(x.mean() - y.mean() + penalty, y, x, None)
             labels, all_real, own = self._labels(real, fake.detach())
             (slope,) = torch.autograd.grad(own_fake.sum(), fake, create_graph=True)
             penalty = regularity_loss(
@@ -193,16 +189,6 @@ class Adversary:
 
     def _K(self, sample: Tensor) -> float:
         return 1 / sample[0].numel() if self.gan.K is None else self.gan.K
-
-    def _slope_penalty(self, real: Tensor, fake: Tensor, step: int) -> Tensor:
-        """mean (‖∇D‖ − 1)² at points between a real and a fake (Gulrajani et al., 2017, arXiv 1704.00028)."""
-        drawing = generator(self.config.seed, Stream.CRITIC, step, 2)
-        shares = torch.rand(self.processes * len(fake), 1, 1, 1, generator=drawing)
-        share = shares.split(len(fake))[self.accelerator.process_index].to(fake)
-        between = torch.lerp(real.float(), fake.float(), share).requires_grad_()
-        scores = self.critic(between).float().flatten(1).mean(1)
-        (slope,) = torch.autograd.grad(scores.sum(), between, create_graph=True)
-        return (slope.flatten(1).float().square().sum(1).add(1e-30).sqrt() - 1).square().mean()
 
     def _everywhere(self, scores: Tensor) -> Tensor:
         """Scores of the whole batch, of which this process's own carry their gradient, times `processes`.

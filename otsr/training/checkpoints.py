@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from safetensors import SafetensorError
 from torch import nn
 
 from otsr import weights
 from otsr.images import atomic_path
-from otsr.training.config import Config
+from otsr.training.recipe import parse
+from otsr.training.schema import Config
 
 NAME = "last.state"
 FAULT = "not-finite.state"  # the state before a step that went wrong, and its batch
@@ -77,9 +77,22 @@ def load(folder: Path) -> dict[str, Any]:
 
 
 def differences(text: str, config: Config) -> list[str]:
-    """How the recipe of a checkpoint (its text) differs from one, in what decides the course of a training."""
-    recipe = yaml.safe_load(text)
-    return Config.model_validate(recipe).differences(config)
+    """What keeps a training by a recipe (its text) from being resumed by another: "data.crop: 96, now 128" each."""
+    values, _ = parse(text, NAME)
+    values["optimiser"]["schedule"].pop(
+        "restart_weights", None
+    )  # keys of earlier versions, which no recipe used
+    values["losses"]["gan"].pop("gp_weight", None)
+    before, now = (_flat(recipe.decisive()) for recipe in (Config.model_validate(values), config))
+    pairs = {key: (before.get(key, "not set"), now.get(key, "not set")) for key in {**before, **now}}
+    return [f"{key}: {old}, now {new}" for key, (old, new) in pairs.items() if old != new]
+
+
+def _flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{above}{name}.") if isinstance(value, dict) else {f"{above}{name}": value}
+    return flat
 
 
 @contextmanager

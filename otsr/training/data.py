@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from otsr.training import config
+from otsr.training import schema as config
 from otsr.training.ahead import Layout, make_ahead
 from otsr.training.draws import Stream, choose, generator, one_thread
 from otsr.training.photos import COURSE, DataError, Photos, listed, match_pairs

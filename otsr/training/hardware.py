@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from otsr import machine
-from otsr.training.config import Config
+from otsr.training.schema import Config
 
 
 def choose_precision(config: Config, device: torch.device) -> torch.dtype:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from otsr.images import luma, resize
 from otsr.networks.perceptual import DEFAULT_LAYERS, Patches, backbone
-from otsr.training import config
+from otsr.training import schema as config
 from otsr.transport.sliced import unit_directions, wasserstein_1d
 
 VIEW_SHIFT = 16  # pixels: what VGG's layers that count here shrink by

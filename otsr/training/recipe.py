@@ -1,167 +1,334 @@
-"""Read a recipe: plain values, and where each of them was written.
+"""Read a recipe: YAML with a line for each key, on top of its `base`, with the command line's say, checked.
 
-A recipe may build on another (`base: other.yml`), and the command line may override values.
+    config = load_config("configs/tiny.yml", ["data.batch=4"])
+
+Whatever is wrong is reported with file, line and key.
 """
 
 from __future__ import annotations
 
+import difflib
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+
+import yaml
+from pydantic import ValidationError
 
 from otsr.datasets import recipes
-from otsr.training.plain_yaml import ConfigError, Key, describe, parse
+from otsr.training import original_options
+from otsr.training.schema import Config, ConfigError, Key, Places, place_of
 
 LARGEST = 64 * 1024  # bytes; the recipes in configs/ have 2000
-_LONGEST_CHAIN = 8  # recipes that build on each other
+_TAG = "tag:yaml.org,2002:"
+_DEEPEST, _LONGEST_CHAIN = 20, 8  # levels of YAML; recipes that build on each other
 
 
-@dataclass
-class Places:
-    """Where each key was written: "recipe.yml:12", or "--set data.crop=96"."""
-
-    known: dict[Key, str] = field(default_factory=dict)
-
-    def of(self, key: Key) -> str:
-        """The place of a key, or of the nearest part that holds it."""
-        while key and key not in self.known:
-            key = key[:-1]
-        return self.known.get(key, "recipe")
-
-    def replace(self, key: Key, other: Places) -> None:
-        """Forget what was written at and below a key, and take over what another place says of it."""
-        size = len(key)
-        self.known = {k: place for k, place in self.known.items() if k[:size] != key}
-        self.known |= {k: place for k, place in other.known.items() if k[:size] == key}
-
-
-@dataclass
-class Recipe:
-    """Plain values, and their places."""
-
-    values: dict[str, Any]
-    places: Places
-
-    def merge(self, above: Recipe) -> None:
-        """Let another recipe have its way: mappings are merged key by key, everything else is replaced."""
-        self.values = self._merged(self.values, above.values, above, ())
-        if () in above.places.known:
-            self.places.known[()] = above.places.known[()]
-
-    def _merged(
-        self, below: dict[str, Any], values: dict[str, Any], above: Recipe, key: Key
-    ) -> dict[str, Any]:
-        result = dict(below)
-        for name, value in values.items():
-            here = (*key, name)
-            if isinstance(value, dict) and _extends(name, result.get(name), value):
-                self.places.known[here] = above.places.of(here)
-                result[name] = self._merged(result[name], value, above, here)
-            else:
-                self.places.replace(here, above.places)
-                result[name] = value
-        return result
-
-
-def _extends(name: str, below: Any, above: dict[str, Any]) -> bool:
-    """Whether keys are added; otherwise the lower value goes: another network or critic, other layers."""
-    if name == "layers" or not isinstance(below, dict):
-        return False
-    return above.get("name", below.get("name")) == below.get("name")
-
-
-def read_recipe(path: str | os.PathLike[str]) -> Recipe:
-    """The values of a recipe, on top of those of its `base`.
+def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Config:
+    """The recipe in a file, checked.
 
     Args:
-        path: YAML file, or the name of a recipe that comes with the package. `base` in it is relative to the file's
-            own folder.
+        path: YAML, see configs/, or the name of a recipe that comes with the package. Paths in it are relative to the
+            working directory, `base` to its own folder. Option files of RealSR and OTSR are translated.
+        overrides: "key.sub=value" each, in place of what the file says.
 
     Raises:
-        ConfigError: the file cannot be read, is no YAML mapping, or a `base` leads round in a circle.
+        ConfigError: names each problem with file, line and key.
     """
+    values, places = read_recipe(path)
+    notes: list[str] = []
+    if original_options.recognised(values):
+        values, places, notes = original_options.translate(values, places)
+    override(values, places, overrides)
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(*dict.fromkeys(_line(found, values, places) for found in error.errors())) from None
+    config._places, config._notes = places, tuple(notes)
+    return config
+
+
+# --- YAML
+
+
+class _Loader(yaml.SafeLoader):
+    """Mappings, lists, numbers and text. 1e-4 is a number (YAML 1.1: text); yes and 1:30 are text (YAML 1.1: not)."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Refuse, before anything is built, what could grow without bound."""
+        event = self.peek_event()
+        if getattr(event, "anchor", None) is not None:
+            raise _invalid("anchors and aliases (& and *) are not supported; write the value out", event)
+        if self.depth == _DEEPEST:
+            raise _invalid("too deeply nested", event)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def value(self, node: yaml.Node, key: Key, source: str, places: Places) -> Any:
+        """What a node says; the lines of all keys below it go to `places`."""
+        if node.tag.removeprefix(_TAG) not in ("map", "seq", "str", "int", "float", "bool", "null"):
+            raise _invalid(f"the tag {node.tag} is not supported", node)
+        if isinstance(node, yaml.ScalarNode):
+            return self.construct_object(node)
+        if isinstance(node, yaml.SequenceNode):
+            places |= {(*key, n): f"{source}:{item.start_mark.line + 1}" for n, item in enumerate(node.value)}
+            return [self.value(item, (*key, n), source, places) for n, item in enumerate(node.value)]
+        values = {}
+        for name, below in node.value:
+            here, line = (*key, name.value), f"{source}:{name.start_mark.line + 1}"
+            if not isinstance(name, yaml.ScalarNode):
+                raise _invalid("a key must be a word", name)
+            if name.value in values:
+                raise ConfigError(f"{line}: the key {name.value} is there twice, first in {places[here]}")
+            places[here] = line
+            values[name.value] = self.value(below, here, source, places)
+        return values
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that `_Loader` would read as a number, such as 1e3, as well as what YAML 1.1 would misread."""
+
+
+_WHOLE = re.compile(r"[-+]?\d[\d_]{0,38}\Z")
+_NUMBER = re.compile(
+    r"[-+]?((\d[\d_]{0,38}\.?\d{0,38}|\.\d{1,38})([eE][-+]?\d{1,4})?|\.(inf|Inf))\Z|\.(nan|NaN)\Z"
+)
+for _yaml in (_Loader, _Dumper):
+    _yaml.add_implicit_resolver(f"{_TAG}null", re.compile(r"(~|null|Null|NULL|)\Z"), ["~", "n", "N", ""])
+    _yaml.add_implicit_resolver(f"{_TAG}bool", re.compile(r"(true|True|TRUE|false|False|FALSE)\Z"), [*"tTfF"])
+    _yaml.add_implicit_resolver(f"{_TAG}int", _WHOLE, [*"-+0123456789"])
+    _yaml.add_implicit_resolver(f"{_TAG}float", _NUMBER, [*"-+0123456789."])
+_Loader.add_constructor(f"{_TAG}int", lambda loader, node: int(node.value.replace("_", "")))  # 010 is ten
+
+
+def _invalid(problem: str, at: yaml.Node | yaml.Event) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=at.start_mark)
+
+
+def parse(text: str, source: str) -> tuple[Any, Places]:
+    """What YAML text says, and where it says it: "source:line" by key. Raises ConfigError."""
+    places: Places = {}
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        return (None if node is None else loader.value(node, (), source, places)), places
+    except ConfigError:
+        raise
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f":{mark.line + 1}" if mark else ""
+        words = " ".join(filter(None, (error.context, error.problem)))
+        hint = "; indent with spaces" if "'\\t'" in words else ""
+        raise ConfigError(f"{source}{line}: not valid YAML: {words}{hint}") from None
+    except (yaml.YAMLError, ValueError) as error:  # a character that may not be, or !!int of a word
+        line = f":{1 + text.count(chr(10), 0, error.position)}" if hasattr(error, "position") else ""
+        raise ConfigError(
+            f"{source}{line or ':1'}: not valid YAML: {getattr(error, 'reason', error)}"
+        ) from None
+
+
+def dump(config: Config) -> str:
+    """A recipe in YAML, every value written out; `load_config` reads it to an equal one."""
+    return yaml.dump(
+        config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110
+    )
+
+
+# --- files, bases, and the command line
+
+
+def read_recipe(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Places]:
+    """The values in a file, or in a recipe of that name, on top of those of its `base`. Raises ConfigError."""
     path = Path(path)
     named = recipes().get(str(path)) if not path.exists() else None
     return _with_base(named or path, ())
 
 
-def override(recipe: Recipe, overrides: Sequence[str]) -> None:
-    """Set single values of the command line, in place.
-
-    Args:
-        overrides: "key.sub=value" each, the value in YAML; it replaces the whole value of that key.
-
-    Raises:
-        ConfigError: one is not "key.sub=value", or goes below a value that has no keys.
-    """
-    for text in overrides:
-        name, equals, value = text.partition("=")
-        place = f"--set {text}"
-        key = tuple(name.strip().split("."))
-        if not equals or not all(key):
-            raise ConfigError(f"{place}: expected key=value, such as data.batch=8 or losses.gan.kind=ragan")
-        given = parse(value, place)
-        holder = recipe.values
-        for depth, part in enumerate(key[:-1], 1):
-            inner = holder.get(part)
-            if inner is not None and not isinstance(inner, dict):
-                raise ConfigError(f"{place}: {'.'.join(key[:depth])} is {inner!r}, it has no keys")
-            holder[part] = holder = dict(inner or {})
-            recipe.places.known[key[:depth]] = place if inner is None else recipe.places.of(key[:depth])
-        holder[key[-1]] = given.values
-        recipe.places.replace(key, Places({key: place}))
-
-
-def _with_base(path: Path, above: tuple[Path, ...]) -> Recipe:
-    recipe = read_yaml(path)
-    if "base" not in recipe.values:
-        return recipe
-    name, place = recipe.values.pop("base"), recipe.places.of(("base",))
-    chain = (*above, path.resolve())
+def _with_base(path: Path, above: tuple[Path, ...]) -> tuple[dict[str, Any], Places]:
+    values, places = _read(path)
+    if "base" not in values:
+        return values, places
+    name, place, chain = values.pop("base"), places[("base",)], (*above, path.resolve())
     if not isinstance(name, str) or not name:
-        raise ConfigError(f"{place}: base is {name!r}, expected the path of another recipe")
+        raise ConfigError(f"{place}: base is {describe(name)}, expected the path of another recipe")
     below = path.parent / name
     if below.resolve() in chain:
-        raise ConfigError(f"{place}: base {name} leads back to a recipe that builds on it")
+        raise ConfigError(f"{place}: base {name} builds on this recipe, directly or through others")
     if len(chain) >= _LONGEST_CHAIN:
         raise ConfigError(f"{place}: more than {_LONGEST_CHAIN} recipes build on each other")
-    try:
-        base = _with_base(below, chain)
-    except ConfigError as error:
-        if error.problems[0].startswith(f"{below}: no such file"):
-            raise ConfigError(f"{place}: base is {name}, but there is no file {below}") from None
-        raise
-    base.merge(recipe)
-    return base
+    if not below.exists():
+        raise ConfigError(f"{place}: base is {name}, but there is no file {below}")
+    base, base_places = _with_base(below, chain)
+    _merge(base, base_places, values, places, ())
+    base_places[()] = places[()]
+    return base, base_places
 
 
-def read_yaml(path: Path) -> Recipe:
-    """The mapping in one YAML file, with the line of each key. Raises ConfigError: see `read_recipe`."""
+def _merge(
+    base: dict[str, Any], base_places: Places, values: dict[str, Any], places: Places, key: Key
+) -> None:
+    """Lay a recipe over its base, in place: mappings key by key; another network or critic, and layers, as a whole."""
+    for name, value in values.items():
+        here, below = (*key, name), base.get(name)
+        extends = isinstance(value, dict) and isinstance(below, dict) and name != "layers"
+        if extends and value.get("name", below.get("name")) == below.get("name"):
+            base_places[here] = places[here]
+            _merge(below, base_places, value, places, here)
+        else:
+            base[name] = value
+            _replace(base_places, here, places)
+
+
+def _replace(places: Places, key: Key, others: Places) -> None:
+    """Forget where things at and below a key were written; take it from `others`."""
+    for old in [old for old in places if old[: len(key)] == key]:
+        del places[old]
+    places |= {new: place for new, place in others.items() if new[: len(key)] == key}
+
+
+def override(values: dict[str, Any], places: Places, overrides: Sequence[str]) -> None:
+    """Set what the command line says, "key.sub=value" each, in place. Raises ConfigError."""
+    for text in overrides:
+        name, equals, value = text.partition("=")
+        place, key = f"--set {text}", tuple(name.strip().split("."))
+        if not equals or not all(key):
+            raise ConfigError(f"{place}: expected key=value, such as data.batch=8 or losses.gan.kind=ragan")
+        holder = values
+        for depth, part in enumerate(key[:-1], 1):
+            inner = holder.get(part)
+            if inner is None:
+                inner = holder[part] = {}
+                places[key[:depth]] = place
+            if not isinstance(inner, dict):
+                raise ConfigError(f"{place}: {'.'.join(key[:depth])} is {describe(inner)}, which has no keys")
+            holder = inner
+        holder[key[-1]] = parse(value, place)[0]
+        _replace(places, key, {key: place})
+
+
+def _read(path: Path) -> tuple[dict[str, Any], Places]:
+    """The mapping in one YAML file."""
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
+        text = content.decode("utf-8")
     except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: no such file; expected a recipe in YAML, or the name of one that comes with the package: "
-            f"{', '.join(recipes())}"
-        ) from None
+        names = ", ".join(recipes())
+        raise ConfigError(f"{path}: no such file, and no recipe of this name (there are {names})") from None
     except IsADirectoryError:
         raise ConfigError(f"{path}: this is a folder; name the recipe in it, a .yml file") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not a text file (not UTF-8); expected a recipe in YAML") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
     if len(content) > LARGEST:
-        raise ConfigError(f"{path}: larger than {LARGEST // 1024} KiB; a recipe has some 2 KiB, this is none")
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: this is no text (not UTF-8); expected a recipe in YAML") from None
-    parsed = parse(text, str(path))
-    if parsed.values is None:
-        raise ConfigError(f"{path}: empty; expected keys and values, such as `steps: 1000`")
-    if not isinstance(parsed.values, dict):
-        raise ConfigError(
-            f"{path}: holds {describe(parsed.values)}, expected keys and values, such as `steps: 1000`"
-        )
-    return Recipe(parsed.values, Places({(): str(path), **parsed.lines}))
+        raise ConfigError(f"{path}: larger than {LARGEST // 1024} KiB, so not a recipe")
+    values, places = parse(text, str(path))
+    if not isinstance(values, dict):
+        found = "empty" if values is None else f"holds {describe(values)}"
+        raise ConfigError(f"{path}: {found}; expected keys and values, such as `steps: 1000`")
+    return values, {(): str(path), **places}
+
+
+# --- words for what is wrong
+
+_EXPECTED = {
+    "int_type": "a whole number", "int_from_float": "a whole number", "float_type": "a number",
+    "finite_number": "a finite number", "bool_type": "true or false", "string_type": "text",
+    "string_too_short": "text that is not empty", "tuple_type": "a list, such as [1, 2]",
+    "dict_type": "keys and values", "model_type": "keys and values", "model_attributes_type": "keys and values",
+    "dataclass_type": "keys and values", "greater_than_equal": "at least {ge:g}", "greater_than": "more than {gt:g}",
+    "less_than_equal": "at most {le:g}", "less_than": "less than {lt:g}", "too_long": "at most {max_length} values",
+    "too_short": "at least {min_length} values",
+    "string_pattern_mismatch": "letters, digits, dots, dashes and underscores (it names a folder)",
+}  # fmt: skip
+
+
+def _line(error: Any, values: dict[str, Any], places: Places) -> str:
+    """One finding of pydantic in our words: place, key, what was found, what was expected."""
+    kind, context, location = error["type"], error.get("ctx", {}), error["loc"]
+    key = location
+    if location[1:2] and location[1] in (
+        "RRDBNet",
+        "Compact",
+        "Pruned",
+        "text",
+    ):  # the kind that pydantic took
+        key = (location[0], *location[2:])
+    if kind == "misfit":
+        key = (*key, *filter(None, context["key"].split(".")))
+        return f"{place_of(places, key)}: {dotted(key)} {context['words']}"
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{place_of(places, key)}: unknown key {dotted(key)}; {_nearest(location, key)}"
+    place, found = place_of(places, key), describe(error["input"])
+    if kind == "missing" and isinstance(key[-1], int):
+        return f"{place}: {dotted(key[:-1])} is {found}, expected more values"
+    if kind in ("missing", "union_tag_not_found"):
+        return f"{place}: the key {dotted(key if kind == 'missing' else (*key, 'name'))} is missing"
+    if kind == "union_tag_invalid":
+        return f"{place}: {dotted(key)}.name is {context['tag']!r}, {_choice(context['tag'], context['expected_tags'])}"
+    if kind == "literal_error":
+        return f"{place}: {dotted(key)} is {found}, {_choice(error['input'], context['expected'])}"
+    expected = _EXPECTED[kind].format(**context) if kind in _EXPECTED else error["msg"]
+    return f"{place}: {dotted(key)} is {found}, expected {expected}"
+
+
+def dotted(key: Key) -> str:
+    """data.hr[2] of ("data", "hr", 2)."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key).removeprefix(".")
+
+
+def describe(value: object) -> str:
+    """A value as an error shows it: short, and text told from numbers."""
+    if value is None or isinstance(value, bool):
+        return "nothing" if value is None else str(value).lower()
+    if isinstance(value, dict):
+        return "keys and values"
+    shown = repr(value)
+    shown = shown if len(shown) <= 60 else shown[:57] + "..."
+    return f"{shown} (text)" if isinstance(value, str) else shown
+
+
+def _choice(found: object, expected: str) -> str:
+    """The allowed values, and the one that may have been meant."""
+    choices = [choice.strip("'") for choice in expected.replace(" or ", ", ").split(", ")]
+    close = [
+        choice for choice in difflib.get_close_matches(str(found), choices, 1, 0.6) if choice != str(found)
+    ]
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"expected {'one of ' * (len(choices) > 1)}{', '.join(choices)}{hint}"
+
+
+def _nearest(location: Key, key: Key) -> str:
+    """Words that lead to the key that was meant: a similar one beside it, or one of the same name elsewhere."""
+    part: Any = Config
+    for name in location[:-1]:
+        kinds = [kind for kind in get_args(part) if getattr(kind, "__name__", "") == name]
+        part = kinds[0] if kinds else _keys(part).get(str(name), part)
+    beside = _keys(part)
+    close = difflib.get_close_matches(str(key[-1]), beside, 1, 0.6)
+    elsewhere = [k for k in _all_keys(Config) if k.split(".")[-1] == key[-1] and k != dotted(key)]
+    if meant := [dotted((*key[:-1], *close))] if close else elsewhere:
+        return f"did you mean {' or '.join(meant)}?"
+    return f"{dotted(key[:-1]) or 'a recipe'} has the keys {', '.join(beside)}"
+
+
+def _keys(part: Any) -> dict[str, Any]:
+    """The keys of a part and their types; of a choice between parts, those of all."""
+    fields = getattr(part, "model_fields", None) or getattr(part, "__pydantic_fields__", None)
+    if fields is not None:
+        return {name: field.annotation for name, field in fields.items()}
+    return {name: kind for choice in get_args(part) for name, kind in _keys(choice).items()}
+
+
+def _all_keys(part: Any, above: str = "") -> Iterator[str]:
+    for name, kind in _keys(part).items():
+        yield f"{above}{name}"
+        yield from _all_keys(kind, f"{above}{name}.")

@@ -6,14 +6,14 @@ import math
 from bisect import bisect_right
 from itertools import accumulate
 
-from otsr.training.config import Schedule
+from otsr.training.schema import Schedule
 
 
 def rate(schedule: Schedule, step: int, steps: int, peak: float) -> float:
     """Learning rate of a step, from 0 on.
 
     constant: peak. multistep: peak · factor^(milestones passed). cosine, in a period of n steps that began at step a:
-    floor + (w·peak − floor)·(1 + cos π(step − a)/n)/2, with w the period's restart weight. All of it
+    floor + (peak − floor)·(1 + cos π(step − a)/n)/2. All of it
     × (step + 1)/warmup during the warm-up.
 
     Args:
@@ -32,11 +32,10 @@ def rate(schedule: Schedule, step: int, steps: int, peak: float) -> float:
 
 def _cosine(schedule: Schedule, step: int, steps: int, peak: float) -> float:
     periods = schedule.periods or (steps,)
-    weights = schedule.restart_weights or (1.0,) * len(periods)
     starts = [0, *accumulate(periods)]
     period = bisect_right(starts, step) - 1
     if period >= len(periods):
         return schedule.floor
     part = (step - starts[period]) / periods[period]
-    height = weights[period] * peak - schedule.floor
+    height = peak - schedule.floor
     return schedule.floor + height * (1 + math.cos(math.pi * part)) / 2

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from otsr.networks.generators import Compact, RRDBNet, build, prune
-from otsr.training.parts import Pruned
+from otsr.training.schema import Pruned
 from otsr.weights import WeightsError, load
 
 if TYPE_CHECKING:
-    from otsr.training.config import Config
+    from otsr.training.schema import Config
 
 
 def starting_generator(config: Config) -> RRDBNet | Compact:

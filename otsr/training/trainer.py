@@ -21,7 +21,6 @@ from otsr.images import atomic_path
 from otsr.training import checkpoints, validation
 from otsr.training.adversary import Adversary
 from otsr.training.checkpoints import CheckpointError
-from otsr.training.config import Config
 from otsr.training.data import Batch, TrainingBatches, Validation
 from otsr.training.hardware import (
     Fast,
@@ -35,7 +34,9 @@ from otsr.training.interruption import Interruption
 from otsr.training.journal import Journal, JournalError
 from otsr.training.losses import Losses
 from otsr.training.progress import Progress
+from otsr.training.recipe import dump
 from otsr.training.schedule import rate
+from otsr.training.schema import Config
 from otsr.training.start import starting_generator
 from otsr.training.watch import Fault, NotFinite, Watch
 
@@ -120,7 +121,7 @@ class Trainer:
         if self.main:
             folder.mkdir(parents=True, exist_ok=True)
             with checkpoints.named(folder / "config.yml"), atomic_path(folder / "config.yml") as temporary:
-                temporary.write_text(config.dump(), encoding="utf-8")
+                temporary.write_text(dump(config), encoding="utf-8")
         self.journal = Journal(folder, self.step) if self.main else None
         self.progress = Progress(config.name, self.step, config.steps, progress and self.main)
 
@@ -353,7 +354,7 @@ class Trainer:
     def _state(self) -> dict[str, Any]:
         """All that the next step depends on: batches and learning rates are functions of the step."""
         return {
-            "config": self.config.dump(),
+            "config": dump(self.config),
             "step": self.step,
             "best": self.best,
             "generator": self.generator.state_dict(),

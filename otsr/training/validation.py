@@ -17,7 +17,7 @@ from otsr.images import atomic_path, read, resize
 from otsr.inference import Upscaler
 from otsr.training import data
 from otsr.training.checkpoints import named
-from otsr.training.config import Config
+from otsr.training.schema import Config
 
 HIGHER_IS_BETTER = {metric.key: metric.higher for metric in METRICS}
 _PICTURES = 8  # kept of each validation

@@ -21,7 +21,7 @@ from otsr.networks.generators import build
 from otsr.training import load_config
 from otsr.training.data import Batch, DataError, TrainingBatches
 from otsr.training.losses import Losses, transport_distance
-from otsr.training.parts import Transport
+from otsr.training.schema import Transport
 from otsr.training.schedule import rate
 
 ROOT = Path(__file__).parents[2]

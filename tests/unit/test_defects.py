@@ -30,7 +30,7 @@ from otsr.training import load_config
 from otsr.training.adversary import Adversary
 from otsr.training.losses import edge_distance, sobel
 from otsr.training.packing import pack
-from otsr.training.plain_yaml import ConfigError
+from otsr.training.schema import ConfigError
 from otsr.training.store import Store
 from otsr.transport import (
     barycentric_map,

@@ -518,7 +518,7 @@ def test_closing_the_stream_ends_its_processes_even_beside_another(folder: Path)
 
 PROGRAM = """
 import multiprocessing, signal, sys, time
-from otsr.training import config
+from otsr.training import schema as config
 from otsr.training.data import TrainingBatches
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it starts in the background
 settings = config.Data(hr=sys.argv[1], crop=16, batch=12, workers=2)

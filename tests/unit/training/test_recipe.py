@@ -1,27 +1,86 @@
-"""Reading the text of a recipe: plain values, lines, bases, overrides, and files that are none."""
+"""A recipe: text and lines, bases and overrides, what is wrong with it, round trip, fingerprint."""
 
 from __future__ import annotations
 
+import copy
+import pickle
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otsr.training.plain_yaml import ConfigError, parse
-from otsr.training.recipe import LARGEST, Places, Recipe, override, read_recipe
+from otsr.training import Config, ConfigError, load_config
+from otsr.training.checkpoints import differences as listed
+from otsr.training.recipe import LARGEST, dump, override, parse, read_recipe
+from otsr.training.schema import layer_names, place_of
+
+ROOT = Path(__file__).parents[3]
+RECIPES = sorted((ROOT / "configs").glob("*.yml"))
+
+SMALLEST = """\
+name: tiny
+steps: 100
+network: {name: Compact}
+data:
+  hr: photos/train
+  batch: 4
+losses:
+  pixel: {weight: 1}
+"""
+
+FULL = """\
+name: full
+steps: 100
+network: {name: RRDBNet, nf: 8, nb: 1, gc: 4}
+data:
+  hr: [a, b.lmdb]
+  degradation: phone
+  crop: 64
+  batch: 4
+losses:
+  pixel: {weight: 1}
+  perceptual: {weight: 0.5, backbone: alex, layers: {conv3: 1}}
+  gan: {weight: 1, kind: wgan-qc, space: patches, patch: 32}
+critic: {name: patch, norm: spectral}
+optimiser:
+  lr: 1e-4
+  schedule: {kind: multistep, milestones: [10, 20]}
+"""
 
 
-def write(folder: Path, text: str, name: str = "recipe.yml") -> Path:
-    path = folder / name
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "recipe.yml"
+
+
+def load(path: Path, text: str, *overrides: str) -> Config:
     path.write_text(text)
-    return path
+    return load_config(path, overrides)
 
 
-def problem(path: Path) -> str:
+def problems(path: Path, text: str, *overrides: str) -> list[str]:
+    """Each without the path of the file."""
+    with pytest.raises(ConfigError) as caught:
+        load(path, text, *overrides)
+    return [problem.replace(f"{path}:", "") for problem in caught.value.problems]
+
+
+def refusal(path: Path) -> str:
     with pytest.raises(ConfigError) as caught:
         read_recipe(path)
     return str(caught.value)
+
+
+def differences(before: Config, now: Config) -> list[str]:
+    return listed(dump(before), now)
+
+
+# --- text
 
 
 @pytest.mark.parametrize(
@@ -36,175 +95,63 @@ def problem(path: Path) -> str:
     ],
 )  # fmt: skip
 def test_values_are_what_one_expects(text: str, value: object) -> None:
-    found = parse(text, "x").values
+    found, _ = parse(text, "x")
     assert found == value and type(found) is type(value)
 
 
-def test_every_key_and_item_knows_its_line(tmp_path: Path) -> None:
-    path = write(tmp_path, "# one\nname: a\ndata:\n  hr:\n    - x\n    - y\n")
-    places = read_recipe(path).places
-    assert places.of(("name",)) == f"{path}:2"
-    assert places.of(("data", "hr")) == f"{path}:4"
-    assert places.of(("data", "hr", 1)) == f"{path}:6"
-    assert places.of(("data", "none")) == f"{path}:3"
-    assert places.of(("none",)) == str(path)
+def test_every_key_and_item_knows_its_line(path: Path) -> None:
+    path.write_text("# one\nname: a\ndata:\n  hr:\n    - x\n    - y\n")
+    _, places = read_recipe(path)
+    for key, place in {
+        ("name",): f"{path}:2", ("data", "hr"): f"{path}:4", ("data", "hr", 1): f"{path}:6",
+        ("data", "none"): f"{path}:3", ("none",): str(path),
+    }.items():  # fmt: skip
+        assert place_of(places, key) == place
 
 
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
-        ("a: 1\nb: [1, 2\nc: 3\n", 3, "no YAML"),
-        ("a: 1\n\tb: 2\n", 2, "indent with spaces"),
-        ("a: 1\nb: 2\na: 3\n", 3, "the key a stands twice, first in"),
-        ("data:\n  x: 1\n  x: 2\n", 3, "the key x stands twice"),
-        ("a: &x 1\nb: *x\n", 1, "anchors and aliases"),
-        (
-            "a: 1\nb: !!python/object/apply:os.system [ls]\n",
-            2,
-            "the tag tag:yaml.org,2002:python/object/apply:os.system",
-        ),
-        ("a: 1\nb: !secret x\n", 2, "the tag !secret is not read"),
-        ("a: 1\n---\nb: 2\n", 2, "no YAML"),
-        ("? [1, 2]\n: 3\n", 1, "a key is a list"),
-        ("a: 1\nb: \x07\n", 2, "no YAML"),
-        ("a: [\n" + "[\n" * 5000, 20, "levels deep"),
+        ("a: 1\nb: [1, 2\nc: 3\n", ":3", "not valid YAML"),
+        ("a: 1\n\tb: 2\n", ":2", "indent with spaces"),
+        ("a: 1\nb: 2\na: 3\n", ":3", "the key a is there twice"),
+        ("a: &x 1\nb: *x\n", ":1", "anchors and aliases"),
+        ("a: 1\nb: !!python/object/apply:os.system [ls]\n", ":2", "the tag"),
+        ("a: 1\nb: !secret x\n", ":2", "the tag !secret"),
+        ("a: !!int x\n", ":1", "not valid YAML"),
+        ("a: 1\n---\nb: 2\n", ":2", "not valid YAML"),
+        ("? [1, 2]\n: 3\n", ":1", "a key must be a word"),
+        ("a: 1\nb: \x07\n", ":2", "not valid YAML"),
+        ("a: [\n" + "[\n" * 5000, ":20", "too deeply nested"),
+        ("\n".join(["a0: &a0 [ha, ha]", *(f"a{i}: &a{i} [{f'*a{i - 1}, ' * 9}]" for i in range(1, 30))]),
+         ":1", "anchors"),  # 9²⁹ laughs
+        ("# only a comment\n", "", "empty"),
+        ("- a\n- b\n", "", "holds ['a', 'b']; expected keys and values"),
+        ("a: 1\n#".ljust(LARGEST + 1, "x"), "", "larger than 64 KiB"),
     ],
-)
-def test_text_that_is_no_recipe_is_refused_with_its_line(
-    tmp_path: Path, text: str, line: int, words: str
+)  # fmt: skip
+def test_a_file_that_is_not_a_recipe_is_refused_with_its_line(
+    path: Path, text: str, line: str, words: str
 ) -> None:
-    path = write(tmp_path, text)
-    message = problem(path)
-    assert message.startswith(f"{path}:{line}: ") and words in message
+    path.write_text(text)
+    assert refusal(path).startswith(f"{path}{line}: ") and words in refusal(path)
 
 
-@pytest.mark.parametrize("text", ["", "\n\n", "# only a comment\n", "---\n"])
-def test_an_empty_recipe_is_called_empty(tmp_path: Path, text: str) -> None:
-    path = write(tmp_path, text)
-    assert problem(path).startswith(f"{path}: empty")
-
-
-@pytest.mark.parametrize(("text", "words"), [("- a\n- b\n", "['a', 'b']"), ("hello\n", "'hello' (text)")])
-def test_a_recipe_that_is_no_mapping_is_refused(tmp_path: Path, text: str, words: str) -> None:
-    assert f"holds {words}, expected keys and values" in problem(write(tmp_path, text))
-
-
-def test_a_folder_a_missing_file_and_a_binary_are_told_apart(tmp_path: Path) -> None:
-    assert "this is a folder" in problem(tmp_path)
-    assert "no such file" in problem(tmp_path / "none.yml")
+def test_a_folder_a_missing_file_a_picture_and_a_disk_image_are_told_apart(tmp_path: Path) -> None:
+    assert "this is a folder" in refusal(tmp_path)
+    assert "no such file" in refusal(tmp_path / "none.yml")
     (tmp_path / "photo.yml").write_bytes(b"\x89PNG\r\n\x1a\n\xff\xfe\x00")
-    assert "this is no text" in problem(tmp_path / "photo.yml")
+    assert "not a text file" in refusal(tmp_path / "photo.yml")
+    with (tmp_path / "huge.yml").open("wb") as file:
+        file.truncate(1 << 40)  # a terabyte would not fit into memory
+    assert "larger than 64 KiB" in refusal(tmp_path / "huge.yml")
+    (tmp_path / "large.yml").write_text("a: 1\n#".ljust(LARGEST, "x"))
+    assert read_recipe(tmp_path / "large.yml")[0] == {"a": 1}
 
 
-def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
-    path = tmp_path / "huge.yml"
-    with path.open("wb") as file:
-        file.truncate(1 << 40)
-    assert "larger than 64 KiB" in problem(path)  # a terabyte would not fit into memory
-
-
-def test_the_largest_file_is_read_and_a_byte_more_is_not(tmp_path: Path) -> None:
-    path = write(tmp_path, "a: 1\n#".ljust(LARGEST, "x"))
-    assert read_recipe(path).values == {"a": 1}
-    path.write_text("a: 1\n#".ljust(LARGEST + 1, "x"))
-    assert "larger than" in problem(path)
-
-
-def test_a_billion_laughs_are_refused_at_once(tmp_path: Path) -> None:
-    lines = ["a0: &a0 [ha, ha]"]
-    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 30)]
-    assert "anchors and aliases" in problem(write(tmp_path, "\n".join(lines)))  # 9²⁹ laughs would never end
-
-
-def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
-    path = tmp_path / "windows.yml"
+def test_a_byte_order_mark_is_not_part_of_the_first_key(path: Path) -> None:
     path.write_bytes(b"\xef\xbb\xbfname: a\r\nsteps: 3\r\n")
-    assert read_recipe(path).values == {"name": "a", "steps": 3}
-
-
-def test_a_base_gives_what_the_recipe_leaves_out(tmp_path: Path) -> None:
-    (tmp_path / "sub").mkdir()
-    below = write(tmp_path, "a: 1\npart: {x: 1, y: 2}\nlist: [1, 2]\n", "below.yml")
-    above = write(tmp_path / "sub", "base: ../below.yml\npart:\n  y: 3\nlist: [3]\nb: 4\n")
-    recipe = read_recipe(above)
-    assert recipe.values == {"a": 1, "part": {"x": 1, "y": 3}, "list": [3], "b": 4}
-    assert Path(recipe.places.of(("a",)).rpartition(":")[0]).resolve() == below.resolve()
-    assert recipe.places.of(("part", "y")) == f"{above}:3"
-    assert recipe.places.of(("list", 0)) == f"{above}:4"
-    assert recipe.places.of(("none",)) == str(above)
-
-
-def test_another_network_and_other_layers_replace_those_of_the_base(tmp_path: Path) -> None:
-    write(tmp_path, "network: {name: A, gc: 1}\nloss: {layers: {x: 1}}\ncritic: {name: c}\n", "below.yml")
-    above = "base: below.yml\nnetwork: {name: B}\nloss: {layers: {y: 1}}\ncritic: null\n"
-    values = read_recipe(write(tmp_path, above)).values
-    assert values == {"network": {"name": "B"}, "loss": {"layers": {"y": 1}}, "critic": None}
-
-
-def test_recipes_that_build_on_each_other_in_a_circle_are_refused(tmp_path: Path) -> None:
-    one = write(tmp_path, "a: 1\nbase: two.yml\n", "one.yml")
-    write(tmp_path, "base: one.yml\n", "two.yml")
-    assert "leads back" in problem(one)
-    assert "leads back" in problem(write(tmp_path, "base: self.yml\n", "self.yml"))
-
-
-def test_a_chain_of_bases_has_an_end(tmp_path: Path) -> None:
-    for number in range(20):
-        write(tmp_path, f"base: {number + 1}.yml\n", f"{number}.yml")
-    assert "more than 8 recipes" in problem(tmp_path / "0.yml")
-
-
-@pytest.mark.parametrize("base", ["none.yml", "''", "3", "[a.yml]", "~"])
-def test_a_base_that_cannot_be_read_is_named_with_its_line(tmp_path: Path, base: str) -> None:
-    path = write(tmp_path, f"a: 1\nbase: {base}\n")
-    assert problem(path).startswith(f"{path}:2: base is ")
-
-
-def test_an_error_in_a_base_names_the_base(tmp_path: Path) -> None:
-    write(tmp_path, "a: 1\na: 2\n", "below.yml")
-    assert problem(write(tmp_path, "base: below.yml\n")).startswith(f"{tmp_path}/below.yml:2: ")
-
-
-def overridden(text: str, *overrides: str) -> Recipe:
-    parsed = parse(text, "file")
-    recipe = Recipe(parsed.values, Places(dict(parsed.lines)))
-    override(recipe, overrides)
-    return recipe
-
-
-def test_the_command_line_has_its_way_and_is_named() -> None:
-    recipe = overridden("a: {b: 1, c: [1, 2]}\n", "a.b=1e-3", "a.c=[5]", "d.e.f=x=y")
-    assert recipe.values == {"a": {"b": 1e-3, "c": [5]}, "d": {"e": {"f": "x=y"}}}
-    assert recipe.places.of(("a", "b")) == "--set a.b=1e-3"
-    assert recipe.places.of(("a", "c", 0)) == "--set a.c=[5]"
-    assert recipe.places.of(("d", "e")) == "--set d.e.f=x=y"
-    assert recipe.places.of(("a",)) == "file:1"
-
-
-def test_the_command_line_replaces_a_whole_part() -> None:
-    recipe = overridden("a: {b: 1, c: 2}\n", "a={b: 3}")
-    assert recipe.values == {"a": {"b": 3}}
-
-
-def test_the_last_word_on_the_command_line_counts() -> None:
-    assert overridden("a: 1\n", "a=2", "a=3").values == {"a": 3}
-
-
-@pytest.mark.parametrize("text", ["a", "=3", "a..b=1", ".a=1", "a.=2", ""])
-def test_an_override_that_is_no_key_and_value_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="expected key=value") as caught:
-        overridden("a: 1\n", text)
-    assert str(caught.value).startswith(f"--set {text}: ")
-
-
-def test_an_override_below_a_plain_value_is_refused() -> None:
-    with pytest.raises(ConfigError, match="a is 1, it has no keys"):
-        overridden("a: 1\n", "a.b=2")
-
-
-def test_an_override_in_bad_yaml_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"--set a=\[1:1: this is no YAML"):
-        overridden("a: 1\n", "a=[1")
+    assert read_recipe(path)[0] == {"name": "a", "steps": 3}
 
 
 @settings(max_examples=150, deadline=None)
@@ -214,3 +161,369 @@ def test_any_text_is_read_or_refused_with_a_place(text: str) -> None:
         parse(text, "file")
     except ConfigError as error:
         assert error.problems[0].startswith("file:")
+
+
+# --- bases and the command line
+
+
+def test_a_base_gives_what_the_recipe_leaves_out(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    below, above = tmp_path / "below.yml", tmp_path / "sub" / "above.yml"
+    below.write_text(
+        "a: 1\npart: {x: 1, y: 2}\nlist: [1, 2]\nnetwork: {name: A, gc: 1}\nloss: {layers: {x: 1}}\n"
+    )
+    above.write_text(
+        "base: ../below.yml\npart:\n  y: 3\nlist: [3]\nb: 4\nnetwork: {name: B}\nloss: {layers: {y: 1}}\n"
+    )
+    values, places = read_recipe(above)
+    assert values == {
+        "a": 1, "part": {"x": 1, "y": 3}, "list": [3], "network": {"name": "B"}, "loss": {"layers": {"y": 1}}, "b": 4,
+    }  # fmt: skip
+    assert Path(places["a",].rpartition(":")[0]).resolve() == below.resolve()
+    assert (places["part", "y"], places["list", 0], places[()]) == (f"{above}:3", f"{above}:4", str(above))
+    assert ("list", 1) not in places and ("network", "gc") not in places
+
+
+def test_bases_that_never_end_are_refused(tmp_path: Path) -> None:
+    for name, base in {
+        "one": "two",
+        "two": "one",
+        "self": "self",
+        **{str(n): str(n + 1) for n in range(20)},
+    }.items():
+        (tmp_path / f"{name}.yml").write_text(f"a: 1\nbase: {base}.yml\n")
+    assert "builds on this recipe" in refusal(tmp_path / "one.yml")
+    assert "builds on this recipe" in refusal(tmp_path / "self.yml")
+    assert "more than 8 recipes" in refusal(tmp_path / "0.yml")
+
+
+@pytest.mark.parametrize("base", ["none.yml", "''", "3", "[a.yml]", "~"])
+def test_a_base_that_cannot_be_read_is_named_with_its_line(path: Path, base: str) -> None:
+    path.write_text(f"a: 1\nbase: {base}\n")
+    assert refusal(path).startswith(f"{path}:2: base is ")
+
+
+def test_an_error_in_a_base_names_the_base(path: Path) -> None:
+    below = path.parent / "below.yml"
+    for text, line in ((SMALLEST.replace("batch: 4", "batch: x"), 6), ("a: 1\na: 2\n", 2)):
+        below.write_text(text)
+        assert problems(path, "base: below.yml\nname: above\n")[0].startswith(f"{below}:{line}: ")
+
+
+def overridden(text: str, *overrides: str) -> tuple[dict[str, Any], dict[Any, str]]:
+    values, places = parse(text, "file")
+    override(values, places, overrides)
+    return values, places
+
+
+def test_the_command_line_has_the_last_word_and_is_named() -> None:
+    values, places = overridden(
+        "a: {b: 1, c: [1, 2]}\nz: 1\n", "a.b=1e-3", "a.c=[5]", "d.e.f=x=y", "z=2", "z={y: 3}"
+    )
+    assert values == {"a": {"b": 1e-3, "c": [5]}, "d": {"e": {"f": "x=y"}}, "z": {"y": 3}}
+    assert place_of(places, ("a", "c", 0)) == "--set a.c=[5]"
+    assert place_of(places, ("d", "e")) == "--set d.e.f=x=y"
+    assert place_of(places, ("a",)) == "file:1"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [*((text, "expected key=value") for text in ("a", "=3", "a..b=1", ".a=1", "a.=2", "")),
+     ("a.b=2", "a is 1, which has no keys"), ("a=[1", "not valid YAML")],
+)  # fmt: skip
+def test_an_override_that_makes_no_sense_is_refused(text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        overridden("a: 1\n", text)
+    assert str(caught.value).startswith(f"--set {text}:")
+
+
+# --- what is wrong
+
+
+def test_the_smallest_recipe_has_the_papers_defaults(path: Path) -> None:
+    config = load(path, SMALLEST)
+    assert (config.seed, config.scale, config.start, config.precision) == (10, 4, None, "auto")
+    assert config.data.hr == ("photos/train",) and config.data.crop == 128 and config.data.augment
+    assert config.optimiser.lr == config.optimiser.critic_lr == 1e-4
+    assert config.optimiser.betas == (0.9, 0.999)
+    assert config.losses.gan.weight == config.losses.transport.weight == 0 and config.critic is None
+    assert config.architecture == {"name": "Compact", "nf": 32, "nb": 8, "base": "bicubic", "scale": 4}
+
+
+def test_a_recipe_cannot_be_changed(path: Path) -> None:
+    config = load(path, SMALLEST)
+    for part, name in (
+        (config, "seed"),
+        (config.data, "crop"),
+        (config.losses.pixel, "weight"),
+        (config.every, "log"),
+    ):
+        with pytest.raises((ValueError, AttributeError), match=r"frozen|cannot assign"):
+            setattr(part, name, 3)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("steps: 100", "stepss: 100", "2: unknown key stepss; did you mean steps?"),
+        ("batch: 4", "batch: 4\n  crops: 32", "7: unknown key data.crops; did you mean data.crop?"),
+        ("steps: 100", "steps: 100\nbatch: 8", "3: unknown key batch; did you mean data.batch?"),
+        ("{name: Compact}", "{name: Compact, gc: 4}",
+         "3: unknown key network.gc; network has the keys name, nf, nb, base"),
+        ("{name: Compact}", "{nf: 4}", "3: the key network.name is missing"),
+        ("{name: Compact}", "{name: Compakt}",
+         "3: network.name is 'Compakt', expected one of RRDBNet, Compact; did you mean Compact?"),
+        ("{name: Compact}", "Compact", "3: network is 'Compact' (text), expected keys and values"),
+        ("{name: Compact}", "{name: Compact, nf: 8.5}", "3: network.nf is 8.5, expected a whole number"),
+        ("pixel: {weight: 1}", "pixel: {weight: much}", "8: losses.pixel.weight is 'much' (text), expected a number"),
+        ("pixel: {weight: 1}", "pixel: {weight: true}", "8: losses.pixel.weight is true, expected a number"),
+        ("pixel: {weight: 1}", "pixel: {weight: -1}", "8: losses.pixel.weight is -1, expected at least 0"),
+        ("pixel: {weight: 1}", "pixel: {weight: .inf}", "8: losses.pixel.weight is inf, expected a finite number"),
+        ("pixel: {weight: 1}", "edge: {kind: sobol}",
+         "8: losses.edge.kind is 'sobol' (text), expected one of sobel, canny; did you mean sobel?"),
+        ("batch: 4", "batch: '4'", "6: data.batch is '4' (text), expected a whole number"),
+        ("batch: 4", "batch: 0", "6: data.batch is 0, expected at least 1"),
+        ("batch: 4", "batch: 4\n  augment: yes", "7: data.augment is 'yes' (text), expected true or false"),
+        ("hr: photos/train", "hr: []", "5: data.hr is [], expected at least 1 values"),
+        ("hr: photos/train", "hr: [a, 3]", "5: data.hr[1] is 3, expected text"),
+        ("hr: photos/train", "hr: 3", "5: data.hr is 3, expected a list, such as [1, 2]"),
+        ("hr: photos/train", "lr: a", "4: the key data.hr is missing"),
+        ("steps: 100", "", "the key steps is missing"),
+        ("steps: 100", "steps: 100\nscale: 3", "3: scale is 3, expected one of 2, 4"),
+        ("steps: 100", "steps: 100\nema: 1", "3: ema is 1, expected less than 1"),
+        ("name: tiny", "name: ../..", "1: name is '../..' (text), expected letters"),
+        ("steps: 100", "steps: 100\nstart: {weights: a}", "3: the key start.blocks is missing"),
+        ("steps: 100", "steps: 100\nstart:\n  block: [0]", "4: unknown key start.block; did you mean start.blocks?"),
+        ("steps: 100", "steps: 100\nstart: {weights: a, blocks: [1, 1]}", "3: start.blocks is [1, 1]; expected ascend"),
+        ("steps: 100", "steps: 100\nevery: {logs: 3}", "3: unknown key every.logs; did you mean every.log?"),
+        ("steps: 100", "steps: 100\nvalidation:", "3: validation is nothing, expected keys and values"),
+        ("steps: 100", "steps: 100\noptimiser: {betas: [0.9]}", "3: optimiser.betas is [0.9], expected more values"),
+        ("steps: 100", "steps: 100\noptimiser: {betas: [0.9, 1]}", "3: optimiser.betas[1] is 1, expected less than 1"),
+        ("weight: 1", "weight: 0", "7: losses has no term with a weight above 0"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named_with_its_line(path: Path, old: str, new: str, problem: str) -> None:
+    assert old in SMALLEST
+    found = problems(path, SMALLEST.replace(old, new, 1))
+    assert any(problem in line for line in found), found
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("crop: 64", "crop: 66", "7: data.crop is 66, expected a multiple of the scale, 4"),
+        ("degradation: phone", "degradation: phone\n  lr: c", "6: data.degradation is set, but so is data.lr"),
+        ("degradation: phone", "lr: c", "validation.lr is missing, but data.lr is set"),
+        ("degradation: phone", "lr: c\n  cleanup: 2", "7: data.cleanup is 2, but data.lr is set"),
+        ("steps: 100", "steps: 100\nvalidation: {lr: a, cleanup: 2}", "3: validation.cleanup is 2, but lr is set"),
+        ("crop: 64\n  batch: 4\nlosses:", "crop: 48\n  batch: 4\nlosses:\n  views: true",
+         "10: losses.views leaves too little of a crop of 48"),
+        ("nb: 1", "nb: 1, unshuffle: 2", "3: network.unshuffle is 2, which needs scale 2, not 4"),
+        ("gc: 4}", "gc: 4}\nstart: {weights: a, blocks: [0, 1]}", "4: start.blocks names 2 blocks, but"),
+        ("RRDBNet, nf: 8, nb: 1, gc: 4}", "Compact}\nstart: {weights: a, blocks: [0]}",
+         "4: start.blocks is set, but only an RRDBNet has blocks"),
+        ("conv3: 1", "conv5_4: 1", "11: losses.perceptual.layers.conv5_4 is not a layer of alex, which has conv1,"),
+        ("{conv3: 1}", "{}", "11: losses.perceptual.layers is empty"),
+        ("pixel: {weight: 1}", "pixel: {weight: 1}\n  transport: {weight: 1, window: 65}",
+         "11: losses.transport.window is 65, expected at most the crop, 64"),
+        ("patch: 32", "patch: 65", "12: losses.gan.patch is 65, expected at most the crop, 64"),
+        ("gan: {weight: 1,", "gan: {weight: 0,", "13: critic is set, but losses.gan.weight is 0"),
+        ("critic: {name: patch, norm: spectral}", "critic:", "12: losses.gan needs a critic"),
+        ("name: patch,", "name: vgg, layers: 3,", "13: critic.layers is set, but only name: patch"),
+        ("[10, 20]", "[20, 10]", "16: optimiser.schedule.milestones is [20, 10]; expected ascending"),
+        ("kind: multistep,", "kind: constant,", "16: optimiser.schedule.milestones is set, but only kind: multistep"),
+        (", milestones: [10, 20]", "", "16: optimiser.schedule.milestones is missing"),
+        ("[10, 20]", "[10], floor: 1e-7", "16: optimiser.schedule sets periods or floor"),
+    ],
+)  # fmt: skip
+def test_what_does_not_go_together_is_named_with_its_line(
+    path: Path, old: str, new: str, problem: str
+) -> None:
+    assert old in FULL
+    found = problems(path, FULL.replace(old, new, 1))
+    assert any(problem in line for line in found), found
+
+
+@pytest.mark.parametrize("name", ["alex", "vgg16", "vgg19"])
+def test_the_layers_that_a_recipe_may_name_are_those_of_the_backbone(name: str) -> None:
+    from otsr.networks import perceptual
+    from otsr.networks.features import AlexFeatures
+
+    assert set(perceptual.DEFAULT_LAYERS[name]) <= set(layer_names(name))
+    if name == "alex":
+        assert layer_names(name) == list(AlexFeatures.channels)
+        return
+    with pytest.raises(ValueError, match="expected some of") as caught:
+        perceptual.VGG(perceptual._BLOCKS[name], (), shift_tolerant=False)
+    assert sorted(str(caught.value).split("some of ")[1].split(", ")) == sorted(layer_names(name))
+
+
+def test_pairs_may_go_without_validation(path: Path) -> None:
+    text = FULL.replace("degradation: phone", "lr: c") + "validation: {images: 0}\n"
+    assert load(path, text).data.lr == "c"
+
+
+def test_all_problems_are_named_at_once(path: Path) -> None:
+    text = SMALLEST.replace("steps: 100", "stepss: 100").replace("batch: 4", "batch: 0")
+    assert len(problems(path, text)) == 3  # unknown key, missing key, too small
+
+
+def test_an_error_on_the_command_line_is_named_as_such(path: Path) -> None:
+    found = problems(path, SMALLEST, "losses.edge.knd=canny", "data.crop=130x")
+    assert "--set losses.edge.knd=canny: unknown key losses.edge.knd; did you mean losses.edge.kind?" in found
+    assert "--set data.crop=130x: data.crop is '130x' (text), expected a whole number" in found
+    assert problems(path, SMALLEST, "data.crop=130") == [
+        "--set data.crop=130: data.crop is 130, expected a multiple of the scale, 4"
+    ]
+
+
+def test_what_a_later_room_finds_is_named_with_its_line(path: Path) -> None:
+    config = load(path, FULL, "start=none.safetensors")
+    assert str(config.error("data.hr", "is empty")) == f"{path}:5: data.hr is empty"
+    assert str(config.error("start", "?")) == "--set start=none.safetensors: start ?"
+    assert str(config.error("validation.hr", "?")) == f"{path}: validation.hr ?"
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.stem)
+def test_every_recipe_of_the_repository_can_be_read(recipe: Path) -> None:
+    assert load_config(recipe).name
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.stem)
+def test_a_dumped_recipe_is_read_to_the_same(recipe: Path, path: Path) -> None:
+    config = load_config(recipe)
+    again = load(path, dump(config))
+    assert again == config and again.fingerprint() == config.fingerprint()
+    assert differences(config, again) == []
+    assert yaml.safe_load(dump(config))["optimiser"]["lr"] == config.optimiser.lr
+
+
+def test_a_dumped_recipe_holds_awkward_text(path: Path) -> None:
+    config = load(
+        path,
+        SMALLEST,
+        "data.hr=['no', '1e3', '010', '1:30', 'ü: #x', '~', ' a\\n', 'true', '-']",
+        "start='null'",
+    )
+    assert load(path, dump(config)) == config
+
+
+def test_a_dumped_recipe_holds_the_blocks_that_it_starts_from(path: Path) -> None:
+    config = load(path, FULL, "start={weights: realsr-df2k, blocks: [9]}")
+    again = load(path, dump(config))
+    assert again == config and str(again.start) == "realsr-df2k, blocks 9"
+    other = load(path, FULL, "start={weights: realsr-df2k, blocks: [9]}", "start.blocks=[3]")
+    assert differences(config, other) == ["start.blocks: [9], now [3]"]
+    assert config.fingerprint() not in (
+        other.fingerprint(),
+        load(path, FULL, "start=realsr-df2k").fingerprint(),
+    )
+
+
+def test_a_recipe_can_be_sent_to_another_process(path: Path) -> None:
+    config = load(path, FULL)
+    again = pickle.loads(pickle.dumps(config))
+    assert again == config
+    assert str(again.error("data.hr", "x")) == str(config.error("data.hr", "x"))
+
+
+SAME = [
+    "name=other",
+    "steps=7",
+    "every.log=3",
+    "every={validate: 9}",
+    "data.workers=0",
+    "validation.images=3",
+]
+DIFFERENT = [
+    "seed=11", "data.batch=5", "data.crop=96", "data.augment=false", "network.nf=9", "losses.pixel.weight=2", "clip=5",
+    "ema=0", "precision=bf16", "channels_last=false", "optimiser.lr=1e-3", "start=a.pth", "data.degradation=d",
+    "losses.gan.K=1", "critic.nf=8",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", SAME)
+def test_what_may_change_on_resume_leaves_the_fingerprint(path: Path, change: str) -> None:
+    config, changed = load(path, FULL), load(path, FULL, change)
+    assert config != changed
+    assert config.fingerprint() == changed.fingerprint()
+    assert differences(config, changed) == []
+
+
+@pytest.mark.parametrize("change", DIFFERENT)
+def test_what_decides_the_course_changes_the_fingerprint_and_is_named(path: Path, change: str) -> None:
+    config, changed = load(path, FULL), load(path, FULL, change)
+    assert config.fingerprint() != changed.fingerprint()
+    key = change.partition("=")[0]
+    assert [line.partition(":")[0] for line in differences(config, changed)] == [key]
+
+
+def test_differences_say_before_and_now(path: Path) -> None:
+    config, changed = load(path, FULL), load(path, FULL, "data.crop=96")
+    assert differences(config, changed) == ["data.crop: 64, now 96"]
+
+
+def test_steps_count_where_the_schedule_spans_them(path: Path) -> None:
+    schedule = "optimiser.schedule={kind: cosine}"
+    short, long = load(path, FULL, schedule), load(path, FULL, schedule, "steps=200")
+    assert short.fingerprint() != long.fingerprint()
+    assert differences(short, long) == ["optimiser.schedule.periods: [100], now [200]"]
+    whole = load(path, FULL, "optimiser.schedule={kind: cosine, periods: [100]}")
+    assert whole.fingerprint() == short.fingerprint()
+
+
+def test_fingerprint_is_the_same_in_every_process_and_order(path: Path) -> None:
+    config = load(path, FULL)
+    shuffled = yaml.safe_load(FULL.replace("1e-4", "1.0e-4"))
+    items = reversed(shuffled.items())
+    assert Config.model_validate(dict(items)).fingerprint() == config.fingerprint()
+    path.write_text(FULL)
+    code = f"from otsr.training import load_config; print(load_config({str(path)!r}).fingerprint())"
+    other = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONHASHSEED": "7"}, check=True
+    )
+    assert other.stdout.strip() == config.fingerprint()
+
+
+def test_a_recipe_is_read_without_torch(path: Path) -> None:
+    path.write_text(FULL)
+    code = (
+        f"import sys; from otsr.training import load_config; load_config({str(path)!r}); print(*sys.modules)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "otsr.training.recipe" in answer.stdout.split() and "torch" not in answer.stdout.split()
+
+
+def leaves(part: Any, above: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    inner = part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ()
+    return [above, *(leaf for name, value in inner for leaf in leaves(value, (*above, name)))]
+
+
+def test_any_value_in_any_place_is_read_or_refused_by_name(path: Path) -> None:
+    """Every part of a recipe, replaced by things that it is not: no traceback, and each line names a place."""
+    whole = yaml.safe_load(FULL.replace("1e-4", "1.0e-4"))
+    for key in leaves(whole)[1:]:
+        for value in (
+            None,
+            True,
+            -1,
+            0,
+            2.5,
+            10**30,
+            "x",
+            [],
+            [[]],
+            {},
+            {"x": {"y": 1}},
+            {"name": 3},
+            [None],
+        ):
+            recipe = copy.deepcopy(whole)
+            holder = recipe
+            for part in key[:-1]:
+                holder = holder[part]
+            holder[key[-1]] = value
+            try:
+                load(path, yaml.safe_dump(recipe))
+            except ConfigError as error:
+                assert all(problem.startswith(f"{path}:") for problem in error.problems), (key, value)

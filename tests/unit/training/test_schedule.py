@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from otsr.training.parts import Schedule
 from otsr.training.schedule import rate
+from otsr.training.schema import Schedule
 
 
 def rates(schedule: Schedule, steps: int, peak: float = 1.0) -> list[float]:
