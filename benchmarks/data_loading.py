@@ -40,9 +40,9 @@ from otsr.degradation import Degradation
 from otsr.degradation.camera import estimate_camera
 from otsr.machine import choose_device
 from otsr.networks.generators import Compact, RRDBNet
+from otsr.training.batches import Batch, TrainingBatches
 from otsr.training.schema import Data
-from otsr.training.data import Batch, TrainingBatches
-from otsr.training.packing import pack
+from otsr.training.sources import pack
 from otsr.training.store import Store
 
 SCALE, CROP, BATCH = 4, 128, 16

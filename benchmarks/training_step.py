@@ -46,8 +46,8 @@ from otsr.images import atomic_path
 from otsr.machine import choose_device
 from otsr.training import adversary
 from otsr.training.adversary import Adversary
+from otsr.training.batches import TrainingBatches
 from otsr.training.schema import Config
-from otsr.training.data import TrainingBatches
 from otsr.training.trainer import Trainer
 
 WAYS = {
@@ -99,8 +99,8 @@ def ours(config: Config, folder: Path, device: torch.device) -> Trainer:
 @contextmanager
 def timed(trainer: Trainer, clock: Clock) -> Iterator[None]:
     """A context in which the parts of the trainer's step are told to the clock."""
-    judge, critic_optimiser = trainer.adversary, trainer.critic_optimiser
-    assert judge is not None and critic_optimiser is not None
+    judge = trainer.adversary
+    assert judge is not None
 
     def turn(module: nn.Module, arguments: object, sr: Tensor) -> None:
         sr.register_hook(lambda _: clock.turn_to("generator"))
@@ -114,7 +114,7 @@ def timed(trainer: Trainer, clock: Clock) -> Iterator[None]:
             (adversary, "potentials", "labels"),
             (torch.Tensor, "backward", "features"),
             (trainer.optimiser, "step", "optimiser"),
-            (critic_optimiser, "step", "optimiser"),
+            (judge.optimiser, "step", "optimiser"),
         ):
             stack.enter_context(mock.patch.object(owner, name, clock.around(part, getattr(owner, name))))
         stack.callback(trainer.generator.register_forward_hook(turn).remove)

@@ -41,8 +41,8 @@ from otsr.images import atomic_path, find_images
 from otsr.networks.perceptual import backbone
 from otsr.training import load_config, train
 from otsr.training.checkpoints import NAME as CHECKPOINT
-from otsr.training.schema import Transport
 from otsr.training.losses import transport_distance, transported_features
+from otsr.training.schema import Transport
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "configs" / "small.yml"

@@ -57,7 +57,7 @@ class Published(Adversary):
 
     constants = False  # ones and zeros in place of the linear programme
 
-    def _critic_loss(self, real: Tensor, fake: Tensor, step: int) -> Judgement:
+    def _judge(self, real: Tensor, fake: Tensor) -> Judgement:
         own_real, own_fake = (self.critic(x).float().flatten(1).mean(1, keepdim=True) for x in (real, fake))
         h, g, cost = self._boxed(real, fake.detach())
         loss = (own_real.mean() - h.mean()).square() / 2 + (own_fake - g).square().mean() / 2  # (m, 1) − (m,)

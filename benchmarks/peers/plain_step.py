@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 from otsr.networks.critics import VGGCritic
 from otsr.networks.perceptual import VGG
-from otsr.training.schema import Config
-from otsr.training.data import Batch
+from otsr.training.batches import Batch
+from otsr.training.checkpoints import starting_generator
 from otsr.training.losses import edge_distance, feature_distance
-from otsr.training.start import starting_generator
+from otsr.training.schema import Config
 from otsr.transport import potentials, quadratic_cost
 
 

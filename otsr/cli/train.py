@@ -39,7 +39,7 @@ def pack(
     if out.exists() and not overwrite:
         refuse(f"{out} is there already; choose another name, or give --overwrite")
     require_writable(out)
-    from otsr.training.packing import pack as write_store
+    from otsr.training.sources import pack as write_store
     from otsr.training.store import StoreError
 
     try:

@@ -1,15 +1,11 @@
-"""The adversarial term: a critic learns to tell real from generated, the generator follows its gradient.
+"""The adversarial term: a critic learns to tell real from generated, and the generator follows its gradient.
 
     gan       D tells real from fake (cross-entropy)
     ragan     D tells which of the two is more real than the other's mean      RealSR's
     wgan-qc   D follows the potentials of the exact quadratic transport of the batch; see otsr.transport.critic
 
-One pass of the critic serves the generator's loss, the critic's and the penalty: each takes its own derivative of the
-same graph, and where the generator climbs D itself, the slope that wgan-qc penalises is its derivative. The numbers are
-those of separate passes.
-
-Samples are whole crops, patches of them, or windows of deep features. With several processes every loss, and the
-transport problem, is that of the whole batch; each process carries the gradient of its own samples.
+What the critic sees are whole crops, patches of them, or windows of deep features. With several processes every loss,
+and the transport problem, is that of the whole batch; each process carries the gradient of its own samples.
 """
 
 from __future__ import annotations
@@ -23,7 +19,7 @@ from torch import Tensor, nn
 
 from otsr.networks.critics import PatchCritic, VGGCritic
 from otsr.networks.perceptual import backbone
-from otsr.training.draws import Stream, generator
+from otsr.training.runtime import Stream, generator
 from otsr.training.schema import Config
 from otsr.transport import (
     Potentials,
@@ -43,7 +39,7 @@ class Judgement(NamedTuple):
     loss: Tensor
     real: Tensor
     fake: Tensor
-    slope: Tensor | None  # where the loss is made of it
+    slope: Tensor | None  # where the loss needs it
 
 
 class Adversary:
@@ -54,9 +50,9 @@ class Adversary:
         accelerator: gathers samples and averages gradients over processes.
 
     Attributes:
-        critic: the network.
-        plan: of the last step's transport problem, (reals, fakes); None for other kinds than wgan-qc.
-        log: numbers of the last step, to follow; on the device, so that nobody waits for them.
+        critic, optimiser: the network and its Adam.
+        plan: of the last step's transport problem, (reals, fakes); only wgan-qc has one.
+        log: numbers of the last step; they stay on the device, so that nobody waits for them.
     """
 
     def __init__(self, config: Config, accelerator: Accelerator) -> None:
@@ -73,96 +69,68 @@ class Adversary:
             self.critic = self._build().to(accelerator.device)
         if config.channels_last:
             self.critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        rate, betas = config.optimiser.critic_lr, config.optimiser.betas
+        self.optimiser = torch.optim.Adam(self.critic.parameters(), rate, betas, foreach=True)
         self.plan: Tensor | None = None
         self.log: dict[str, Tensor] = {}
 
-    def step(
-        self, sr: Tensor, reals: Tensor, step: int, optimiser: torch.optim.Optimizer, dtype: torch.dtype
-    ) -> Tensor:
-        """Train the critic; return the generator's term, weighted, whose gradient reaches `sr` alone.
+    def step(self, sr: Tensor, reals: Tensor, step: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The generator's term, weighted, whose gradient reaches `sr` alone; and the critic's gradient.
 
-        The critic's last update is prepared, not taken: its gradient waits on the parameters for `optimiser.step()`,
-        until the caller has seen that all is finite. So the critic that the generator follows is the one before it.
+        The critic's update is prepared here and taken by the caller, `optimiser.step()`, who first makes sure that
+        every number is finite. So the generator follows the critic as it was before that update.
 
         Args:
             sr: (b, 3, c, c), with its graph.
             reals: (b, 3, c, c), of the same scenes or of others.
-            step: of the training; draws patches and mixtures.
-            optimiser: of the critic.
+            step: of the training; draws the patches.
             dtype: in which convolutions multiply.
         """
         with torch.autocast(sr.device.type, dtype, enabled=dtype == torch.bfloat16):
+            # What the critic sees. Gradients flow back through the fakes, to the generator.
             fake = self._samples(sr, step, 0)
             with torch.no_grad():
                 real = self._samples(reals, step, 1)
+
+            # With ratio > 1 the critic learns ahead of the generator.
             for _ in range(self.gan.ratio - 1):
-                self._descend(self._critic_loss(real, fake.detach().requires_grad_(), step).loss, optimiser)
+                self._set_gradient(self._judge(real, fake.detach().requires_grad_()).loss)
+                self.optimiser.step()
+
+            # One pass of the critic over reals and fakes serves its own loss, the penalty and the generator's loss:
+            # each takes its own derivative of the same graph. The fakes are a leaf, so that a derivative ends here
+            # and does not run on through the generator.
             leaf = fake.detach().requires_grad_()
-            loss, real_scores, fake_scores, slope = self._critic_loss(real, leaf, step)
-            pull_on = self._generator_loss(real_scores.detach(), fake_scores)
+            loss, real_scores, fake_scores, slope = self._judge(real, leaf)
+
+            # Which way the generator should move its pictures: down the gradient of its loss.
+            generator_loss = self._generator_loss(real_scores.detach(), fake_scores)
             if slope is None:
-                (pull,) = torch.autograd.grad(pull_on, leaf, retain_graph=True)
-            else:  # of −mean D
+                (pull,) = torch.autograd.grad(generator_loss, leaf, retain_graph=True)
+            else:  # the loss is −mean D, and the penalty has computed ∇D already
                 pull = -slope.detach() / len(leaf)
-            self._differentiate(loss)
-        self.log |= {
-            "loss": loss.detach(),
-            "real": real_scores.detach().mean(),
-            "fake": fake_scores.detach().mean(),
-        }
+
+            # Which way the critic should move: the caller's optimiser.step() will take it there.
+            self._set_gradient(loss)
+        numbers = {"loss": loss, "real": real_scores.mean(), "fake": fake_scores.mean()}
+        self.log |= {name: number.detach() for name, number in numbers.items()}
         if step < self.gan.start:
             return sr.new_zeros(())
+        # A number with the value of the loss and the gradient `pull`. `along − along.detach()` is 0, but its derivative
+        # with respect to the fakes is `pull`: so the backward pass goes on from here without the critic.
         along = (fake.float() * pull.float()).sum()
-        return self.gan.weight * (pull_on.detach() + (along - along.detach()))
+        return self.gan.weight * (generator_loss.detach() + (along - along.detach()))
 
-    def _build(self) -> nn.Module:
-        critic = self.config.critic
-        assert critic is not None
-        crop = self.config.data.crop
-        channels, side = 3, self.gan.patch if self.gan.space == "patches" else crop
-        if self.features is not None:
-            device = next(self.features.parameters()).device
-            with torch.no_grad():
-                (probe,) = self.features(torch.zeros(1, 3, crop, crop, device=device)).values()
-            channels, side = probe.shape[1], self._window(probe)
-        if critic.name == "vgg":
-            return VGGCritic(side, channels, critic.nf, critic.norm)
-        layers = critic.layers if critic.layers is not None else (2 if side >= 32 else 1 if side >= 16 else 0)
-        return PatchCritic(channels, critic.nf, layers, critic.norm)
-
-    def _samples(self, images: Tensor, step: int, side: int) -> Tensor:
-        """(n, C, h, w): what the critic judges, values in [-1, 1] or features; `side` 0 for fakes, 1 for reals."""
-        if self.features is not None:
-            (features,) = self.features(images).values()
-            return self._tiles(features.float(), self._window(features), step, side)
-        pixels = 2 * images - 1
-        return pixels if self.gan.space == "images" else self._tiles(pixels, self.gan.patch, step, side)
-
-    def _window(self, features: Tensor) -> int:
-        """Side of a sample among the features of a crop: that of `patch` HR pixels."""
-        return max(1, round(self.gan.patch * features.shape[-1] / self.config.data.crop))
-
-    def _tiles(self, maps: Tensor, patch: int, step: int, side: int) -> Tensor:
-        """(n, C, patch, patch): windows that tile each map, from an origin drawn anew in each step."""
-        drawing = generator(self.config.seed, Stream.CRITIC, step, side)
-        spare = [length % patch for length in maps.shape[-2:]]
-        top, left = (int(torch.randint(rest + 1, (1,), generator=drawing)) for rest in spare)
-        rows, columns = (length // patch for length in maps.shape[-2:])
-        b, c = maps.shape[:2]
-        inner = maps[..., top : top + rows * patch, left : left + columns * patch]
-        tiles = inner.reshape(b, c, rows, patch, columns, patch).permute(0, 2, 4, 1, 3, 5)
-        return tiles.reshape(b * rows * columns, c, patch, patch)
-
-    def _critic_loss(self, real: Tensor, fake: Tensor, step: int) -> Judgement:
-        kind, critic = self.gan.kind, self.critic
-        own_real, own_fake = critic(real).float(), critic(fake).float()
-        if kind.startswith("wgan"):  # one score a sample
+    def _judge(self, real: Tensor, fake: Tensor) -> Judgement:
+        """The critic's loss and scores. The loss falls as it tells reals from fakes, or follows the potentials."""
+        own_real, own_fake = self.critic(real).float(), self.critic(fake).float()
+        if self.gan.kind == "wgan-qc":  # one score per sample
             own_real, own_fake = own_real.flatten(1).mean(1), own_fake.flatten(1).mean(1)
         y, x = self._everywhere(own_real), self._everywhere(own_fake)
         with torch.autocast(fake.device.type, enabled=False):
-            if kind == "gan":
+            if self.gan.kind == "gan":
                 return Judgement((_yes(y) + _no(x)) / 2, y, x, None)
-            if kind == "ragan":
+            if self.gan.kind == "ragan":
                 return Judgement((_yes(y - x.mean()) + _no(x - y.mean())) / 2, y, x, None)
             labels, all_real, own = self._labels(real, fake.detach())
             (slope,) = torch.autograd.grad(own_fake.sum(), fake, create_graph=True)
@@ -191,10 +159,10 @@ class Adversary:
         return 1 / sample[0].numel() if self.gan.K is None else self.gan.K
 
     def _everywhere(self, scores: Tensor) -> Tensor:
-        """Scores of the whole batch, of which this process's own carry their gradient, times `processes`.
+        """Scores of the whole batch, of which this process's own carry their gradient.
 
-        So every process computes the loss of all samples, and its gradient with respect to its own. Gradients are
-        averaged over processes, hence the factor; the loss itself is that of one process with the whole batch.
+        So every process computes the loss of all samples, and its gradient with respect to its own. Gradients will be
+        averaged over processes, hence the factor `processes`; the value is not changed by it.
         """
         if self.processes == 1:
             return scores
@@ -203,20 +171,53 @@ class Adversary:
         parts[self.accelerator.process_index] = others + self.processes * (scores - others)
         return torch.cat(parts)
 
-    def _descend(self, loss: Tensor, optimiser: torch.optim.Optimizer) -> None:
-        self._differentiate(loss)
-        optimiser.step()
-
-    def _differentiate(self, loss: Tensor) -> None:
-        """Set the critic's gradient, that of all processes."""
+    def _set_gradient(self, loss: Tensor) -> None:
+        """Of the critic, averaged over all processes in one message."""
         parameters = list(self.critic.parameters())
-        gradients = torch.autograd.grad(loss, parameters)
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        flat = torch.cat([gradient.flatten() for gradient in torch.autograd.grad(loss, parameters)])
         if self.processes > 1:
             flat = self.accelerator.reduce(flat, "mean")
         for parameter, gradient in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
             parameter.grad = gradient.view_as(parameter)
         self.log["gradient"] = flat.norm()
+
+    def _samples(self, images: Tensor, step: int, side: int) -> Tensor:
+        """(n, C, h, w): pixels in [-1, 1] or features; `side` is 0 for fakes, 1 for reals."""
+        if self.features is not None:
+            (features,) = self.features(images).values()
+            return self._tiles(features.float(), self._window(features), step, side)
+        pixels = 2 * images - 1
+        return pixels if self.gan.space == "images" else self._tiles(pixels, self.gan.patch, step, side)
+
+    def _window(self, features: Tensor) -> int:
+        """What `patch` HR pixels measure among the features of a crop."""
+        return max(1, round(self.gan.patch * features.shape[-1] / self.config.data.crop))
+
+    def _tiles(self, maps: Tensor, patch: int, step: int, side: int) -> Tensor:
+        """(n, C, patch, patch): windows that tile each map, from an origin drawn anew in each step."""
+        drawing = generator(self.config.seed, Stream.CRITIC, step, side)
+        spare = [length % patch for length in maps.shape[-2:]]
+        top, left = (int(torch.randint(rest + 1, (1,), generator=drawing)) for rest in spare)
+        rows, columns = (length // patch for length in maps.shape[-2:])
+        b, c = maps.shape[:2]
+        inner = maps[..., top : top + rows * patch, left : left + columns * patch]
+        tiles = inner.reshape(b, c, rows, patch, columns, patch).permute(0, 2, 4, 1, 3, 5)
+        return tiles.reshape(b * rows * columns, c, patch, patch)
+
+    def _build(self) -> nn.Module:
+        critic = self.config.critic
+        assert critic is not None
+        crop = self.config.data.crop
+        channels, side = 3, self.gan.patch if self.gan.space == "patches" else crop
+        if self.features is not None:
+            device = next(self.features.parameters()).device
+            with torch.no_grad():
+                (probe,) = self.features(torch.zeros(1, 3, crop, crop, device=device)).values()
+            channels, side = probe.shape[1], self._window(probe)
+        if critic.name == "vgg":
+            return VGGCritic(side, channels, critic.nf, critic.norm)
+        layers = critic.layers if critic.layers is not None else (2 if side >= 32 else 1 if side >= 16 else 0)
+        return PatchCritic(channels, critic.nf, layers, critic.norm)
 
 
 def _yes(logits: Tensor) -> Tensor:

@@ -177,13 +177,16 @@ def _merge(
     """Lay a recipe over its base, in place: mappings key by key; another network or critic, and layers, as a whole."""
     for name, value in values.items():
         here, below = (*key, name), base.get(name)
-        extends = isinstance(value, dict) and isinstance(below, dict) and name != "layers"
-        if extends and value.get("name", below.get("name")) == below.get("name"):
+        if isinstance(value, dict) and isinstance(below, dict) and _extends(name, value, below):
             base_places[here] = places[here]
             _merge(below, base_places, value, places, here)
         else:
             base[name] = value
             _replace(base_places, here, places)
+
+
+def _extends(name: str, value: dict[str, Any], below: dict[str, Any]) -> bool:
+    return name != "layers" and value.get("name", below.get("name")) == below.get("name")
 
 
 def _replace(places: Places, key: Key, others: Places) -> None:

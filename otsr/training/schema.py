@@ -188,7 +188,7 @@ class Features(Part):
     """What terms that compare deep features share."""
 
     weight: Number = 0.0
-    backbone: Backbone = "vgg19"
+    backbone: str = "vgg19"  # narrowed below
     layers: Layers | None = None  # names and weights; None: the backbone's default
 
     def misfits(self) -> Misfits:
@@ -203,6 +203,8 @@ class Features(Part):
 class Perceptual(Features):
     """`losses.perceptual:` mean absolute difference of deep features."""
 
+    backbone: Backbone = "vgg19"
+
 
 class Gan(Features):
     """`losses.gan:` a critic tells real from generated; see `otsr.training.adversary`."""
@@ -213,6 +215,7 @@ class Gan(Features):
     reals: Literal["paired", "independent"] = "paired"  # HR of the same scenes as LR, or of others
     space: Literal["images", "patches", "features"] = "images"  # what the critic sees: crops, parts, features
     patch: Count = 32  # side of a patch in HR pixels
+    backbone: Backbone = "vgg19"  # of the features
     ratio: Count = 1  # critic steps per generator step
     start: Whole = 0  # generator step from which the term counts; the critic learns from the beginning
 

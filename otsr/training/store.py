@@ -1,8 +1,8 @@
-"""A store: photos as raw pixels in one memory-mapped file, so that a crop reads the rows it shows and decodes nothing.
+"""Stores: photos as raw pixels in one file, so that a crop reads the rows it shows and decodes nothing.
 
-The file is LMDB's. A photo lies in bands of 64 rows, uint8 RGB, row after row; a band's key is (photo, band). LMDB
-reads a value whole, so bands are what keeps a crop of 128 pixels from touching all of a large photo. One more key
-holds JSON: names, sizes and hashes. `packing` makes stores.
+The file is LMDB's. A photo lies in bands of 64 rows, uint8 RGB, row after row, under keys (photo, band): LMDB reads a
+value whole, and bands keep a crop of 128 pixels from touching all of a large photo. One more entry holds JSON: names,
+sizes and hashes. `sources.pack` makes stores.
 """
 
 from __future__ import annotations
@@ -11,37 +11,31 @@ import hashlib
 import json
 import os
 import struct
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from weakref import WeakValueDictionary
 
 import lmdb
 import numpy as np
 
 SUFFIX = ".lmdb"
 BAND = 64  # rows; 32 to 128 are equally fast, fewer cost calls, more cost reading
-_NOTES = b"otsr store"
-_VERSION = 1
-_REMEDY = "make it again: otsr pack PHOTOS -o {}"
+_NOTES, _VERSION = b"otsr store", 1
+_PAGE = 16384  # bytes; LMDB rounds a band up to the system's page, which is 4 to 16 KiB
 
 
-class StoreError(ValueError):
+class DataError(ValueError):
+    """Training data that cannot be used; the message names the files and says what to do."""
+
+
+class StoreError(DataError):
     """A store that cannot be read or made; the message names it and says what to do."""
 
 
 @dataclass(frozen=True)
 class StoredPhoto:
-    """What a store knows of a photo.
-
-    Attributes:
-        name: path below the folder that was packed, with "/", without suffix.
-        height, width: in pixels.
-        pixels: sha256 of the pixels, (height, width, 3) uint8.
-        file: sha256 of the picture file that was packed.
-    """
+    """What a store knows of a photo: its name and size, sha256 of its pixels, and of the file it was packed from."""
 
     name: str
     height: int
@@ -50,44 +44,33 @@ class StoredPhoto:
     file: str
 
 
-def band_key(photo: int, band: int) -> bytes:
-    """Key of the rows 64·band and below; keys grow with photo and band, and all are below that of the notes."""
-    return struct.pack(">IH", photo, band)
-
-
-def notes_record(photos: Sequence[StoredPhoto], cleanup: float) -> tuple[bytes, bytes]:
-    """Key and value of what a store says of itself. Written last: a store without it is not whole."""
-    notes = {"version": _VERSION, "cleanup": cleanup, "band": BAND, "photos": [asdict(p) for p in photos]}
-    return _NOTES, json.dumps(notes, ensure_ascii=False).encode()
-
-
 class Store:
-    """Photos in a file that `otsr pack` wrote: read-only, as often as wanted in one process, and in its children.
-
-    Pickled, a store is its path: the process that unpickles it opens it anew. Crops may be read from many threads.
+    """Photos in a file that `otsr pack` wrote, read-only. Crops may be read in any thread and any process.
 
     Args:
         path: the .lmdb file.
 
     Raises:
-        StoreError: no such file, none of `otsr pack`, damaged, or of another version.
+        StoreError: no such file, not made by `otsr pack`, damaged, or of another version.
 
     Attributes:
-        path: absolute.
-        cleanup: by which the photos were shrunk before.
+        cleanup: by which the photos were shrunk.
         photos: what is known of each.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).absolute()
-        self._mapping = _mapping(self.path)
-        notes = _read_notes(self.path, self._mapping)
-        self.cleanup: float = notes["cleanup"]
-        self.photos: tuple[StoredPhoto, ...] = notes["photos"]
-        self._band: int = notes["band"]
+        if not self.path.is_file():
+            what = "no such file" if not self.path.exists() else f"a folder; expected a {SUFFIX} file"
+            raise StoreError(f"{self.path}: {what}; make one: otsr pack PHOTOS -o NAME{SUFFIX}")
+        self._identity = _identity(self.path)
+        try:
+            self._read_notes()
+        except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+            raise error if isinstance(error, StoreError) else self._damaged(repr(error)) from None
 
     def __reduce__(self) -> tuple[type[Store], tuple[Path]]:
-        return Store, (self.path,)
+        return Store, (self.path,)  # a process that unpickles it opens the file for itself
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -96,6 +79,10 @@ class Store:
         """(height, width) of a photo."""
         photo = self.photos[index]
         return photo.height, photo.width
+
+    def read(self, index: int) -> np.ndarray:
+        """A whole photo, (height, width, 3) uint8."""
+        return self.crop(index, 0, 0, *self.shape(index))
 
     def crop(self, index: int, top: int, left: int, height: int, width: int) -> np.ndarray:
         """Rows top to top + height and columns left to left + width of a photo, (height, width, 3) uint8, a copy.
@@ -107,116 +94,90 @@ class Store:
         photo = self.photos[index]
         inside = top >= 0 <= left and top + height <= photo.height and left + width <= photo.width
         if not inside or min(height, width) < 1:
-            raise IndexError(
-                f"{self.path}: a crop of {width}×{height} at column {left}, row {top} is not inside {photo.name}, "
-                f"{photo.width}×{photo.height}"
-            )
+            place = f"a crop of {width}×{height} at column {left}, row {top}"
+            raise IndexError(f"{self.path}: {place} is not inside {photo.name}, {photo.width}×{photo.height}")
         result = np.empty((height, width, 3), np.uint8)
-        first, last = top // self._band, (top + height - 1) // self._band
-        for band in range(first, last + 1):
-            start = band * self._band
-            low, high = max(top, start), min(top + height, start + self._band, photo.height)
-            target = result[low - top : high - top]
-            self._copy_rows(index, band, slice(low - start, high - start), slice(left, left + width), target)
+        with self._environment().begin(buffers=True) as transaction:
+            for band in range(top // self._band, (top + height - 1) // self._band + 1):
+                rows = self._rows(transaction, index, band)
+                start = band * self._band
+                low, high = max(top, start), min(top + height, start + len(rows))
+                result[low - top : high - top] = rows[low - start : high - start, left : left + width]
         return result
 
-    def read(self, index: int) -> np.ndarray:
-        """A whole photo, (height, width, 3) uint8."""
-        return self.crop(index, 0, 0, *self.shape(index))
-
     def verify(self) -> None:
-        """Read every photo and compare it with its hash.
+        """Read every photo and compare it with its hash. Raises StoreError: some have changed; they are named."""
+        changed = [
+            photo.name for index, photo in enumerate(self.photos) if sha256(self.read(index)) != photo.pixels
+        ]
+        if changed:
+            raise self._damaged(f"the pixels of {', '.join(changed[:5])} have changed")
 
-        Raises:
-            StoreError: pixels have changed since the store was made; the photos are named.
-        """
-        bad = [p.name for i, p in enumerate(self.photos) if sha256(self.read(i)) != p.pixels]
-        if bad:
-            shown = ", ".join(bad[:5]) + (f" and {len(bad) - 5} more" if len(bad) > 5 else "")
-            raise StoreError(
-                f"{self.path}: the pixels of {shown} have changed since it was made; {_again(self.path)}"
-            )
-
-    def _copy_rows(self, index: int, band: int, rows: slice, columns: slice, target: np.ndarray) -> None:
+    def _rows(self, transaction: lmdb.Transaction, index: int, band: int) -> np.ndarray:
         photo = self.photos[index]
         count = min(self._band, photo.height - band * self._band)
-        with self._mapping.reading() as transaction:
-            try:
-                value = transaction.get(band_key(index, band))
-            except lmdb.Error as error:
-                raise _damaged(self.path, f"{photo.name}: {error}") from None
-            if value is None or len(value) != count * photo.width * 3:
-                found = "are missing" if value is None else f"hold {len(value)} bytes"
-                raise _damaged(self.path, f"rows {band * self._band} and below of {photo.name} {found}")
-            target[...] = np.frombuffer(value, np.uint8).reshape(count, photo.width, 3)[rows, columns]
-
-
-def sha256(pixels: np.ndarray) -> str:
-    """Hash of an array's bytes, row after row."""
-    return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
-
-
-class _Mapping:
-    """One LMDB file, opened once in a process: LMDB allows no second time, and no use in a child that was forked."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._identity = _identity(path)
-        self._open()
-
-    def reading(self) -> _Mapping:
-        """To be used in `with`: values are valid, and no other thread reads, until its end."""
-        if self._process != os.getpid():  # forked: what was inherited is given up, and the file opened anew
-            self._transaction.abort()
-            self._environment.close()
-            if not self.path.is_file() or _identity(self.path) != self._identity:
-                raise StoreError(f"{self.path}: was replaced or removed while in use; start again")
-            self._open()
-        return self
-
-    def __enter__(self) -> lmdb.Transaction:
-        self._lock.acquire()
-        return self._transaction
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
-
-    def _open(self) -> None:
-        self._lock = threading.Lock()
-        self._process = os.getpid()
         try:
-            self._environment = lmdb.open(str(self.path), subdir=False, readonly=True, lock=False)
+            value = transaction.get(band_key(index, band))
         except lmdb.Error as error:
-            raise _foreign(self.path, str(error)) from None
-        expected = (self._environment.info()["last_pgno"] + 1) * self._environment.stat()["psize"]
-        found = self.path.stat().st_size
-        if found < expected:  # to read beyond the end would kill the process
-            self._environment.close()
-            raise _damaged(
-                self.path, f"{found} bytes long, expected {expected}; it was cut or not copied whole"
-            )
-        self._transaction = self._environment.begin(buffers=True)
+            raise self._damaged(f"{photo.name}: {error}") from None
+        if value is None or len(value) != count * photo.width * 3:
+            raise self._damaged(f"rows {band * self._band} and below of {photo.name} are missing or cut")
+        return np.frombuffer(value, np.uint8).reshape(count, photo.width, 3)
+
+    def _environment(self) -> lmdb.Environment:
+        """The file, opened at most once in this process, as LMDB asks for."""
+        environment = _opened.get(self._identity)
+        if environment is not None:
+            return environment
+        try:
+            if _identity(self.path) != self._identity:
+                raise FileNotFoundError
+            environment = lmdb.open(str(self.path), subdir=False, readonly=True, lock=False)
+            expected = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+        except FileNotFoundError:
+            raise StoreError(f"{self.path}: was replaced or removed while in use; start again") from None
+        except lmdb.Error as error:
+            raise self._damaged(f"not an LMDB file: {error}") from None
+        if self.path.stat().st_size < expected:  # reading beyond the end would kill the process
+            environment.close()
+            raise self._damaged(f"cut, or not copied whole: expected {expected} bytes")
+        return _opened.setdefault(self._identity, environment)
+
+    def _read_notes(self) -> None:
+        try:
+            with self._environment().begin() as transaction:
+                stored, entries = transaction.get(_NOTES), transaction.stat()["entries"]
+        except lmdb.Error as error:
+            raise self._damaged(str(error)) from None
+        if stored is None:
+            raise self._damaged("not made by otsr pack")
+        notes: dict[str, Any] = json.loads(stored)
+        if notes["version"] != _VERSION:
+            remedy = "update otsr" if notes["version"] > _VERSION else "pack it again"
+            raise StoreError(f"{self.path}: store version {notes['version']}, expected {_VERSION}; {remedy}")
+        self.cleanup, self._band = float(notes["cleanup"]), int(notes["band"])
+        self.photos = tuple(StoredPhoto(**photo) for photo in notes["photos"])
+        bands = sum(-(-photo.height // self._band) for photo in self.photos)
+        if entries != bands + 1:
+            raise self._damaged(f"{entries} entries, expected {bands + 1}")
+
+    def _damaged(self, what: str) -> StoreError:
+        remedy = f"copy it again, or make it again: otsr pack PHOTOS -o {self.path.name}"
+        return StoreError(f"{self.path}: cannot be used as a store ({what}); {remedy}")
 
 
-_mappings: WeakValueDictionary[tuple[int, int], _Mapping] = WeakValueDictionary()
-_opening = threading.Lock()
+_opened: dict[tuple[int, int], lmdb.Environment] = {}
 
 
-def _mapping(path: Path) -> _Mapping:
-    if not path.exists():
-        raise StoreError(f"{path}: no such file; make it: otsr pack PHOTOS -o {path}")
-    if path.is_dir():
-        what = "an LMDB folder of another program" if (path / "data.mdb").exists() else "a folder"
-        what = what if any(path.iterdir()) else "an empty folder"
-        raise StoreError(
-            f"{path}: {what}, expected a {SUFFIX} file; make one: otsr pack PHOTOS -o NAME{SUFFIX}"
-        )
-    with _opening:
-        identity = _identity(path)
-        mapping = _mappings.get(identity)
-        if mapping is None:
-            mapping = _mappings[identity] = _Mapping(path)
-        return mapping
+def _close_inherited() -> None:
+    """LMDB must not be used across a fork: a child gives up what it inherited, and opens anew when it reads."""
+    for environment in _opened.values():
+        environment.close()
+    _opened.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_inherited)
 
 
 def _identity(path: Path) -> tuple[int, int]:
@@ -224,45 +185,52 @@ def _identity(path: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _read_notes(path: Path, mapping: _Mapping) -> dict[str, Any]:
-    """The JSON of a store, checked."""
-    with mapping.reading() as transaction:
-        try:
-            value = transaction.get(_NOTES)
-            stored = None if value is None else bytes(value)
-            entries = transaction.stat()["entries"]
-        except lmdb.Error as error:
-            raise _damaged(path, str(error)) from None
-    if stored is None:
-        raise _foreign(path, f"its {entries} entries are not of this program")
+def band_key(photo: int, band: int) -> bytes:
+    """Of the rows 64·band and below; keys grow with photo and band, and all come before the notes'."""
+    return struct.pack(">IH", photo, band)
+
+
+def space_needed(sizes: Iterable[tuple[int, int]]) -> int:
+    """Bytes that the pixels of photos of such (height, width) take in a store."""
+    return sum(-(-height // BAND) * (BAND * width * 3 + _PAGE) for height, width in sizes)
+
+
+def write_store(path: Path, photos: Iterable[tuple[str, np.ndarray, str]], cleanup: float, space: int) -> int:
+    """Write photos as they come; return how many.
+
+    Args:
+        photos: name, (height, width, 3) uint8, and hash of the file, each.
+        cleanup: by which they were shrunk.
+        space: of `space_needed`.
+
+    Raises:
+        StoreError: the disk is full or cannot be written.
+    """
+    known: list[StoredPhoto] = []
     try:
-        notes: dict[str, Any] = json.loads(stored)
-        version = notes["version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, f"its notes cannot be read: {error!r}") from None
-    if version != _VERSION:
-        remedy = "update otsr" if version > _VERSION else _again(path)
-        raise StoreError(
-            f"{path}: a store of version {version}, this program reads version {_VERSION}; {remedy}"
-        )
-    try:
-        notes["photos"] = tuple(StoredPhoto(**photo) for photo in notes["photos"])
-        bands = sum(-(-photo.height // notes["band"]) for photo in notes["photos"])
-        notes["cleanup"] = float(notes["cleanup"])
-    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
-        raise _damaged(path, f"its notes cannot be read: {error!r}") from None
-    if entries != bands + 1:
-        raise _damaged(path, f"{entries} entries, expected {bands + 1}")
-    return notes
+        size = space + space // 4 + (64 << 20)  # an upper bound, with room for LMDB's tree
+        with lmdb.open(str(path), subdir=False, lock=False, sync=False, map_size=size) as environment:
+            for name, pixels, file in photos:
+                with environment.begin(write=True) as transaction:
+                    for band in range(-(-len(pixels) // BAND)):
+                        rows = pixels[band * BAND : (band + 1) * BAND].tobytes()
+                        transaction.put(band_key(len(known), band), rows, append=True)
+                height, width, _ = pixels.shape
+                known.append(StoredPhoto(name, height, width, sha256(pixels), file))
+            notes = {
+                "version": _VERSION,
+                "cleanup": cleanup,
+                "band": BAND,
+                "photos": [asdict(p) for p in known],
+            }
+            with environment.begin(write=True) as transaction:  # last: a store without them is not whole
+                transaction.put(_NOTES, json.dumps(notes, ensure_ascii=False).encode(), append=True)
+            environment.sync(True)
+    except lmdb.Error as error:
+        raise StoreError(f"cannot be written ({error}); make room, or choose another disk") from None
+    return len(known)
 
 
-def _again(path: Path) -> str:
-    return _REMEDY.format(path.name)
-
-
-def _damaged(path: Path, what: str) -> StoreError:
-    return StoreError(f"{path}: this store is damaged ({what}); copy it again, or {_again(path)}")
-
-
-def _foreign(path: Path, what: str) -> StoreError:
-    return StoreError(f"{path}: no store of otsr ({what}); {_again(path)}")
+def sha256(pixels: np.ndarray) -> str:
+    """Hash of an array's bytes, row after row."""
+    return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()

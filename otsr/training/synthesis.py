@@ -1,7 +1,11 @@
-"""LR crops out of HR photos: degraded as a camera would have, with true neighbours beyond the crop's borders."""
+"""What becomes of a photo: cleaned up, it is HR; degraded as a camera would have, LR.
+
+LR crops see the true neighbours beyond the crop's borders.
+"""
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from filelock import FileLock
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,10 +21,56 @@ from otsr.datasets import phone_crops
 from otsr.degradation import Degradation, kernels
 from otsr.degradation.camera import estimate_camera
 from otsr.degradation.noise import DegradationError
-from otsr.training.photos import DataError
+from otsr.images import MAX_PIXELS, ImageError, crop_to_multiple, open_picture, read, resize, to_array
+from otsr.training.store import DataError
 
 PHONE, GENERAL = "phone", "general"
+_MULTIPLE = 4  # sides of a cleaned photo; ×4 pairs need it
+_ORIENTATION = 0x0112  # EXIF; from 5 on the photo lies on its side
 _CHUNK = 16  # samples that one convolution blurs; see `Synthesis.degrade`
+
+
+def clean_photo(path: Path, cleanup: float = 1.0) -> np.ndarray:
+    """x' = bicubic(x, 1/cleanup), cropped to multiples of 4 (Ji et al., CVPRW 2020); with cleanup 1 the photo as it is.
+
+    Shrinking removes the photo's own noise, blur and compression.
+
+    Returns:
+        (H, W, 3) uint8, contiguous; transparency is composited on white.
+
+    Raises:
+        ImageError: the file cannot be read, or is too small for the clean-up.
+    """
+    image = read(path)
+    if cleanup != 1:
+        _shrunk(path, image.shape[-2], image.shape[-1], cleanup)
+        image = crop_to_multiple(resize(image, 1 / cleanup), _MULTIPLE)
+    return np.ascontiguousarray(to_array(image))
+
+
+def cleaned_size(path: Path, cleanup: float = 1.0) -> tuple[int, int]:
+    """(height, width) that `clean_photo` will give, from the file's header where that tells. Raises ImageError."""
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            # A PNG whose header brings no EXIF would be decoded in search of some.
+            if (image.format != "PNG" or "exif" in image.info) and image.getexif().get(_ORIENTATION, 1) >= 5:
+                width, height = height, width
+            readable = width * height <= MAX_PIXELS
+    except Exception:  # whatever Pillow stumbles over: the full reader finds the words
+        readable = False
+    if not readable:
+        height, width = open_picture(path).pixels.shape[:2]
+    return (height, width) if cleanup == 1 else _shrunk(path, height, width, cleanup)
+
+
+def _shrunk(path: Path, height: int, width: int, cleanup: float) -> tuple[int, int]:
+    rows, columns = (math.ceil(side / cleanup - 1e-9) // _MULTIPLE * _MULTIPLE for side in (height, width))
+    if not rows or not columns:
+        raise ImageError(
+            f"{path}: {width}×{height} pixels are too few for a clean-up by {cleanup:g}; remove it"
+        )
+    return rows, columns
 
 
 def load_degradation(
@@ -44,18 +95,16 @@ def load_degradation(
     found = _phone(scale, folder) if name == PHONE else Degradation.load(name)
     if found.scale != scale:
         raise DataError(
-            f"{name}: a degradation of scale {found.scale}, but the recipe's scale is {scale}; estimate it again: "
-            f"otsr estimate PHOTOS -o NAME.safetensors --scale {scale}"
+            f"{name}: made for scale {found.scale}, but the recipe's is {scale}; estimate it again with --scale"
         )
     if found.cleanup not in (1, cleanup):
         raise DataError(
-            f"{name}: cleans photos up by {found.cleanup:g}, but the recipe's data.cleanup is {cleanup:g}; "
-            f"set data.cleanup to {found.cleanup:g}"
+            f"{name}: needs data.cleanup: {found.cleanup:g}, the photos it was made for; the recipe says {cleanup:g}"
         )
     if found.noise is None:
         warnings.warn(
-            f"{name} has no noise: a network trained on it takes the noise of photos for detail; estimate it of photos "
-            "with a plain wall or sky in them",
+            f"{name} has no noise: a network trained on it takes the noise of photos for detail; "
+            "estimate it from photos that show a plain wall or sky",
             stacklevel=2,
         )
     return Degradation(scale, found.kernels, found.noise, found.jpeg)

@@ -1,8 +1,7 @@
 """The training loop: a recipe in, weights out.
 
-One step: a batch, the generator's pictures, the loss terms, their gradient, an update. What differs between machines
-(device, precision, processes) is said at the beginning; what a step depends on is in its checkpoint, so a training
-that was killed goes on bit for bit.
+`Trainer.run` is the loop, `Trainer.update` one step of it: a batch, the generator's pictures, the loss terms, their
+gradient, an update. All that a step depends on is in a checkpoint, so a training that was killed goes on bit for bit.
 """
 
 from __future__ import annotations
@@ -18,27 +17,35 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from otsr.images import atomic_path
-from otsr.training import checkpoints, validation
+from otsr.training import checkpoints
 from otsr.training.adversary import Adversary
+from otsr.training.batches import Batch, TrainingBatches, Validation, worker_deaths_named
 from otsr.training.checkpoints import CheckpointError
-from otsr.training.data import Batch, TrainingBatches, Validation
-from otsr.training.hardware import (
+from otsr.training.losses import Losses
+from otsr.training.monitor import (
+    Fault,
+    NotFinite,
+    Progress,
+    TensorBoard,
+    TensorBoardError,
+    Watch,
+    append_scores,
+    decisive_metric,
+    is_better,
+    validate,
+)  # fmt: skip
+from otsr.training.recipe import dump
+from otsr.training.runtime import (
     Fast,
+    Interruption,
     average_gradients,
     choose_kernels,
     choose_precision,
     kernels_restored,
+    rate,
     share_cores,
-)
-from otsr.training.interruption import Interruption
-from otsr.training.journal import Journal, JournalError
-from otsr.training.losses import Losses
-from otsr.training.progress import Progress
-from otsr.training.recipe import dump
-from otsr.training.schedule import rate
+)  # fmt: skip
 from otsr.training.schema import Config
-from otsr.training.start import starting_generator
-from otsr.training.watch import Fault, NotFinite, Watch
 
 _SMALLEST_SCALE = 2.0**-10  # of fp16's gradients, from 2^16 on: this small, no overflow is to blame any more
 
@@ -64,20 +71,19 @@ def train(
     progress: bool = True,
     adversary: type[Adversary] = Adversary,
 ) -> Result:
-    """Train as a recipe says; or go on where the last checkpoint in `folder` stopped.
+    """Train as a recipe says, or go on where the last checkpoint in `folder` stopped.
 
-    Under torchrun every process calls this: `data.batch` is shared among them, and losses are those of the whole
-    batch.
+    Under torchrun every process calls this: they share `data.batch`, and losses are those of the whole batch.
 
     Args:
         folder: of the run; made if it is not there. Without `resume` it must hold no checkpoint.
         progress: show a bar, losses and scores on stderr.
-        adversary: of which class; an experiment may bring its own.
+        adversary: the class to use; an experiment may bring its own.
 
     Raises:
         ConfigError, DataError: the recipe cannot be carried out here.
         CheckpointError: nothing to resume, a checkpoint of another recipe, or no room to write one.
-        JournalError: no room for the curves.
+        TensorBoardError: no room for the curves.
         NotFinite: a loss or gradient became NaN or infinite; the last checkpoint is from before.
         KeyboardInterrupt: Ctrl-C; the step was finished and saved first.
     """
@@ -86,7 +92,7 @@ def train(
         try:
             result = trainer.run()
         except BaseException:
-            with suppress(JournalError):  # what ended the training is what is to be told
+            with suppress(TensorBoardError):  # report what ended the training, not this
                 trainer.close()
             raise
         trainer.close()
@@ -122,22 +128,27 @@ class Trainer:
             folder.mkdir(parents=True, exist_ok=True)
             with checkpoints.named(folder / "config.yml"), atomic_path(folder / "config.yml") as temporary:
                 temporary.write_text(dump(config), encoding="utf-8")
-        self.journal = Journal(folder, self.step) if self.main else None
+        self.tensorboard = TensorBoard(folder, self.step) if self.main else None
         self.progress = Progress(config.name, self.step, config.steps, progress and self.main)
 
     def run(self) -> Result:
         """All steps that are left."""
-        with Interruption() as interruption, closing(self.batches.stream(self.step)) as stream:
+        with (
+            Interruption() as interruption,
+            worker_deaths_named(),
+            closing(self.batches.stream(self.step)) as stream,
+        ):
             while self.step < self.config.steps:
                 number, batch = next(stream)
                 assert number == self.step
-                looks = self._looks()
-                self.update(batch, looks)
+                check = self._check_due()
+                self.update(batch, check)
                 self.step += 1
                 self.progress.advance()
-                stop = (looks or self.accelerator.num_processes == 1) and self._anywhere(interruption.asked)
-                if stop and not looks:
-                    self._look(batch)
+                # With several processes all must stop at the same step, so they ask each other when they meet anyway.
+                stop = (check or self.accelerator.num_processes == 1) and self._anywhere(interruption.asked)
+                if stop and not check:
+                    self._check(batch)
                 if self._due("log"):
                     self._log()
                 if self._due("validate") and len(self.validation):
@@ -148,55 +159,62 @@ class Trainer:
                     interruption.end()
         return Result(self.folder, self.step, self.best)
 
-    def update(self, batch: Batch, looks: bool = True) -> None:
+    def update(self, batch: Batch, check: bool = True) -> None:
         """One step of the generator, and of the critic if there is one.
 
         Args:
-            looks: read the step's numbers, and take the step only if they are finite.
+            check: read the step's numbers, and take the step only if they are finite. On CUDA, reading waits for the
+                device, which otherwise works while this process is already preparing the next step.
 
         Raises:
-            NotFinite: they are not; or those of an earlier step were not, at which nobody looked.
+            NotFinite: they are not, or those of an earlier step, which was not checked, were not.
         """
         lr, hr, reals = batch.to(self.device, self.layout)
+        self._set_rates()
+
+        # Forward: SR, and what is wrong with it.
         sr = self.fast(lr)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             terms = self.losses(sr, hr, self.step)
-        if self.adversary is not None and self.critic_optimiser is not None:
-            self._set_rate(self.critic_optimiser, self.config.optimiser.critic_lr)
-            terms["gan"] = self._judge(sr, hr if reals is None else reals)
+        if self.adversary is not None:  # this also prepares the critic's update
+            terms["gan"] = self._judged(self.adversary, sr, hr if reals is None else reals)
+
+        # Backward: the gradient of the sum, the same in all processes. fp16 scales the loss up, so that small gradients
+        # do not become 0, and the gradients down again.
         parameters = self.fast.set_gradients(self.scaler.scale(torch.stack(list(terms.values())).sum()))
         average_gradients(parameters, self.accelerator)
         self.scaler.unscale_(self.optimiser)
         norm = nn.utils.clip_grad_norm_(parameters, self.config.clip or float("inf"))
-        # fp16 may overflow now and then: the scaler leaves such a step out and scales down.
-        measured = {} if self.scaler.is_enabled() else {"gradient": norm}
-        self.watch.see(self.step, {**terms, **measured, **self._of_critic()})
-        if looks:
-            self._look(batch)
-        self._set_rate(self.optimiser, self.config.optimiser.lr)
-        self.scaler.step(self.optimiser)
+
+        # No weight has moved yet: a NaN that is found here leaves the state before it intact.
+        numbers = dict(terms)
+        if not self.scaler.is_enabled():  # with fp16, infinite gradients are normal now and then, see below
+            numbers["gradient"] = norm
+        if self.adversary is not None:
+            numbers |= {f"critic {name}": value for name, value in self.adversary.log.items()}
+        self.watch.record(self.step, numbers)
+        if check:
+            self._check(batch)
+
+        # Update: the generator, the critic, and the running average of the generator's weights.
+        self.scaler.step(self.optimiser)  # skips a step whose fp16 gradients overflowed, and then scales less
         self.scaler.update()
-        if self.critic_optimiser is not None:
-            self.critic_optimiser.step()
+        if self.adversary is not None:
+            self.adversary.optimiser.step()
         self._follow()
 
     def close(self) -> None:
-        """Write what the journal still holds."""
+        """Write what TensorBoard still holds."""
         self.progress.close()
-        if self.journal is not None:
-            self.journal.close()
+        if self.tensorboard is not None:
+            self.tensorboard.close()
 
     def _open_data(self) -> None:
-        config, gan = self.config, self.config.losses.gan
+        config, gan, accelerator = self.config, self.config.losses.gan, self.accelerator
         self.batches = TrainingBatches(
-            config.data,
-            config.scale,
-            config.seed,
-            self.accelerator.process_index,
-            self.accelerator.num_processes,
-            reals=bool(gan.weight) and gan.reals == "independent",
-            folder=self.folder,
-        )
+            config.data, config.scale, config.seed, accelerator.process_index, accelerator.num_processes,
+            reals=bool(gan.weight) and gan.reals == "independent", folder=self.folder,
+        )  # fmt: skip
         self.validation = Validation(config.validation, config.data, config.scale, folder=self.folder)
 
     def _build(self, adversary: type[Adversary], *, fresh: bool) -> None:
@@ -204,16 +222,20 @@ class Trainer:
         config = self.config
         self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
         begin = config if fresh else config.model_copy(update={"start": None})
-        self.generator = starting_generator(begin).to(self.device)
+        self.generator = checkpoints.starting_generator(begin).to(self.device)
         self.generator.to(memory_format=self.layout)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
-        self.optimiser = self._adam(self.generator, config.optimiser.lr)
+        fused = self.device.type == "cuda"  # one kernel for all weights
+        self.optimiser = torch.optim.Adam(
+            self.generator.parameters(),
+            config.optimiser.lr,
+            config.optimiser.betas,
+            fused=fused,
+            foreach=not fused,
+        )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.losses = Losses(config.losses, self._mean).to(self.device)
         self.adversary = adversary(config, self.accelerator) if config.losses.gan.weight else None
-        self.critic_optimiser = (
-            self._adam(self.adversary.critic, config.optimiser.critic_lr) if self.adversary else None
-        )
         crop = config.data.crop // config.scale
         shape = (config.data.batch // self.accelerator.num_processes, 3, crop, crop)
         lr = torch.zeros(shape, device=self.device).contiguous(memory_format=self.layout)
@@ -223,35 +245,26 @@ class Trainer:
         """Over the processes."""
         return number if self.accelerator.num_processes == 1 else self.accelerator.reduce(number, "mean")
 
-    def _adam(self, network: nn.Module, lr: float) -> torch.optim.Adam:
-        # One kernel for all weights; a critic's gradients lie in one row, which that kernel does not take.
-        fused = self.device.type == "cuda" and network is self.generator
-        return torch.optim.Adam(
-            network.parameters(), lr, self.config.optimiser.betas, fused=fused, foreach=not fused
-        )
+    def _set_rates(self) -> None:
+        optimiser, peaks = self.config.optimiser, {self.optimiser: self.config.optimiser.lr}
+        if self.adversary is not None:
+            peaks[self.adversary.optimiser] = optimiser.critic_lr
+        for adam, peak in peaks.items():
+            for group in adam.param_groups:
+                group["lr"] = rate(optimiser.schedule, self.step, self.config.steps, peak)
 
-    def _set_rate(self, optimiser: torch.optim.Optimizer, peak: float) -> None:
-        for group in optimiser.param_groups:
-            group["lr"] = rate(self.config.optimiser.schedule, self.step, self.config.steps, peak)
-
-    def _judge(self, sr: Tensor, reals: Tensor) -> Tensor:
-        """The generator's term against the critic, whose own gradient is ready then."""
-        assert self.adversary is not None and self.critic_optimiser is not None
+    def _judged(self, adversary: Adversary, sr: Tensor, reals: Tensor) -> Tensor:
+        """The generator's term against the critic."""
         try:
-            return self.adversary.step(sr, reals, self.step, self.critic_optimiser, self.dtype)
+            return adversary.step(sr, reals, self.step, self.dtype)
         except ValueError:
             if not self._anywhere(not bool(torch.isfinite(sr).all())):
                 raise
-            return sr.sum()  # there is no transport of NaN; the watch finds it
-
-    def _of_critic(self) -> dict[str, Tensor]:
-        return (
-            {f"critic {name}": value for name, value in self.adversary.log.items()} if self.adversary else {}
-        )
+            return sr.sum()  # there is no transport of NaN; the check below finds it
 
     @torch.no_grad()
     def _follow(self) -> None:
-        """The running average of the weights; in the first steps it forgets faster, or it would remember the start."""
+        """Let the running average follow; in the first steps faster, or it would remember the start."""
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step)) if self.config.ema else 0.0
         averages: list[Tensor] = list(self.average.parameters())
         current: list[Tensor] = list(self.generator.parameters())
@@ -261,14 +274,13 @@ class Trainer:
         """Whether something is to be done after the steps done so far; everything is after the last one."""
         return self.step % getattr(self.config.every, what) == 0 or self.step == self.config.steps
 
-    def _looks(self) -> bool:
-        """Whether to read the numbers of the step that comes: on CUDA this waits, so only when something is due."""
+    def _check_due(self) -> bool:
+        """Whether to check the coming step's numbers: on CUDA this waits, so only when something is due after it."""
         if self.device.type == "cpu":
             return True
         every, after = self.config.every, self.step + 1
-        return after == self.config.steps or any(
-            after % rhythm == 0 for rhythm in (every.log, every.validate, every.checkpoint)
-        )
+        rhythms = (every.log, every.validate, every.checkpoint)
+        return after == self.config.steps or any(after % rhythm == 0 for rhythm in rhythms)
 
     def _anywhere(self, flag: bool) -> bool:
         """Whether it is True in any process."""
@@ -276,16 +288,16 @@ class Trainer:
             return flag
         return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.device), "sum"))
 
-    def _look(self, batch: Batch) -> None:
+    def _check(self, batch: Batch) -> None:
         """Read the numbers; end the training if one is not finite, with what is needed to find out why."""
-        self.numbers, fault = self.watch.read()
+        self.numbers, fault = self.watch.check()
         if fault is None and self.scaler.is_enabled() and self.scaler.get_scale() < _SMALLEST_SCALE:
             fault = Fault(self.step, ("gradient",))
         if fault is None:
             return
         names, photos = " and ".join(fault.names), "; ".join(self.batches.origins(fault.step))
         if fault.step < self.step:
-            before = "For the state before it go on with --resume --set every.log=1"
+            before = "To see the state before it, go on with --resume --set every.log=1"
         else:
             before = f"The state before it and the batch are in {self.folder / checkpoints.FAULT}"
             if self.main:
@@ -293,7 +305,7 @@ class Trainer:
                 checkpoints.save(self.folder, {**self._state(), "batch": crops}, checkpoints.FAULT)
         raise NotFinite(
             f"step {fault.step}: {names} not finite, from {photos}. {before}; {checkpoints.NAME} is from an earlier "
-            "step. Lower optimiser.lr, set clip, or say precision: fp32, and start again (start: "
+            "step. Lower optimiser.lr, set clip, or set precision: fp32, and start again (start: "
             f"{self.folder / 'last.safetensors'})"
         )
 
@@ -303,29 +315,29 @@ class Trainer:
         critic = {name[7:]: value for name, value in self.numbers.items() if name.startswith("critic ")}
         shown = {**losses, "critic": critic["loss"]} if "loss" in critic else losses
         self.progress.numbers(self.step, shown, speed)
-        if self.journal is None:
+        if self.tensorboard is None:
             return
-        self.journal.scalars("loss", losses, self.step)
-        self.journal.scalars("critic", critic, self.step)
-        self.journal.scalars("speed", {"rate": speed, "seconds a step": self.progress.pace}, self.step)
+        self.tensorboard.scalars("loss", losses, self.step)
+        self.tensorboard.scalars("critic", critic, self.step)
+        self.tensorboard.scalars("speed", {"rate": speed, "seconds a step": self.progress.pace}, self.step)
         if self._due("pictures") and self.adversary is not None and self.adversary.plan is not None:
-            self.journal.plan(self.adversary.plan, self.step)
+            self.tensorboard.plan(self.adversary.plan, self.step)
 
     def _validate(self) -> None:
         """Measure the running average, each process some of the photos; keep it if it is the best so far."""
         began = time.perf_counter()
-        scores, pictures = validation.validate(self.average, self.validation, self.accelerator, self.dtype)
-        metric = validation.decisive(self.config)
-        better = validation.is_better(metric, scores[metric], self.best.get(metric))
+        scores, pictures = validate(self.average, self.validation, self.accelerator, self.dtype)
+        metric = decisive_metric(self.config)
+        better = is_better(metric, scores[metric], self.best.get(metric))
         self.best = scores if better else self.best
         if self.main:
-            validation.append(self.folder / "validation.tsv", self.step, scores)
+            append_scores(self.folder / "validation.tsv", self.step, scores)
             if better:
                 self._write("best.safetensors", scores)
-        if self.journal is not None:
-            self.journal.scalars("validation", scores, self.step)
+        if self.tensorboard is not None:
+            self.tensorboard.scalars("validation", scores, self.step)
             if self._due("pictures"):
-                self.journal.pictures(pictures, self.step)
+                self.tensorboard.pictures(pictures, self.step)
         self.progress.scores(self.step, scores, better)
         self.progress.pause(time.perf_counter() - began)
 
@@ -361,7 +373,7 @@ class Trainer:
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "critic": self.adversary.critic.state_dict() if self.adversary else None,
-            "critic optimiser": self.critic_optimiser.state_dict() if self.critic_optimiser else None,
+            "critic optimiser": self.adversary.optimiser.state_dict() if self.adversary else None,
             "scaler": self.scaler.state_dict(),
         }
 
@@ -376,7 +388,7 @@ class Trainer:
         self.generator.load_state_dict(state["generator"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
-        if self.adversary is not None and self.critic_optimiser is not None:
+        if self.adversary is not None:
             self.adversary.critic.load_state_dict(state["critic"])
-            self.critic_optimiser.load_state_dict(state["critic optimiser"])
+            self.adversary.optimiser.load_state_dict(state["critic optimiser"])
         self.scaler.load_state_dict(state["scaler"])

@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from otsr import training
 from otsr.networks.generators import build
 from otsr.training import load_config
-from otsr.training.data import Batch, DataError, TrainingBatches
+from otsr.training.batches import Batch, TrainingBatches
 from otsr.training.losses import Losses, transport_distance
 from otsr.training.schema import Transport
-from otsr.training.schedule import rate
+from otsr.training.store import DataError
+from otsr.training.runtime import rate
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "configs" / "tiny.yml"
@@ -62,8 +63,8 @@ def test_the_solution_of_its_first_exercise_is_the_package_s_windowed_term(text:
     exec(re.search(r"```python\n(def my_windows.*?)```", text, re.DOTALL)[1], namespace)
     x, y = torch.rand(2, 2, 5, 8, 12, generator=torch.Generator().manual_seed(0))
     for k in (1, 2, 4):
-        term = Transport(weight=1.0, window=k, layers={"all": 1.0})
-        theirs = transport_distance({"all": x}, {"all": y}, term, crop=x.shape[-1])
+        term = Transport(weight=1.0, window=k, layers={"conv1_1": 1.0})
+        theirs = transport_distance({"conv1_1": x}, {"conv1_1": y}, term, crop=x.shape[-1])
         torch.testing.assert_close(namespace["my_windows"](x, y, k), theirs)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from otsr.training.packing import pack
+from otsr.training.sources import pack
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 

@@ -16,7 +16,7 @@ from command import Run, picture
 from safetensors.torch import load_file
 
 from otsr.training import checkpoints
-from otsr.training.data import TrainingBatches
+from otsr.training.batches import TrainingBatches
 from otsr.training.trainer import Trainer
 
 RECIPE = """\
@@ -243,7 +243,7 @@ def pairs_that_differ(place: Path) -> tuple[str, str]:
 
 
 def broken_store(place: Path) -> tuple[str, str]:
-    from otsr.training.packing import pack
+    from otsr.training.sources import pack
 
     pack([place / "photos"], place / "photos.lmdb")
     content = bytearray((place / "photos.lmdb").read_bytes())

@@ -29,8 +29,8 @@ from otsr.networks.generators import Compact
 from otsr.training import load_config
 from otsr.training.adversary import Adversary
 from otsr.training.losses import edge_distance, sobel
-from otsr.training.packing import pack
 from otsr.training.schema import ConfigError
+from otsr.training.sources import pack
 from otsr.training.store import Store
 from otsr.transport import (
     barycentric_map,
@@ -305,10 +305,10 @@ def settings(*more: str) -> list[str]:
 def test_12_the_critic_may_step_twice() -> None:
     judge = Adversary(load_config(ROOT / "configs" / "tiny.yml", settings()), Accelerator(cpu=True))
     real, sr = (torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(s)) for s in (0, 1))
-    optimiser, steps = torch.optim.Adam(judge.critic.parameters()), []
-    optimiser.register_step_post_hook(lambda *_: steps.append(1))
-    term = judge.step(sr.requires_grad_(), real, 0, optimiser, torch.float32)
-    optimiser.step()  # the last of the critic's steps is the caller's
+    steps: list[int] = []
+    judge.optimiser.register_step_post_hook(lambda *_: steps.append(1))
+    term = judge.step(sr.requires_grad_(), real, 0)
+    judge.optimiser.step()  # the last of the critic's steps is the caller's
     (gradient,) = torch.autograd.grad(term, sr)
     assert len(steps) == 2 and gradient.abs().max() > 0
 

@@ -16,7 +16,7 @@ from otsr.inference import Upscaler
 from otsr.networks.generators import Compact
 from otsr.training import checkpoints, load_config
 from otsr.training.adversary import Adversary
-from otsr.training.hardware import kernels_restored
+from otsr.training.runtime import kernels_restored
 from otsr.training.trainer import Trainer, train
 
 pytestmark = pytest.mark.skipif(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from otsr.networks.perceptual import backbone
-from otsr.training import losses, parts
+from otsr.training import losses, schema
 from otsr.training.losses import (
     Losses,
     canny,
@@ -27,27 +27,31 @@ def pictures(count: int = 2, side: int = 32, seed: int = 0) -> tuple[Tensor, Ten
     )
 
 
-def transport(**settings: object) -> parts.Transport:
-    return parts.Transport.model_validate(
-        {"weight": 1.0, "backbone": "alex", "layers": {"conv1": 1.0}} | settings
+LAYERS = {"alex": {"conv1": 1.0}, "patches": {"rgb": 1.0}, "details": {"fine": 1.0}}
+
+
+def transport(**settings: object) -> schema.Transport:
+    return schema.Transport.model_validate(
+        {"weight": 1.0, "backbone": "alex", "layers": LAYERS[str(settings.get("backbone", "alex"))]}
+        | settings
     )
 
 
 def test_terms_of_weight_zero_are_not_built() -> None:
-    built = Losses(parts.Losses.model_validate({"pixel": {"weight": 1.0}}))
+    built = Losses(schema.Losses.model_validate({"pixel": {"weight": 1.0}}))
     assert len(built.backbones) == 0
     assert list(built(*pictures())) == ["pixel"]
 
 
 def test_pixel_term_is_the_weighted_mean_absolute_difference() -> None:
     sr, hr = pictures()
-    terms = Losses(parts.Losses.model_validate({"pixel": {"weight": 0.01}}))(sr, hr)
+    terms = Losses(schema.Losses.model_validate({"pixel": {"weight": 0.01}}))(sr, hr)
     assert float(terms["pixel"]) == pytest.approx(0.01 * float((sr - hr).abs().mean()))
 
 
 def test_a_backbone_that_two_terms_use_runs_once_a_picture() -> None:
     built = Losses(
-        parts.Losses.model_validate(
+        schema.Losses.model_validate(
             {
                 "perceptual": {"weight": 1.0, "backbone": "alex"},
                 "transport": {"weight": 1.0, "backbone": "alex"},
@@ -63,7 +67,7 @@ def test_a_backbone_that_two_terms_use_runs_once_a_picture() -> None:
 
 def test_views_are_equal_for_sr_and_hr_and_differ_from_step_to_step() -> None:
     settings = {"views": True, "perceptual": {"weight": 1.0, "backbone": "alex"}}
-    built = Losses(parts.Losses.model_validate(settings))
+    built = Losses(schema.Losses.model_validate(settings))
     sr, hr = pictures(side=64)
     assert all(float(built(hr, hr, step)["perceptual"]) == 0 for step in range(12))
     found = {round(float(built(sr, hr, step)["perceptual"]), 5) for step in range(12)}
@@ -85,7 +89,7 @@ def test_views_carry_the_gradient() -> None:
     sr, hr = pictures(side=48)
     sr.requires_grad_()
     settings = {"views": True, "transport": {"weight": 1.0, "backbone": "alex", "layers": {"conv1": 1.0}}}
-    built = Losses(parts.Losses.model_validate(settings))
+    built = Losses(schema.Losses.model_validate(settings))
     for step in range(6):
         (gradient,) = torch.autograd.grad(built(sr, hr, step)["transport"], sr)
         assert gradient.abs().sum() > 0
@@ -95,7 +99,7 @@ def test_only_sr_takes_a_gradient() -> None:
     sr, hr = pictures()
     sr.requires_grad_()
     hr.requires_grad_()
-    built = Losses(parts.Losses.model_validate({"perceptual": {"weight": 1.0, "backbone": "alex"}}))
+    built = Losses(schema.Losses.model_validate({"perceptual": {"weight": 1.0, "backbone": "alex"}}))
     sum(built(sr, hr).values()).backward()
     assert sr.grad is not None and float(sr.grad.abs().sum()) > 0
     assert hr.grad is None
@@ -247,7 +251,7 @@ def test_nan_is_not_hidden() -> None:
     sr, hr = pictures()
     sr[0, 0, 0, 0] = float("nan")
     built = Losses(
-        parts.Losses.model_validate(
+        schema.Losses.model_validate(
             {
                 "pixel": {"weight": 1.0},
                 "edge": {"weight": 1.0},
@@ -259,5 +263,5 @@ def test_nan_is_not_hidden() -> None:
 
 
 def test_layers_are_weighted_as_the_recipe_says() -> None:
-    term = parts.Perceptual.model_validate({"weight": 1.0, "backbone": "alex", "layers": {"conv2": 0.5}})
+    term = schema.Perceptual.model_validate({"weight": 1.0, "backbone": "alex", "layers": {"conv2": 0.5}})
     assert losses.layer_weights(term) == {"conv2": 0.5}

@@ -56,12 +56,12 @@ RECIPES = {
         "losses.gan={weight: 1, kind: ragan}",
         "critic={name: patch, nf: 8, norm: group}",
     ],
-    "vgg19, wgan-gp of patches": [
+    "vgg19, wgan-qc of patches": [
         "scale=2",
         "network={name: RRDBNet, nf: 8, nb: 1, gc: 4, unshuffle: 2}",
         "losses.perceptual={weight: 1, backbone: vgg19}",
         "losses.transport={weight: 1, backbone: details, window: 32}",
-        "losses.gan={weight: 1, kind: wgan-gp, space: patches, patch: 32}",
+        "losses.gan={weight: 1, kind: wgan-qc, space: patches, patch: 32}",
         "critic={name: patch, nf: 8}",
     ],
     "patches, wgan-qc": [

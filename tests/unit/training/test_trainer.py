@@ -1,4 +1,4 @@
-"""A step of the trainer against the same step written out, and when what is looked at, measured and kept."""
+"""A step of the trainer against the same step written out, and when what is checked at, measured and kept."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from otsr.training import Config, load_config
 from otsr.training.adversary import Adversary
+from otsr.training.batches import Batch
 from otsr.training.checkpoints import CheckpointError
-from otsr.training.data import Batch, DataError
+from otsr.training.monitor import NotFinite
+from otsr.training.store import DataError
 from otsr.training.trainer import Trainer, train
-from otsr.training.watch import NotFinite
 
 RECIPE = """\
 name: tiny
@@ -144,10 +145,10 @@ def test_a_step_that_is_not_finite_is_not_taken(recipe: Path) -> None:
     assert fault["step"] == 1 and bool(fault["batch"]["hr"].isnan().any())
 
 
-def test_a_fault_that_nobody_looked_at_is_found_at_the_next_look(recipe: Path) -> None:
+def test_a_fault_that_nobody_checked_at_is_found_at_the_next_check(recipe: Path) -> None:
     made = trainer(recipe)
     lr, hr, _ = made.batches.batch(0).to()
-    made.update(Batch(lr, hr * float("inf"), None), looks=False)
+    made.update(Batch(lr, hr * float("inf"), None), check=False)
     made.step += 1
     with pytest.raises(NotFinite, match=r"step 0: pixel not finite.*--set every\.log=1"):
         made.update(made.batches.batch(1))
@@ -180,10 +181,10 @@ def test_pictures_that_are_not_finite_in_any_process_are_no_error_of_the_transpo
     made.adversary.step = broken  # type: ignore[union-attr, method-assign]
     sr = torch.rand(2, 3, 16, 16)
     with pytest.raises(ValueError, match="cost holds"):
-        made._judge(sr, sr)
-    assert bool(made._judge(sr * float("nan"), sr).isnan())
+        made._judged(made.adversary, sr, sr)
+    assert bool(made._judged(made.adversary, sr * float("nan"), sr).isnan())
     made.accelerator = SimpleNamespace(num_processes=2, reduce=lambda flag, _: flag + 1)  # type: ignore[assignment]
-    assert bool(made._judge(sr, sr).isfinite())
+    assert bool(made._judged(made.adversary, sr, sr).isfinite())
 
 
 @pytest.mark.parametrize(("device", "expected"), [("cpu", [0, 1, 2, 3, 4, 5, 6]), ("cuda", [2, 3, 5, 6])])
@@ -192,17 +193,17 @@ def test_on_cuda_numbers_are_read_only_before_something_that_is_due(
 ) -> None:
     made = trainer(recipe, "steps=7", "every={log: 3, validate: 4, checkpoint: 100}")
     made.device = torch.device(device)
-    looked = []
+    checked = []
     for made.step in range(7):
-        looked += [made.step] if made._looks() else []
-    assert looked == expected
+        checked += [made.step] if made._check_due() else []
+    assert checked == expected
 
 
 def test_the_best_average_is_kept_by_the_metric_of_the_recipe(
     recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = iter([{"psnr_y": 20.0}, {"psnr_y": 22.0}, {"psnr_y": 21.0}])
-    monkeypatch.setattr("otsr.training.validation.validate", lambda *_: (next(found), {}))
+    monkeypatch.setattr("otsr.training.trainer.validate", lambda *_: (next(found), {}))
     result = train(config(recipe, "validation.images=1"), recipe.parent / "run", progress=False)
     assert (result.step, result.scores) == (6, {"psnr_y": 22.0})
     from safetensors import safe_open

@@ -1,8 +1,11 @@
-"""Precision, threads and gradients: what the trainer asks of the machine that it runs on."""
+"""Precision, threads, gradients, learning rates and signals: what surrounds the arithmetic of a training."""
 
 from __future__ import annotations
 
+import math
 import os
+import signal
+import threading
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +17,9 @@ from torch import Tensor, nn
 
 from otsr import machine
 from otsr.networks.generators import Compact, RRDBNet
-from otsr.training import ConfigError, hardware, load_config, trainer
+from otsr.training import ConfigError, load_config, runtime, trainer
+from otsr.training.runtime import Interruption, rate
+from otsr.training.schema import Schedule
 
 TINY = Path(__file__).parents[3] / "configs" / "tiny.yml"
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -37,12 +42,12 @@ def test_auto_is_bf16_only_where_the_device_is_fast_at_it(
 ) -> None:
     monkeypatch.setattr(machine, "fast_bf16", lambda: fast)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: fast)
-    assert hardware.choose_precision(load_config(TINY, [f"precision={asked}"]), device) == expected
+    assert runtime.choose_precision(load_config(TINY, [f"precision={asked}"]), device) == expected
 
 
 def test_fp16_on_a_cpu_is_refused_with_what_to_say_instead() -> None:
-    with pytest.raises(ConfigError, match="precision is fp16, which needs CUDA; say auto, bf16 or fp32"):
-        hardware.choose_precision(load_config(TINY, ["precision=fp16"]), CPU)
+    with pytest.raises(ConfigError, match="precision is fp16, which needs CUDA; use auto, bf16 or fp32"):
+        runtime.choose_precision(load_config(TINY, ["precision=fp16"]), CPU)
 
 
 def kernels() -> dict[str, bool]:
@@ -65,7 +70,7 @@ def test_how_cuda_multiplies_is_as_before_once_a_training_has_ended(
 
     class OnThatDevice:
         def __init__(self, *_: object) -> None:
-            hardware.choose_kernels(device, exact=exact)
+            runtime.choose_kernels(device, exact=exact)
 
         def run(self) -> None:
             seen.append(kernels())
@@ -91,10 +96,10 @@ def test_processes_of_one_machine_share_its_cores_unless_told_otherwise(
     before = torch.get_num_threads()
     monkeypatch.setenv("LOCAL_WORLD_SIZE", neighbours)
     monkeypatch.setenv("OMP_NUM_THREADS", told)
-    monkeypatch.setattr(hardware, "_cores", lambda: 8)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
     try:
         torch.set_num_threads(3)
-        hardware.share_cores(CPU)
+        runtime.share_cores(CPU)
         assert torch.get_num_threads() == expected
     finally:
         torch.set_num_threads(before)
@@ -113,7 +118,7 @@ def test_gradients_are_averaged_in_one_exchange_and_keep_their_layout() -> None:
     frozen = nn.Parameter(torch.zeros(2))
     network(torch.rand(1, 3, 8, 8)).sum().backward()
     before = [parameter.grad.clone() for parameter in network.parameters()]
-    hardware.average_gradients([*network.parameters(), frozen], pair)
+    runtime.average_gradients([*network.parameters(), frozen], pair)
     for parameter, old in zip(network.parameters(), before, strict=True):
         torch.testing.assert_close(parameter.grad, 2 * old)
         assert parameter.grad.stride() == old.stride()
@@ -125,7 +130,7 @@ def test_gradients_are_averaged_in_one_exchange_and_keep_their_layout() -> None:
 )
 def test_a_copy_in_16_bits_is_as_near_to_fp32_as_autocast(network: nn.Module) -> None:
     lr = torch.rand(2, 3, 12, 12, generator=torch.Generator().manual_seed(0))
-    fast = hardware.Fast(network, torch.bfloat16, lr, graphs=True)
+    fast = runtime.Fast(network, torch.bfloat16, lr, graphs=True)
     with torch.no_grad():  # the copy follows
         for parameter in network.parameters():
             parameter += 0.01 * torch.ones_like(parameter)
@@ -140,3 +145,104 @@ def test_a_copy_in_16_bits_is_as_near_to_fp32_as_autocast(network: nn.Module) ->
     exact = gradient(torch.float32)
     assert found.dtype == torch.float32 and found.shape == exact.shape
     assert (found - exact).norm() < 1.5 * (gradient(torch.bfloat16) - exact).norm() + 1e-3 * exact.norm()
+
+
+# --- learning rates
+
+
+def rates(schedule: Schedule, steps: int, peak: float = 1.0) -> list[float]:
+    return [rate(schedule, step, steps, peak) for step in range(steps)]
+
+
+def torchs(make: type, **arguments: object) -> list[float]:
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 1.0)
+    scheduler = make(optimiser, **arguments)
+    found = []
+    for _ in range(20):
+        found.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        scheduler.step()
+    return found
+
+
+def test_multistep_is_torchs() -> None:
+    ours = rates(Schedule(kind="multistep", milestones=(5, 9, 9), factor=0.5), 20)
+    theirs = torchs(torch.optim.lr_scheduler.MultiStepLR, milestones=[5, 9, 9], gamma=0.5)
+    assert ours == pytest.approx(theirs)
+
+
+def test_one_cosine_is_torchs() -> None:
+    ours = rates(Schedule(kind="cosine", floor=0.1), 20)
+    assert ours == pytest.approx(torchs(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=20, eta_min=0.1))
+
+
+def test_cosine_begins_anew_in_each_period_and_then_stays_at_the_floor() -> None:
+    ours = rates(Schedule(kind="cosine", periods=(4, 8), floor=0.01), 14)
+    assert ours[0] == ours[4] == 1 and ours[12:] == [0.01, 0.01]
+    assert ours[2] == pytest.approx(0.01 + 0.99 / 2)
+    assert ours[6] == pytest.approx(0.01 + 0.99 * (1 + math.cos(math.pi / 4)) / 2)
+
+
+def test_warm_up_grows_from_the_first_step_to_the_whole_rate() -> None:
+    assert rates(Schedule(warmup=4), 6, 0.2) == pytest.approx([0.05, 0.1, 0.15, 0.2, 0.2, 0.2])
+
+
+# --- signals
+
+
+def handlers() -> list[object]:
+    return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+
+@pytest.mark.parametrize(
+    ("number", "expected", "status"),
+    [(signal.SIGINT, KeyboardInterrupt, None), (signal.SIGTERM, SystemExit, 143)],
+    ids=["Ctrl-C", "SIGTERM"],
+)
+def test_the_first_signal_is_only_noted_and_then_done(
+    number: signal.Signals, expected: type[BaseException], status: int | None
+) -> None:
+    before = handlers()
+    with pytest.raises(expected) as raised, Interruption() as interruption:
+        assert not interruption.asked
+        os.kill(os.getpid(), number)
+        assert interruption.asked
+        interruption.end()
+    assert getattr(raised.value, "code", None) == status
+    assert handlers() == before
+
+
+def test_a_second_ctrl_c_ends_at_once() -> None:
+    reached = False
+    with pytest.raises(KeyboardInterrupt), Interruption():
+        os.kill(os.getpid(), signal.SIGINT)
+        reached = True
+        os.kill(os.getpid(), signal.SIGINT)
+    assert reached
+
+
+def test_repeated_sigterm_is_still_only_noted() -> None:
+    with Interruption() as interruption:
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert interruption.asked
+
+
+def test_an_error_passes_and_the_handlers_are_back() -> None:
+    before = handlers()
+    with pytest.raises(ValueError, match="mine"), Interruption():
+        raise ValueError("mine")
+    assert handlers() == before
+
+
+def test_in_another_thread_nothing_is_changed() -> None:
+    before, seen = handlers(), []
+
+    def work() -> None:
+        with Interruption() as interruption:
+            seen.append((handlers(), interruption.asked))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [(before, False)] and handlers() == before

@@ -1,0 +1,243 @@
+"""What surrounds the arithmetic: precision, kernels, threads, processes, randomness, learning rate, Ctrl-C."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+import os
+import signal
+import struct
+import sys
+import threading
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from functools import lru_cache
+from itertools import accumulate
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from otsr import machine
+from otsr.training.schema import Config, Schedule
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def choose_precision(config: Config, device: torch.device) -> torch.dtype:
+    """The type that convolutions multiply in: as the recipe says; auto is bf16 where the device is fast at it.
+
+    Raises:
+        ConfigError: fp16 on a CPU, which has no fast one.
+    """
+    if config.precision == "auto":
+        fast = torch.cuda.is_bf16_supported(False) if device.type == "cuda" else machine.fast_bf16()
+        return torch.bfloat16 if fast else torch.float32
+    if config.precision == "fp16" and device.type == "cpu":
+        raise config.error("precision", "is fp16, which needs CUDA; use auto, bf16 or fp32")
+    return machine.DTYPES[config.precision]
+
+
+def choose_kernels(device: torch.device, *, exact: bool) -> None:
+    """Set how CUDA multiplies in this process: exact and repeatable, or as fast as it can.
+
+    Args:
+        exact: no TF32, and sums in a fixed order; an operation that has none raises RuntimeError. Otherwise TF32, and
+            for each shape the convolution that a trial finds fastest: a resumed training then agrees to rounding.
+    """
+    if device.type != "cuda":
+        return
+    torch.use_deterministic_algorithms(exact)
+    # Deterministic mode would also fill every new tensor first, writing each result twice.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cuda.matmul.allow_tf32 = not exact
+    torch.backends.cudnn.allow_tf32 = not exact
+    torch.backends.cudnn.benchmark = not exact
+
+
+@contextmanager
+def kernels_restored() -> Iterator[None]:
+    """Afterwards CUDA multiplies as before, whatever `choose_kernels` was asked for inside."""
+    repeatable = torch.are_deterministic_algorithms_enabled()
+    switches = [
+        (torch.utils.deterministic, "fill_uninitialized_memory"),
+        (torch.backends.cuda.matmul, "allow_tf32"),
+        (torch.backends.cudnn, "allow_tf32"),
+        (torch.backends.cudnn, "benchmark"),
+    ]
+    before = [getattr(holder, name) for holder, name in switches]
+    try:
+        yield
+    finally:
+        for (holder, name), value in zip(switches, before, strict=True):
+            setattr(holder, name, value)
+        if torch.are_deterministic_algorithms_enabled() != repeatable:  # the call takes seconds
+            torch.use_deterministic_algorithms(repeatable)
+
+
+class Fast:
+    """A network as the device runs it best, while its weights stay in float32 for the optimiser.
+
+    In 16 bits a copy does the work: weights are cast once a step for all layers, where autocast would cast those of
+    each convolution forwards and their gradients backwards.
+
+    Args:
+        network: float32, on the device; not changed.
+        dtype: in which it multiplies.
+        sample: an input; later ones have its shape and layout.
+        graphs: on CUDA, record both passes once and replay each as one launch, with the same numbers.
+    """
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype, sample: Tensor, *, graphs: bool) -> None:
+        self.network = network
+        self._runs = network if dtype == torch.float32 else copy.deepcopy(network).to(dtype)
+        if graphs and sample.is_cuda:
+            torch.cuda.make_graphed_callables(self._runs, (sample,))
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        """The network's answer in float32, with its current weights."""
+        if self._runs is not self.network:
+            with torch.no_grad():
+                torch._foreach_copy_(list(self._runs.parameters()), list(self.network.parameters()))
+        return self._runs(batch).float()
+
+    def set_gradients(self, loss: Tensor) -> list[nn.Parameter]:
+        """Differentiate; return the network's parameters, which now have their gradients."""
+        parameters = list(self.network.parameters())
+        gradients = torch.autograd.grad(loss, list(self._runs.parameters()))
+        if self._runs is not self.network:
+            wide = [torch.empty_like(parameter) for parameter in parameters]
+            torch._foreach_copy_(wide, gradients)
+            gradients = tuple(wide)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        return parameters
+
+
+def average_gradients(parameters: Iterable[nn.Parameter], accelerator: Accelerator) -> None:
+    """Replace each gradient by its mean over the processes, in one message."""
+    if accelerator.num_processes == 1:
+        return
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat = accelerator.reduce(torch.cat([gradient.flatten() for gradient in gradients]), "mean")
+    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
+def share_cores(device: torch.device) -> None:
+    """Give each process that torchrun started on this machine its part of the cores.
+
+    torchrun allows each one thread (OMP_NUM_THREADS=1) unless it is told another number, which then holds.
+    """
+    neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if device.type == "cpu" and neighbours > 1 and os.environ.get("OMP_NUM_THREADS") == "1":
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(max(1, cores // neighbours))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """torch computes in one thread, so that sums are done in the same order wherever this runs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class Stream(IntEnum):
+    """What random numbers are for; streams share none."""
+
+    ORDER = 0
+    SAMPLE = 1
+    REAL_ORDER = 2
+    REAL = 3
+    CRITIC = 4
+
+
+def generator(seed: int, stream: Stream, *counters: int) -> torch.Generator:
+    """A fresh generator, seeded with a hash of all arguments: what it draws depends on nothing else."""
+    digest = hashlib.blake2b(struct.pack(f"<{2 + len(counters)}q", seed, stream, *counters), digest_size=8)
+    return torch.Generator().manual_seed(int.from_bytes(digest.digest(), "little", signed=True))
+
+
+def choose(seed: int, stream: Stream, number: int, count: int) -> int:
+    """Which of `count` photos sample `number` shows: all of them in random order, then all in another, and so on."""
+    epoch, place = divmod(number, count)
+    return _order(seed, stream, epoch, count)[place]
+
+
+@lru_cache(maxsize=64)
+def _order(seed: int, stream: Stream, epoch: int, count: int) -> list[int]:
+    order: list[int] = torch.randperm(count, generator=generator(seed, stream, epoch)).tolist()
+    return order
+
+
+def rate(schedule: Schedule, step: int, steps: int, peak: float) -> float:
+    """The learning rate of a step, counted from 0: a function, so there is nothing to save or restore.
+
+    constant: peak. multistep: peak · factor^(milestones passed). cosine, in a period of n steps that began at step a:
+    floor + (peak − floor)·(1 + cos π(step − a)/n)/2. All of it × (step + 1)/warmup during the warm-up.
+
+    Args:
+        steps: of the whole training: the period where the schedule names none.
+        peak: the recipe's learning rate.
+
+    Reference: Loshchilov, Hutter, SGDR, ICLR 2017, arXiv 1608.03983 (restarts).
+    """
+    warm = min(1.0, (step + 1) / schedule.warmup) if schedule.warmup else 1.0
+    if schedule.kind == "constant":
+        return warm * peak
+    if schedule.kind == "multistep":
+        return warm * peak * schedule.factor ** bisect_right(schedule.milestones, step)
+    periods = schedule.periods or (steps,)
+    starts = [0, *accumulate(periods)]
+    period = bisect_right(starts, step) - 1
+    if period >= len(periods):
+        return warm * schedule.floor
+    part = (step - starts[period]) / periods[period]
+    return warm * (schedule.floor + (peak - schedule.floor) * (1 + math.cos(math.pi * part)) / 2)
+
+
+class Interruption:
+    """A context in which the first SIGINT (Ctrl-C) or SIGTERM (of a batch system) is only noted.
+
+    So a training can finish and save its step. A second SIGINT ends at once. Outside the main thread, which signals do
+    not reach, nothing is changed.
+
+    Attributes:
+        asked: whether a signal has come.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._number = int(signal.SIGINT)
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Interruption:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {
+                number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)
+            }
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def end(self) -> NoReturn:
+        """Do what the signal asks for: KeyboardInterrupt after SIGINT, SystemExit with status 143 after SIGTERM."""
+        if self._number == signal.SIGTERM:
+            sys.exit(128 + self._number)
+        raise KeyboardInterrupt
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.asked, self._number = True, number

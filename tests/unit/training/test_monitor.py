@@ -1,0 +1,128 @@
+"""The watch remembers the first step that went wrong; the screen shows a line for losses, a small table for scores."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from otsr.training import monitor
+from otsr.training.monitor import Fault, Progress, Watch, duration
+
+
+def watch() -> Watch:
+    return Watch(SimpleNamespace(num_processes=1))  # type: ignore[arg-type]
+
+
+def numbers(**values: float) -> dict[str, Tensor]:
+    return {name: torch.tensor(value) for name, value in values.items()}
+
+
+def test_numbers_are_those_of_the_last_step_and_nothing_is_wrong() -> None:
+    seen = watch()
+    seen.record(0, numbers(pixel=0.5, gan=2.0))
+    seen.record(1, numbers(pixel=0.25, gan=3.0))
+    assert seen.check() == ({"pixel": 0.25, "gan": 3.0}, None)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_named(value: float) -> None:
+    seen = watch()
+    seen.record(7, numbers(pixel=0.5, gan=value, gradient=value))
+    assert seen.check()[1] == Fault(7, ("gan", "gradient"))
+
+
+def test_the_first_fault_stays_whatever_comes_after_it() -> None:
+    seen = watch()
+    for step, (pixel, gan) in enumerate([(1.0, 1.0), (1.0, math.nan), (math.nan, math.nan), (1.0, 1.0)]):
+        seen.record(step, numbers(pixel=pixel, gan=gan))
+    assert seen.check() == ({"pixel": 1.0, "gan": 1.0}, Fault(1, ("gan",)))
+
+
+def test_a_number_in_half_precision_that_carries_a_gradient_is_kept_without_it() -> None:
+    seen = watch()
+    leaf = torch.tensor(1.5, dtype=torch.bfloat16, requires_grad=True)
+    seen.record(0, {"pixel": 2 * leaf})
+    assert not seen._latest.requires_grad and seen.check() == ({"pixel": 3.0}, None)
+
+
+def test_of_several_processes_the_earliest_fault_counts_and_numbers_are_averaged() -> None:
+    rows: list[Tensor] = []
+
+    def gather(row: Tensor) -> Tensor:
+        rows.append(row)
+        return torch.cat(rows)
+
+    accelerator: Any = SimpleNamespace(num_processes=3, gather=gather)
+    steps = [
+        [numbers(pixel=1.0, gan=1.0), numbers(pixel=1.0, gan=1.0)],
+        [numbers(pixel=1.0, gan=1.0), numbers(pixel=math.nan, gan=4.0)],
+        [numbers(pixel=1.0, gan=math.inf), numbers(pixel=4.0, gan=4.0)],
+    ]
+    for process in steps:
+        seen = Watch(accelerator)
+        for step, found in enumerate(process):
+            seen.record(step, found)
+        averaged, fault = seen.check()
+    assert fault == Fault(0, ("gan",))
+    assert math.isnan(averaged["pixel"]) and averaged["gan"] == 3.0
+
+
+# --- progress
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0 s"),
+        (48.4, "48 s"),
+        (89, "89 s"),
+        (90, "2 min"),
+        (12 * 60 + 3, "12 min"),
+        (3570, "1 h 00 min"),
+        (3 * 3600 + 5 * 60, "3 h 05 min"),
+        (52 * 3600, "2 d 4 h"),
+    ],
+)
+def test_a_duration_has_two_parts_at_most(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_a_line_tells_losses_rate_pace_and_the_time_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(monitor.time, "perf_counter", lambda: now[0])
+    shown = Progress("run", 1000, 2000, shown=True)
+    now[0] += 50
+    shown.pause(30)  # a validation
+    shown.numbers(1010, {"pixel": 0.01234567, "gan": 3.0}, 1e-4)
+    shown.close()
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines == ["step 1,010/2,000  pixel 0.01235  gan 3  rate 0.0001  2 s/step  33 min left"]
+    assert shown.pace == 2.0
+
+
+def test_scores_stand_under_their_names_and_the_best_are_marked(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = Progress("run", 0, 20, shown=True)
+    shown.scores(5, {"st_lpips": 0.25, "psnr_y": 24.5}, better=True)
+    shown.scores(10, {"st_lpips": 0.3, "psnr_y": 24.0}, better=False)
+    shown.close()
+    heads, first, _, second = capsys.readouterr().err.rstrip().splitlines()
+    assert first.startswith("step  5/20") and first.endswith("  best") and not second.endswith("best")
+    # Right-aligned: a name and its number end in the same column.
+    assert heads.index("PSNR-Y ↑") + len("PSNR-Y ↑") == first.index("24.50") + len("24.50")
+    assert len(heads) == len(first.removesuffix("  best")) == len(second)
+
+
+def test_nothing_is_written_when_nothing_is_to_be_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    quiet = Progress("run", 0, 20, shown=False)
+    quiet.numbers(5, {"pixel": 1.0}, 1e-4)
+    quiet.scores(5, {"psnr_y": 24.5}, better=True)
+    quiet.advance()
+    quiet.close()
+    assert capsys.readouterr() == ("", "")
