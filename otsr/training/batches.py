@@ -267,8 +267,8 @@ def worker_deaths_named() -> Iterator[None]:
         if not str(error).startswith("DataLoader worker"):
             raise
         raise DataError(
-            f"{str(error).rstrip('. ')}. SIGKILL mostly means that memory ran out, SIGBUS that /dev/shm is full: set data.workers or "
-            "data.batch lower, pack folders with otsr pack, then go on with --resume"
+            f"{str(error).rstrip('. ')}. SIGKILL mostly means that memory ran out, SIGBUS that /dev/shm is full: lower "
+            "data.workers or data.batch, pack folders with otsr pack, then go on with --resume"
         ) from None
 
 
