@@ -243,7 +243,7 @@ def build_upscaler(weights: str | None, **options: Any) -> Upscaler:
     try:
         upscaler = Upscaler.from_pretrained(name, **options)
         if upscaler.device.type == "mps" and options.get("device") == "auto":
-            typer.echo("on Apple's GPU (mps); --device cpu takes the CPU", err=True)
+            typer.echo("using Apple's GPU (mps); --device cpu uses the CPU", err=True)
         return upscaler
     except WeightsError as error:
         if name in [entry.name for entry in catalogue()]:

@@ -16,8 +16,8 @@ import torch
 
 from otsr.networks.generators import Compact, RRDBNet
 from otsr.weights.catalogue import DEFAULT, Entry, catalogue, find, locate
-from otsr.weights.errors import WeightsError
 from otsr.weights.formats import read, read_metadata, save
+from otsr.weights.layouts import WeightsError
 
 __all__ = [
     "DEFAULT", "Entry", "WeightsError", "blend", "catalogue", "file_of", "load", "locate", "partner", "read_metadata",

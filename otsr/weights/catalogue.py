@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from otsr.datasets import data_dir, sources
 from otsr.download import DownloadError, cache_dir, fetch, matches
-from otsr.weights.errors import WeightsError
+from otsr.weights.layouts import WeightsError
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,7 @@ from torch import nn
 from otsr.images import atomic_path
 from otsr.networks.generators import Compact, RRDBNet
 from otsr.weights import ncnn
-from otsr.weights.errors import WeightsError
-from otsr.weights.layouts import EXPECTED, MAX_BYTES, network_from
+from otsr.weights.layouts import EXPECTED, MAX_BYTES, WeightsError, network_from
 
 FORMATS = "expected weights: PyTorch .pth, .safetensors, or ncnn .param + .bin"
 _FOREIGN: tuple[tuple[bytes, str], ...] = (

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from otsr.networks.generators import Compact, RRDBNet, build
-from otsr.weights.errors import WeightsError
 
 MAX_BYTES = 2 << 30
 """No generator comes near 2 GiB; a file that does, or that unpacks to that, is not opened."""
@@ -44,6 +43,10 @@ _TELLTALES: tuple[tuple[str, str], ...] = (
     (r"discriminator|conv0_[01]\.|bn0_1\.|linear\d?\.|classifier\.|fc\.", "a critic or a classifier"),
     (r"head\.\d+\.", "EDSR or a relative"),
 )
+
+
+class WeightsError(ValueError):
+    """Weights that cannot be had, read or used; the message names the file, what was found and what to do."""
 
 
 def network_from(state: Any, source: str, architecture: dict[str, Any] | None = None) -> RRDBNet | Compact:

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from otsr.networks.generators import RRDBNet
-from otsr.weights.errors import WeightsError
-from otsr.weights.layouts import fill
+from otsr.weights.layouts import WeightsError, fill
 
 MAGIC = b"7767517"
 _EXPECTED = "expected the generator of RealSR or Real-ESRGAN; of another network, name its .pth"

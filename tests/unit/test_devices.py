@@ -181,7 +181,7 @@ def test_apples_gpu_is_taken_where_it_is_and_memory_counted_as_shared(
     assert Upscaler(networks()[0]).tile == inference.TILE
     build_upscaler("psnr-small", device="auto")
     build_upscaler("psnr-small", device="cpu")
-    assert capsys.readouterr().err == "on Apple's GPU (mps); --device cpu takes the CPU\n"
+    assert capsys.readouterr().err == "using Apple's GPU (mps); --device cpu uses the CPU\n"
     assert upscaler.predict_memory(40, 50, 64) == on_cpu.predict_memory(40, 50, 64)
 
 
