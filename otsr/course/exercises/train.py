@@ -65,7 +65,7 @@ ask(
         (lambda x, y, k: _moved(x, y, k, _heaps).mean() / _size(y),
          "You sort all channels of a window in one heap; each channel has a line of its own."),
         (lambda x, y, k: _moved(x, y, k).square().mean() / _size(y),
-         "You square the way; here it costs its length (W₁)."),
+         "You square the distance; here the cost is the distance itself (W₁)."),
         (lambda x, y, k: _moved(x, y, k).sum() / _size(y),
          "You add up where the mean is meant: the loss would grow with the size of the crop."),
         (lambda x, y, k: _moved(x, y, k).mean() / _size(x),
