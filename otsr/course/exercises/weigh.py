@@ -59,7 +59,7 @@ ask(
         (lambda k, n: _at_least(k, n) - _exactly(k, n),
          "A coin that gives exactly as many is as good as you: count it too."),
         (_exactly, "That is the chance of exactly so many; more would have impressed you as well."),
-        (lambda k, n: 1 - _at_least(k, n), "That is the chance of fewer. A small number should count against the coin."),
+        (lambda k, n: 1 - _at_least(k, n), "That is the chance of fewer. A small number should speak against luck."),
         (lambda k, n: 1 - _at_least(k, n) + _exactly(k, n),
          "You summed the other side: at most so many. It is at least that counts."),
         (lambda k, n: min(1.0, 2 * _at_least(k, n)), _BOTH_SIDES),
