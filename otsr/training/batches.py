@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -151,14 +152,21 @@ class TrainingBatches:
             multiprocessing_context=self._start_method if self.data.workers else None,
             generator=torch.Generator(),  # else it would draw from the generator of all others
         )
-        batches = iter(loader)
+        with _sigchld_as_it_was():
+            batches = iter(loader)
         try:
-            with worker_deaths_named():
-                for step in range(first, sys.maxsize):
-                    batch = next(batches)
-                    if isinstance(batch, DataError):
-                        raise batch
-                    yield step, batch
+            for step in range(first, sys.maxsize):
+                batch = next(batches)
+                if isinstance(batch, DataError):
+                    raise batch
+                yield step, batch
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker"):
+                raise
+            raise DataError(
+                f"{error}: it was killed before step {step} was made. Mostly memory ran out, or /dev/shm is full: "
+                "lower data.workers or data.batch, pack folders with otsr pack, then go on with --resume"
+            ) from None
         finally:
             del batches  # ends its processes
 
@@ -259,17 +267,13 @@ def _outlive_ctrl_c(worker: int) -> None:
 
 
 @contextmanager
-def worker_deaths_named() -> Iterator[None]:
-    """Say what to do when a worker was killed. Raises DataError."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):
-            raise
-        raise DataError(
-            f"{str(error).rstrip('. ')}. SIGKILL mostly means that memory ran out, SIGBUS that /dev/shm is full: lower "
-            "data.workers or data.batch, pack folders with otsr pack, then go on with --resume"
-        ) from None
+def _sigchld_as_it_was() -> Iterator[None]:
+    """torch would interrupt whatever runs when a worker dies, such as saving; it is early enough at the next batch."""
+    here = hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGCHLD) if here else None
+    yield
+    if here:
+        signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
 
 
 def _tensor(pixels: np.ndarray) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from otsr.images import atomic_path
 from otsr.training import checkpoints
 from otsr.training.adversary import Adversary
-from otsr.training.batches import Batch, TrainingBatches, Validation, worker_deaths_named
+from otsr.training.batches import Batch, TrainingBatches, Validation
 from otsr.training.checkpoints import CheckpointError
 from otsr.training.losses import Losses
 from otsr.training.monitor import (
@@ -133,11 +133,7 @@ class Trainer:
 
     def run(self) -> Result:
         """All steps that are left."""
-        with (
-            Interruption() as interruption,
-            worker_deaths_named(),
-            closing(self.batches.stream(self.step)) as stream,
-        ):
+        with Interruption() as interruption, closing(self.batches.stream(self.step)) as stream:
             while self.step < self.config.steps:
                 number, batch = next(stream)
                 assert number == self.step
