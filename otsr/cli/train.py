@@ -6,11 +6,14 @@ import json
 import os
 import shlex
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from otsr.cli.root import Inputs, Overwrite, app, fail, refuse, require_writable
+
+if TYPE_CHECKING:
+    from otsr.training.schema import Config
 
 
 @app.command()
@@ -123,17 +126,31 @@ def train(
         return
     folder = out or Path("runs") / config.name
     require_writable(folder)
-    from otsr.training import train as run
+    if _speaks():
+        every = min(config.every.log, config.steps)
+        typer.echo(
+            f"{config.name}: {config.steps:,} steps, into {folder}; from step {every} on each line says how long a "
+            "step takes and how much time is left",
+            err=True,
+        )
+    _run(config, folder, resume, _again(recipe, changes, out))
+
+
+def _run(config: Config, folder: Path, resume: bool, again: str) -> None:
+    from otsr.training import train
+    from otsr.training.schema import ConfigError
 
     try:
-        result = run(config, folder, resume)
+        result = train(config, folder, resume)
     except ConfigError as error:
         _refuse_all(error.problems)
     except KeyboardInterrupt:
         if _speaks():
-            again = f"Go on from the last checkpoint with: {_again(recipe, changes, out)}"
             kept = (folder / "last.state").exists()
-            typer.echo(f"interrupted{'. ' + again if kept else ' before the first checkpoint'}", err=True)
+            advice = (
+                f". Go on from the last checkpoint with: {again}" if kept else " before the first checkpoint"
+            )
+            typer.echo(f"interrupted{advice}", err=True)
         raise typer.Exit(130) from None
     except (OSError, ValueError, RuntimeError, MemoryError) as error:
         fail(error)

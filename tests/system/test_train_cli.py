@@ -169,13 +169,15 @@ def test_start_weights_that_do_not_fit_are_refused_with_the_line(
 
 def test_a_training_leaves_weights_that_upscale(otsr: Run, place: Path) -> None:
     result = otsr("train", "quick.yml")
+    first, second = result.stderr.splitlines()[:2]
+    assert first.startswith("quick: 8 steps, into runs/quick; from step 1 on ")
+    assert re.search(r"^step 1/8 .* s/step  \S+ \S+ left$", second)
     assert result.exit_code == 0, result.stderr
     assert result.stdout.startswith("runs/quick: 8 steps")
     run = place / "runs" / "quick"
     assert {"config.yml", "last.safetensors", "best.safetensors", "validation.tsv"} <= set(files(run))
-    for name in ("best", "last"):
-        weights = run / f"{name}.safetensors"
-        answer = otsr("upscale", "photos/a.png", "-o", f"{name}.png", "--weights", weights)
+    for number, weights in enumerate((run, run / "last.safetensors")):
+        answer = otsr("upscale", "photos/a.png", "-o", f"{number}.png", "--weights", weights)
         assert answer.exit_code == 0, answer.stderr
 
 
