@@ -120,29 +120,24 @@ def test_pictures_unpacked_by_hand_count_too(registered: DataSet, tmp_path: Path
     assert registered.present(tmp_path)
 
 
-def test_another_number_of_pictures_is_refused(registered: DataSet, tmp_path: Path) -> None:
-    pack(tmp_path / "secret" / "x.zip", ["1.png", "2.png"])
-    with pytest.raises(DataSetError, match=r"holds 2 pictures, x\.zip has 3"):
-        sets.get("secret", tmp_path, lambda _: None)
-    assert not registered.present(tmp_path)
-
-
-def test_an_archive_of_something_else_is_refused(registered: DataSet, tmp_path: Path) -> None:
-    with zipfile.ZipFile(pack(tmp_path / "secret" / "x.zip", []), "w") as archive:
-        archive.writestr("paper.pdf", b"x")
-    with pytest.raises(DataSetError, match=r"it holds none of the pictures of x\.zip; is it another archive"):
-        sets.get("secret", tmp_path, lambda _: None)
-
-
-def test_an_archive_that_is_not_to_be_trusted_is_refused_with_its_entry(
-    registered: DataSet, tmp_path: Path
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["1.png", "2.png"], r"holds 2 pictures, x\.zip has 3"),
+        (["paper.pdf"], r"it holds none of the pictures of x\.zip; is it another archive"),
+        (
+            ["1.png", "2.png", "../../3.png"],
+            r"secret: .*x\.zip: not to be trusted, its entry '\.\./\.\./3\.png'",
+        ),
+    ],
+)
+def test_an_archive_that_is_not_the_one_expected_is_refused(
+    registered: DataSet, tmp_path: Path, names: list[str], words: str
 ) -> None:
-    pack(tmp_path / "secret" / "x.zip", ["1.png", "2.png", "../../3.png"])
-    with pytest.raises(
-        DataSetError, match=r"secret: .*x\.zip: not to be trusted, its entry '\.\./\.\./3\.png'"
-    ):
+    pack(tmp_path / "secret" / "x.zip", names)
+    with pytest.raises(DataSetError, match=words):
         sets.get("secret", tmp_path, lambda _: None)
-    assert pictures(tmp_path) == []
+    assert not registered.present(tmp_path) and not list(tmp_path.glob("*.png"))
 
 
 def test_a_picture_that_was_lost_since_makes_it_incomplete(registered: DataSet, tmp_path: Path) -> None:
@@ -154,25 +149,19 @@ def test_a_picture_that_was_lost_since_makes_it_incomplete(registered: DataSet, 
     assert registered.present(tmp_path) and (folder / "x" / "2.png").read_bytes() == png(1)
 
 
-def test_the_disk_is_checked_for_archive_and_pictures_before_anything_is_fetched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("there", "free", "needed"), [(0, 7_900_000_000, "8.0"), (3_000_000_000, 1_000_000_000, "5.0")]
+)
+def test_the_disk_is_checked_for_archives_and_pictures_before_anything_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: int, free: int, needed: str
 ) -> None:
-    monkeypatch.setattr(sets.shutil, "disk_usage", lambda _: SimpleNamespace(free=7_900_000_000))
-    with pytest.raises(
-        DataSetError, match=r"div2k needs 8\.0 GB more, archives and pictures, and .* 7\.9 GB free"
-    ):
-        sets.get("div2k", tmp_path)
-
-
-def test_what_is_there_already_counts_when_the_disk_is_checked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A sparse file stands for 3 GB that came before the connection broke."""
+    """A sparse file stands for what came before the connection broke."""
     (tmp_path / "div2k").mkdir()
     with (tmp_path / "div2k" / "DIV2K_train_HR.zip.part").open("wb") as file:
-        file.truncate(3_000_000_000)
-    monkeypatch.setattr(sets.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000_000))
-    with pytest.raises(DataSetError, match=r"div2k needs 5\.0 GB more"):
+        file.truncate(there)
+    monkeypatch.setattr(sets.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    words = f"div2k needs {needed} GB more, archives and pictures, and .* {free / 1e9:.1f} GB free"
+    with pytest.raises(DataSetError, match=words):
         sets.get("div2k", tmp_path)
 
 

@@ -128,7 +128,10 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (lambda x, y, k: (x - y).abs().mean() / y.abs().mean(), "place by place"),
         (lambda x, y, k: moved(pieces(x, k), pieces(y, k)).mean() / y.abs().mean(), "no squares"),
         (lambda x, y, k: moved(heap(x, k), heap(y, k)).mean() / y.abs().mean(), "a line of its own"),
-        (lambda x, y, k: moved(cut(x, k), cut(y, k)).square().mean() / y.abs().mean(), "You square the distance"),
+        (
+            lambda x, y, k: moved(cut(x, k), cut(y, k)).square().mean() / y.abs().mean(),
+            "You square the distance",
+        ),
         (lambda x, y, k: moved(cut(x, k), cut(y, k)).sum() / y.abs().mean(), "where the mean is meant"),
         (lambda x, y, k: moved(cut(x, k), cut(y, k)).mean() / x.abs().mean(), "not by those of SR"),
         (lambda x, y, k: 0.5, "do it on paper"),
