@@ -5,6 +5,7 @@ A stub runs as it is and prints "not attempted yet". One file a notebook holds i
 """
 
 from otsr.course.exercises import (  # noqa: F401  register their checks
+    after,
     beyond,
     blur,
     camera,
