@@ -113,7 +113,7 @@ GROUPS: dict[str, tuple[Symbol, ...]] = {
         Symbol("f", "potential, a network of the max–min game", "as cost", "10", "potential"),
         Symbol(r"\varphi", "Brenier's convex function; the map is its gradient", "", "04"),
         Symbol("W_1", "Wasserstein distance for the cost distance", "unit of the samples", "03 06"),
-        Symbol("W_2", "Wasserstein distance for the cost squared distance", "unit of the samples", "04 05 06 10"),
+        Symbol("W_2", "Wasserstein distance for the cost squared distance", "unit of the samples", "04 05 06 10 11"),
         Symbol(r"\varepsilon", "weight of entropy in Sinkhorn's problem", "as cost", "04"),
         Symbol(r"S_\varepsilon", "Sinkhorn divergence: 0 for equal histograms", "as cost", "04"),
         Symbol("p, q", "the population of guesses, the population of real pictures", "distributions", "06"),

@@ -16,7 +16,7 @@ from otsr.transport.gaussian import moments
 
 @pytest.fixture(scope="module")
 def written(definitions: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-    return definitions("11", "lens")
+    return definitions("11", "LENS")
 
 
 def gaussians(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -113,7 +113,7 @@ def test_each_patch_lies_in_the_middle_of_its_lr_pixels(written: dict[str, Any])
 def test_windows_are_degraded_to_the_lr_pixels_that_come_with_them(written: dict[str, Any]) -> None:
     path = written["photos"]("train")[:1]
     windows, seen = written["cut"](path, 50, noise=0)
-    lr = written["kernels"].downsample(windows.float().view(-1, 1, 24, 24), written["lens"], 4)
+    lr = written["kernels"].downsample(windows.float().view(-1, 1, 24, 24), written["LENS"], 4)
     error = (
         lr[:, 0, 2:4, 2:4] - seen.view(-1, 6, 6)[:, 2:4, 2:4]
     ).abs()  # the border needs more than the window
