@@ -27,7 +27,7 @@ HTMLInputElement.prototype.click = function () { this.id = "chosen"; document.bo
 
 @pytest.fixture
 def upload_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lab, "SOURCE", SOURCE)
+    monkeypatch.setattr(lab, "CELLS", [SOURCE])
 
 
 def line(browser: webdriver.Chrome) -> str:  # noqa: F811

@@ -34,19 +34,18 @@ import time
 
 import numpy as np
 from otsr.course.widgets import FrameSlider
-from tests.browser import chromium, programs
 
 frames = [np.full((120, 200, 3), level, np.uint8) for level in (0, 85, 170, 255)]
 captions = [f"Frame {i} is a grey of level {i * 85}." for i in range(4)]
 FrameSlider(frames, ["black", "dark", "light", "white"], captions, title="level")"""
-BUSY = f"time.sleep({SECONDS})"
+CELLS = [SOURCE, f"time.sleep({SECONDS})"]  # the kernel stays busy
 
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
     """A JupyterLab of its own on 127.0.0.1, without news, update checks or settings of the user."""
     programs()
-    cells = [nbformat.v4.new_code_cell(source) for source in (SOURCE, BUSY)]
+    cells = [nbformat.v4.new_code_cell(source) for source in CELLS]
     notebook = nbformat.v4.new_notebook(cells=cells)
     notebook.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
     (tmp_path / "work").mkdir()
