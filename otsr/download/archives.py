@@ -21,6 +21,7 @@ from typing import IO
 
 from tqdm import tqdm
 
+from otsr.download.fetching import require_room
 from otsr.images import SUFFIXES, atomic_path
 
 BOMB = 20
@@ -69,7 +70,9 @@ def unpack(archive: Path, target: Path, place: Callable[[str], str | None] = lam
         )
         if not streamed:
             planned = list(planned)
-            _require_room(target, planned)
+            missing = sum(entry.size for entry, path in planned if path is not None and not path.exists())
+            target.mkdir(parents=True, exist_ok=True)
+            require_room(target, missing)
         with tqdm(desc=f"unpacking {archive.name}", unit="B", unit_scale=True, delay=1, disable=None) as bar:
             for entry, path in planned:
                 if path is None:
@@ -171,17 +174,6 @@ def _destination(entry: tarfile.TarInfo, target: Path, place: Callable[[str], st
         return None
     below = place(entry.name)
     return None if below is None else target / below
-
-
-def _require_room(target: Path, planned: list[tuple[tarfile.TarInfo, Path | None]]) -> None:
-    """Before the first picture: is there room for those that are not there yet?"""
-    missing = sum(entry.size for entry, path in planned if path is not None and not path.exists())
-    target.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(target).free
-    if missing > free:
-        raise OSError(
-            28, f"{missing / 1e9:.1f} GB are needed to unpack, {free / 1e9:.1f} GB are free", str(target)
-        )
 
 
 def _write(archive: Path, entry: tarfile.TarInfo, read: Read, path: Path, target: Path) -> None:

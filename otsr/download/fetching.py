@@ -5,6 +5,7 @@ pooch asks, writes and shows the progress; the server's answer decides whether i
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -101,6 +102,15 @@ def matches(path: Path, known: str) -> bool:
     else:
         raise ValueError(f"hash {known!r}, expected sha256:…, md5:… or git-blob:…")
     return len(expected) >= 8 and found.startswith(expected)
+
+
+def require_room(folder: Path, needed: int) -> None:
+    """Raises OSError if the disk of a folder has fewer free bytes than that."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(
+            errno.ENOSPC, f"{needed / 1e9:.3g} GB are needed, {free / 1e9:.3g} GB are free", str(folder)
+        )
 
 
 def _record(target: Path) -> Path:
@@ -206,8 +216,7 @@ class _Answer:
             left = int(response.headers.get("Content-Length", 0))
             if left > MAX_BYTES:
                 raise requests.RequestException(f"announces {left} bytes, more than is believed")
-            if left > shutil.disk_usage(self.part.parent).free:
-                raise OSError(28, f"{left / 1e6:.0f} MB are needed", str(self.part.parent))
+            require_room(self.part.parent, left)
             file.truncate(start)
             self.came = True
             self.total = start + left if left else None

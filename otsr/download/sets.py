@@ -13,7 +13,6 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -21,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from filelock import FileLock
 
 from otsr.download.archives import UnpackError, unpack
-from otsr.download.fetching import DownloadError, fetch
+from otsr.download.fetching import DownloadError, fetch, require_room
 from otsr.images import atomic_path, find_images
 
 
@@ -150,7 +149,7 @@ def get(name: str, root: Path, note: Callable[[str], None] = print) -> Path:
     except OSError as error:
         raise DataSetError(
             f"{name}: {error.filename or folder}: cannot be written ({error.strerror or error}); make room, or choose "
-            "another folder with --out, then run again: it goes on where it stopped"
+            "another folder with --out, then run again to go on from here"
         ) from None
     return folder
 
@@ -219,12 +218,7 @@ def _check_room(chosen: DataSet, folder: Path) -> None:
         unpacked = [one.stat().st_size for one in archive.pictures_in(folder)]
         needed += max(0, archive.size - sum(there)) if archive.url else 0
         needed += max(0, archive.unpacked - sum(unpacked))
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise DataSetError(
-            f"{chosen.name} needs {needed / 1e9:.1f} GB more, archives and pictures, and {folder} has "
-            f"{free / 1e9:.1f} GB free; make room, or choose another folder with --out"
-        )
+    require_room(folder, needed)
 
 
 def _below(top: str) -> Callable[[str], str | None]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import pooch
 
 from otsr import datasets
 from otsr.degradation import Degradation
@@ -106,7 +107,7 @@ def hashes(weights: Sequence[str]) -> dict[str, str]:
             path = locate(name, download=False)
         except WeightsError:
             path = file_of(Path(name))
-        found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        found[name] = pooch.file_hash(str(path))
     return found
 
 

@@ -24,7 +24,7 @@ import torch
 from command import Run
 
 from otsr import weights
-from otsr.download import fetching, sets
+from otsr.download import sets
 from otsr.download.fetching import DownloadError, fetch
 from otsr.networks.generators import RRDBNet
 from otsr.weights import WeightsError
@@ -250,9 +250,10 @@ def test_callers_at_the_same_time_share_one_download(server: Server, target: Pat
 def test_a_full_disk_is_noticed_before_the_download(
     server: Server, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetching.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(
-        DownloadError, match=r"1 MB are needed\); make room, or choose another folder \(OTSR_CACHE"
+        DownloadError,
+        match=r"0.00105 GB are needed, 1e-06 GB are free\); make room, or choose another folder \(OTSR_CACHE",
     ):
         fetch([server.url], target, sha256(CONTENT))
     assert files(target) == {}

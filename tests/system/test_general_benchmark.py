@@ -38,7 +38,7 @@ def test_every_table_is_made_and_what_is_missing_is_said(
     first, last = (str(tmp_path / f"{step}.safetensors") for step in ("200", "1000"))
     arguments = argparse.Namespace(
         weights=[last, "no-such-weights"], path=[first, last], steps=tmp_path, val=True, photos=1, draws=1,
-        device="cpu", skip_rulers=False,
+        device="cpu", skip_rulers=False, against=None,
     )  # fmt: skip
     text, numbers, figure = benchmark.report(arguments)
     assert set(numbers) == {benchmark.CLEAN, benchmark.JPEG, benchmark.PHONE, "artefacts", "path", "steps"}

@@ -150,7 +150,7 @@ def test_a_picture_that_was_lost_since_makes_it_incomplete(registered: DataSet, 
 
 
 @pytest.mark.parametrize(
-    ("there", "free", "needed"), [(0, 7_900_000_000, "8.0"), (3_000_000_000, 1_000_000_000, "5.0")]
+    ("there", "free", "needed"), [(0, 7_900_000_000, "7.97"), (3_000_000_000, 1_000_000_000, "4.97")]
 )
 def test_the_disk_is_checked_for_archives_and_pictures_before_anything_is_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: int, free: int, needed: str
@@ -159,8 +159,8 @@ def test_the_disk_is_checked_for_archives_and_pictures_before_anything_is_fetche
     (tmp_path / "div2k").mkdir()
     with (tmp_path / "div2k" / "DIV2K_train_HR.zip.part").open("wb") as file:
         file.truncate(there)
-    monkeypatch.setattr(sets.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
-    words = f"div2k needs {needed} GB more, archives and pictures, and .* {free / 1e9:.1f} GB free"
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    words = rf"div2k: .*div2k: cannot be written \({needed} GB are needed, {free / 1e9:.3g} GB are free\); make room"
     with pytest.raises(DataSetError, match=words):
         sets.get("div2k", tmp_path)
 
