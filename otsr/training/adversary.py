@@ -70,7 +70,7 @@ class Adversary:
         if config.channels_last:
             self.critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         rate, betas = config.optimiser.critic_lr, config.optimiser.betas
-        self.optimiser = torch.optim.Adam(self.critic.parameters(), rate, betas, foreach=True)
+        self.optimiser = torch.optim.Adam(self.critic.parameters(), rate, betas, foreach=True, fused=False)
         self.plan: Tensor | None = None
         self.log: dict[str, Tensor] = {}
 

@@ -7,12 +7,8 @@ training that is resumed, or spread over other processes, sees what one uninterr
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
 import sys
-import threading
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from otsr.training import schema
-from otsr.training.runtime import Stream, choose, generator, one_thread
+from otsr.training.runtime import Stream, choose, generator, one_thread, outlive_ctrl_c, sigchld_as_it_was
 from otsr.training.sources import COURSE, Photos, listed
 from otsr.training.store import DataError
 from otsr.training.synthesis import Synthesis, load_degradation
@@ -32,25 +28,16 @@ _KEPT = 1 << 30  # bytes of validation pairs that stay in memory
 
 
 class Batch(NamedTuple):
-    """Crops of one step: LR as float32 in [0, 1], HR in bytes, as the photos store it.
+    """Crops of one step: LR as float32 in [0, 1], HR in bytes, as the photos store it."""
 
-    Attributes:
-        lr: (b, 3, c/s, c/s).
-        hr: (b, 3, c, c) uint8, of the same scenes.
-        reals: (b, 3, c, c) uint8, HR crops drawn independently of the others; None where not asked for.
-    """
-
-    lr: Tensor
-    hr: Tensor
-    reals: Tensor | None
+    lr: Tensor  # (b, 3, c/s, c/s)
+    hr: Tensor  # (b, 3, c, c) uint8, of the same scenes
+    reals: Tensor | None  # (b, 3, c, c) uint8, drawn independently of the others; None where not asked for
 
     def to(
         self, device: torch.device | str = "cpu", layout: torch.memory_format = torch.contiguous_format
     ) -> Batch:
-        """All of it on a device, as float32 in [0, 1].
-
-        To CUDA the bytes go while the device still works on the step before; there they are widened and laid out.
-        """
+        """All of it on a device, as float32 in [0, 1]; to CUDA it goes as bytes, while the step before still runs."""
 
         def placed(crops: Tensor) -> Tensor:
             if torch.device(device).type == "cuda":
@@ -62,12 +49,12 @@ class Batch(NamedTuple):
 
 
 class Crop(NamedTuple):
-    """Where a crop lies: photo, first row and column, and which of 8 flips and rotations."""
+    """Where a crop lies."""
 
     photo: int
     top: int
     left: int
-    turn: int
+    turn: int  # which of 8 flips and rotations
 
 
 class TrainingBatches:
@@ -82,12 +69,10 @@ class TrainingBatches:
         process, processes: this one makes samples process·b to (process + 1)·b − 1 of a batch of processes·b.
         reals: also draw independent HR crops.
         folder: of the run; keeps the estimate of the degradation "phone".
-        memory: see `Photos`.
-        start_method: of `data.workers`: "fork", "spawn", "forkserver"; None: as this Python does.
+        memory, start_method: see `Photos` and `multiprocessing`; None: their defaults.
 
     Raises:
-        DataError: photos are missing, damaged, smaller than the crop, or do not match; each is named.
-        StoreError, DegradationError: a file of the recipe cannot be used.
+        DataError, DegradationError: photos are missing, damaged, smaller than the crop, or do not match; each is named.
     """
 
     def __init__(
@@ -148,11 +133,11 @@ class TrainingBatches:
             batch_size=None,
             sampler=range(first, sys.maxsize),
             num_workers=self.data.workers,
-            worker_init_fn=_outlive_ctrl_c,
+            worker_init_fn=outlive_ctrl_c,
             multiprocessing_context=self._start_method if self.data.workers else None,
             generator=torch.Generator(),  # else it would draw from the generator of all others
         )
-        with _sigchld_as_it_was():
+        with sigchld_as_it_was():
             batches = iter(loader)
         try:
             for step in range(first, sys.maxsize):
@@ -257,25 +242,6 @@ class _Steps(torch.utils.data.Dataset[Batch | DataError]):
             return DataError(f"step {step}: {error}")
 
 
-def _outlive_ctrl_c(worker: int) -> None:
-    """In a worker: Ctrl-C and torchrun's SIGTERM are for the training, which finishes its step, saves, and ends it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(os, "setpgrp"):
-        os.setpgrp()  # signals to the training's whole group no longer arrive
-    report = sys.excepthook  # a thread that lends memory need not complain that the training was killed
-    sys.excepthook = lambda kind, *rest: None if issubclass(kind, ConnectionError) else report(kind, *rest)
-
-
-@contextmanager
-def _sigchld_as_it_was() -> Iterator[None]:
-    """torch would interrupt whatever runs when a worker dies, such as saving; it is early enough at the next batch."""
-    here = hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGCHLD) if here else None
-    yield
-    if here:
-        signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
-
-
 def _tensor(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels))
 
@@ -292,8 +258,7 @@ def _turned(pixels: np.ndarray, turn: int) -> np.ndarray:
 def match_pairs(hr: Photos, lr: Photos, scale: int) -> list[int]:
     """For each HR photo the number of its LR photo: of the same name, or of that name with "x4" (the scale) after it.
 
-    Raises:
-        DataError: names are not unique or have no partner, or an LR photo is not ⌊HR/scale⌋ large; they are named.
+    Raises DataError: names are not unique or have no partner, or an LR photo is not ⌊HR/scale⌋ large; they are named.
     """
     twice = sorted({name for names in (hr.names, lr.names) for name in names if names.count(name) > 1})
     if twice:
@@ -320,11 +285,11 @@ def match_pairs(hr: Photos, lr: Photos, scale: int) -> list[int]:
 
 
 class ValidationPair(NamedTuple):
-    """A validation photo: lr (3, h, w) and hr (3, s·h, s·w), float32 in [0, 1]."""
+    """A validation photo, float32 in [0, 1]."""
 
     name: str
-    lr: Tensor
-    hr: Tensor
+    lr: Tensor  # (3, h, w)
+    hr: Tensor  # (3, s·h, s·w)
 
     @property
     def bytes(self) -> int:
@@ -334,14 +299,8 @@ class ValidationPair(NamedTuple):
 class Validation:
     """The photos that a training is measured on: always the same, degraded the same, whatever its seed.
 
-    Args:
-        validation, data: of the recipe; LR is made by `data.degradation`, of photo i with the seed i, unless
-            `validation.lr` brings it.
-        scale: s.
-        folder: see `TrainingBatches`.
-
-    Raises:
-        DataError, StoreError, DegradationError: as `TrainingBatches`.
+    LR is made by `data.degradation`, of photo i with the seed i, unless `validation.lr` brings it. Raises DataError and
+    DegradationError, as `TrainingBatches`.
     """
 
     def __init__(

@@ -77,6 +77,28 @@ def load(folder: Path) -> dict[str, Any]:
     return state
 
 
+def story(config: Config, step: int, data: str, scores: dict[str, float]) -> dict[str, str]:
+    """How weights were trained, for their metadata."""
+    told = {
+        "recipe": config.name,
+        "fingerprint": config.fingerprint(),
+        "seed": str(config.seed),
+        "steps": str(step),
+        "data": data,
+        "scores": " ".join(f"{key}={value:.5g}" for key, value in scores.items()),
+    }
+    return told if config.start is None else {**told, "start": str(config.start)}
+
+
+def refuse_another_recipe(folder: Path, text: str, config: Config) -> None:
+    """Raises CheckpointError: a checkpoint's recipe (its text) decides for another course of the training."""
+    if found := differences(text, config):
+        raise CheckpointError(
+            f"{folder}: the checkpoint is of another recipe: {'; '.join(found)}. "
+            "Resume with the recipe in its config.yml, or start in another folder"
+        )
+
+
 def differences(text: str, config: Config) -> list[str]:
     """What keeps a training by a recipe (its text) from being resumed by another: "data.crop: 96, now 128" each."""
     values, _ = parse(text, NAME)

@@ -241,3 +241,22 @@ class Interruption:
         if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.asked, self._number = True, number
+
+
+def outlive_ctrl_c(worker: int) -> None:
+    """In a worker: Ctrl-C and torchrun's SIGTERM are for the training, which finishes its step, saves, and ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()  # signals to the training's whole group no longer arrive
+    report = sys.excepthook  # a thread that lends memory need not complain that the training was killed
+    sys.excepthook = lambda kind, *rest: None if issubclass(kind, ConnectionError) else report(kind, *rest)
+
+
+@contextmanager
+def sigchld_as_it_was() -> Iterator[None]:
+    """torch would interrupt whatever runs when a worker dies, such as saving; it is early enough at the next batch."""
+    here = hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGCHLD) if here else None
+    yield
+    if here:
+        signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)

@@ -29,8 +29,8 @@ Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(strict=True, ge=0, lt=1)]
 Shrinking = Annotated[float, Field(strict=True, ge=1, le=16)]
 Layers = dict[str, Positive]
-Listed = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
-Sources = Annotated[tuple[Text, ...], Listed, Field(min_length=1)]  # one path may stand alone
+_one = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)  # path may stand alone
+Sources = Annotated[tuple[Text, ...], _one, Field(min_length=1)]
 _VGG = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}  # convolutions in each block
 
 
@@ -61,9 +61,7 @@ class Part(BaseModel):
         return self
 
 
-class RRDBNet(Part):
-    """`network:` see `otsr.networks.generators.RRDBNet`."""
-
+class RRDBNet(Part):  # network: see otsr.networks.generators
     name: Literal["RRDBNet"]
     nf: Count = 64
     nb: Count = 23
@@ -71,9 +69,7 @@ class RRDBNet(Part):
     unshuffle: Literal[1, 2] = 1
 
 
-class Compact(Part):
-    """`network:` see `otsr.networks.generators.Compact`."""
-
+class Compact(Part):  # network: see otsr.networks.generators
     name: Literal["Compact"]
     nf: Count = 32
     nb: Count = 8
@@ -162,15 +158,11 @@ class Optimiser(Part):
     schedule: Schedule = Schedule()
 
 
-class Pixel(Part):
-    """`losses.pixel:` mean absolute difference."""
-
+class Pixel(Part):  # losses.pixel: mean absolute difference
     weight: Number = 0.0
 
 
-class Edge(Part):
-    """`losses.edge:` mean absolute difference of edge maps."""
-
+class Edge(Part):  # losses.edge: mean absolute difference of edge maps
     weight: Number = 0.0
     kind: Literal["sobel", "canny"] = "sobel"
 
@@ -188,16 +180,15 @@ class Features(Part):
     """What terms that compare deep features share."""
 
     weight: Number = 0.0
-    backbone: str = "vgg19"  # narrowed below
+    backbone: str  # which one, says each
     layers: Layers | None = None  # names and weights; None: the backbone's default
 
     def misfits(self) -> Misfits:
         if self.layers is not None and not self.layers:
             yield "layers", "is empty; name a layer, or remove the key to use the backbone's default"
         known = layer_names(self.backbone)
-        for layer in self.layers or ():
-            if layer not in known:
-                yield f"layers.{layer}", f"is not a layer of {self.backbone}, which has {', '.join(known)}"
+        for layer in [layer for layer in self.layers or () if layer not in known]:
+            yield f"layers.{layer}", f"is not a layer of {self.backbone}, which has {', '.join(known)}"
 
 
 class Perceptual(Features):
@@ -224,7 +215,7 @@ class Transport(Features):
     """`losses.transport:` optimal transport between distributions of features, without a critic."""
 
     kind: Literal["projected", "sliced"] = "projected"  # each channel is a projection, or random directions
-    # No network: "patches" are the 7×7 pixels around each place, "details" the same without their mean colour.
+    # "patches": no network, but the 7×7 pixels around each place; "details": these without their mean colour.
     backbone: Literal["vgg19", "vgg16", "alex", "patches", "details"] = "vgg19"
     window: Count | None = None  # side in HR pixels of the windows that are compared; None: the whole crop
     projections: Count = 64  # sliced: the number of directions
@@ -234,9 +225,9 @@ class Transport(Features):
 class Losses(Part):
     """`losses:` the terms of the generator's loss; those of weight 0 are not built."""
 
-    # Backbones see SR and HR shifted, mirrored, turned and scaled anew at each step, so that no pattern can please a
-    # network on its own grid alone.
-    views: Flag = False
+    views: Flag = (
+        False  # backbones see pictures shifted, turned and scaled anew at each step; see `random_view`
+    )
     pixel: Pixel = Pixel()
     perceptual: Perceptual = Perceptual()
     edge: Edge = Edge()
@@ -298,8 +289,6 @@ class Config(Part):
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Config) and self.model_dump() == other.model_dump()
-
-    __hash__ = None  # type: ignore[assignment]
 
     def misfits(self) -> Misfits:
         crop, gan, transport, network = self.data.crop, self.losses.gan, self.losses.transport, self.network

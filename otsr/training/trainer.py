@@ -51,17 +51,11 @@ _SMALLEST_SCALE = 2.0**-10  # of fp16's gradients, from 2^16 on: this small, no 
 
 
 class Result(NamedTuple):
-    """A training that ended.
+    """A training that ended."""
 
-    Attributes:
-        folder: of the run: best.safetensors, last.safetensors, validation.tsv, config.yml, log/.
-        step: steps done.
-        scores: of the best weights on the validation photos, by metric.
-    """
-
-    folder: Path
-    step: int
-    scores: dict[str, float]
+    folder: Path  # best.safetensors, last.safetensors, validation.tsv, config.yml, log/
+    step: int  # steps done
+    scores: dict[str, float]  # of the best weights on the validation photos, by metric
 
 
 def train(
@@ -82,8 +76,7 @@ def train(
 
     Raises:
         ConfigError, DataError: the recipe cannot be carried out here.
-        CheckpointError: nothing to resume, a checkpoint of another recipe, or no room to write one.
-        TensorBoardError: no room for the curves.
+        CheckpointError, TensorBoardError: nothing to resume, a checkpoint of another recipe, or no room to write.
         NotFinite: a loss or gradient became NaN or infinite; the last checkpoint is from before.
         KeyboardInterrupt: Ctrl-C; the step was finished and saved first.
     """
@@ -104,19 +97,23 @@ class Trainer:
 
     def __init__(
         self, config: Config, folder: Path, resume: bool, progress: bool, adversary: type[Adversary]
-    ) -> None:
+    ):
         self.config, self.folder = config, folder
         if not resume and (folder / checkpoints.NAME).exists():
-            raise CheckpointError(
-                f"{folder} holds a training already; go on with --resume, or choose another folder with -o"
-            )
+            words = "holds a training already; go on with --resume, or choose another folder with -o"
+            raise CheckpointError(f"{folder} {words}")
         self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
         self.main = self.accelerator.is_main_process
         self.device = self.accelerator.device
         self.dtype = choose_precision(config, self.device)
         choose_kernels(self.device, exact=config.precision == "fp32")
         share_cores(self.device)
-        self._open_data()
+        gan, accelerator = config.losses.gan, self.accelerator
+        self.batches = TrainingBatches(
+            config.data, config.scale, config.seed, accelerator.process_index, accelerator.num_processes,
+            reals=bool(gan.weight) and gan.reals == "independent", folder=folder,
+        )  # fmt: skip
+        self.validation = Validation(config.validation, config.data, config.scale, folder=folder)
         self._build(adversary, fresh=not resume)
         self.watch = Watch(self.accelerator)
         self.numbers: dict[str, float] = {}
@@ -132,7 +129,7 @@ class Trainer:
         self.progress = Progress(config.name, self.step, config.steps, progress and self.main)
 
     def run(self) -> Result:
-        """All steps that are left."""
+        """Take all steps that are left."""
         with Interruption() as interruption, closing(self.batches.stream(self.step)) as stream:
             while self.step < self.config.steps:
                 number, batch = next(stream)
@@ -175,8 +172,7 @@ class Trainer:
         if self.adversary is not None:  # this also prepares the critic's update
             terms["gan"] = self._judged(self.adversary, sr, hr if reals is None else reals)
 
-        # Backward: the gradient of the sum, the same in all processes. fp16 scales the loss up, so that small gradients
-        # do not become 0, and the gradients down again.
+        # Backward: the gradient of the sum, averaged over processes. fp16 needs it scaled up, or small ones become 0.
         parameters = self.fast.set_gradients(self.scaler.scale(torch.stack(list(terms.values())).sum()))
         average_gradients(parameters, self.accelerator)
         self.scaler.unscale_(self.optimiser)
@@ -199,22 +195,13 @@ class Trainer:
             self.adversary.optimiser.step()
         self._follow()
 
-    def close(self) -> None:
-        """Write what TensorBoard still holds."""
+    def close(self) -> None:  # writes what TensorBoard still holds
         self.progress.close()
         if self.tensorboard is not None:
             self.tensorboard.close()
 
-    def _open_data(self) -> None:
-        config, gan, accelerator = self.config, self.config.losses.gan, self.accelerator
-        self.batches = TrainingBatches(
-            config.data, config.scale, config.seed, accelerator.process_index, accelerator.num_processes,
-            reals=bool(gan.weight) and gan.reals == "independent", folder=self.folder,
-        )  # fmt: skip
-        self.validation = Validation(config.validation, config.data, config.scale, folder=self.folder)
-
     def _build(self, adversary: type[Adversary], *, fresh: bool) -> None:
-        """Networks, their optimisers, and losses. Those to be restored need no weights to start from."""
+        """Networks, optimisers, losses. A network that will be restored needs no weights to start from."""
         config = self.config
         self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
         begin = config if fresh else config.model_copy(update={"start": None})
@@ -222,23 +209,19 @@ class Trainer:
         self.generator.to(memory_format=self.layout)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
         fused = self.device.type == "cuda"  # one kernel for all weights
+        lr, betas = config.optimiser.lr, config.optimiser.betas
         self.optimiser = torch.optim.Adam(
-            self.generator.parameters(),
-            config.optimiser.lr,
-            config.optimiser.betas,
-            fused=fused,
-            foreach=not fused,
+            self.generator.parameters(), lr, betas, fused=fused, foreach=not fused
         )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.losses = Losses(config.losses, self._mean).to(self.device)
         self.adversary = adversary(config, self.accelerator) if config.losses.gan.weight else None
         crop = config.data.crop // config.scale
         shape = (config.data.batch // self.accelerator.num_processes, 3, crop, crop)
-        lr = torch.zeros(shape, device=self.device).contiguous(memory_format=self.layout)
-        self.fast = Fast(self.generator, self.dtype, lr, graphs=config.graphs)
+        sample = torch.zeros(shape, device=self.device).contiguous(memory_format=self.layout)
+        self.fast = Fast(self.generator, self.dtype, sample, graphs=config.graphs)
 
-    def _mean(self, number: Tensor) -> Tensor:
-        """Over the processes."""
+    def _mean(self, number: Tensor) -> Tensor:  # over the processes
         return number if self.accelerator.num_processes == 1 else self.accelerator.reduce(number, "mean")
 
     def _set_rates(self) -> None:
@@ -250,7 +233,6 @@ class Trainer:
                 group["lr"] = rate(optimiser.schedule, self.step, self.config.steps, peak)
 
     def _judged(self, adversary: Adversary, sr: Tensor, reals: Tensor) -> Tensor:
-        """The generator's term against the critic."""
         try:
             return adversary.step(sr, reals, self.step, self.dtype)
         except ValueError:
@@ -259,15 +241,15 @@ class Trainer:
             return sr.sum()  # there is no transport of NaN; the check below finds it
 
     @torch.no_grad()
-    def _follow(self) -> None:
-        """Let the running average follow; in the first steps faster, or it would remember the start."""
+    def _follow(
+        self,
+    ) -> None:  # in the first steps the average follows faster, or it would remember the start
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step)) if self.config.ema else 0.0
         averages: list[Tensor] = list(self.average.parameters())
         current: list[Tensor] = list(self.generator.parameters())
         torch._foreach_lerp_(averages, current, 1 - decay)
 
-    def _due(self, what: str) -> bool:
-        """Whether something is to be done after the steps done so far; everything is after the last one."""
+    def _due(self, what: str) -> bool:  # after the steps done so far; everything is due after the last one
         return self.step % getattr(self.config.every, what) == 0 or self.step == self.config.steps
 
     def _check_due(self) -> bool:
@@ -278,8 +260,7 @@ class Trainer:
         rhythms = (every.log, every.validate, every.checkpoint)
         return after == self.config.steps or any(after % rhythm == 0 for rhythm in rhythms)
 
-    def _anywhere(self, flag: bool) -> bool:
-        """Whether it is True in any process."""
+    def _anywhere(self, flag: bool) -> bool:  # whether it is True in any process
         if self.accelerator.num_processes == 1:
             return flag
         return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.device), "sum"))
@@ -339,52 +320,33 @@ class Trainer:
 
     def _write(self, name: str, scores: dict[str, float]) -> None:
         """The running average as weights that `otsr upscale --weights` takes, with their story."""
-        config = self.config
-        story = {
-            "recipe": config.name,
-            "fingerprint": config.fingerprint(),
-            "seed": str(config.seed),
-            "steps": str(self.step),
-            "data": self.batches.fingerprint(),
-            "scores": " ".join(f"{key}={value:.5g}" for key, value in scores.items()),
-        }
-        if config.start is not None:
-            story["start"] = str(config.start)
+        story = checkpoints.story(self.config, self.step, self.batches.fingerprint(), scores)
         checkpoints.save_weights(self.average, self.folder / name, story)
 
     def _save(self) -> None:
-        """The weights, and then the checkpoint, with which a resumed training makes the same weights again."""
         self.accelerator.wait_for_everyone()
         if self.main:
             self._write("last.safetensors", {})
             checkpoints.save(self.folder, self._state())
 
-    def _state(self) -> dict[str, Any]:
-        """All that the next step depends on: batches and learning rates are functions of the step."""
+    def _parts(self) -> dict[str, Any]:  # whatever has a state of its own
         return {
-            "config": dump(self.config),
-            "step": self.step,
-            "best": self.best,
-            "generator": self.generator.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "critic": self.adversary.critic.state_dict() if self.adversary else None,
-            "critic optimiser": self.adversary.optimiser.state_dict() if self.adversary else None,
-            "scaler": self.scaler.state_dict(),
+            "generator": self.generator,
+            "average": self.average,
+            "optimiser": self.optimiser,
+            "critic": self.adversary.critic if self.adversary else None,
+            "critic optimiser": self.adversary.optimiser if self.adversary else None,
+            "scaler": self.scaler,
         }
 
+    def _state(self) -> dict[str, Any]:
+        """All that the next step depends on: batches and learning rates are functions of the step."""
+        states = {name: None if part is None else part.state_dict() for name, part in self._parts().items()}
+        return {"config": dump(self.config), "step": self.step, "best": self.best, **states}
+
     def _restore(self, state: dict[str, Any]) -> None:
-        differences = checkpoints.differences(state["config"], self.config)
-        if differences:
-            raise CheckpointError(
-                f"{self.folder}: the checkpoint is of another recipe: {'; '.join(differences)}. "
-                "Resume with the recipe in its config.yml, or start in another folder"
-            )
+        checkpoints.refuse_another_recipe(self.folder, state["config"], self.config)
         self.step, self.best = state["step"], state["best"]
-        self.generator.load_state_dict(state["generator"])
-        self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        if self.adversary is not None:
-            self.adversary.critic.load_state_dict(state["critic"])
-            self.adversary.optimiser.load_state_dict(state["critic optimiser"])
-        self.scaler.load_state_dict(state["scaler"])
+        for name, part in self._parts().items():
+            if part is not None:
+                part.load_state_dict(state[name])

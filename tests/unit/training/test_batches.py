@@ -134,14 +134,6 @@ def test_workers_make_the_same_batches_from_any_step_on(
     assert same(kept[0], alone.batch(7))  # not a window on memory that is used again
 
 
-def test_without_workers_the_stream_is_the_same(folder: Path) -> None:
-    batches = TrainingBatches(recipe(folder), 4, 10)
-    with closing(batches.stream(5)) as stream:
-        for expected in (5, 6, 7):
-            step, batch = next(stream)
-            assert step == expected and same(batch, batches.batch(step))
-
-
 def test_seeds_steps_and_places_differ(folder: Path) -> None:
     first = TrainingBatches(recipe(folder), 4, 10).batch(0)
     assert not same(first, TrainingBatches(recipe(folder), 4, 11).batch(0))
@@ -339,12 +331,6 @@ def test_photos_beyond_the_memory_are_decoded_anew_and_the_same(
     assert len(enough.hr._kept) == 5
     monkeypatch.setattr("otsr.training.sources.clean_photo", lambda *_: pytest.fail("decoded again"))
     assert same(enough.batch(0), expected)
-
-
-def test_enough_memory_is_no_reason_to_warn(folder: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        TrainingBatches(recipe(folder), 4, 10)
 
 
 # --- bad data is named at the start
@@ -592,8 +578,3 @@ def test_validation_takes_pairs(pairs: tuple[Path, Path]) -> None:
         assert torch.equal(pair.hr, blocks(pair.lr)) and pair.hr.is_contiguous()
     with pytest.raises(DataError, match="do not differ by the scale 2"):
         Validation(schema.Validation(hr=hr, lr=lr), recipe("photos/train"), 2)
-
-
-def test_test_photos_choose_no_weights() -> None:
-    with pytest.raises(DataError, match="photos/test: these photos must not choose weights"):
-        Validation(schema.Validation(hr="photos/test"), recipe("photos/train"), 4)

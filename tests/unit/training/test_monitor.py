@@ -117,12 +117,3 @@ def test_scores_stand_under_their_names_and_the_best_are_marked(capsys: pytest.C
     # Right-aligned: a name and its number end in the same column.
     assert heads.index("PSNR-Y ↑") + len("PSNR-Y ↑") == first.index("24.50") + len("24.50")
     assert len(heads) == len(first.removesuffix("  best")) == len(second)
-
-
-def test_nothing_is_written_when_nothing_is_to_be_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    quiet = Progress("run", 0, 20, shown=False)
-    quiet.numbers(5, {"pixel": 1.0}, 1e-4)
-    quiet.scores(5, {"psnr_y": 24.5}, better=True)
-    quiet.advance()
-    quiet.close()
-    assert capsys.readouterr() == ("", "")

@@ -211,11 +211,6 @@ def test_without_noise_their_pairs_are_read(tmp_path: Path) -> None:
     assert "has no counterpart" in note(config, "datasets.train.noise_data")
 
 
-def test_without_validation_there_is_none(tmp_path: Path) -> None:
-    start, end = OTSR.index("  val:\n"), OTSR.index("network_G:")
-    assert convert(tmp_path, OTSR[:start] + OTSR[end:]).validation.images == 0
-
-
 def test_a_model_without_adversary_has_no_critic(tmp_path: Path) -> None:
     config = convert(tmp_path, changed(OTSR, ("model: srgan", "model: sr")))
     assert config.critic is None and config.losses.gan.weight == 0
@@ -284,18 +279,6 @@ def test_what_cannot_be_translated_is_named_with_their_line(
 def test_a_later_basicsr_is_told_apart(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="network_g is from a later BasicSR"):
         convert(tmp_path, "name: a\ndatasets: {train: {name: b}}\nnetwork_g: {type: RRDBNet}\n")
-
-
-def test_the_command_line_overrides_a_translation_in_our_words(tmp_path: Path) -> None:
-    config = convert(tmp_path, OTSR, "data.batch=4", "data.degradation=phone")
-    assert config.data.batch == 4 and config.data.degradation == "phone"
-    with pytest.raises(ConfigError, match=r"--set train\.niter=3: unknown key train"):
-        convert(tmp_path, OTSR, "train.niter=3")
-
-
-def test_a_recipe_of_ours_is_not_taken_for_one_of_theirs() -> None:
-    for recipe in sorted((Path(__file__).parents[3] / "configs").glob("*.yml")):
-        assert load_config(recipe).notes == ()
 
 
 def test_our_keys_lead_to_their_lines(tmp_path: Path) -> None:

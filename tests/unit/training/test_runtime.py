@@ -221,20 +221,6 @@ def test_a_second_ctrl_c_ends_at_once() -> None:
     assert reached
 
 
-def test_repeated_sigterm_is_still_only_noted() -> None:
-    with Interruption() as interruption:
-        for _ in range(3):
-            os.kill(os.getpid(), signal.SIGTERM)
-    assert interruption.asked
-
-
-def test_an_error_passes_and_the_handlers_are_back() -> None:
-    before = handlers()
-    with pytest.raises(ValueError, match="mine"), Interruption():
-        raise ValueError("mine")
-    assert handlers() == before
-
-
 def test_in_another_thread_nothing_is_changed() -> None:
     before, seen = handlers(), []
 

@@ -6,7 +6,6 @@ import gc
 import json
 import multiprocessing
 import os
-import pickle
 import shutil
 import subprocess
 import sys
@@ -131,11 +130,6 @@ def test_the_size_after_clean_up_is_known_without_decoding(tmp_path: Path, clean
     )
 
 
-def test_the_same_photos_give_the_same_store(packed: Path, tmp_path: Path) -> None:
-    pack([tmp_path / "hr"], tmp_path / "again.lmdb", workers=3, progress=False)
-    assert Store(tmp_path / "again.lmdb").photos == Store(packed).photos
-
-
 # --- many times, many processes
 
 
@@ -172,11 +166,6 @@ def test_a_store_that_is_open_works_in_children(packed: Path, method: str) -> No
     assert store.sha256(second.read(2)) == expected
 
 
-def test_a_pickled_store_is_its_path(packed: Path) -> None:
-    copied = pickle.loads(pickle.dumps(Store(packed)))
-    assert np.array_equal(copied.read(0), Store(packed).read(0))
-
-
 def test_a_store_can_be_replaced_while_it_is_read(packed: Path, tmp_path: Path) -> None:
     old = Store(packed)
     before = old.read(2)
@@ -186,11 +175,6 @@ def test_a_store_can_be_replaced_while_it_is_read(packed: Path, tmp_path: Path) 
     pack([tmp_path / "hr"], packed, overwrite=True, progress=False)
     assert np.array_equal(old.read(2), before)
     assert not np.array_equal(Store(packed).read(2), before)
-
-
-def test_reading_leaves_no_file_behind(packed: Path) -> None:
-    Store(packed).read(0)
-    assert sorted(path.name for path in packed.parent.iterdir()) == ["hr", "hr.lmdb"]
 
 
 # --- what cannot be packed
