@@ -202,7 +202,7 @@ def purpose(weights: str | None) -> str:
     from otsr.weights import DEFAULT, catalogue
 
     name = weights or DEFAULT
-    return next((f"weights {name}: for {entry.use}" for entry in catalogue() if entry.name == name), "")
+    return next((f"{name} is for {entry.use}" for entry in catalogue() if entry.name == name), "")
 
 
 def enlarge(

@@ -124,7 +124,7 @@ def _of_zip(archive: Path, info: zipfile.ZipInfo) -> tarfile.TarInfo:
 
 
 def _trusted(archive: Path, entries: Iterable[tarfile.TarInfo]) -> Iterator[tarfile.TarInfo]:
-    """The entries, until one comes that nobody honest would pack."""
+    """The entries, up to the first that no honest archive would hold."""
     limit = max(_SMALL, BOMB * archive.stat().st_size)
     total = 0
     seen: set[str] = set()
@@ -144,7 +144,7 @@ def _trusted(archive: Path, entries: Iterable[tarfile.TarInfo]) -> Iterator[tarf
 
 
 def _fault(entry: tarfile.TarInfo) -> str:
-    """Why an entry is not to be trusted: tarfile's own filter for data, and what it would mend or let pass."""
+    """Why an entry is not to be trusted: tarfile's filter for data, and what that would repair or let through."""
     if entry.issym() or entry.islnk():
         return "is a link"
     if not (entry.isreg() or entry.isdir()):

@@ -30,7 +30,7 @@ _HEADERS = {
 
 
 class DownloadError(OSError):
-    """A file that could not be fetched; the message says why and what to do."""
+    """A file that could not be fetched; the message says why, and what to do."""
 
 
 def cache_dir() -> Path:

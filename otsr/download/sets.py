@@ -35,11 +35,11 @@ class Archive:
     Attributes:
         file: its name; the pictures go to the folder of that name without suffix.
         size, unpacked: bytes of the file and of its pictures, about.
-        pictures: how many it holds; None where nobody says.
-        url: address; None where a registration is needed.
-        known: its hash, see `otsr.download.fetch`; None where nobody published one.
-        place: from an entry's name to its path in the folder, None to leave it out; by default entries stay as they
-            are, and those below a folder that is called like the archive lose that.
+        pictures: how many it holds, if known.
+        url: address; None if registration is required.
+        known: its hash, see `otsr.download.fetch`; None if nobody published one.
+        place: from an entry's name to its path in the folder, None to leave it out; by default a leading folder that is
+            named like the archive is dropped.
         needed: whether the data set counts as present only with it.
     """
 
@@ -83,8 +83,8 @@ class DataSet:
     """A data set with a name.
 
     Attributes:
-        page: address of its authors, where terms and, if needed, the registration are.
-        advice: what helps to find the files there.
+        page: address of its authors, with the terms and, if required, the registration.
+        advice: how to find the files there.
     """
 
     name: str
@@ -101,7 +101,7 @@ class DataSet:
 
     @property
     def needs_registration(self) -> bool:
-        """Whether its files are handed out to registered people only."""
+        """Whether its files are only available after registration."""
         return not any(archive.url for archive in self.archives)
 
     def present(self, root: Path) -> bool:
@@ -123,10 +123,10 @@ def get(name: str, root: Path, note: Callable[[str], None] = print) -> Path:
     """The folder of a data set below `root`, fetched and unpacked where it is not there yet.
 
     Args:
-        note: told what is done, and what a reader should know.
+        note: receives what is being done.
 
     Raises:
-        DataSetError: unknown name, a registration is needed first, too little disk, a download that failed, an
+        DataSetError: unknown name, registration is required first, too little disk, a download that failed, an
             archive that is damaged or not to be trusted, or another number of pictures than it should have.
     """
     chosen = next((one for one in DATA_SETS if one.name == name), None)
@@ -139,7 +139,7 @@ def get(name: str, root: Path, note: Callable[[str], None] = print) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
-            _check_handed_out(chosen, folder)
+            _check_registered(chosen, folder)
             _check_room(chosen, folder)
             for archive in chosen.archives:
                 if not archive.complete(folder):
@@ -165,7 +165,7 @@ def _complete(archive: Archive, folder: Path, note: Callable[[str], None]) -> No
     elif not path.is_file() and by_hand:
         return _record(archive, folder, by_hand)
     elif not path.is_file():
-        return note(f"{archive.file}: not in {folder}; left out, training does not need it")
+        return note(f"{archive.file}: not in {folder}; left out; training does not need it")
     found = unpack(path, target, archive.placed).pictures
     if found == 0:
         raise UnpackError(f"{path}: it holds none of the pictures of {archive.file}; is it another archive?")
@@ -183,8 +183,8 @@ def _record(archive: Archive, folder: Path, found: int) -> None:
         temporary.write_text(json.dumps({"pictures": found}) + "\n")
 
 
-def _check_handed_out(chosen: DataSet, folder: Path) -> None:
-    """Where a registration is needed: has the user put the files there?"""
+def _check_registered(chosen: DataSet, folder: Path) -> None:
+    """Where registration is required: has the user put the files there?"""
     missing = [
         archive.file
         for archive in chosen.archives
@@ -195,7 +195,7 @@ def _check_handed_out(chosen: DataSet, folder: Path) -> None:
     ]
     if missing:
         raise DataSetError(
-            f"{chosen.name} is handed out to registered people only.\n"
+            f"{chosen.name} is only available after registration.\n"
             f"  1. Register at {chosen.page} and accept the terms.\n"
             f"  2. Fetch {', '.join(archive.file for archive in chosen.archives)} there"
             f"{f' ({chosen.advice})' if chosen.advice else ''}.\n"

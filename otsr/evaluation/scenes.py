@@ -21,7 +21,7 @@ from otsr.images import find_images, read
 
 
 class View(NamedTuple):
-    """What there is of a scene: LR (3, h, w) and its truth HR (3, s·h, s·w) in [0, 1]; None where nobody knows it."""
+    """LR (3, h, w) and its truth HR (3, s·h, s·w) in [0, 1]; None if unknown."""
 
     lr: Tensor | None
     hr: Tensor | None = None
@@ -50,7 +50,7 @@ def degraded(
     """Clean photos, degraded anew in each draw: pair number d is what `otsr degrade --seed (seed + d)` writes.
 
     Args:
-        photos: files; those below `folder` are called by their path in it, the others by their file name.
+        photos: files; those below `folder` are named by their path in it, the others by their file name.
         degradation: its clean-up is applied to the truth too.
     """
 
@@ -71,7 +71,7 @@ def paired(hr_folder: Path, lr_folder: Path, scale: int) -> list[Scene]:
     """HR and LR pictures of the same name (or 0801.png and 0801x4.png, as in DIV2K) in two folders.
 
     A picture without its partner becomes a scene too: drawing it raises, so that it is named among the failures.
-    HR pictures may be up to scale − 1 pixels too large at the right and bottom; that is cut.
+    HR pictures may be up to scale − 1 pixels too large at the right and bottom; these are cut off.
 
     Raises:
         EvaluationError: two pictures of one folder have the same name.
@@ -97,7 +97,7 @@ def with_made(scenes: Sequence[Scene], folders: Mapping[str, Path], scale: int) 
     """The scenes with the pictures of the same name that other programs made of them.
 
     A picture without its partner becomes a scene that fails, as in `paired`. The truth may be up to scale − 1 pixels
-    too large at the right and bottom; that is cut.
+    too large at the right and bottom; these are cut off.
 
     Args:
         folders: of the pictures, by the name of their row.
@@ -122,7 +122,7 @@ def with_made(scenes: Sequence[Scene], folders: Mapping[str, Path], scale: int) 
 
 
 def without_truth(pictures: Iterable[Path], folder: Path | None = None) -> list[Scene]:
-    """LR pictures as they are: real photos, called by their path in `folder` or else by their file name."""
+    """LR pictures as they are: real photos, named by their path in `folder`, or else by their file name."""
 
     def draw(path: Path) -> Callable[[int], View]:
         return lambda _: View(rounded(read(path)))

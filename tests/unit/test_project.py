@@ -105,6 +105,8 @@ def test_imports_only_run_downwards() -> None:
         "networks": {"inference", "cli", "course", "weights"},
         "metrics": {"inference", "cli", "course"},
         "inference": {"cli", "course"},
+        "download": {"degradation", "networks", "weights", "inference", "training", "cli", "course"},
+        "evaluation": {"training", "cli", "course"},
         "training": {"cli", "course"},
         "cli": {"course"},
     }
