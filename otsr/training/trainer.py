@@ -241,9 +241,8 @@ class Trainer:
             return sr.sum()  # there is no transport of NaN; the check below finds it
 
     @torch.no_grad()
-    def _follow(
-        self,
-    ) -> None:  # in the first steps the average follows faster, or it would remember the start
+    def _follow(self) -> None:
+        # In the first steps the average follows faster, or it would remember the start.
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step)) if self.config.ema else 0.0
         averages: list[Tensor] = list(self.average.parameters())
         current: list[Tensor] = list(self.generator.parameters())
@@ -302,9 +301,8 @@ class Trainer:
 
     def _validate(self) -> None:
         """Measure the running average, each process some of the photos; keep it if it is the best so far."""
-        began = time.perf_counter()
+        began, metric = time.perf_counter(), decisive_metric(self.config)
         scores, pictures = validate(self.average, self.validation, self.accelerator, self.dtype)
-        metric = decisive_metric(self.config)
         better = is_better(metric, scores[metric], self.best.get(metric))
         self.best = scores if better else self.best
         if self.main:
