@@ -38,7 +38,10 @@ def test_the_frames_of_a_run_are_kept_and_replace_older_ones(run: NotebookNode, 
     assert {path.name for path in tmp_path.iterdir()} == {"04-07.json", "05-03.json"}
     frames = json.loads((tmp_path / "04-07.json").read_text(encoding="utf-8"))["frames"]
     pictures = [Image.open(io.BytesIO(base64.b64decode(frame.partition(",")[2]))) for frame in frames]
-    assert [(one.size, one.convert("L").getpixel((0, 0))) for one in pictures] == [((80, 60), 40), ((80, 60), 200)]
+    assert [(one.size, one.convert("L").getpixel((0, 0))) for one in pictures] == [
+        ((80, 60), 40),
+        ((80, 60), 200),
+    ]
 
 
 def test_a_slider_lives_only_while_the_notebook_says_what_it_shows(run: NotebookNode, tmp_path: Path) -> None:
@@ -48,3 +51,12 @@ def test_a_slider_lives_only_while_the_notebook_says_what_it_shows(run: Notebook
     assert page and CAPTIONS[1] in page and "data:image/webp" in page
     run.cells[0].outputs[0].data["text/plain"] = "[slider] level\ndark: Another caption."
     assert sliders.live(run.cells[0], tmp_path) is None
+
+
+def test_every_slider_of_the_course_moves_on_the_site(path: Path, notebook: NotebookNode) -> None:
+    for cell in notebook.cells:
+        data = [output.get("data", {}) for output in cell.get("outputs", [])]
+        if any(str(one.get("text/plain", "")).startswith("[slider]") for one in data):
+            assert sliders.live(cell), (
+                f"cell {cell.id}: run python scripts/course.py notebooks {path.name[:2]}"
+            )
