@@ -87,7 +87,11 @@ def story(config: Config, step: int, data: str, scores: dict[str, float]) -> dic
         "data": data,
         "scores": " ".join(f"{key}={value:.5g}" for key, value in scores.items()),
     }
-    return told if config.start is None else {**told, "start": str(config.start)}
+    if config.start is not None:
+        told["start"] = str(config.start)
+    if isinstance(config.start, str):  # of the same architecture: --ot-weight leads from there to here
+        told["partner"] = config.start if weights.find(config.start) else str(Path(config.start).resolve())
+    return told
 
 
 def refuse_another_recipe(folder: Path, text: str, config: Config) -> None:

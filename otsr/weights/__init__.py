@@ -20,7 +20,7 @@ from otsr.weights.formats import read, read_metadata, save
 from otsr.weights.layouts import WeightsError
 
 __all__ = [
-    "DEFAULT", "Entry", "WeightsError", "blend", "catalogue", "file_of", "load", "locate", "partner", "read_metadata",
+    "DEFAULT", "Entry", "WeightsError", "blend", "catalogue", "file_of", "find", "load", "locate", "partner", "read_metadata",
     "save",
 ]  # fmt: skip
 

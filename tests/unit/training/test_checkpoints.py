@@ -205,6 +205,13 @@ def test_weights_of_another_architecture_are_refused_with_the_differences(tmp_pa
 PRUNED = "network={name: RRDBNet, nf: 4, nb: 2, gc: 2}"
 
 
+def test_weights_can_be_blended_with_those_that_their_training_started_from(tmp_path: Path) -> None:
+    for start, expected in (("psnr", "psnr"), (f"{tmp_path / 'a.safetensors'}", str(tmp_path / "a.safetensors"))):
+        told = checkpoints.story(config(tmp_path, f"start={start}"), 1, "data", {})
+        weights.save(starting_generator(config(tmp_path)), tmp_path / "run.safetensors", told)
+        assert weights.partner(tmp_path / "run.safetensors") == expected
+
+
 def test_a_training_can_start_from_some_blocks_of_another_network(tmp_path: Path) -> None:
     saved = RRDBNet(nf=4, nb=3, gc=2)
     weights.save(saved, tmp_path / "a.safetensors", {})
