@@ -20,8 +20,8 @@ from otsr.weights.formats import read, read_metadata, save
 from otsr.weights.layouts import WeightsError
 
 __all__ = [
-    "DEFAULT", "Entry", "WeightsError", "blend", "catalogue", "file_of", "find", "load", "locate", "partner", "read_metadata",
-    "save",
+    "DEFAULT", "Entry", "WeightsError", "blend", "catalogue", "file_of", "find", "load", "locate", "partner",
+    "read_metadata", "save",
 ]  # fmt: skip
 
 

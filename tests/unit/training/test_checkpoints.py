@@ -206,7 +206,10 @@ PRUNED = "network={name: RRDBNet, nf: 4, nb: 2, gc: 2}"
 
 
 def test_weights_can_be_blended_with_those_that_their_training_started_from(tmp_path: Path) -> None:
-    for start, expected in (("psnr", "psnr"), (f"{tmp_path / 'a.safetensors'}", str(tmp_path / "a.safetensors"))):
+    for start, expected in (
+        ("psnr", "psnr"),
+        (f"{tmp_path / 'a.safetensors'}", str(tmp_path / "a.safetensors")),
+    ):
         told = checkpoints.story(config(tmp_path, f"start={start}"), 1, "data", {})
         weights.save(starting_generator(config(tmp_path)), tmp_path / "run.safetensors", told)
         assert weights.partner(tmp_path / "run.safetensors") == expected
