@@ -84,8 +84,8 @@ class Camera:
 def photo_kernel(lr: Tensor, scale: int) -> Focus:
     """The kernel of the tiles of a photo that are in focus.
 
-    Tiles of 192 pixels are laid evenly over the photo, 25 at most; those without texture are left out. Of the half with
-    the smaller standard errors, sorted by blur, those from the first tenth to 0.4 give their mean.
+    Tiles of 192 pixels are laid evenly over the photo, 25 at most; those without texture are left out. Of the clearer
+    half, sorted by blur, those from the first tenth to 0.4 give their mean.
 
     Args:
         lr: (3, H, W) in [0, 1].
@@ -109,8 +109,8 @@ def photo_kernel(lr: Tensor, scale: int) -> Focus:
     if reason is not None and not blurs:
         raise reason
     blurs.sort(key=lambda blur: blur.sigma)
-    sure = statistics.median_high(blur.deviation[0] for blur in blurs)
-    known = [blur for blur in blurs if blur.deviation[0] <= sure]
+    clear = statistics.median_high(blur.unclear for blur in blurs)
+    known = [blur for blur in blurs if blur.unclear <= clear]
     first = int(SHARPEST[0] * len(known))
     sharp = known[first : max(first + 1, math.ceil(SHARPEST[1] * len(known)))]
     kernel = kernels.average([kernel_of(blur, scale) for blur in sharp])

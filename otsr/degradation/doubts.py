@@ -63,7 +63,7 @@ def of_photo(lr: Tensor, blurs: Sequence[Blur], kernel: Tensor, scale: int) -> l
     if factors:
         times = " or ".join(f"{factor:.3g}" for factor in factors)
         reasons.append(
-            f"enlarged before, {times} times, so the blur is the enlargement's; use the files as the camera wrote "
+            f"enlarged before, {times} times: the blur is the enlargement's own; use the files as the camera wrote "
             "them, without digital zoom"
         )
     return reasons
@@ -75,9 +75,7 @@ def of_tiles(blurs: Sequence[Blur]) -> list[str]:
         return []
     sigma = torch.tensor([blur.sigma for blur in blurs])
     low, high = torch.quantile(sigma, torch.tensor([0.1, 0.9])).tolist()
-    error = (
-        statistics.fmean(blur.deviation[0] for blur in blurs) / 2
-    )  # of log σ; 2.56 lie between the quantiles
+    error = statistics.fmean(blur.unclear for blur in blurs) / 2  # of log σ; 2.56 lie between the quantiles
     if math.log(high / low) < max(math.log(_UNEVEN), 2 * 2.56 * error):
         return []
     return [

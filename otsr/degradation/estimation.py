@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from otsr.degradation import kernelgan
+from otsr.degradation.kernels import bicubic, l2_distance
 from otsr.degradation.spectrum import DIRECTIONS, LEAST_FLOOR, SMALLEST, features, require_texture
 from otsr.images import luma
 
@@ -37,6 +38,8 @@ FEATURES, INVARIANTS = 33, 4  # what `spectrum.features` gives for a direction, 
 SHAPES = 5  # patterns of the kernel's shape
 CELLS, CELL = 21, 0.3  # side of a pattern, and its step in standard deviations
 FLOOR = 0.15  # HR pixels²: smaller variances change no taps
+_BICUBIC = 0.2  # see `kernel_of`
+_MOST = 1.5  # of the correction of log standard errors: what lies far from all examples stays in doubt
 WEIGHTS = Path(__file__).with_name("spectrum.json")
 Method = Literal["spectrum", "kernelgan"]
 
@@ -94,6 +97,8 @@ class Blur:
         shape: (5,) weights of the patterns by which the kernel differs from that Gaussian.
         deviation: standard errors of log(variance): of the overall size (½ log det Σ), and of the stretch along
             any one direction. 0.2 means that the variances are known to about ±20 %.
+        unclear: the error of the size as told from the photo alone, before the kind of kernel corrects it: tiles of one
+            photo are compared by it.
         strangeness: root mean square of the statistics, counted in standard deviations of the photos that the network
             was trained on. 1 is usual.
         contrast: power of detail of 8 to 11 pixels over that of the noise.
@@ -102,6 +107,7 @@ class Blur:
     covariance: Tensor
     shape: Tensor
     deviation: tuple[float, float]
+    unclear: float
     strangeness: float
     contrast: float
 
@@ -124,16 +130,19 @@ def estimate_blur(lr: Tensor, scale: int = 2) -> Blur:
     directional, invariant = features(luma(lr)[0], scale)
     network = stored_network()
     with torch.no_grad():
-        logarithm, shape, doubt = network(directional[None], invariant[None])
+        logarithm, shape, unclear, doubt = network(directional[None], invariant[None])
     covariance = scale**2 * covariance_from_log(logarithm.double())[0]
     strange = ((directional - network.directional_mean) / network.directional_scale).square().mean().sqrt()
     deviation = (float(doubt[0, 0].exp()), float(doubt[0, 1].exp()))
     contrast = min(float((-invariant[0]).exp()), float((10 * invariant[2]).exp()) / LEAST_FLOOR)
-    return Blur(covariance, shape[0], deviation, float(strange), contrast)
+    return Blur(covariance, shape[0], deviation, float(unclear[0, 0].exp()), float(strange), contrast)
 
 
 def kernel_of(blur: Blur, scale: int, size: int | None = None) -> Tensor:
     """The kernel of a blur on the HR grid, (k, k), sums to 1.
+
+    One that comes as close to bicubic's as 0.2 (relative L2) is taken for bicubic's: most such photos were shrunk by
+    software.
 
     Args:
         size: k, of the parity of scale; None: what holds all but 0.6 % of the absolute taps (3σ of a Gaussian).
@@ -144,6 +153,9 @@ def kernel_of(blur: Blur, scale: int, size: int | None = None) -> Tensor:
     points = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1).flatten(0, 1)
     log = log_of_covariance(blur.covariance[None] / scale**2).float()
     kernel = stored_network().density(log, blur.shape[None], points[None])[0].unflatten(0, (full, full))
+    plain = bicubic(scale)
+    if l2_distance(kernel / kernel.sum(), plain) < _BICUBIC:
+        return _resized(plain, size or len(plain))
     if size is None:
         taps = kernel.abs()
         inside = torch.stack([taps[i : full - i, i : full - i].sum() for i in range(full // 2)])
@@ -164,7 +176,7 @@ class DirectionalRegressor(nn.Module):
     Direction θ sees its own features, those of the direction across, their mean over all directions, and the
     invariants; it answers with o₀, o₁ and the shape. Then log Σ = mean over θ of o₀ I + 2 o₁ (cos 2θ, sin 2θ)-stretch,
     and the shape's mean over θ weighs the patterns. The standard errors come from the same hidden layer, averaged
-    over θ, so they do not depend on the angle.
+    over θ, so they do not depend on the angle; a factor between 1/4.5 and 4.5 corrects them by the kind of kernel.
 
     Attributes:
         patterns: (5, 21, 21), by which kernels differ from the closest Gaussian: on the quarter of the plane where
@@ -183,6 +195,7 @@ class DirectionalRegressor(nn.Module):
         self.hidden = nn.Linear(3 * FEATURES + INVARIANTS, hidden)
         self.answer = nn.Linear(hidden, 2 + SHAPES)
         self.doubt = nn.Linear(hidden, 2)
+        self.correction = nn.Sequential(nn.Linear(3 + SHAPES, 12), nn.Tanh(), nn.Linear(12, 2), nn.Tanh())
         for name, size in (("directional", FEATURES), ("invariant", INVARIANTS)):
             self.register_buffer(f"{name}_mean", torch.zeros(size))
             self.register_buffer(f"{name}_scale", torch.ones(size))
@@ -190,8 +203,11 @@ class DirectionalRegressor(nn.Module):
         double = 2 * math.pi / DIRECTIONS * torch.arange(DIRECTIONS)
         self.register_buffer("stretch", torch.stack([double.cos(), double.sin()], 1), persistent=False)
 
-    def forward(self, directional: Tensor, invariant: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, 12, 33) and (B, 4) → log Σ as (B, 3): size and two stretches; shape (B, 5); logs of errors (B, 2)."""
+    def forward(self, directional: Tensor, invariant: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(B, 12, 33) and (B, 4) → log Σ as (B, 3): size and two stretches; shape (B, 5); logs of errors (B, 2), twice.
+
+        The first errors are told from the photo alone, the second corrected by the kind of kernel that was found.
+        """
         x = (directional - self.directional_mean) / self.directional_scale
         y = ((invariant - self.invariant_mean) / self.invariant_scale)[:, None].expand(-1, DIRECTIONS, -1)
         x = torch.cat([x, x.roll(DIRECTIONS // 2, 1), x.mean(1, keepdim=True).expand_as(x), y], 2)
@@ -200,7 +216,9 @@ class DirectionalRegressor(nn.Module):
         size = answer[..., 0].mean(1, keepdim=True)
         stretch = 2 * (answer[..., 1:2] * self.stretch).mean(1)
         shape = answer[..., 2:].mean(1)
-        return torch.cat([size, stretch], 1), shape, self.doubt(hidden.detach().mean(1))
+        log = torch.cat([size, stretch], 1)
+        doubt = self.doubt(hidden.detach().mean(1))
+        return log, shape, doubt, doubt + _MOST * self.correction(torch.cat([log, shape], 1).detach())
 
     def density(self, logarithm: Tensor, shape: Tensor, points: Tensor) -> Tensor:
         """Kernels (B, 3), (B, 5) at points (B, P, 2) in LR pixels: a Gaussian plus the weighted patterns, (B, P)."""
