@@ -20,7 +20,7 @@ from otsr.degradation.kernels import keys
 from otsr.degradation.spectrum import busiest
 from otsr.images import luma
 
-_LEAST_CONTRAST = 20.0  # `Blur.contrast` of the tiles in focus
+_LEAST_CONTRAST = 15.0  # `Blur.contrast` of the tiles in focus
 _STRANGE = 2.8  # `Blur.strangeness`: one photo in a hundred is stranger
 _SHARPENED = {2: 0.085, 4: 0.11}  # negative taps: one unsharpened photo in twenty, of any family, has more
 _PERIODIC = 60.0  # strongest period of the curvature, over the median of all

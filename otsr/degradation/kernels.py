@@ -99,8 +99,7 @@ def bicubic(scale: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
     size = 4 * scale - scale % 2
     line = torch.eye(9 * scale, dtype=torch.float64)[:, None, None, :]
     taps = resize(line, 1 / scale, size=(1, 9))[:, 0, 0, 4]
-    start = (9 * scale - size) // 2
-    taps = taps[start : start + size]
+    taps = taps[(9 * scale - size) // 2 :][:size]
     return torch.outer(taps, taps).to(dtype)
 
 
@@ -110,8 +109,7 @@ def centre(kernel: Tensor, scale: int) -> Tensor:
     Nothing is cut: the array grows by what a shift between taps needs (13 taps become 16 for ×2), and outer
     rings of zeros go. A kernel that is centred already, in a size of the right parity, comes back as it is.
 
-    Raises:
-        ValueError: the kernel sums to zero or less, so that it has no centre of mass.
+    Raises ValueError if the kernel sums to zero or less: it then has no centre of mass.
     """
     _check_kernel(kernel)
     _check_scale(scale)
@@ -133,8 +131,7 @@ def centre(kernel: Tensor, scale: int) -> Tensor:
 def compose(kernel: Tensor) -> Tensor:
     """The ×4 kernel of two ×2 steps with the same kernel: k₄ = k₂ * (k₂ ↑ 2), (k, k) to (3k − 2, 3k − 2).
 
-    ↑ 2 puts a zero between taps: one LR pixel of the first step is two HR pixels. Reference: KernelGAN,
-    Bell-Kligler et al., NeurIPS 2019.
+    ↑ 2 puts a zero between taps: one LR pixel of the first step is two HR pixels. Bell-Kligler et al., NeurIPS 2019.
     """
     _check_kernel(kernel)
     size = kernel.shape[0]
@@ -167,7 +164,7 @@ def downsample(image: Tensor, kernel: Tensor, scale: int) -> Tensor:
     batch = image if image.dim() == 4 else image[None]
     if len(taps) not in (1, len(batch)):
         raise ValueError(
-            f"{len(taps)} kernels for a batch of {len(batch)}; expected one, or one for each image"
+            f"{len(taps)} kernels for a batch of {len(batch)}, expected one, or one for each image"
         )
     size = taps.shape[-1]
     if (size - scale) % 2:
@@ -193,7 +190,6 @@ def moments(kernel: Tensor) -> tuple[Tensor, Tensor]:
 
     The mean is counted from the geometric centre: (0, 0) for a centred kernel. x runs right and y down, so a
     blur that rises to the right on screen has a negative covariance of x and y. float64.
-
     """
     _check_kernel(kernel)
     values = kernel.double()

@@ -55,6 +55,12 @@ def test_a_turned_image_has_the_turned_kernel(lr: torch.Tensor) -> None:
     assert kernels.l2_distance(estimate_kernel(lr.rot90(1, (1, 2)), 2, size=20), straight) > 0.2
 
 
+def test_most_photos_that_software_shrank_get_the_bicubic_kernel() -> None:
+    shrunk = [resize(read(path), 0.2).clamp(0, 1) for path in photos("val")]
+    exact = [torch.equal(estimate_kernel(lr, 4), kernels.bicubic(4)) for lr in shrunk]
+    assert sum(exact) >= len(exact) / 2
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
