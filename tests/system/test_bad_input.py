@@ -218,17 +218,6 @@ def test_an_output_that_is_an_input_is_refused(upscale: Run, tmp_path: Path, way
     assert path.read_bytes() == before
 
 
-def test_two_inputs_with_one_output_are_refused(upscale: Run, tmp_path: Path) -> None:
-    picture(tmp_path / "in" / "a.png")
-    picture(tmp_path / "in" / "a.jpg")
-    result = upscale(tmp_path / "in", "-o", tmp_path / "out")
-    assert result.exit_code == 2
-    assert "a.png" in result.stderr and "a.jpg" in result.stderr and "--format keep" in result.stderr
-    assert not (tmp_path / "out").exists()
-    assert upscale(tmp_path / "in", "-o", tmp_path / "out", "--format", "keep").exit_code == 0
-    assert files(tmp_path / "out") == ["a.jpg", "a.png"]
-
-
 @pytest.mark.parametrize("out", ["out.png", "a file"])
 def test_a_file_for_many_outputs_is_refused(upscale: Run, tmp_path: Path, out: str) -> None:
     (tmp_path / "a file").write_text("kept")
@@ -237,15 +226,6 @@ def test_a_file_for_many_outputs_is_refused(upscale: Run, tmp_path: Path, out: s
     assert result.exit_code == 2
     assert "folder" in result.stderr
     assert (tmp_path / "a file").read_text() == "kept"
-
-
-def test_a_picture_format_that_is_only_read_is_no_folder(upscale: Run, tmp_path: Path) -> None:
-    photo, out = picture(tmp_path / "photo.png"), tmp_path / "large.bmp"
-    result = upscale(photo, "-o", out)
-    assert result.exit_code == 2 and not out.exists()
-    assert ".png, .jpg" in result.stderr and ".bmp" in result.stderr and "make it first" in result.stderr
-    out.mkdir()
-    assert upscale(photo, "-o", out).exit_code == 0 and files(out) == ["photo.png"]
 
 
 def test_a_suffix_that_cannot_be_written_is_a_folder_name_like_any_other(
