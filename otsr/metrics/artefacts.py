@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from otsr.images import luma, resize
-from otsr.metrics.inputs import as_batch, cut_border, like_input
+from otsr.metrics.inputs import as_batch, as_float64, cut_border, like_input
 
 _MARGIN = 8  # LR pixels
 _GRID = 8  # LR pixels between the lines of a JPEG's grid
@@ -103,9 +103,10 @@ def checkerboard(sr: Tensor, scale: int) -> Tensor:
         raise ValueError(f"scale is {scale}, expected 2 or more: what enlarges nothing makes no lattice")
     batch = cut_border(luma(as_batch(sr, "sr")), _MARGIN * scale, _FEWEST * scale, "checkerboard")[:, 0]
     height, width = (side // scale * scale for side in batch.shape[-2:])  # the periods are whole frequencies
+    batch = as_float64(batch[:, :height, :width])
     hann = [torch.hann_window(side, dtype=torch.float64, device=batch.device) for side in (height, width)]
     window = torch.outer(*hann)
-    flat = (batch[:, :height, :width].double() - 0.5) * window
+    flat = (batch - 0.5) * window
     power = 2 * torch.fft.fft2(flat).abs().square() / window.sum().square()  # a wave's squared deviation
     offsets = range(-6, 7)
     ring = [(i, j) for i in offsets for j in offsets if max(abs(i), abs(j)) > 2]

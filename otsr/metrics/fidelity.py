@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from otsr.images import luma, resize
-from otsr.metrics.inputs import as_batch, as_pair, cut_border, like_input
+from otsr.metrics.inputs import as_batch, as_float64, as_pair, cut_border, like_input
 from otsr.networks.features import AlexFeatures, ShiftTolerantLPIPS
 
 Channel = Literal["rgb", "y"]
@@ -57,7 +57,7 @@ def ssim(sr: Tensor, hr: Tensor, border: int = 4, channel: Channel = "rgb") -> T
 
     Reference: Wang, Bovik, Sheikh, Simoncelli, IEEE TIP 2004, doi 10.1109/TIP.2003.819861.
     """
-    x, y = (_float64(cut_border(batch, border, 11, "SSIM")) for batch in _channels(sr, hr, channel))
+    x, y = (as_float64(cut_border(batch, border, 11, "SSIM")) for batch in _channels(sr, hr, channel))
     mean_x, mean_y = _windows(x), _windows(y)
     product, squares = mean_x * mean_y, mean_x.square() + mean_y.square()
     covariance = _windows(x * y) - product
@@ -138,10 +138,6 @@ def _channels(sr: Tensor, hr: Tensor, channel: Channel) -> tuple[Tensor, Tensor]
     if channel == "y":
         return luma(first), luma(second)
     raise ValueError(f"channel is {channel!r}, expected 'rgb' or 'y'")
-
-
-def _float64(batch: Tensor) -> Tensor:
-    return (batch.cpu() if batch.device.type == "mps" else batch).double()  # Apple's GPUs have no float64
 
 
 def _windows(x: Tensor) -> Tensor:

@@ -45,6 +45,11 @@ def as_pair(sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor]:
     return first.to(dtype), second.to(dtype)
 
 
+def as_float64(batch: Tensor) -> Tensor:
+    """The batch with more digits; on the CPU if it was on Apple's GPU, which has no float64."""
+    return (batch.cpu() if batch.device.type == "mps" else batch).double()
+
+
 def cut_border(batch: Tensor, border: int, smallest: int, metric: str) -> Tensor:
     """Without `border` pixels on each side; at least `smallest` must remain."""
     if border < 0:
