@@ -14,7 +14,12 @@ from otsr.cli.root import DeviceName, ManyValues, Overwrite, Precision, app, fai
 @app.command(cls=ManyValues)
 def compare(
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A photo.", show_default=False)],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Picture to write.")] = Path("compare.png"),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--out", help="Picture to write.  [default: PHOTO_compare.png]", show_default=False
+        ),
+    ] = None,
     weights: Annotated[
         list[str] | None,
         typer.Option(
@@ -46,6 +51,9 @@ def compare(
     """
     from otsr.images import FORMATS, ImageError, read, write
 
+    if not photo.is_file():
+        refuse(f"{photo}: no such file")
+    out = out or Path(f"{photo.stem}_compare.png")
     if out.suffix.lower() not in FORMATS:
         refuse(f"{out}: name a picture, such as compare.png (or {', '.join(FORMATS)})")
     if out.exists() and not overwrite:

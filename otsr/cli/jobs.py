@@ -206,7 +206,7 @@ def run(
     except KeyboardInterrupt:
         say(f"interrupted: {done} of {len(pending)} done; {go_on}")
         return 130
-    say(_summary(done, there, failed))
+    say(_summary(done, there, failed) + (f": {pending[0].target}" if done == len(jobs) == 1 else ""))
     return 1 if failed else 0
 
 

@@ -133,6 +133,10 @@ def train(
             "step takes and how much time is left",
             err=True,
         )
+        if config.data.degradation == "phone" and not resume:
+            typer.echo(
+                "first the blur of the course's phone is estimated; that takes up to a minute", err=True
+            )
     _run(config, folder, resume, _again(recipe, changes, out))
 
 

@@ -225,7 +225,8 @@ def _noise(
             reason = reason or str(error)
         else:
             smaller = (
-                f"no smooth patch of {patch} pixels; {len(pool)} patches of {side} pixels are used instead"
+                f"no smooth patch of {patch} pixels; {len(pool)} patches of {side} pixels are used instead. A photo of "
+                "a plain wall or sky would give more"
             )
             return pool, smaller if side < patch else ""
         if side // 2 < _SMALLEST_PATCH:

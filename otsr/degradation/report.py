@@ -151,13 +151,15 @@ def _draw_noise(axes: Any, pool: NoisePool | None) -> None:
     if pool is None:
         axes.set_title("No noise found")
         return
-    chosen = torch.linspace(0, len(pool) - 1, _SHOWN_PATCHES).round().long()
+    shown = min(len(pool), _SHOWN_PATCHES)
+    chosen = torch.linspace(0, len(pool) - 1, shown).round().long()
     patches = pool.patches[chosen].float()
     patches = (
         ((patches - patches.mean((-2, -1), keepdim=True)) * _CONTRAST + 128).clamp(0, 255).to(torch.uint8)
     )
-    side = int(math.sqrt(_SHOWN_PATCHES))
+    side = math.ceil(math.sqrt(shown))
     framed = torch.nn.functional.pad(patches, (1, 1, 1, 1), value=255)
+    framed = torch.cat([framed, framed.new_full((side * side - shown, *framed.shape[1:]), 255)])
     rows = framed.unflatten(0, (side, side)).permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
     axes.imshow(rows.numpy(), interpolation="nearest")
-    axes.set_title(f"Noise, contrast × {_CONTRAST:g}: 16 of {len(pool)} patches of {pool.size} pixels")
+    axes.set_title(f"Noise, contrast × {_CONTRAST:g}: {shown} of {len(pool)} patches of {pool.size} pixels")
