@@ -41,11 +41,16 @@ HELP = {
 def commands(task: str, arguments: list[str]) -> list[list[str]]:
     """What `task` runs, each as arguments of Python. Its own arguments go to the last."""
     if task == "test":
-        pytest = ["-m", "pytest", "-q", "-n", "2", "--dist", "loadscope"]
+        pytest = ["-m", "pytest", "-q", "-n", "2", "--dist", "loadscope", "--no-loadscope-reorder"]
         if arguments:
             return [[*pytest, *arguments]]
+        tests = [
+            "tests/notebooks",
+            "tests/system",
+            "tests/unit",
+        ]  # the longest first, so that no process waits at the end
         style = [["-m", "ruff", "check", "."], ["-m", "ruff", "format", "--check", "."], ["-m", "mypy"]]
-        return [*style, pytest, [*pytest, *NBVAL, "notebooks"]]
+        return [*style, [*pytest, *tests], [*pytest, *NBVAL, "notebooks"]]
     if task in ("figures", "bench"):
         folder = ROOT / {"figures": "figures", "bench": "benchmarks"}[task]
         files = sorted(file for file in folder.glob("*.py") if "__main__" in file.read_text(encoding="utf-8"))
