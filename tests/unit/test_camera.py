@@ -55,6 +55,16 @@ def test_the_quality_of_a_jpeg_is_read_from_its_tables(tmp_path: Path, quality: 
     assert quality - 12 <= (quality_of(tmp_path / "own.jpg") or 0) <= quality
 
 
+def test_the_tables_of_luma_and_of_colours_both_count(tmp_path: Path) -> None:
+    picture, tables = Image.fromarray(textured(64, 16, 3)), {}
+    for quality in (40, 90):
+        picture.save(tmp_path / "a.jpg", quality=quality)
+        tables[quality] = Image.open(tmp_path / "a.jpg").quantization  # type: ignore[attr-defined]
+    for luma, colours in ((40, 90), (90, 40)):
+        picture.save(tmp_path / "mixed.jpg", qtables=[tables[luma][0], tables[colours][1]])
+        assert 40 < (quality_of(tmp_path / "mixed.jpg") or 0) < 90
+
+
 def test_noise_that_jpeg_left_stays_what_it_is_when_it_is_injected_before_jpeg() -> None:
     raw = 0.5 + 4 / 255 * torch.randn(64, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     once = Degradation(1, jpeg=(75, 75)).apply(raw.clamp(0, 1), seed=0)
