@@ -145,11 +145,16 @@ class TrainingBatches:
                 if isinstance(batch, DataError):
                     raise batch
                 yield step, batch
-        except RuntimeError as error:
-            if not str(error).startswith("DataLoader worker"):
+        except (
+            RuntimeError,
+            EOFError,
+            ConnectionError,
+        ) as error:  # the last two: it died while it sent a batch
+            if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker"):
                 raise
+            who = str(error) or "a data worker"
             raise DataError(
-                f"{error}: it was killed before step {step} was made. Mostly memory ran out, or /dev/shm is full: "
+                f"{who}: it was killed before step {step} was made. Mostly memory ran out, or /dev/shm is full: "
                 "lower data.workers or data.batch, pack folders with otsr pack, then go on with --resume"
             ) from None
         finally:
