@@ -40,8 +40,7 @@ class Batch(NamedTuple):
         """All of it on a device, as float32 in [0, 1]; to CUDA it goes as bytes, while the step before still runs."""
 
         def placed(crops: Tensor) -> Tensor:
-            if torch.device(device).type == "cuda":
-                crops = crops.pin_memory()
+            crops = crops.pin_memory() if torch.device(device).type == "cuda" else crops
             crops = crops.to(device, non_blocking=True).contiguous(memory_format=layout)
             return crops if crops.is_floating_point() else crops.float().div_(255)
 
@@ -90,11 +89,8 @@ class TrainingBatches:
     ) -> None:
         if data.batch % processes:
             raise DataError(f"data.batch is {data.batch}, which {processes} processes cannot share evenly")
-        if data.crop % scale:
-            raise DataError(f"data.crop is {data.crop}, expected a multiple of the scale, {scale}")
-        for place in data.hr:
-            if COURSE.get(place, "train") != "train":
-                raise DataError(f"data.hr is {place}: these photos are for measuring; train on photos/train")
+        if measuring := [place for place in data.hr if COURSE.get(place, "train") != "train"]:
+            raise DataError(f"data.hr is {measuring[0]}: these photos are for measuring; train on photos/train")
         self.data, self.scale, self.seed = data, scale, seed
         self._places = range(process * data.batch // processes, (process + 1) * data.batch // processes)
         self._reals = reals
