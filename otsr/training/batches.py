@@ -90,7 +90,7 @@ class TrainingBatches:
         if data.batch % processes:
             raise DataError(f"data.batch is {data.batch}, which {processes} processes cannot share evenly")
         if measuring := [place for place in data.hr if COURSE.get(place, "train") != "train"]:
-            raise DataError(f"data.hr is {measuring[0]}: these photos are for measuring; train on photos/train")
+            raise DataError(f"data.hr is {measuring[0]}, photos for measuring; train on photos/train")
         self.data, self.scale, self.seed = data, scale, seed
         self._places = range(process * data.batch // processes, (process + 1) * data.batch // processes)
         self._reals = reals

@@ -363,8 +363,8 @@ def test_photos_that_cannot_be_read_are_all_named(folder: Path) -> None:
         ("gone", "gone: no such folder; expected a folder of pictures, a .lmdb store, or photos/train"),
         ("empty", "empty: no pictures in this folder"),
         ("empty/file", "not a folder; expected a folder"),
-        ("photos/val", "these photos are for measuring; train on photos/train"),
-        ("photos/test", "these photos are for measuring"),
+        ("photos/val", "photos for measuring; train on photos/train"),
+        ("photos/test", "photos for measuring"),
         (
             "photos/train",
             "also the course's name for its own photos",
@@ -391,11 +391,9 @@ def test_a_store_of_another_clean_up_is_refused(folder: Path) -> None:
         TrainingBatches(recipe(packed), 4, 10)
 
 
-def test_a_batch_or_crop_that_cannot_be_shared_is_refused(folder: Path) -> None:
+def test_a_batch_that_processes_cannot_share_is_refused(folder: Path) -> None:
     with pytest.raises(DataError, match=r"data\.batch is 12, which 5 processes cannot share"):
         TrainingBatches(recipe(folder), 4, 10, 0, 5)
-    with pytest.raises(DataError, match=r"data\.crop is 18, expected a multiple of the scale, 4"):
-        TrainingBatches(recipe(folder, crop=18), 4, 10)
 
 
 def test_degradations_for_something_else_are_refused(folder: Path, camera: Path, tmp_path: Path) -> None:
