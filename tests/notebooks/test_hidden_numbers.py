@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from conftest import definitions_of  # type: ignore[import-not-found]
 from nbformat import NotebookNode
 from test_exercises import exercises  # type: ignore[import-not-found]
 
@@ -15,10 +16,12 @@ import grade_one
 from otsr.course.exercises import check
 
 
-def test_a_right_answer_is_right_for_other_numbers(path: Path, notebook: NotebookNode) -> None:
+def test_a_right_answer_is_right_for_other_numbers(
+    path: Path, notebook: NotebookNode, definitions: Callable[..., dict[str, Any]]
+) -> None:
     code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     constants = re.findall(r"^([A-Z_]{3,}) =", code, re.MULTILINE)
-    names = definitions_of(path.name[:2], *constants)
+    names = definitions(path.name[:2], *constants)
     for name, (cell, solution) in exercises(notebook).items():
         exec(solution, names)
         answer = re.search(rf'^check\("{name}", (\w+)', cell.source, re.MULTILINE)
