@@ -52,7 +52,7 @@ def try_out(version: str, old: bool, tests: list[str]) -> str:
     if not python.exists():
         subprocess.run([*command, "-m", "venv", str(folder)], check=True)
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    wanted = [*(oldest(project) if old else []), "-e", ".[test]"]
+    wanted = [*(oldest(project) if old else []), "-e", ".[pretrained,test]"]
     if subprocess.run([python, "-m", "pip", "install", "-q", *wanted], cwd=ROOT).returncode:
         return "could not be installed"
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

