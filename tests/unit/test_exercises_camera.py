@@ -171,31 +171,6 @@ RIGHT: list[tuple[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("name", "answer", "hint"), [(name, *row) for name, rows in WRONG.items() for row in rows]
-)
-def test_each_usual_mistake_gets_its_own_hint(
-    name: str, answer: Any, hint: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    check(name, answer)
-    said = capsys.readouterr().out
-    assert said.startswith(f"{name}: not yet. ")
-    assert hint in said
-
-
-@pytest.mark.parametrize(("name", "answer"), RIGHT)
-def test_right_answers_are_accepted(name: str, answer: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    check(name, answer)
-    assert capsys.readouterr().out == f"{name}: correct\n"
-
-
-@pytest.mark.parametrize("name", WRONG)
-def test_a_stub_is_not_attempted_yet(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    for stub in (..., None, lambda *given: ..., lambda *given: None):
-        check(name, stub)
-    assert capsys.readouterr().out == 4 * f"{name}: not attempted yet\n"
-
-
 def test_the_right_camera_is_the_degradation_of_the_package() -> None:
     hr = torch.rand(3, 96, 96, generator=torch.Generator().manual_seed(1))
     patch = torch.randint(

@@ -7,11 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pytest
 from scipy.stats import binom
 from torch import Tensor
-
-from otsr.course.exercises import check
 
 Array = np.ndarray
 KEPT = {"weights", "average", "adam", "step", "recipe"}
@@ -164,28 +161,3 @@ RIGHT: list[tuple[str, Any]] = [
     ("windows", lambda x, y, k: float(moved(cut(x, k), cut(y, k)).mean() / y.abs().mean())),
     *(("checkpoint", kept) for kept in (KEPT, sorted(KEPT), lambda: KEPT, lambda: tuple(KEPT))),
 ]
-
-
-@pytest.mark.parametrize(
-    ("name", "answer", "hint"), [(name, *row) for name, rows in WRONG.items() for row in rows]
-)
-def test_each_usual_mistake_gets_its_own_hint(
-    name: str, answer: Any, hint: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    check(name, answer)
-    said = capsys.readouterr().out
-    assert said.startswith(f"{name}: not yet. ")
-    assert hint in said
-
-
-@pytest.mark.parametrize(("name", "answer"), RIGHT)
-def test_right_answers_are_accepted(name: str, answer: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    check(name, answer)
-    assert capsys.readouterr().out == f"{name}: correct\n"
-
-
-@pytest.mark.parametrize("name", WRONG)
-def test_a_stub_is_not_attempted_yet(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    for stub in (..., None, lambda *given: ..., lambda *given: None):
-        check(name, stub)
-    assert capsys.readouterr().out == 4 * f"{name}: not attempted yet\n"
