@@ -38,12 +38,13 @@ def test_every_table_is_made_and_what_is_missing_is_said(
     first, last = (str(tmp_path / f"{step}.safetensors") for step in ("200", "1000"))
     arguments = argparse.Namespace(
         weights=[last, "no-such-weights"], path=[first, last], steps=tmp_path, val=True, photos=1, draws=1,
-        device="cpu", skip_rulers=False, against=None,
+        device="cpu", skip_rulers=False, against=last,
     )  # fmt: skip
     text, numbers, figure = benchmark.report(arguments)
     assert set(numbers) == {benchmark.CLEAN, benchmark.JPEG, benchmark.PHONE, "artefacts", "path", "steps"}
     assert all(f"### {name}\n" in text for name in benchmark.degradations())
-    assert text.count(f"| {last} ") == 1 + 2 * 3 + 1  # summary; means and differences three times; artefacts
+    assert text.count(f"| {last} ") == 1 + 3 + 1  # summary; means three times; artefacts
+    assert text.count(f"| minus {last} ") == 3  # the others are compared with it
     assert "not measured: no-such-weights" in text
     assert "The path is" in text and "| t = 0.25 " in text
     assert list(numbers["steps"]) == ["bicubic", "200", "1000"] and all(map(len, numbers["steps"].values()))
