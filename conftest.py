@@ -1,3 +1,3 @@
-"""For tests and notebooks alike: outputs of notebooks are compared as words and numbers, wherever pytest is started."""
+"""For tests and notebooks alike: what is compared when a notebook runs, wherever pytest is started."""
 
-pytest_plugins = ["tests.notebooks.tolerance"]
+pytest_plugins = ["tests.notebooks.tolerance", "tests.notebooks.solutions"]

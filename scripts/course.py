@@ -18,6 +18,12 @@ VENV = ROOT / ".venv"
 READY = VENV / ".ready"
 EXTRAS = "pretrained,heic,test,docs"
 MEGABYTES = 3000
+TESTS = [
+    "notebooks",
+    "tests/system",
+    "tests/unit",
+    "tests/notebooks",
+]  # the longest first: nobody waits at the end
 NBVAL = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", "tests/notebooks/sanitize.cfg"]
 
 HELP = {
@@ -41,16 +47,8 @@ HELP = {
 def commands(task: str, arguments: list[str]) -> list[list[str]]:
     """What `task` runs, each as arguments of Python. Its own arguments go to the last."""
     if task == "test":
-        pytest = ["-m", "pytest", "-q", "-n", "2", "--dist", "loadscope", "--no-loadscope-reorder"]
-        if arguments:
-            return [[*pytest, *arguments]]
-        tests = [
-            "tests/notebooks",
-            "tests/system",
-            "tests/unit",
-        ]  # the longest first, so that no process waits at the end
-        style = [["-m", "ruff", "check", "."], ["-m", "ruff", "format", "--check", "."], ["-m", "mypy"]]
-        return [*style, [*pytest, *tests], [*pytest, *NBVAL, "notebooks"]]
+        pytest = ["-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", *NBVAL]
+        return [[*pytest, *(arguments or TESTS)]]
     if task in ("figures", "bench"):
         folder = ROOT / {"figures": "figures", "bench": "benchmarks"}[task]
         files = sorted(file for file in folder.glob("*.py") if "__main__" in file.read_text(encoding="utf-8"))

@@ -228,7 +228,7 @@ for name in {drawings}:
 assert here == Path({target!r}), here
 assert data_dir().is_relative_to(here), data_dir()
 assert not damaged_files(), damaged_files()
-for path in [{paths}]:
+for path in [{paths}, *(here / name for name in {tables})]:
     assert path.exists(), path
 for name in {recipes}:
     load_config(data_dir().parent / "configs" / name)
@@ -258,6 +258,7 @@ def test_a_wheel_of_this_checkout_holds_all_that_the_notebooks_read(tmp_path: Pa
         imports="\n".join(sorted(imports)),
         target=str(target),
         paths=", ".join(sorted(set(re.findall(r'data_dir\(\)(?:\.parent)?(?: / "[^"]+")+', sources)))),
+        tables=[str(path.relative_to(ROOT)) for path in (ROOT / "otsr").rglob("*.json")],
         drawings=sorted(re.findall(r'drawing\("(\w+)"\)', sources)),
         recipes=sorted(path.name for path in (ROOT / "configs").glob("*.yml")),
         vendored=["gan-small", "otsr", "otsr-small", "psnr", "psnr-small"],

@@ -7,7 +7,8 @@ from pathlib import Path
 import nbformat
 import pytest
 import student
-from test_exercises import exercises  # type: ignore[import-not-found]
+
+from tests.notebooks.solutions import exercises
 
 
 def sources(path: Path, kind: str) -> list[str]:

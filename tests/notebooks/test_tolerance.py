@@ -16,8 +16,9 @@ from tests.notebooks.tolerance import difference, share_of
 ROOT = Path(__file__).parents[2]
 
 
-def test_every_notebook_is_compared_so(request: pytest.FixtureRequest) -> None:
-    assert request.config.pluginmanager.has_plugin("tests.notebooks.tolerance")
+def test_every_notebook_is_compared_so_and_solved(request: pytest.FixtureRequest) -> None:
+    for plugin in ("tolerance", "solutions"):
+        assert request.config.pluginmanager.has_plugin(f"tests.notebooks.{plugin}")
 
 
 @pytest.mark.parametrize(
@@ -80,27 +81,34 @@ def test_a_wider_tolerance_needs_a_reason() -> None:
             share_of([tag])
 
 
-def test_nbval_compares_so(tmp_path: Path) -> None:
-    """Cell 0 prints what another machine may, cell 1 is 5 % off, cell 2 too but says why, cell 3 has another word."""
+def code(source: str, stored: str, *tags: str) -> nbformat.NotebookNode:
+    outputs = [v4.new_output("stream", name="stdout", text=stored)] if stored else []
+    return v4.new_code_cell(source, outputs=outputs, execution_count=1, metadata={"tags": [*tags]})
+
+
+def test_nbval_compares_so_and_solves_the_exercises(tmp_path: Path) -> None:
+    """Cell 1 is 5 % off, cell 2 too but says why, cell 3 has another word; cell 6 is solved wrongly."""
+    judge = "def check(name, x): print(name + ': ' + ('not attempted yet' if x is ... else 'correct' * (x == 4)))"
+    solution = "<details><summary>Solution</summary>\n\n```python\nx = {}\n```\n</details>"
     cells = [
-        ("12.6", "12.7", []),
-        ("31.4", "33.0", []),
-        ("31.4", "32.9", ["tolerance-5%: a game"]),
-        ("a", "b", []),
+        code("print('12.6 dB')", "12.7 dB\n"),
+        code("print('33.0 dB')", "31.4 dB\n"),
+        code("print('32.9 dB')", "31.4 dB\n", "tolerance-5%: a game"),
+        code("print('b')", "a\n"),
+        code(judge, ""),
+        code('x = ...\ncheck("sum", x)', "sum: not attempted yet\n"),
+        v4.new_markdown_cell(solution.format("2 + 2")),
+        code('x = ...\ncheck("more", x)', "more: not attempted yet\n"),
+        v4.new_markdown_cell(solution.format("5")),
+        code("print(x)", "5\n"),
     ]
-    notebook = v4.new_notebook()
-    for number, (stored, found, tags) in enumerate(cells):
-        outputs = [v4.new_output("stream", name="stdout", text=f"{stored} dB\n")]
-        cell = v4.new_code_cell(f"print('{found} dB')", outputs=outputs, execution_count=number + 1)
-        cell.metadata["tags"] = tags
-        notebook.cells.append(cell)
-    nbformat.write(notebook, tmp_path / "some.ipynb")
-    command = (
-        "-m pytest -q --nbval --nbval-current-env -p tests.notebooks.tolerance -p no:cacheprovider some.ipynb"
-    )
+    nbformat.write(v4.new_notebook(cells=cells), tmp_path / "some.ipynb")
+    plugins = "-p tests.notebooks.tolerance -p tests.notebooks.solutions -p no:cacheprovider"
+    command = f"-m pytest -q --nbval --nbval-current-env {plugins} some.ipynb"
     answer = subprocess.run(
         [sys.executable, *command.split()],
         capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
-    assert "2 failed, 2 passed" in answer.stdout
+    assert "3 failed, 7 passed" in answer.stdout
+    assert "Cell 6 solved: more" in answer.stdout
     assert "stored '31.4', found '33.0'" in answer.stdout and "stored 'a', found 'b'" in answer.stdout
