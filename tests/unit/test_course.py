@@ -120,7 +120,7 @@ def test_a_figure_reaches_the_notebook_with_its_alternative_text(monkeypatch: py
 
 def test_photographs_are_stored_as_jpeg_to_keep_notebooks_small() -> None:
     photo = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
-    mime, data = plots.encode(plots.pictures([plots.Panel(photo, "noise")]))
+    mime, data = plots.encode(plots.rendered(plots.pictures([plots.Panel(photo, "noise")])))
     assert mime == "image/jpeg"
     assert Image.open(io.BytesIO(data)).format == "JPEG"
 
