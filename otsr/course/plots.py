@@ -35,7 +35,6 @@ COLOURS = {
 }
 DPI = 100
 _PNG_LIMIT = 100_000  # bytes; photographs above it become JPEG, line drawings stay below
-_JPEG = {"quality": 84, "subsampling": 0}
 
 
 def use_house_style() -> None:
@@ -61,20 +60,17 @@ def use_house_style() -> None:
 
 
 def show(figure: Figure, alt: str) -> None:
-    """Put a figure into the notebook, with `alt`: what someone who cannot see it should know.
-
-    Photographs are stored as JPEG (full colour), drawings as PNG: notebooks stay small.
-    """
-    mime, data = encode(figure)
-    plt.close(figure)
-    _display(mime, data, alt)
+    """Put a figure into the notebook, with `alt`: what someone who cannot see it should know."""
+    _display(*encode(rendered(figure)), alt)
 
 
 def drawing(name: str) -> None:
     """Put one of the course's drawings into the notebook; figures/draw.py makes them, and writes their alt texts."""
-    package = Path(__file__).parents[1]
-    candidates = (package / "drawings", package.parent / "figures" / "drawings")  # installed, or a checkout
-    path = next(folder for folder in candidates if folder.is_dir()) / f"{name}.png"
+    installed, checkout = (
+        Path(__file__).parents[1] / "drawings",
+        Path(__file__).parents[2] / "figures" / "drawings",
+    )
+    path = (installed if installed.is_dir() else checkout) / f"{name}.png"
     _display("image/png", path.read_bytes(), Image.open(path).info["Description"])
 
 
@@ -83,23 +79,21 @@ def _display(mime: str, data: bytes, alt: str) -> None:
     display(bundle, metadata={mime: {"alt": alt}}, raw=True)
 
 
-def encode(figure: Figure) -> tuple[str, bytes]:
-    """(MIME type, bytes) of a figure: PNG if that is small, else JPEG."""
-    png, jpeg = io.BytesIO(), io.BytesIO()
-    figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
-    if png.tell() <= _PNG_LIMIT:
-        return "image/png", png.getvalue()
-    figure.savefig(jpeg, format="jpeg", dpi=DPI, pil_kwargs=_JPEG)
-    return "image/jpeg", jpeg.getvalue()
+def rendered(figure: Figure) -> Image.Image:
+    """A figure as a picture; the figure is closed, for an open one would be shown twice."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    plt.close(figure)
+    return Image.open(buffer)
 
 
-def encode_picture(picture: Image.Image, quality: int) -> tuple[str, bytes]:
-    """(MIME type, bytes) of a picture as it is: PNG if that is small, else JPEG of this quality."""
+def encode(picture: Image.Image, quality: int = 84) -> tuple[str, bytes]:
+    """(MIME type, bytes) of a picture: PNG if that is small, else JPEG of this quality, in full colour."""
     png, jpeg = io.BytesIO(), io.BytesIO()
     picture.save(png, "PNG")
     if png.tell() <= _PNG_LIMIT:
         return "image/png", png.getvalue()
-    picture.convert("RGB").save(jpeg, "JPEG", **{**_JPEG, "quality": quality})
+    picture.convert("RGB").save(jpeg, "JPEG", quality=quality, subsampling=0)
     return "image/jpeg", jpeg.getvalue()
 
 
@@ -114,16 +108,11 @@ class Panel:
 
 @dataclass(frozen=True)
 class Box:
-    """A square to look at closely; fractions of the picture, so that it fits LR and SR alike.
+    """A square to look at closely, in fractions of the picture, so that it fits LR and SR alike."""
 
-    Attributes:
-        top, left: corner, in [0, 1] of height and width.
-        size: side, in [0, 1] of the height.
-    """
-
-    top: float
-    left: float
-    size: float
+    top: float  # of the height
+    left: float  # of the width
+    size: float  # of the height
 
 
 def pictures(panels: Sequence[Panel], zoom: Box | None = None, inches: float = 3.8) -> Figure:

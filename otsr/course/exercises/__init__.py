@@ -4,20 +4,12 @@ A stub runs as it is and prints "not attempted yet". One file a notebook holds i
 `checking.ask`: what is right, and what each usual mistake computes with a hint that does not give the answer away.
 """
 
-from otsr.course.exercises import (  # noqa: F401  register their checks
-    after,
-    beyond,
-    blur,
-    camera,
-    critic,
-    measure,
-    noise,
-    start,
-    train,
-    transport,
-    upscale,
-    weigh,
-)  # fmt: skip
+from importlib import import_module
+from pkgutil import iter_modules
+
 from otsr.course.exercises.checking import check
 
 __all__ = ["check"]
+
+for _file in iter_modules(__path__):  # each registers its checks
+    import_module(f"{__name__}.{_file.name}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -25,72 +24,66 @@ from otsr.transport import potentials
 _SEEDS = (0, 1, 2)
 
 
-class Rule(NamedTuple):
-    """A rule to be judged, and what it is in words."""
+Rules = dict[str, Callable[..., Any]]
+"""What each rule is, in words, and the rule."""
 
-    words: str
-    function: Callable[..., Any]
+Meals = list[tuple[Any, ...]]
+"""All inputs that a test gave to rules."""
 
 
-@dataclass(frozen=True)
-class Hunt:
-    """One suspect.
+class Hunt(NamedTuple):
+    """One suspect."""
 
-    Attributes:
-        right: rules that a test must let pass.
-        wrong: rules that it must refuse, the published one first.
-        refusal: what to consider when it refuses a right rule.
-        symptom: what to consider when it catches the published rule and not the others.
-        hidden: of all inputs that the test gave: can the mistake not be seen in them, and why.
-    """
-
-    right: tuple[Rule, ...]
-    wrong: tuple[Rule, ...]
-    refusal: str
-    symptom: str
-    hidden: Callable[[list[tuple[Any, ...]]], str | None]
+    right: Rules  # that a test must let pass
+    wrong: Rules  # that it must refuse, the published one first
+    refusal: str  # what to consider when it refuses a right rule
+    symptom: str  # what to consider when it catches the published rule and not the others
+    hidden: Callable[[Meals], str | None]  # can the mistake not be seen in these inputs, and why
 
 
 def judge(hunt: Hunt, test: Any) -> str | None:
     """None if `test` judges every rule rightly, else whom it misjudged and a hint."""
     if not callable(test):
         return f"A function test(rule) is expected, got {type(test).__name__}."
-    meals: list[tuple[Any, ...]] = []
-    rules = (*hunt.right, *hunt.wrong)
-    verdicts = {rule.words: {_verdict(test, rule, seed, meals) for seed in _SEEDS} for rule in rules}
+    meals: Meals = []
+    rules = hunt.right | hunt.wrong
+    verdicts = {
+        words: {_verdict(test, words, rule, seed, meals) for seed in _SEEDS} for words, rule in rules.items()
+    }
     torn = next((words for words, found in verdicts.items() if len(found) > 1), None)
     if torn:
         return (
             f"Your test passes {torn} at one seed and refuses the same rule at another: chance decides. "
             "Fix its inputs, or take more of them."
         )
-    refused = [rule for rule in hunt.right if False in verdicts[rule.words]]
-    passed = [rule for rule in hunt.wrong if True in verdicts[rule.words]]
+    refused = [words for words in hunt.right if False in verdicts[words]]
+    passed = [words for words in hunt.wrong if True in verdicts[words]]
+    first = next(iter(hunt.wrong))
     if not refused and not passed:
         return None
     lines = [f"Your test judges {len(rules) - len(refused) - len(passed)} of {len(rules)} rules rightly."]
     if len(refused) == len(hunt.right) and not passed:
         return f"{lines[0]} It refuses every rule: run it on a right one and print what you compare."
     if refused:
-        lines.append(f"It refuses a right rule: {refused[0].words}. {hunt.refusal}")
-    if hunt.wrong[0] in passed:
+        lines.append(f"It refuses a right rule: {refused[0]}. {hunt.refusal}")
+    if first in passed:
         seen = "Your inputs do show the mistake: compare something that it changes."
-        lines += [f"It lets the published rule pass: {hunt.wrong[0].words}.", hunt.hidden(meals) or seen]
+        lines += [f"It lets the published rule pass: {first}.", hunt.hidden(meals) or seen]
     elif passed:
         catches = "It catches the published rule, but lets its mistake pass in another dress:"
-        lines.append(f"{catches} {passed[0].words}. {hunt.symptom}")
+        lines.append(f"{catches} {passed[0]}. {hunt.symptom}")
     return "\n    ".join(lines)
 
 
-def _verdict(test: Callable[..., Any], rule: Rule, seed: int, meals: list[tuple[Any, ...]]) -> bool:
+def _verdict(test: Callable[..., Any], words: str, rule: Callable[..., Any], seed: int, meals: Meals) -> bool:
     """Does the test let the rule pass? Every input that it gives the rule is added to `meals`."""
     asked = 0
 
     def under_test(*arguments: Any, **named: Any) -> Any:
         nonlocal asked
         asked += 1
-        result = rule.function(*arguments, **named)
-        meals.append(tuple(inspect.signature(rule.function).bind(*arguments, **named).arguments.values()))
+        result = rule(*arguments, **named)
+        meals.append(tuple(inspect.signature(rule).bind(*arguments, **named).arguments.values()))
         return result
 
     state = np.random.get_state()  # noqa: NPY002  a test may draw from NumPy's global generator
@@ -102,7 +95,7 @@ def _verdict(test: Callable[..., Any], rule: Rule, seed: int, meals: list[tuple[
     except AssertionError:
         answer = False
     except Exception as error:
-        stopped = f"On {rule.words} your test stopped with {type(error).__name__}: {error}."
+        stopped = f"On {words} your test stopped with {type(error).__name__}: {error}."
         raise StoppedError(f"{stopped} Let it end in a verdict: an assert, or True or False.") from error
     finally:
         np.random.set_state(state)  # noqa: NPY002
@@ -140,7 +133,7 @@ def _central(cost: Tensor) -> tuple[Tensor, Tensor]:
     return solved.real, solved.fake
 
 
-def _box_is_wide(meals: list[tuple[Any, ...]]) -> str | None:
+def _box_is_wide(meals: Meals) -> str | None:
     for cost, *_ in meals:
         h, g = published.boxed_labels(cost)
         if abs(float(h.mean() - g.mean() - potentials(cost).value)) > 1e-5:
@@ -154,7 +147,7 @@ def _box_is_wide(meals: list[tuple[Any, ...]]) -> str | None:
 # --- suspects 2 to 5: do the inputs show the difference at all?
 
 
-def _pairs_are_hidden(meals: list[tuple[Any, ...]]) -> str | None:
+def _pairs_are_hidden(meals: Meals) -> str | None:
     if all(scores.dim() == 1 for scores, _ in meals):
         return "You give it scores of shape (m,). A network returns (m, 1): try that shape."
     if all(len(scores) == 1 or labels.std() < 1e-6 for scores, labels in meals):
@@ -172,7 +165,7 @@ def _reshaped(scores: Tensor, labels: Tensor) -> Tensor:
     return (scores.double() - labels.double().view(scores.shape)).square().mean() / 2
 
 
-def _norm_is_hidden(meals: list[tuple[Any, ...]]) -> str | None:
+def _norm_is_hidden(meals: Meals) -> str | None:
     if all(gradient[0].numel() == gradient.shape[1] for gradient, *_ in meals):
         return "Each of your samples is one pixel: there, its channels are the whole sample."
     if _same(published.pixel_penalty, _whole, meals):
@@ -187,7 +180,7 @@ def _whole(gradient: Tensor, step: Tensor, K: float) -> Tensor:
     return (gradient.flatten(1).norm(dim=1) - K * step.flatten(1).norm(dim=1)).square().mean()
 
 
-def _factor_is_hidden(meals: list[tuple[Any, ...]]) -> str | None:
+def _factor_is_hidden(meals: Meals) -> str | None:
     if all(torch.equal(fake, real) for fake, real, *_ in meals):
         return "Where fake and real are the same, cost and slope are both 0, whatever the factor."
     return (
@@ -196,13 +189,13 @@ def _factor_is_hidden(meals: list[tuple[Any, ...]]) -> str | None:
     )
 
 
-def _gap_is_hidden(meals: list[tuple[Any, ...]]) -> str | None:
+def _gap_is_hidden(meals: Meals) -> str | None:
     if all(float(fake.detach().mean()) <= float(real.detach().mean()) for real, fake in meals):
         return "In all your batches the reals score higher than the fakes. They need not."
     return None
 
 
-def _same(first: Callable[..., Tensor], second: Callable[..., Tensor], meals: list[tuple[Any, ...]]) -> bool:
+def _same(first: Callable[..., Tensor], second: Callable[..., Tensor], meals: Meals) -> bool:
     return all(torch.allclose(first(*meal).double(), second(*meal).double(), rtol=1e-4) for meal in meals)
 
 
@@ -228,68 +221,68 @@ def _pair(cost: float, slope: float) -> Callable[[Tensor, Tensor, float], tuple[
 
 HUNTS = {
     "hunt-labels": Hunt(
-        right=(
-            Rule("potentials from the centre of the optimal face", _central),
-            Rule("a corner of the optimal face, as POT returns it", lambda cost: _corner(cost, False)),
-            Rule("another corner of the optimal face", lambda cost: _corner(cost, True)),
-        ),
-        wrong=(
-            Rule("potentials boxed into [0, 1]", published.boxed_labels),
-            Rule("potentials boxed into [0, 1], centred afterwards",
-                 lambda cost: _centred(*published.boxed_labels(cost))),
-        ),
+        right={
+            "potentials from the centre of the optimal face": _central,
+            "a corner of the optimal face, as POT returns it": lambda cost: _corner(cost, False),
+            "another corner of the optimal face": lambda cost: _corner(cost, True),
+        },
+        wrong={
+            "potentials boxed into [0, 1]": published.boxed_labels,
+            "potentials boxed into [0, 1], centred afterwards":
+                lambda cost: _centred(*published.boxed_labels(cost)),
+        },
         refusal="Optimal potentials are not unique. Demand what they have in common: what they obey, what they earn.",
         symptom="You look for a sign of the box, not for what it destroys. What must optimal potentials earn?",
         hidden=_box_is_wide,
     ),
     "hunt-pairs": Hunt(
-        right=(
-            Rule("scores flattened to (m,) first", _paired),
-            Rule("labels given the shape of the scores, in float64", _reshaped),
-        ),
-        wrong=(Rule("(m, 1) − (m,), every score minus every label", published.spread_loss),),
+        right={
+            "scores flattened to (m,) first": _paired,
+            "labels given the shape of the scores, in float64": _reshaped,
+        },
+        wrong={"(m, 1) − (m,), every score minus every label": published.spread_loss},
         refusal="It computes ½ mean (D(x_i) − g_i)², up to rounding in the seventh digit.",
         symptom="",
         hidden=_pairs_are_hidden,
     ),
     "hunt-norm": Hunt(
-        right=(
-            Rule("norms over the flattened sample", _whole),
-            Rule("norms over the flattened sample, with 1e-12 under the root for a derivative at 0", _under_root),
-        ),
-        wrong=(
-            Rule("norms over the channels, pixel by pixel", published.pixel_penalty),
-            Rule("norms over the pixels, channel by channel", _by_channel),
-        ),
+        right={
+            "norms over the flattened sample": _whole,
+            "norms over the flattened sample, with 1e-12 under the root for a derivative at 0": _under_root,
+        },
+        wrong={
+            "norms over the channels, pixel by pixel": published.pixel_penalty,
+            "norms over the pixels, channel by channel": _by_channel,
+        },
         refusal="It takes the norm over all values of a sample, as it should; mind rounding.",
         symptom="Choose a gradient that differs from pixel to pixel and from channel to channel.",
         hidden=_norm_is_hidden,
     ),
     "hunt-slope": Hunt(
-        right=(
-            Rule("cost K/2 ‖x − y‖² with slope K ‖x − y‖", _pair(0.5, 1)),
-            Rule("cost 2K ‖x − y‖² with slope 4K ‖x − y‖", _pair(2, 4)),
-            Rule("cost K ‖x − y‖² with slope 2K ‖x − y‖", _pair(1, 2)),
-        ),
-        wrong=(
-            Rule("cost 2K ‖x − y‖² with slope K ‖x − y‖", published.cost_and_slope),
-            Rule("cost K/2 ‖x − y‖² with slope 4K ‖x − y‖", _pair(0.5, 4)),
-            Rule("cost K ‖x − y‖² with slope K ‖x − y‖", _pair(1, 1)),
-        ),
+        right={
+            "cost K/2 ‖x − y‖² with slope K ‖x − y‖": _pair(0.5, 1),
+            "cost 2K ‖x − y‖² with slope 4K ‖x − y‖": _pair(2, 4),
+            "cost K ‖x − y‖² with slope 2K ‖x − y‖": _pair(1, 2),
+        },
+        wrong={
+            "cost 2K ‖x − y‖² with slope K ‖x − y‖": published.cost_and_slope,
+            "cost K/2 ‖x − y‖² with slope 4K ‖x − y‖": _pair(0.5, 4),
+            "cost K ‖x − y‖² with slope K ‖x − y‖": _pair(1, 1),
+        },
         refusal="This cost and this slope belong together. Do not demand one factor; demand that the two agree.",
         symptom="Do not look for one pair of factors; let the cost itself tell you its slope.",
         hidden=_factor_is_hidden,
     ),
     "hunt-generator": Hunt(
-        right=(
-            Rule("−mean D(x)", lambda real_scores, fake_scores: -fake_scores.mean()),
-            Rule("mean D(y) − mean D(x)", lambda real_scores, fake_scores: real_scores.mean() - fake_scores.mean()),
-        ),
-        wrong=(
-            Rule("(mean D(y) − mean D(x))²", published.squared_gap),
-            Rule("|mean D(y) − mean D(x)|",
-                 lambda real_scores, fake_scores: published.squared_gap(real_scores, fake_scores).sqrt()),
-        ),
+        right={
+            "−mean D(x)": lambda real_scores, fake_scores: -fake_scores.mean(),
+            "mean D(y) − mean D(x)": lambda real_scores, fake_scores: real_scores.mean() - fake_scores.mean(),
+        },
+        wrong={
+            "(mean D(y) − mean D(x))²": published.squared_gap,
+            "|mean D(y) − mean D(x)|":
+                lambda real_scores, fake_scores: published.squared_gap(real_scores, fake_scores).sqrt(),
+        },
         refusal="The scores of the reals add a constant to the term. What the generator feels is its gradient.",
         symptom="The value is not what moves the fakes. Look at where its gradient sends them.",
         hidden=_gap_is_hidden,

@@ -50,12 +50,9 @@ def _submissions() -> list[Case]:
     shifted = (plan, cost, a, b, u + 0.3, v - 0.3)
     poor = (plan, cost, a, b, u - 0.01, v)
     unfair = (plan, cost, a, b, u + tilt, v)
+    rounded = (plan, cost, a, b, u + rounding, v)
     return [
-        (
-            (plan, cost, a, b, u + rounding, v),
-            True,
-            "an optimal plan with its prices (after rounding, at 1e-13)",
-        ),
+        (rounded, True, "an optimal plan with its prices (after rounding, at 1e-13)"),
         (shifted, True, "prices that are all shifted, u by +0.3 and v by −0.3: a proof too"),
         (poor, False, "prices that earn less than the plan costs: they prove nothing"),
         ((np.outer(a, b), cost, a, b, u, v), False, "a plan that costs more than the prices earn"),

@@ -142,10 +142,9 @@ ask(
     mistakes=[
         (lambda enlarge, lr, tile, overlap, s: _glued(lr, tile, 0, s),
          "Each window sees its own tile and nothing beside it: widen it by `overlap` on every side first."),
-        (lambda enlarge, lr, tile, overlap, s: _glued(lr, tile, 1, s),
-         "Your windows see 1 pixel beside their tile, not 3: seams are left."),
-        (lambda enlarge, lr, tile, overlap, s: _glued(lr, tile, 2, s),
-         "Your windows see 2 pixels beside their tile, not 3: seams are left."),
+        *((lambda enlarge, lr, tile, overlap, s, seen=seen: _glued(lr, tile, seen, s),
+           f"Your windows see {words} beside their tile, not 3: seams are left.")
+          for seen, words in ((1, "1 pixel"), (2, "2 pixels"))),
         *((lambda enlarge, *rest, mode=mode: _with_margin(mode, *rest), _BORDER)
           for mode in ("constant", "replicate", "reflect")),
     ],
