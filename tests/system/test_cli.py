@@ -18,7 +18,7 @@ from otsr.datasets import phone_crops, photos
 
 
 @pytest.mark.parametrize(
-    "command", ["upscale", "estimate", "degrade", "evaluate", "compare", "download", "info"]
+    "command", ["upscale", "estimate", "degrade", "evaluate", "compare", "download", "info", "pack", "train"]
 )
 def test_every_command_shows_an_example(otsr: Run, command: str) -> None:
     result = otsr(command, "--help")

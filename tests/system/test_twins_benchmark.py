@@ -9,10 +9,8 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from otsr.evaluation import METRICS, Table
-from otsr.networks.generators import Compact
+from otsr.evaluation import Table
 from otsr.training import load_config
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
@@ -62,16 +60,6 @@ def test_the_twin_is_the_adversary_of_the_same_fidelity(benchmark: ModuleType) -
     assert benchmark.chosen(paths, "transport × 0.03") == "RaGAN × 0.015"
 
 
-@pytest.mark.parametrize("steps", [400, 2])
-def test_the_table_has_a_row_for_each_mixture(benchmark: ModuleType, steps: int) -> None:
-    paths = walked(benchmark)
-    for path in paths.values():
-        del path[min(4, steps) :]
-    lines = benchmark.path_table(paths, dict.fromkeys(paths, 1.0)).splitlines()
-    assert len(lines) == 2 + len(paths) and len({line.count("|") for line in lines}) == 1
-    assert "| step 100 | step 200 |" in lines[0]
-
-
 def test_other_seeds_change_the_seed_and_nothing_else(benchmark: ModuleType) -> None:
     arguments = argparse.Namespace(steps=400, backbone="vgg16", quick=False)
     for mixture in benchmark.REPEATED:
@@ -92,29 +80,6 @@ def test_seeds_count_as_draws_of_a_picture(benchmark: ModuleType) -> None:
     np.testing.assert_allclose(joined.per_image(repeated[0].name, "psnr_y"), 21)
 
 
-def test_the_table_of_seeds_gives_each_and_their_mean(benchmark: ModuleType) -> None:
-    mixture = benchmark.REPEATED[0]
-    paths = {
-        benchmark.seeded(mixture, seed): [{"psnr_y": 23.0 + 0.1 * number, "st_lpips": 0.3}]
-        for number, seed in enumerate(benchmark.SEEDS)
-    }
-    last = benchmark.seed_table(paths, (mixture,)).splitlines()[-1]
-    assert last.endswith("| 23.00 / 0.3000 | 23.10 / 0.3000 | 23.20 / 0.3000 | 23.10 / 0.3000 |")
-
-
-def test_every_mixture_is_on_both_planes(benchmark: ModuleType) -> None:
-    paths = walked(benchmark)
-    values = {name: {m.key: np.ones((3, 1)) for m in METRICS} for name in paths}
-    figure = benchmark.draw(paths, Table(values, ("a", "b", "c"), (), (), {}))
-    (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == [
-        f"{number}  {name}" for number, name in enumerate(paths, 1)
-    ]
-    for axes in figure.axes:
-        numbers = {text.get_text() for text in axes.texts}
-        assert {str(number) for number in range(1, len(paths) + 1)} <= numbers
-
-
 def test_a_gain_is_against_the_twin_and_marked_when_it_is_decided(benchmark: ModuleType) -> None:
     details = next(mixture.name for mixture in benchmark.MIXTURES if mixture.details)
     ends = {
@@ -131,13 +96,3 @@ def test_a_gain_is_against_the_twin_and_marked_when_it_is_decided(benchmark: Mod
     assert line.startswith(f"| {details} − RaGAN × 0.03 | +0.10 [")
     fidelity, likeness = line.split("|")[2:4]
     assert "✓" in fidelity and "✓" not in likeness and "✗" not in likeness
-
-
-def test_fresh_photos_are_those_of_a_folder(
-    benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(benchmark, "FRESH_SIDE", 16)
-    for number, name in enumerate("ab"):
-        Image.new("RGB", (200 + number, 160), (90, 60, 30)).save(tmp_path / f"{name}.png")
-    table = benchmark.on_fresh({"one": Compact(nf=4, nb=1, scale=4)}, tmp_path)
-    assert table.images == ("a", "b") and table.rows == ["bicubic", "one"] and not table.failures

@@ -230,22 +230,6 @@ def test_sixteen_bits_stay_where_the_format_has_them(
     assert ("16 bits a sample become 8" in result.stderr) == (name == "out.jpg")
 
 
-@pytest.mark.parametrize("depth", ["auto", "16"])
-def test_deep_grey_with_transparency_stays_what_programs_read(
-    upscale: Run, tmp_path: Path, depth: str
-) -> None:
-    from otsr import images
-
-    images.write(tmp_path / "in.png", np.random.default_rng(0).integers(0, 65536, (9, 9, 2), dtype=np.uint16))
-    result = upscale(tmp_path / "in.png", "-o", tmp_path / "out.png", "--depth", depth)
-    assert result.exit_code == 0, result.stderr
-    assert (
-        (Image.open(tmp_path / "out.png").mode == "LA")
-        == ("--depth 16 writes it" in result.stderr)
-        == (depth == "auto")
-    )
-
-
 @pytest.mark.parametrize("name", ["out.png", "out.jpg", "out.webp", "out.tif"])
 def test_metadata_is_kept_if_asked_for_and_the_place_if_asked_twice(
     upscale: Run, tmp_path: Path, name: str

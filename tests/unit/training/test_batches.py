@@ -463,22 +463,6 @@ def test_a_mistake_in_the_program_shows_its_traceback(folder: Path, monkeypatch:
 
 
 @forks
-def test_a_worker_that_is_killed_is_named_with_what_to_do(folder: Path) -> None:
-    batches = TrainingBatches(recipe(folder, workers=2), 4, 10, start_method="fork")
-    before = set(multiprocessing.active_children())  # a traceback keeps the worker of the test before alive
-    with closing(batches.stream()) as stream:
-        next(stream)
-        victim = (set(multiprocessing.active_children()) - before).pop()
-        assert victim.pid is not None
-        os.kill(victim.pid, signal.SIGKILL)  # while it sends a batch nobody knows its number
-        words = rf"(?s)(pid(\(s\))? {victim.pid}\)|data worker:|reset|closed).*data\.workers.*--resume"
-        with pytest.raises(DataError, match=words):
-            for _ in range(20):
-                next(stream)
-    assert set(multiprocessing.active_children()) <= before
-
-
-@forks
 def test_a_worker_that_ends_by_itself_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TrainingBatches, "batch", lambda *_: os._exit(3))
     batches = TrainingBatches(recipe(folder, workers=1), 4, 10, start_method="fork")

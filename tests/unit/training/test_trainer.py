@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from otsr.training import Config, load_config
 from otsr.training.adversary import Adversary
 from otsr.training.batches import Batch
-from otsr.training.checkpoints import CheckpointError
 from otsr.training.monitor import NotFinite
 from otsr.training.store import DataError
 from otsr.training.trainer import Trainer, train
@@ -214,12 +213,6 @@ def test_the_best_average_is_kept_by_the_metric_of_the_recipe(
         assert story["steps"] == at and story["recipe"] == "tiny" and story["seed"] == "10"
     rows = (result.folder / "validation.tsv").read_text().splitlines()
     assert [row.split("\t")[0] for row in rows] == ["step", "2", "4", "6"]
-
-
-def test_a_folder_that_holds_a_training_is_not_written_over(recipe: Path) -> None:
-    train(config(recipe, "steps=1"), recipe.parent / "run", progress=False)
-    with pytest.raises(CheckpointError, match=r"holds a training already; go on with --resume"):
-        train(config(recipe), recipe.parent / "run", progress=False)
 
 
 def test_a_finished_training_that_is_resumed_is_finished(recipe: Path) -> None:
