@@ -18,12 +18,7 @@ VENV = ROOT / ".venv"
 READY = VENV / ".ready"
 EXTRAS = "pretrained,heic,test,docs"
 MEGABYTES = 3000
-TESTS = [
-    "notebooks",
-    "tests/system",
-    "tests/unit",
-    "tests/notebooks",
-]  # the longest first: nobody waits at the end
+TESTS = ["notebooks", "tests/notebooks", "tests/system", "tests/unit"]  # what takes longest comes first
 NBVAL = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", "tests/notebooks/sanitize.cfg"]
 
 HELP = {

@@ -16,6 +16,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import course
+
 ROOT = Path(__file__).resolve().parents[1]
 PROFILES = {
     "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "OMP_NUM_THREADS": "1"},
@@ -25,21 +27,15 @@ PROFILES = {
     },
     "jitter": {"OTSR_JITTER": "1e-6", "OMP_NUM_THREADS": "1"},
 }  # fmt: skip
-EVERYTHING = ["tests/unit", "notebooks"]
-NBVAL = "--nbval --nbval-current-env --nbval-sanitize-with tests/notebooks/sanitize.cfg"
+EVERYTHING = ["notebooks", "tests/unit"]
 
 
 def run(profile: str, tests: list[str]) -> int:
     """Exit status of pytest on these tests under a profile."""
     path = [str(ROOT / "tests" / "elsewhere"), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, **PROFILES[profile], "PYTHONPATH": os.pathsep.join(filter(None, path))}
-    command = [
-        sys.executable,
-        *["-m", "pytest", "-q", "-n", "2", "--dist", "loadscope"],
-        *NBVAL.split(),
-        *tests,
-    ]
-    return subprocess.run(command, cwd=ROOT, env=environment).returncode
+    (pytest,) = course.commands("test", tests)
+    return subprocess.run([sys.executable, *pytest], cwd=ROOT, env=environment).returncode
 
 
 def main(arguments: list[str]) -> int:

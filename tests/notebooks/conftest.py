@@ -28,11 +28,17 @@ def notebook(path: Path) -> nbformat.NotebookNode:
 
 @pytest.fixture(scope="session")
 def definitions() -> Callable[..., dict[str, Any]]:
-    """`definitions("01", "waves")`: what notebook 01 imports and defines, and its global `waves`; no more is run."""
     return definitions_of
 
 
+@pytest.fixture(scope="module")
+def written(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What the notebook that a module is named after imports and defines, and its globals in GLOBALS."""
+    return definitions_of(request.module.__name__.split("_")[1], *getattr(request.module, "GLOBALS", ()))
+
+
 def definitions_of(number: str, *variables: str) -> dict[str, Any]:
+    """`definitions("01", "waves")`: what notebook 01 imports and defines, and its global `waves`; no more is run."""
     path = next(one for one in NOTEBOOKS if one.name.startswith(number))
     cells = (cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code")
     namespace: dict[str, Any] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,7 @@ from otsr.degradation import kernels
 from otsr.images import read, resize
 
 
-@pytest.fixture(scope="module")
-def written(definitions: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-    return definitions("01", "turn", "waves")
+GLOBALS = ("turn", "waves")
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,7 @@ from otsr.degradation import kernelgan, kernels
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def written(definitions: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-    return definitions("02", "line", "far", "recorded", "relative")
+GLOBALS = ("line", "far", "recorded", "relative")
 
 
 @pytest.fixture(scope="module")

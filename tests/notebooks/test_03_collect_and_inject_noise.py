@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,9 +18,7 @@ from otsr.transport.sliced import wasserstein_1d
 PUBLISHED = {"max_coherence": 1.0, "max_correlation": 1.0}
 
 
-@pytest.fixture(scope="module")
-def written(definitions: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-    return definitions("03", "tiles", "arles", "sky", "crops")
+GLOBALS = ("tiles", "arles", "sky", "crops")
 
 
 @pytest.mark.parametrize(("rule", "name"), [("realsr", "realsr_rule"), ("otsr", "otsr_rule")])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,11 +10,6 @@ import pytest
 import torch
 
 from otsr.transport import barycentric_map, gaussian_map, unbalanced_plan
-
-
-@pytest.fixture(scope="module")
-def written(definitions: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-    return definitions("04")
 
 
 @pytest.fixture

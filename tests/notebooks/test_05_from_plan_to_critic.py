@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,11 +18,6 @@ from otsr.transport import (
     regularity_loss,
 )
 from otsr.transport.discrete import Potentials
-
-
-@pytest.fixture(scope="module")
-def written(definitions: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-    return definitions("05")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,6 @@ from otsr.transport import bures_wasserstein, gaussian_map, wasserstein_1d
 from otsr.transport.gaussian import moments, square_root
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def written(definitions: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-    return definitions("06")
 
 
 def samples(dim: int, rank: int, seed: int) -> Tensor:

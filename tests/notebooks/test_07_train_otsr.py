@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,9 +29,7 @@ TINY = ROOT / "configs" / "tiny.yml"
 HERE = ["precision=fp32", "data.workers=0", "data.degradation=null", "validation.images=0"]
 
 
-@pytest.fixture(scope="module")
-def written(definitions: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-    return definitions("07", "recipes", "alexnet")
+GLOBALS = ("recipes", "alexnet", "RECIPE", "larger")
 
 
 @pytest.fixture(scope="module")
@@ -168,10 +165,7 @@ def test_the_recorded_runs_are_those_of_the_recipes_as_they_are(name: str) -> No
         )
 
 
-def test_the_training_for_a_gpu_is_one_that_a_recipe_allows(
-    definitions: Callable[..., dict[str, Any]],
-) -> None:
+def test_the_training_for_a_gpu_is_one_that_a_recipe_allows(written: dict[str, Any]) -> None:
     """The cell that holds it is never run where there is no CUDA."""
-    cell = definitions("07", "recipes", "RECIPE", "larger")
-    config = load_config(cell["recipes"] / f"{cell['RECIPE']}.yml", cell["larger"])
+    config = load_config(written["recipes"] / f"{written['RECIPE']}.yml", written["larger"])
     assert (config.steps, config.data.batch, config.start) == (2000, 16, "otsr")

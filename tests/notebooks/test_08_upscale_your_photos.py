@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,10 +34,9 @@ def network(seed: int = 0) -> RRDBNet:
 
 
 @pytest.fixture
-def written(definitions: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-    names = definitions("08")
-    names["network"] = network()
-    return names
+def written(written: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.setitem(written, "network", network())
+    return written
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +86,12 @@ def test_its_back_projection_is_the_package_s(written: dict[str, Any], photo: Te
 
 
 @pytest.mark.parametrize("t", [0.0, 0.3, 1.0])
-def test_its_mixture_of_weights_is_the_package_s_blend(written: dict[str, Any], t: float) -> None:
+def test_its_mixture_of_weights_is_the_package_s_blend(
+    written: dict[str, Any], monkeypatch: pytest.MonkeyPatch, t: float
+) -> None:
     stored = {"psnr": network(1), "otsr": network(2)}
-    written["weights"] = SimpleNamespace(load=lambda name: copy.deepcopy(stored[name]))
+    load = SimpleNamespace(load=lambda name: copy.deepcopy(stored[name]))
+    monkeypatch.setitem(written, "weights", load)
     expected = dict(weights.blend(stored["psnr"], stored["otsr"], t).named_parameters())
     for name, parameter in written["mixed"](t).named_parameters():
         torch.testing.assert_close(parameter, expected[name])

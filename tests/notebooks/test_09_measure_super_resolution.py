@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,7 @@ from otsr import images, metrics
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def written(definitions: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-    return definitions("09", "CHANNELS", "README", "better")
+GLOBALS = ("CHANNELS", "README", "better")
 
 
 @pytest.fixture

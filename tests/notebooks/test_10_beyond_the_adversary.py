@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,9 +11,7 @@ from otsr.transport import bures_wasserstein, gaussian_map, l2_uvp, monge_map, p
 from otsr.transport.gaussian import moments
 
 
-@pytest.fixture(scope="module")
-def written(definitions: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-    return definitions("10", "LENS", "sharp", "koala", "lr")
+GLOBALS = ("LENS", "sharp", "koala", "lr")
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,7 @@ from otsr.transport import bures_wasserstein, gaussian_map
 from otsr.transport.gaussian import moments
 
 
-@pytest.fixture(scope="module")
-def written(definitions: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-    return definitions("11", "LENS")
+GLOBALS = ("LENS",)
 
 
 def gaussians(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,7 @@
-"""FrameSlider in a real browser: while it is dragged, or moved with a key, its picture follows.
+"""The course's widgets in a real browser.
 
-In a real JupyterLab whose kernel is busy with another cell, and in a bare page without any kernel.
+FrameSlider: while it is dragged, or moved with a key, its picture follows, in a JupyterLab whose kernel is busy with
+another cell and in a page without kernel. PhotoUpload: a file is chosen, the line beside the button says so.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+from PIL import Image
 from selenium import webdriver
 from selenium.webdriver import Keys
 from selenium.webdriver.common.by import By
@@ -38,18 +41,22 @@ from otsr.course.widgets import FrameSlider
 frames = [np.full((120, 200, 3), level, np.uint8) for level in (0, 85, 170, 255)]
 captions = [f"Frame {i} is a grey of level {i * 85}." for i in range(4)]
 FrameSlider(frames, ["black", "dark", "light", "white"], captions, title="level")"""
-CELLS = [SOURCE, f"time.sleep({SECONDS})"]  # the kernel stays busy
+UPLOAD = """\
+from otsr.course.upload import PhotoUpload
+from otsr.datasets import phone_crops
+
+PhotoUpload(phone_crops()[0])"""
+CATCH = """
+HTMLInputElement.prototype.click = function () { this.id = "chosen"; document.body.appendChild(this); };
+"""  # no dialogue of the system can be driven: keep the input that would open it
 
 
-@pytest.fixture
-def address(tmp_path: Path) -> Iterator[str]:
-    """A JupyterLab of its own on 127.0.0.1, without news, update checks or settings of the user."""
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+    """`lab(*cells)`: address of a new notebook in a JupyterLab on 127.0.0.1, without news or settings of the user."""
     programs()
-    cells = [nbformat.v4.new_code_cell(source) for source in CELLS]
-    notebook = nbformat.v4.new_notebook(cells=cells)
-    notebook.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    tmp_path = tmp_path_factory.mktemp("lab")
     (tmp_path / "work").mkdir()
-    nbformat.write(notebook, tmp_path / "work" / "slider.ipynb")
     settings = tmp_path / "settings" / "@jupyterlab" / "apputils-extension"
     settings.mkdir(parents=True)
     (settings / "notification.jupyterlab-settings").write_text(QUIET)
@@ -84,7 +91,15 @@ def address(tmp_path: Path) -> Iterator[str]:
         )
     try:
         wait_for_server(f"http://127.0.0.1:{port}/api?token={token}", server, tmp_path / "jupyter.log")
-        yield f"http://127.0.0.1:{port}/lab/tree/slider.ipynb?token={token}"
+
+        def notebook(*cells: str) -> str:
+            made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+            made.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
+            name = f"{secrets.token_hex(4)}.ipynb"
+            nbformat.write(made, tmp_path / "work" / name)
+            return f"http://127.0.0.1:{port}/lab/tree/{name}?token={token}&reset"
+
+        yield notebook
     finally:
         server.terminate()
         server.wait(timeout=30)
@@ -184,9 +199,9 @@ def drag_and_type(browser: webdriver.Chrome) -> None:
 
 @pytest.mark.slow
 def test_the_picture_follows_in_jupyterlab_while_the_kernel_is_busy(
-    address: str, browser: webdriver.Chrome, tmp_path: Path
+    lab: Callable[..., str], browser: webdriver.Chrome, tmp_path: Path
 ) -> None:
-    browser.get(address)
+    browser.get(lab(SOURCE, f"time.sleep({SECONDS})"))
     run_all_cells(browser)
     find(browser, "figure figcaption")
     find(browser, ".jp-Notebook-ExecutionIndicator[data-status='busy']")
@@ -203,3 +218,24 @@ def test_the_picture_follows_in_a_page_without_kernel(browser: webdriver.Chrome,
     browser.get(page.as_uri())
     drag_and_type(browser)
     assert not browser.get_log("browser"), "the console has a complaint"
+
+
+@pytest.mark.slow
+def test_a_photo_chosen_in_jupyterlab_reaches_the_kernel(
+    lab: Callable[..., str], browser: webdriver.Chrome, tmp_path: Path
+) -> None:
+    def said() -> str:
+        return browser.find_element(By.CSS_SELECTOR, ".jupyter-widgets .widget-html-content").text
+
+    noise = np.random.default_rng(0).integers(0, 256, (600, 800, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "mine.jpg", quality=95)
+    (tmp_path / "letter.jpg").write_text("Dear Sir, this is no picture.")
+    browser.get(lab(UPLOAD))
+    run_all_cells(browser)
+    button = find(browser, ".jupyter-widgets.widget-upload")
+    assert "comes with the course" in said()
+    browser.execute_script(CATCH)
+    for name, words in (("letter.jpg", "cannot be read as a picture"), ("mine.jpg", "Your photo: mine.jpg")):
+        button.click()
+        browser.find_element(By.ID, "chosen").send_keys(str(tmp_path / name))
+        WebDriverWait(browser, SECONDS).until(lambda _, words=words: words in said())
