@@ -10,13 +10,13 @@ import os
 from pathlib import Path
 
 _SPLITS = ("train", "val", "test")
+_PACKAGE = Path(__file__).parent
 
 
 def data_dir() -> Path:
     """The folder `data/`: $OTSR_DATA if set, else inside the installed package, else the checkout's."""
-    package = Path(__file__).parent
     chosen = os.environ.get("OTSR_DATA")
-    candidates = [Path(chosen)] if chosen else [package / "data", package.parent / "data"]
+    candidates = [Path(chosen)] if chosen else [_PACKAGE / "data", _PACKAGE.parent / "data"]
     for folder in candidates:
         if (folder / "photos" / "SOURCES.tsv").is_file():
             return folder
@@ -28,11 +28,9 @@ def data_dir() -> Path:
 
 def recipes() -> dict[str, Path]:
     """The recipes for training that come with the package, by name, sorted."""
-    package = Path(__file__).parent
-    found = [
-        path for folder in (package.parent / "configs", package / "configs") for path in folder.glob("*.yml")
-    ]
-    return {path.stem: path for path in sorted(found, key=lambda path: path.stem)}
+    folders = (_PACKAGE.parent / "configs", _PACKAGE / "configs")
+    found = {path.stem: path for folder in folders for path in folder.glob("*.yml")}
+    return dict(sorted(found.items()))
 
 
 def sources(folder: str) -> list[dict[str, str]]:
@@ -47,7 +45,7 @@ def photos(split: str | None = None) -> list[Path]:
     Args:
         split: "train", "val" or "test"; None for all. Test photos never enter training or tuning.
     """
-    if split is not None and split not in _SPLITS:
+    if split not in (None, *_SPLITS):
         raise ValueError(f"split is {split!r}, expected one of {', '.join(_SPLITS)}, or None for all")
     folder = data_dir() / "photos"
     return sorted(folder / row["file"] for row in sources("photos") if split in (None, row["split"]))
@@ -60,28 +58,26 @@ def phone_crops(kind: str | None = None, iso: int | None = None) -> list[Path]:
         kind: "smooth" (noise), "texture" (detail) or "mixed"; None for all.
         iso: sensitivity, 100, 132, 382 or 1792; None for all.
     """
-    folder = data_dir() / "phone"
-    rows = [
-        row
+    found = [
+        data_dir() / "phone" / row["file"]
         for row in sources("phone")
         if iso in (None, int(row["iso"])) and kind in (None, Path(row["file"]).stem.split("_")[1])
     ]
-    if not rows:
+    if not found:
         raise ValueError(
             f"no phone crop of kind {kind!r} at ISO {iso}; "
             "kinds are smooth, texture, mixed; ISO is 100, 132, 382 or 1792"
         )
-    return sorted(folder / row["file"] for row in rows)
+    return sorted(found)
 
 
 def damaged_files() -> list[str]:
     """Vendored files that are missing or whose sha256 differs from SOURCES.tsv; empty when all is well."""
     from otsr.download import matches  # not at the top: the rest of this file needs no network's libraries
 
-    bad = []
-    for table in sorted(data_dir().glob("*/SOURCES.tsv")):
-        for row in sources(table.parent.name):
-            path = table.parent / row["file"]
-            if not path.is_file() or not matches(path, f"sha256:{row['sha256']}"):
-                bad.append(f"{table.parent.name}/{row['file']}")
-    return bad
+    return [
+        f"{table.parent.name}/{row['file']}"
+        for table in sorted(data_dir().glob("*/SOURCES.tsv"))
+        for row in sources(table.parent.name)
+        if not (path := table.parent / row["file"]).is_file() or not matches(path, f"sha256:{row['sha256']}")
+    ]

@@ -1,10 +1,4 @@
-"""A generator as an ONNX file, which runs without Python, PyTorch, or this package: on phones, in browsers, in C++.
-
-    export_onnx(weights.load("otsr"), "otsr.onnx")
-
-The file takes `lr`, float32 (batch, 3, height, width) in [0, 1], of any size, and gives `sr`, (batch, 3, s·height,
-s·width), not clipped: the network alone. Tiles, clipping and 8 bits are the caller's.
-"""
+"""A generator as an ONNX file, which runs without Python, PyTorch, or this package: on phones, in browsers, in C++."""
 
 from __future__ import annotations
 
@@ -19,17 +13,12 @@ from torch import nn
 from otsr.images import atomic_path
 from otsr.networks.generators import Compact
 
-OPSET = 17  # of 2022: every runtime in use knows it
-_EXAMPLE = (1, 3, 24, 32)  # what the graph is traced with; any other size works too
-_FREE = {0: "batch", 2: "height", 3: "width"}
-
 
 def export_onnx(network: nn.Module, path: str | os.PathLike[str]) -> None:
     """Write a network's graph and weights, in float32, to one ONNX file; atomically.
 
-    Args:
-        network: maps (B, 3, h, w) to (B, 3, s·h, s·w). It is not changed.
-        path: of the file, by custom ending in .onnx; its folder exists.
+    The file takes `lr`, float32 (batch, 3, height, width) in [0, 1], of any size, and gives `sr`, (batch, 3, s·height,
+    s·width), not clipped: the network alone. Tiles, clipping and 8 bits are the caller's.
 
     Raises:
         ValueError: the network enlarges its input by MATLAB's bicubic, for which ONNX has no operator.
@@ -45,16 +34,12 @@ def export_onnx(network: nn.Module, path: str | os.PathLike[str]) -> None:
     if not Path(path).parent.is_dir():
         raise FileNotFoundError(f"{path}: the folder {Path(path).parent} does not exist; make it first")
     plain = copy.deepcopy(network).cpu().float().eval()
+    example = torch.zeros(1, 3, 24, 32)  # what the graph is traced with; any other size works too
+    free = {"lr": {0: "batch", 2: "height", 3: "width"}, "sr": {0: "batch", 2: "sr_height", 3: "sr_width"}}
     with atomic_path(path) as temporary, warnings.catch_warnings():
         # By tracing: the newer exporter of PyTorch needs one more package, and ten times as long for the same graph.
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
-            plain,
-            (torch.zeros(_EXAMPLE),),
-            str(temporary),
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=["lr"],
-            output_names=["sr"],
-            dynamic_axes={"lr": _FREE, "sr": {0: "batch", 2: "sr_height", 3: "sr_width"}},
-        )
+            plain, (example,), str(temporary), dynamo=False, input_names=["lr"], output_names=["sr"],
+            dynamic_axes=free, opset_version=17,  # of 2022: every runtime in use knows it
+        )  # fmt: skip

@@ -7,7 +7,9 @@ but no data, and the bytes that are alive at the same time are summed.
 from __future__ import annotations
 
 import copy
+import re
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,10 +26,8 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 def choose_device(name: str | torch.device = "auto") -> torch.device:
     """The device named, or for "auto" the fastest here: CUDA, Apple's GPU ("mps"), else the CPU.
 
-    For inference. Training needs float64, which Apple's GPUs lack, and takes the CPU there.
-
-    Raises:
-        ValueError: no such device here; the message says which there are.
+    For inference. Training needs float64, which Apple's GPUs lack, and takes the CPU there. A device that is not here
+    is a ValueError that says which are.
     """
     cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     mps = ["mps"] if torch.backends.mps.is_available() else []
@@ -37,22 +37,16 @@ def choose_device(name: str | torch.device = "auto") -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"device {str(name)!r} cannot be used ({reason}); here: {', '.join(['auto', 'cpu', *cuda, *mps])}"
-        ) from None
+        here, reason = ", ".join(["auto", "cpu", *cuda, *mps]), str(error).splitlines()[0]
+        raise ValueError(f"device {str(name)!r} cannot be used ({reason}); here: {here}") from None
     return device
 
 
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The floating-point type for inference: the one named, or for "auto" the fastest whose error does not show.
+    """The floating-point type for inference: that of "fp32", "bf16" or "fp16", or for "auto" the fastest that is safe.
 
-    Args:
-        precision: "fp32", "bf16", "fp16", or "auto": fp16 on CUDA, bf16 on a CPU that multiplies it in hardware,
-            else fp32.
-
-    Raises:
-        ValueError: an unknown name, or bf16 on an Apple GPU whose system has none.
+    That is fp16 on CUDA, bf16 on a CPU that multiplies it in hardware, else fp32. An unknown name, or bf16 on an Apple
+    GPU whose system has none, is a ValueError.
     """
     if precision == "auto":
         if device.type == "cuda":
@@ -64,9 +58,7 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
         try:
             torch.empty(1, dtype=torch.bfloat16, device=device)
         except (RuntimeError, TypeError, NotImplementedError):
-            raise ValueError(
-                "precision is 'bf16', which mps has from macOS 14 on; say fp16 or fp32"
-            ) from None
+            raise ValueError("bf16 needs macOS 14 on mps; say fp16 or fp32") from None
     return DTYPES[precision]
 
 
@@ -87,16 +79,12 @@ def fast_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 def place(
     network: nn.Module, device: torch.device, dtype: torch.dtype, *, on: torch.device | None = None
 ) -> nn.Module:
-    """A copy for inference on a device and in a precision.
+    """A copy for inference on a device and in a precision; it lies on `on` ("meta", to count its memory), if given.
 
     With 16 bits the first and last convolution stay in fp32, and so does what flows past the blocks of an `RRDBNet`:
-    less than 1 % of the work, but bf16 there costs more than in all other layers together (measured with
-    `realsr-df2k` on photos: 51 dB of agreement with fp32, against 56). On CUDA these two are in fp16, whose rounding is
-    8 times finer than bf16's (same weights, all in fp16: 58 dB): exact fp32 has no tensor cores, and the last layer
-    is the largest.
-
-    Args:
-        on: where the copy lies, if not on `device`: the same layers and types on "meta" tell its memory.
+    less than 1 % of the work, but bf16 there costs more than in all other layers together (`realsr-df2k` on photos:
+    51 dB of agreement with fp32, against 56). On CUDA, where exact fp32 has no tensor cores and the last layer is the
+    largest, these two are in fp16: its rounding is 8 times finer than bf16's (all in fp16: 58 dB).
     """
     copied = copy.deepcopy(network).eval().requires_grad_(False).to(on or device, dtype)
     convolutions = [module for module in copied.modules() if isinstance(module, nn.Conv2d)]
@@ -121,15 +109,13 @@ def without_tf32() -> Iterator[None]:
 
     Such a convolution in NCHW also takes workspace, for its input and output in NHWC.
     """
-    backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    before = [backend.allow_tf32 for backend in backends]
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
     try:
-        for backend in backends:
-            backend.allow_tf32 = False
+        matmul.allow_tf32 = cudnn.allow_tf32 = False
         yield
     finally:
-        for backend, allowed in zip(backends, before, strict=True):
-            backend.allow_tf32 = allowed
+        matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
 def _cast_to_weight(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -139,11 +125,9 @@ def _cast_to_weight(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ..
 def live_peak(run: Callable[[], object]) -> int:
     """Most bytes of tensor storage, made inside `run`, that were alive at one time.
 
-    Args:
-        run: a function without arguments; on meta tensors it costs milliseconds and no memory.
+    On meta tensors it costs milliseconds and no memory.
     """
-    counter = _LiveBytes()
-    with counter:
+    with _LiveBytes() as counter:
         run()
     return counter.peak
 
@@ -153,9 +137,8 @@ class _LiveBytes(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.peak = 0
-        self._live = 0
-        self._holders: dict[int, int] = {}
+        self.peak = self._live = 0
+        self._holders: Counter[int] = Counter()  # tensors of each storage
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -164,24 +147,17 @@ class _LiveBytes(TorchDispatchMode):
         given = {id(leaf) for leaf in tree_leaves(args)}
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor) and id(leaf) not in given:  # an in-place result is held already
-                self._hold(leaf)
+                storage = leaf.untyped_storage()
+                self._count(1, storage._cdata, storage.nbytes())
+                weakref.finalize(leaf, self._count, -1, storage._cdata, storage.nbytes())
         return result
 
-    def _hold(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        key, size = storage._cdata, storage.nbytes()
-        if key not in self._holders:
-            self._holders[key] = 0
-            self._live += size
+    def _count(self, tensors: int, storage: int, size: int) -> None:
+        before = self._holders[storage]
+        self._holders[storage] += tensors
+        if 0 in (before, self._holders[storage]):
+            self._live += tensors * size
             self.peak = max(self.peak, self._live)
-        self._holders[key] += 1
-        weakref.finalize(tensor, self._release, key, size)
-
-    def _release(self, key: int, size: int) -> None:
-        self._holders[key] -= 1
-        if self._holders[key] == 0:
-            del self._holders[key]
-            self._live -= size
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
@@ -194,7 +170,7 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
 def fetch(*tensors: Tensor) -> Callable[[], list[Tensor]]:
     """Start copying tensors of one device to the CPU; the function that is returned waits for the copies.
 
-    Between the two the CPU is free: on CUDA the copies go to pinned memory, behind the work that was asked for before.
+    On CUDA they go to pinned memory, behind the work that was asked for before; until they arrive the CPU is free.
     """
     device = tensors[0].device
     copies = [tensor.to("cpu", non_blocking=device.type == "cuda") for tensor in tensors]
@@ -219,31 +195,20 @@ def free_on(device: torch.device) -> int | None:
 def available_memory(root: Path = Path("/")) -> int | None:
     """Bytes of main memory that can still be taken without swapping, or None where the system does not say.
 
-    The smaller of the kernel's estimate (MemAvailable) and what the container's limit (cgroup 1 or 2) leaves.
-
-    Args:
-        root: the folder that holds proc/ and sys/.
+    The smaller of the kernel's estimate and what the container's limit (cgroup 1 or 2) leaves, by the files in `root`.
     """
-    found = [
-        int(line.split()[1]) * 1024
-        for line in _text(root / "proc/meminfo").splitlines()
-        if line.startswith("MemAvailable:")
-    ]
+    found = [1024 * int(kB) for kB in re.findall(r"MemAvailable: *(\d+)", _text(root / "proc/meminfo"))]
     groups = root / "sys/fs/cgroup"
-    for limit, used, statistics in (
-        ("memory.max", "memory.current", "memory.stat"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
+    for group, limit, used in (
+        (groups, "memory.max", "memory.current"),
+        (groups / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
     ):
-        numbers = [_text(groups / name).strip() for name in (limit, used)]
+        numbers = [_text(group / name).strip() for name in (limit, used)]
         if all(number.isdigit() for number in numbers):
-            found.append(int(numbers[0]) - int(numbers[1]) + _file_cache(_text(groups / statistics)))
+            # A container's cache of files is given back when asked.
+            cache = re.findall(r"^(?:total_)?inactive_file (\d+)", _text(group / "memory.stat"), re.M)
+            found.append(int(numbers[0]) - int(numbers[1]) + max(map(int, cache), default=0))
     return max(0, min(found)) if found else None
-
-
-def _file_cache(statistics: str) -> int:
-    """Bytes that a container holds as file cache and gives back when asked."""
-    values = {name: int(value) for name, value in (line.split() for line in statistics.splitlines())}
-    return values.get("total_inactive_file", values.get("inactive_file", 0))
 
 
 def _text(path: Path) -> str:

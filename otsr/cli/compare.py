@@ -4,37 +4,24 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
-from otsr.cli.root import DeviceName, ManyValues, Overwrite, Precision, app, fail, refuse, require_writable
+from otsr.cli.root import DeviceName, ManyValues, Overwrite, Precision, app, fail, refuse, require_file
 
 
 @app.command(cls=ManyValues)
 def compare(
-    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A photo.", show_default=False)],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--out", help="Picture to write.  [default: PHOTO_compare.png]", show_default=False
-        ),
-    ] = None,
-    weights: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME...",
-            help="Names, files, or folders of trainings.  [default: all that are here]",
-            show_default=False,
-        ),
-    ] = None,
-    crop: Annotated[
-        str | None,
-        typer.Option(
-            metavar="X,Y", help="Corner of the detail, in pixels.  [default: where there is most to see]"
-        ),
-    ] = None,
-    side: Annotated[int, typer.Option(min=16, max=512, help="Size of the detail, in pixels.")] = 96,
+    photo: Path = Argument(metavar="PHOTO", help="A photo."),
+    out: Path | None = Option(None, "-o", "--out", help="Picture to write.  [default: PHOTO_compare.png]"),
+    weights: list[str] | None = Option(
+        None, metavar="NAME...", help="Names, files, or folders of trainings.  [default: all that are here]"
+    ),
+    crop: str | None = Option(
+        None, metavar="X,Y", help="Corner of the detail, in pixels.  [default: where there is most to see]"
+    ),
+    side: int = Option(96, min=16, max=512, help="Size of the detail, in pixels."),
     device: DeviceName = "auto",
     precision: Precision = "auto",
     overwrite: Overwrite = False,
@@ -49,19 +36,15 @@ def compare(
       otsr compare photo.jpg --crop 1200,800 -o eye.png
       otsr compare photo.jpg --weights otsr runs/adapt
     """
-    from otsr.images import FORMATS, ImageError, read, write
+    from otsr.images import FORMATS, ImageError, read, suggestion, write
 
     if not photo.is_file():
-        refuse(f"{photo}: no such file")
+        refuse(f"{photo}: no such file{suggestion(photo)}")
     out = out or Path(f"{photo.stem}_compare.png")
-    if out.suffix.lower() not in FORMATS:
-        refuse(f"{out}: name a picture, such as compare.png (or {', '.join(FORMATS)})")
-    if out.exists() and not overwrite:
-        refuse(f"{out} is there already; name another file with -o, or give --overwrite")
     corner = re.fullmatch(r"(\d+),(\d+)", crop or "0,0")
     if corner is None:
         refuse(f"--crop is {crop!r}, expected two numbers such as 1200,800")
-    require_writable(out)
+    require_file(out, *FORMATS, overwrite=overwrite)
     try:
         picture = read(photo)
     except (ImageError, OSError) as error:
@@ -72,11 +55,8 @@ def compare(
     from otsr.weights import catalogue
 
     try:
-        window = (
-            comparison.window_at(picture, int(corner[1]), int(corner[2]), side)
-            if crop
-            else comparison.detail(picture, side)
-        )
+        place = (int(corner[1]), int(corner[2]), side)
+        window = comparison.window_at(picture, *place) if crop else comparison.detail(picture, side)
     except ValueError as error:
         refuse(f"--crop {error}")
     names = weights or [entry.name for entry in catalogue() if entry.present]

@@ -4,61 +4,38 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
+from typer import Argument, Option
 
-from otsr.cli.root import Overwrite, app, fail, refuse, require_writable
+from otsr.cli.root import Overwrite, app, fail, refuse, require_file, require_writable
 
 if TYPE_CHECKING:
     from otsr.cli.jobs import Job, Progress
     from otsr.degradation import Degradation
 
 
-class Method(str, Enum):
-    """Kernel estimators; see `otsr.degradation.estimate_kernel`."""
-
-    spectrum = "spectrum"
-    kernelgan = "kernelgan"
-
-
-class Rule(str, Enum):
-    """Rules of smoothness; see `otsr.degradation.collect_noise`."""
-
-    otsr = "otsr"
-    realsr = "realsr"
+# Kernel estimators (`otsr.degradation.estimate_kernel`) and rules of smoothness (`otsr.degradation.collect_noise`).
+Method = Enum("Method", {"spectrum": "spectrum", "kernelgan": "kernelgan"}, type=str)
+Rule = Enum("Rule", {"otsr": "otsr", "realsr": "realsr"}, type=str)
 
 
 @app.command()
 def estimate(
-    photos: Annotated[
-        list[Path], typer.Argument(help="Photos of one camera, as it wrote them.", show_default=False)
-    ],
-    out: Annotated[
-        Path,
-        typer.Option("-o", "--out", help="Degradation file to write (.safetensors).", show_default=False),
-    ],
-    scale: Annotated[int, typer.Option(help="Scale of the super-resolution it is for: 2 or 4.")] = 4,
-    method: Annotated[Method, typer.Option(help="How kernels are estimated.")] = Method.spectrum,
-    rule: Annotated[Rule, typer.Option(help="Which patches count as smooth.")] = Rule.otsr,
-    patch: Annotated[int, typer.Option(min=8, help="Side of a noise patch in pixels.")] = 64,
-    max_variance: Annotated[
-        float | None,
-        typer.Option(
-            min=1,
-            help="Largest variance of a noise patch, grey levels².  [default: 50, realsr: 20]",
-            show_default=False,
-        ),
-    ] = None,
-    jpeg: Annotated[
-        tuple[int, int] | None,
-        typer.Option(
-            metavar="LOW HIGH", help="JPEG qualities.  [default: those of the photos]", show_default=False
-        ),
-    ] = None,
-    cleanup: Annotated[
-        float, typer.Option(min=1.0, help="Shrink clean photos by this much before degrading them.")
-    ] = 1.0,
+    photos: list[Path] = Argument(help="Photos of one camera, as it wrote them."),
+    out: Path = Option(..., "-o", "--out", help="Degradation file to write (.safetensors)."),
+    scale: int = Option(4, help="Scale of the super-resolution it is for: 2 or 4."),
+    method: Method = Option(Method.spectrum, help="How kernels are estimated."),
+    rule: Rule = Option(Rule.otsr, help="Which patches count as smooth."),
+    patch: int = Option(64, min=8, help="Side of a noise patch in pixels."),
+    max_variance: float | None = Option(
+        None, min=1, help="Largest variance of a noise patch, grey levels².  [default: 50, realsr: 20]"
+    ),
+    jpeg: tuple[int, int] | None = Option(
+        None, metavar="LOW HIGH", help="JPEG qualities.  [default: those of the photos]"
+    ),
+    cleanup: float = Option(1.0, min=1.0, help="Shrink clean photos by this much before degrading them."),
 ) -> None:
     """Estimate how a camera degrades: blur kernels, noise and JPEG quality, in one file.
 
@@ -68,19 +45,15 @@ def estimate(
     Example:
       otsr estimate phone/*.jpg -o phone.safetensors
     """
-    from otsr.cli import jobs
+    from otsr.cli.jobs import Progress, say
 
     report = (out.with_suffix(".json"), out.with_suffix(".png"))
     if scale not in (2, 4):
         refuse(f"--scale is {scale}, expected 2 or 4")
-    if not out.parent.is_dir():
-        refuse(f"the folder {out.parent} does not exist")
-    if out.suffix != ".safetensors":
-        refuse(f"{out}: name the degradation file with the suffix .safetensors")
-    require_writable(out)
+    require_file(out, ".safetensors")
     for path in (out, *report):
         if path.exists():
-            jobs.say(f"note: {path} exists and will be replaced")
+            say(f"note: {path} exists and will be replaced")
     from otsr.degradation import Degradation
     from otsr.degradation.camera import estimate_camera
     from otsr.degradation.report import write_report
@@ -96,24 +69,25 @@ def estimate(
     if clash:
         refuse(f"{clash.pop()} is one of the photos and would be overwritten; choose another name for --out")
     try:
-        with jobs.Progress("estimating") as progress:
+        with Progress("estimating") as progress:
             camera = estimate_camera(
                 found, scale, method=method.value, rule=rule.value, patch=patch, max_variance=max_variance,
-                jpeg=jpeg, cleanup=cleanup, note=lambda text: jobs.say(f"note: {text}"), progress=progress,
+                jpeg=jpeg, cleanup=cleanup, note=lambda text: say(f"note: {text}"), progress=progress,
             )  # fmt: skip
         camera.degradation.save(out)
         write_report(camera, *report)
     except (OSError, ValueError, MemoryError) as error:
         for problem in problems:
-            jobs.say(f"error: {problem}")
+            say(f"error: {problem}")
         fail(error)
     for warning in camera.warnings:
-        jobs.say(f"warning: {warning}")
-    for failure in (*problems, *camera.failures):
-        jobs.say(f"error: {failure}")
+        say(f"warning: {warning}")
+    problems += camera.failures
+    for problem in problems:
+        say(f"error: {problem}")
     typer.echo(f"{out}: {_summary(camera.degradation)}\n{report[0]}, {report[1]}: the report")
-    jobs.say(f"next: otsr train adapt --camera {out}   or   otsr degrade HR -o pairs --degradation {out}")
-    raise typer.Exit(1 if problems or camera.failures else 0)
+    say(f"next: otsr train adapt --camera {out}   or   otsr degrade HR -o pairs --degradation {out}")
+    raise typer.Exit(bool(problems))
 
 
 def _summary(degradation: Degradation) -> str:
@@ -126,18 +100,10 @@ def _summary(degradation: Degradation) -> str:
 
 @app.command()
 def degrade(
-    inputs: Annotated[
-        list[Path],
-        typer.Argument(metavar="HR...", help="Clean photos, and folders of them.", show_default=False),
-    ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for LR/ and HR/.", show_default=False)],
-    degradation: Annotated[
-        str,
-        typer.Option(
-            help="File that `otsr estimate` wrote; or general, for any camera, ×4.", show_default=False
-        ),
-    ],
-    seed: Annotated[int, typer.Option(help="The same seed gives the same pairs.")] = 0,
+    inputs: list[Path] = Argument(metavar="HR...", help="Clean photos, and folders of them."),
+    out: Path = Option(..., "-o", "--out", help="Folder for LR/ and HR/."),
+    degradation: str = Option(..., help="File that `otsr estimate` wrote; or general, for any camera, ×4."),
+    seed: int = Option(0, help="The same seed gives the same pairs."),
     overwrite: Overwrite = False,
 ) -> None:
     """Make LR/HR pairs: degrade clean photos as a camera would have.
@@ -150,10 +116,7 @@ def degrade(
     """
     from otsr.cli import jobs
 
-    try:
-        planned, failed = jobs.plan(inputs, out, places=("LR", "HR"), single_file=False)
-    except jobs.UsageError as error:
-        refuse(error)
+    planned, failed = jobs.plan(inputs, out, places=("LR", "HR"), single_file=False)
     require_writable(out)
     import zlib
 
@@ -176,6 +139,5 @@ def degrade(
         hr, lr = camera.pair(images.read(job.source), own_seed)
         images.write(hr_path, hr)
         images.write(job.target, lr)  # last: a pair counts as done when its LR is there
-        progress(1, 1)
 
     raise typer.Exit(jobs.run(planned, work, overwrite=overwrite, failed=failed))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
+from typer import Option
 
-from otsr.cli.root import DeviceName, ManyValues, app, fail, refuse, require_writable
+from otsr.cli.root import DeviceName, ManyValues, Tile, app, fail, refuse, require_file
 from otsr.cli.upscale import build_upscaler
 
 if TYPE_CHECKING:
@@ -19,74 +19,48 @@ if TYPE_CHECKING:
 
 @app.command(cls=ManyValues)
 def evaluate(
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="Folder of HR pictures, or photos/test, photos/val (of the course), or phone (its crops, no truth).",
-            show_default=False,
-        ),
-    ] = None,
-    weights: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME...",
-            help="Names (see `otsr info`), files, or folders of trainings.",
-            show_default=False,
-        ),
-    ] = None,
-    sr: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FOLDER...",
-            help="Pictures upscaled by any program, named like those in --data; without --data, no truth is needed.",
-            show_default=False,
-        ),
-    ] = None,
-    lr: Annotated[
-        Path | None,
-        typer.Option(help="Folder of LR pictures with the same names; without --data they have no truth."),
-    ] = None,
-    degradation: Annotated[
-        str | None,
-        typer.Option(
-            help="Makes LR from HR: phone, general, bicubic, or a file from `otsr estimate`.  [default: phone]"
-        ),
-    ] = None,
-    cleanup: Annotated[
-        float | None, typer.Option(min=1.0, help="Shrink HR pictures by this factor first.  [default: 1]")
-    ] = None,
-    against: Annotated[
-        str | None, typer.Option(help="Row to compare the others with.  [default: the first]")
-    ] = None,
-    ot_weight: Annotated[
-        list[float] | None,
-        typer.Option(
-            metavar="T...", help="0: fidelity, 1: transport; several values walk from one to the other."
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of kernels and noise.")] = 0,
-    draws: Annotated[int, typer.Option(min=1, help="Draws of kernel and noise for each picture.")] = 1,
-    scale: Annotated[
-        int | None,
-        typer.Option(min=1, help="HR pixels per LR pixel.  [default: that of the weights, else 4]"),
-    ] = None,
-    border: Annotated[
-        int | None,
-        typer.Option(min=0, help="HR pixels that PSNR and SSIM leave out.  [default: the scale]"),
-    ] = None,
-    crop: Annotated[
-        int | None,
-        typer.Option(min=16, help="Take only the middle of each picture, this many LR pixels a side."),
-    ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write all numbers here.")] = None,
-    markdown_file: Annotated[Path | None, typer.Option("--markdown", help="Write the tables here.")] = None,
-    tile: Annotated[
-        int | None, typer.Option(help="LR pixels on each side of a tile.  [default: 512, CUDA 2048]")
-    ] = None,
+    data: str | None = Option(
+        None,
+        help="Folder of HR pictures, or photos/test, photos/val (of the course), or phone (crops without truth).",
+    ),
+    weights: list[str] | None = Option(
+        None, metavar="NAME...", help="Names (see `otsr info`), files, or folders of trainings."
+    ),
+    sr: list[Path] | None = Option(
+        None,
+        metavar="FOLDER...",
+        help="Pictures by any program, named as in --data; without --data they need no truth.",
+    ),
+    lr: Path | None = Option(
+        None, help="Folder of LR pictures, named as in --data; without it they have no truth."
+    ),
+    degradation: str | None = Option(
+        None,
+        help="Makes LR from HR: phone, general, bicubic, or a file from `otsr estimate`.  [default: phone]",
+    ),
+    cleanup: float | None = Option(
+        None, min=1.0, help="Shrink HR pictures by this factor first.  [default: 1]"
+    ),
+    against: str | None = Option(None, help="Row to compare the others with.  [default: the first]"),
+    ot_weight: list[float] | None = Option(
+        None, metavar="T...", help="0: fidelity, 1: transport; several values walk from one to the other."
+    ),
+    seed: int = Option(0, help="Seed of kernels and noise."),
+    draws: int = Option(1, min=1, help="Draws of kernel and noise for each picture."),
+    scale: int | None = Option(
+        None, min=1, help="HR pixels per LR pixel.  [default: that of the weights, else 4]"
+    ),
+    border: int | None = Option(
+        None, min=0, help="HR pixels that PSNR and SSIM leave out.  [default: the scale]"
+    ),
+    crop: int | None = Option(
+        None, min=16, help="Take only the middle of each picture, so many LR pixels a side."
+    ),
+    json_file: Path | None = Option(None, "--json", help="Write all numbers here."),
+    markdown_file: Path | None = Option(None, "--markdown", help="Write the tables here."),
+    tile: Tile = None,
     device: DeviceName = "auto",
-    precision: Annotated[
-        str, typer.Option(help="fp32 (the same numbers on every machine), auto, bf16, fp16.")
-    ] = "fp32",
+    precision: str = Option("fp32", help="fp32 (the same numbers on every machine), auto, bf16, fp16."),
 ) -> None:
     """Measure weights, or pictures from any program.
 
@@ -101,9 +75,8 @@ def evaluate(
       otsr evaluate --sr by_some_program/ by_another/ --data hr/
       otsr evaluate --sr by_some_program/
     """
-    for file in (json_file, markdown_file):
-        if file is not None:
-            _require_file(file)
+    for file in filter(None, (json_file, markdown_file)):
+        require_file(file)
     names, steps = weights or [], sorted(ot_weight or [1.0])
     for option, values in (("--weights", names), ("--ot-weight", steps), ("--sr", sr or [])):
         if len(set(values)) < len(values):
@@ -118,6 +91,7 @@ def evaluate(
     }
     from otsr import evaluation
     from otsr.cli.jobs import say
+    from otsr.images import atomic_path
 
     try:
         chosen = evaluation.choose(
@@ -137,55 +111,34 @@ def evaluate(
         for name in names:
             text += f"\n\n{evaluation.monotony(table, [f'{name}@{t:g}' for t in steps])}"
     typer.echo(text)
-    if json_file:
-        _write(json_file, json.dumps(evaluation.to_json(table, against), indent=1, ensure_ascii=False))
-    if markdown_file:
-        _write(markdown_file, text)
+    numbers = json.dumps(evaluation.to_json(table, against), indent=1, ensure_ascii=False)
+    for path, content in ((json_file, numbers), (markdown_file, text)):
+        try:
+            if path:
+                with atomic_path(path) as temporary:
+                    temporary.write_text(content + "\n", encoding="utf-8")
+        except OSError as error:
+            fail(f"{path}: cannot be written ({error.strerror or error})")
     raise typer.Exit(1 if table.failures else 0)
-
-
-def _require_file(path: Path) -> None:
-    if path.is_dir():
-        refuse(f"{path} is a folder; name a file")
-    if not path.parent.is_dir():
-        refuse(f"{path}: the folder {path.parent} does not exist")
-    require_writable(path)
 
 
 def _measure(
     networks: dict[str, Upscaler], chosen: Data, crop: int | None, against: str | None, **options: Any
 ) -> Table:
-    from tqdm import tqdm
-
-    from otsr.cli.jobs import say
-    from otsr.evaluation import BICUBIC, EvaluationError, evaluate, middle
+    from otsr.cli.jobs import Progress, say
+    from otsr.evaluation import BICUBIC, evaluate, middle
 
     made = dict.fromkeys(row for scene in chosen.scenes for row in scene.made)
     rows = [*([BICUBIC] if chosen.lr else []), *made, *networks]
     if against and against not in rows:
-        raise EvaluationError(f"--against {against}: no such row; there are {', '.join(rows)}")
+        refuse(f"--against {against}: no such row; there are {', '.join(rows)}")
     if networks and not chosen.lr:
-        raise EvaluationError("--weights need LR pictures to upscale; name their folder with --lr")
+        refuse("--weights need LR pictures to upscale; name their folder with --lr")
     if crop and made:
-        raise EvaluationError("--crop and --sr do not go together; crop the pictures beforehand")
+        refuse("--crop and --sr do not go together; crop the pictures beforehand")
     scenes = [middle(scene, crop, chosen.scale) for scene in chosen.scenes] if crop else chosen.scenes
-    with tqdm(desc="evaluating", unit="picture", leave=False, disable=None, file=sys.stderr) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with Progress("evaluating") as progress:
         return evaluate(
             networks, scenes, bicubic=chosen.lr, progress=progress,
             on_error=lambda text: say(f"error: {text}"), scale=chosen.scale, **options,
         )  # fmt: skip
-
-
-def _write(path: Path, content: str) -> None:
-    from otsr.images import atomic_path
-
-    try:
-        with atomic_path(path) as temporary:
-            temporary.write_text(content + "\n", encoding="utf-8")
-    except OSError as error:
-        fail(f"{path}: cannot be written ({error.strerror or error})")

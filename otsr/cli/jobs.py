@@ -11,21 +11,18 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from tqdm import tqdm
 
+from otsr.cli.root import refuse
 from otsr.images import FORMATS, SUFFIXES, UNREADABLE, find_images
 
 _SILENCE = 30.0  # seconds without a sign of life where there is no terminal
 _FULL = 1 << 20  # bytes left on a disk that counts as full
-
-
-class UsageError(ValueError):
-    """The inputs and the output do not go together; nothing has been done. The message says what to change."""
 
 
 @dataclass(frozen=True)
@@ -59,33 +56,36 @@ def plan(
     """Pair each input picture with its output.
 
     Names and subfolders are kept; the suffix becomes `suffix` (or stays, where `suffix` is "keep" and the format can
-    be written). If `out` lies inside an input folder, the pictures in `out` are not inputs.
+    be written). If `out` lies inside an input folder, the pictures in `out` are not inputs. The command ends with
+    status 2 if two inputs have the same output, an output is an input, or `out` is a file where a folder is needed.
 
     Args:
-        inputs: files and folders.
         out: a folder; or a file name, when `single_file` allows it and the input is one file.
         places: subfolders of `out` that each job writes to; the jobs' targets are in the first.
 
     Returns:
         The jobs, and how many inputs could not be read (each is named on stderr).
-
-    Raises:
-        UsageError: two inputs have the same output, an output is an input, `out` is a file and not a folder, or names a
-            format that cannot be written.
     """
     problems: list[Path] = []
+    found: dict[Path, Path] = {}  # picture: its place below `out`
 
     def report(path: Path, reason: str) -> None:
         problems.append(path)
         say(f"error: {path}: {reason}")
 
-    if single_file and len(inputs) == 1 and not inputs[0].is_dir() and _names_file(out):
-        jobs = [Job(path, out) for path in find_images(inputs, report)]
-        _refuse_clashes(jobs)
-        return jobs, len(problems)
-    _require_folder(out, inputs)
-    found: dict[Path, Path] = {}  # picture: its place below `out`
-    for top in inputs:
+    names_file = out.suffix.lower() in FORMATS and not out.is_dir()
+    if single_file and len(inputs) == 1 and not inputs[0].is_dir() and names_file:
+        found = dict.fromkeys(find_images(inputs, report), Path())
+    elif not out.exists() and out.suffix.lower() in (SUFFIXES | UNREADABLE).difference(FORMATS):
+        refuse(
+            f"{out}: pictures are written as {', '.join(FORMATS)}, not as {out.suffix}; to use a folder of that name, "
+            "make it first"
+        )
+    elif names_file or (out.exists() and not out.is_dir()):
+        refuse(f"{out} is a file, but there may be several outputs; name a folder")
+    for top in () if found or problems else inputs:
+        if top.is_dir() and top.resolve() == out.resolve():
+            refuse(f"{out} is also an input; name another folder, such as {out / 'large'}")
         known = len(problems)
         pictures = find_images([top], report)
         if top.resolve() in out.resolve().parents:
@@ -96,29 +96,8 @@ def plan(
             below = path.parent.relative_to(top) if path != top else Path()
             found.setdefault(path, below / (path.stem + (_kept(path) if suffix == "keep" else suffix)))
     for place in places:
-        _refuse_clashes([Job(path, out / place / below) for path, below in found.items()], single_file)
+        _refuse_clashes({path: out / place / below for path, below in found.items()}, formats=single_file)
     return [Job(path, out / places[0] / below) for path, below in found.items()], len(problems)
-
-
-def _names_file(out: Path) -> bool:
-    return out.suffix.lower() in FORMATS and not out.is_dir()
-
-
-def _require_folder(out: Path, inputs: Sequence[Path]) -> None:
-    if not out.exists() and out.suffix.lower() in (SUFFIXES | UNREADABLE).difference(FORMATS):
-        raise UsageError(
-            f"{out}: pictures are written as {', '.join(FORMATS)}, not as {out.suffix}; to use a folder of that name, "
-            "make it first"
-        )
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file; name a folder for several pictures")
-    if _names_file(out):
-        raise UsageError(f"{out} names a file, but there are several inputs or a folder; name a folder")
-    if any(top.is_dir() and top.resolve() == out.resolve() for top in inputs):
-        raise UsageError(
-            f"{out} is also an input, so a second run would take its outputs for inputs; "
-            f"name another folder, such as {out / 'large'}"
-        )
 
 
 def _kept(path: Path) -> str:
@@ -126,27 +105,26 @@ def _kept(path: Path) -> str:
     return path.suffix if path.suffix.lower() in FORMATS else ".png"
 
 
-def _refuse_clashes(jobs: list[Job], formats: bool = False) -> None:
-    """Args: formats: whether the command has --format, which can be advised where it would help."""
-    sources = {job.source.resolve() for job in jobs}
+def _refuse_clashes(targets: dict[Path, Path], formats: bool) -> None:
+    """Args: formats: whether the command has --format, which is advised where it would help."""
+    sources = {source.resolve() for source in targets}
     taken: dict[Path, Path] = {}
-    for job in jobs:
-        target = job.target.resolve()
-        if target in sources:
-            raise UsageError(f"the output {job.target} is also an input; name another file or folder")
-        other = taken.setdefault(target, job.source)
-        if other != job.source:
-            advice = "use --format keep, " if formats and _kept(other) != _kept(job.source) else ""
-            raise UsageError(
-                f"{other} and {job.source} would both become {job.target}; "
+    for source, target in targets.items():
+        if target.resolve() in sources:
+            refuse(f"the output {target} is also an input; name another file or folder")
+        other = taken.setdefault(target.resolve(), source)
+        if other != source:
+            advice = "use --format keep, " if formats and _kept(other) != _kept(source) else ""
+            refuse(
+                f"{other} and {source} would both become {target}; "
                 f"{advice}rename one, or run them into different folders"
             )
 
 
 class Progress:
-    """Signs of life for one picture: a bar on a terminal, elsewhere a line every half minute."""
+    """Signs of life: a bar on a terminal, elsewhere a line every half minute."""
 
-    _last_line = 0.0
+    last_line = 0.0  # when a line was printed, for whichever picture
 
     def __init__(self, title: str) -> None:
         self.title = title
@@ -155,47 +133,42 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
 
     def __call__(self, done: int, total: int) -> None:
         if sys.stderr.isatty():
             if self._bar is None:
-                self._bar = tqdm(total=total, desc=self.title, unit="tile", leave=False, file=sys.stderr)
+                look = "{desc}: {percentage:3.0f} %|{bar}| {elapsed}<{remaining}"
+                self._bar = tqdm(total=total, desc=self.title, bar_format=look, leave=False, file=sys.stderr)
             self._bar.update(done - self._bar.n)
-        elif time.monotonic() - Progress._last_line > _SILENCE:
-            Progress._last_line = time.monotonic()
+        elif time.monotonic() - Progress.last_line > _SILENCE:
+            Progress.last_line = time.monotonic()
             say(f"{self.title}: {100 * done // total} %")
 
 
 def run(
     jobs: Sequence[Job], work: Callable[[Job, Progress], None], *, overwrite: bool = False, failed: int = 0
 ) -> int:
-    """Do each job, report on stderr, and return the exit status.
+    """Do each job that is not done (or all, to `overwrite`), report on stderr, and return the exit status.
 
     Args:
         work: makes `job.target` of `job.source`, atomically; calls the progress with (parts done, parts in all).
-        overwrite: do jobs again that are done.
         failed: problems that were reported before.
-
-    Returns:
-        0 when all is done, 1 when something could not be done, 130 after Ctrl-C.
     """
     pending = [job for job in jobs if overwrite or not job.done]
-    there = len(jobs) - len(pending)
-    done = 0
+    done, there = 0, len(jobs) - len(pending)
     go_on = "the same command goes on from here"
-    Progress._last_line = time.monotonic()
+    Progress.last_line = time.monotonic()
     try:
         for number, job in enumerate(pending, 1):
             if not overwrite and job.target.exists():
                 say(f"note: {job.target} is older than {job.source}: making it again")
             try:
-                with Progress(f"{number}/{len(pending)} {job.source.name}") as progress:
-                    _one(job, work, progress)
+                job.target.parent.mkdir(parents=True, exist_ok=True)
+                with Progress(f"{number}/{len(pending)} {job.source.name}") as progress, _told_warnings():
+                    work(job, progress)
                 done += 1
             except (OSError, ValueError, MemoryError, RuntimeError) as error:
                 failed += 1
@@ -206,16 +179,24 @@ def run(
     except KeyboardInterrupt:
         say(f"interrupted: {done} of {len(pending)} done; {go_on}")
         return 130
-    say(_summary(done, there, failed) + (f": {pending[0].target}" if done == len(jobs) == 1 else ""))
+    summary = f"{done} done"
+    if there:
+        summary += (
+            f", {there} there already and left alone (--overwrite makes them again, say with new options)"
+        )
+    if failed:
+        summary += f", {failed} failed"
+    say(summary + (f": {pending[0].target}" if done == len(jobs) == 1 else ""))
     return 1 if failed else 0
 
 
-def _one(job: Job, work: Callable[[Job, Progress], None], progress: Progress) -> None:
-    job.target.parent.mkdir(parents=True, exist_ok=True)
+@contextmanager
+def _told_warnings() -> Iterator[None]:
+    """Tell warnings for users as notes."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
-            work(job, progress)
+            yield
         finally:
             for warning in caught:
                 if issubclass(warning.category, UserWarning):
@@ -237,14 +218,3 @@ def _disk_is_full(job: Job, error: Exception) -> bool:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     return job.target.parent.is_dir() and shutil.disk_usage(job.target.parent).free < _FULL
-
-
-def _summary(done: int, there: int, failed: int) -> str:
-    parts = [f"{done} done"]
-    if there:
-        parts.append(
-            f"{there} there already and left alone (--overwrite makes them again, say with new options)"
-        )
-    if failed:
-        parts.append(f"{failed} failed")
-    return ", ".join(parts)

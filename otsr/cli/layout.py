@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 
 from otsr.cli.lightbox import Lightbox, Stopped
-from otsr.cli.upscale import Size
+from otsr.cli.upscale import Size, duration
 from otsr.evaluation.comparison import Window
 from otsr.inference import scaled_size
 
@@ -116,8 +116,7 @@ class Page:
         across, down = scaled_size(*self.lightbox.size(photo), times)
         most = self.lightbox.upscaler(1.0).scale
         beyond = f" Beyond {most} times, the rest is plain enlargement." if times > most else ""
-        duration = _duration(self.lightbox.seconds(photo))
-        return f"{across} × {down} pixels, in {duration}.{beyond}", unsaved
+        return f"{across} × {down} pixels, in {duration(self.lightbox.seconds(photo))}.{beyond}", unsaved
 
     def enlarged(
         self, photo: str, size: float, width: int | None, weight: float, suffix: str
@@ -133,7 +132,7 @@ class Page:
                     continue
                 left = spent / share - spent if share else max(expected - spent, 0)
                 bar = f"<progress value='{spent / (spent + left):.3f}' style='width: 100%'></progress>"
-                yield _result(f"{bar}<br>{_duration(left)} left", busy=True)
+                yield _result(f"{bar}<br>{duration(left)} left", busy=True)
         except Stopped:
             yield _result("Cancelled.")
         except (ValueError, OSError, MemoryError, RuntimeError) as error:
@@ -155,7 +154,3 @@ def _result(news: str = "", *, busy: bool = False, file: Path | None = None) -> 
     """For the button that starts, the one that cancels, the line of news and the button that saves."""
     save = gr.DownloadButton(value=file, visible=bool(file), label=f"6. Save {file.name}" if file else "")
     return gr.Button(visible=not busy), gr.Button(visible=busy), news, save
-
-
-def _duration(seconds: float) -> str:
-    return f"about {seconds:.0f} seconds" if seconds < 100 else f"about {seconds / 60:.0f} minutes"

@@ -26,7 +26,7 @@ class Stopped(Exception):
 
 
 class Lightbox:
-    """Photos of one page.
+    """Photos of one page; what is asked for more than once is kept.
 
     Args:
         load: the upscaler for an OT weight.

@@ -6,9 +6,9 @@ import os
 import tempfile
 import threading
 from pathlib import Path
-from typing import Annotated
 
 import typer
+from typer import Option
 
 from otsr.cli.root import DeviceName, Weights, app, refuse
 from otsr.cli.upscale import build_upscaler
@@ -20,13 +20,8 @@ _ADDRESS = "127.0.0.1"
 def page(
     weights: Weights = None,
     device: DeviceName = "auto",
-    port: Annotated[
-        int | None,
-        typer.Option(help="Of the page.  [default: the first free one from 7860 on]", show_default=False),
-    ] = None,
-    browser: Annotated[
-        bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")
-    ] = True,
+    port: int | None = Option(None, help="Of the page.  [default: the first free one from 7860 on]"),
+    browser: bool = Option(True, "--browser/--no-browser", help="Open the page in the browser."),
 ) -> None:
     """Enlarge photos on a page in the browser, by hand.
 
@@ -58,16 +53,10 @@ def page(
         blocks = Page(lightbox, blend=partner(name) is not None).blocks
         try:
             _, address, _ = blocks.launch(
-                server_name=_ADDRESS,
-                server_port=port,
-                inbrowser=browser,
-                share=False,
-                quiet=True,
-                show_error=True,
-                prevent_thread_lock=True,
-                footer_links=[],
+                server_name=_ADDRESS, server_port=port, inbrowser=browser, share=False, quiet=True, show_error=True,
+                prevent_thread_lock=True, footer_links=[],
                 theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
-            )
+            )  # fmt: skip
         except OSError:
             refuse(f"port {port or '7860 to 7959'}: in use; name another with --port")
         typer.echo(f"The page is at {address} (Ctrl-C ends it)")

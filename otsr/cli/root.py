@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer import Argument, Option
 from typer.core import TyperCommand
 
 app = typer.Typer(
@@ -26,19 +27,17 @@ app = typer.Typer(
     add_completion=False,
 )
 
-Inputs = Annotated[
-    list[Path],
-    typer.Argument(metavar="PICTURES...", help="Pictures, and folders of pictures.", show_default=False),
-]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Make outputs again even if they are there already.")
-]
+Inputs = Annotated[list[Path], Argument(metavar="PICTURES...", help="Pictures, and folders of pictures.")]
+Overwrite = Annotated[bool, Option("--overwrite", help="Make outputs again even if they are there already.")]
 Weights = Annotated[
-    str | None,
-    typer.Option(help="Name (see `otsr info`), file, or folder of a training.  [default: otsr]"),
+    str | None, Option(help="Name (see `otsr info`), file, or folder of a training.  [default: otsr]")
 ]
-DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
-Precision = Annotated[str, typer.Option(help="auto, fp32, bf16, fp16.")]
+Tile = Annotated[
+    int | None,
+    Option(help="LR pixels on each side of a tile; less takes less memory.  [default: 512, CUDA 2048]"),
+]
+DeviceName = Annotated[str, Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
+Precision = Annotated[str, Option(help="auto, fp32, bf16, fp16.")]
 
 
 class ManyValues(TyperCommand):
@@ -78,10 +77,9 @@ def _show_version(asked: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[
-        bool,
-        typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version),
-    ] = False,
+    version: bool = Option(
+        False, "--version", help="Show the version and exit.", is_eager=True, callback=_show_version
+    ),
 ) -> None:
     """Options that come before a command."""
 
@@ -92,6 +90,25 @@ def refuse(reason: object) -> NoReturn:
     raise typer.Exit(2)
 
 
+def fail(reason: object) -> NoReturn:
+    """End with status 1: something could not be done."""
+    typer.echo(f"error: {reason}", err=True)
+    raise typer.Exit(1)
+
+
+def require_file(out: Path, *suffixes: str, overwrite: bool = True) -> None:
+    """End with status 2, before the work, if a file cannot be written: wrong suffix, no folder, or there already."""
+    if suffixes and out.suffix.lower() not in suffixes:
+        refuse(f"{out}: name a file with the suffix {' or '.join(suffixes)}")
+    if not out.parent.is_dir():
+        refuse(f"{out}: the folder {out.parent} does not exist; make it first")
+    if out.exists() and not overwrite:
+        refuse(f"{out} is there already; name another file, or give --overwrite")
+    if out.is_dir():
+        refuse(f"{out} is a folder; name a file")
+    require_writable(out)
+
+
 def require_writable(out: Path) -> None:
     """End with status 2, before the work, if nothing can be written at a path: its nearest folder is tried."""
     folder = next(place for place in (out, *out.absolute().parents) if place.is_dir())
@@ -100,9 +117,3 @@ def require_writable(out: Path) -> None:
             pass
     except OSError as error:
         refuse(f"{out}: nothing can be written there ({error.strerror or error}); name another place")
-
-
-def fail(reason: object) -> NoReturn:
-    """End with status 1: something could not be done."""
-    typer.echo(f"error: {reason}", err=True)
-    raise typer.Exit(1)

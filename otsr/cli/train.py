@@ -6,27 +6,23 @@ import json
 import os
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
+from typer import Argument, Option
 
-from otsr.cli.root import Inputs, Overwrite, app, fail, refuse, require_writable
+from otsr.cli.root import Inputs, Overwrite, app, fail, refuse, require_file, require_writable
 
 if TYPE_CHECKING:
-    from otsr.training.schema import Config
+    from otsr.training.schema import ConfigError
 
 
 @app.command()
 def pack(
     inputs: Inputs,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Store to write (.lmdb).", show_default=False)],
-    cleanup: Annotated[
-        float, typer.Option(min=1.0, max=16.0, help="Shrink photos by this much first.")
-    ] = 1.0,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Threads that decode.  [default: one per core]", show_default=False),
-    ] = None,
+    out: Path = Option(..., "-o", "--out", help="Store to write (.lmdb)."),
+    cleanup: float = Option(1.0, min=1.0, max=16.0, help="Shrink photos by this much first."),
+    workers: int | None = Option(None, min=1, help="Threads that decode.  [default: one per core]"),
     overwrite: Overwrite = False,
 ) -> None:
     """Pack photos into a store, from which a training reads crops without decoding whole photos each time.
@@ -35,13 +31,7 @@ def pack(
     Example:
       otsr pack DIV2K_train_HR Flickr2K_HR -o df2k.lmdb --cleanup 2
     """
-    if out.suffix != ".lmdb":
-        refuse(f"{out}: name the store with the suffix .lmdb")
-    if not out.parent.is_dir():
-        refuse(f"the folder {out.parent} does not exist")
-    if out.exists() and not overwrite:
-        refuse(f"{out} is there already; choose another name, or give --overwrite")
-    require_writable(out)
+    require_file(out, ".lmdb", overwrite=overwrite)
     from otsr.training.sources import pack as write_store
     from otsr.training.store import StoreError
 
@@ -57,39 +47,23 @@ def pack(
 
 @app.command()
 def train(
-    recipe: Annotated[
-        Path,
-        typer.Argument(
-            metavar="RECIPE",
-            help="A .yml file, the name of a recipe that comes with the package (tiny, small, df2k, …), or options of "
-            "RealSR or OTSR.",
-            show_default=False,
-        ),
-    ],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Replace a value of the recipe; may be given several times."
-        ),
-    ] = None,
-    camera: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Train for this camera: a file from `otsr estimate`, as data.degradation.",
-            show_default=False,
-        ),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue from the last checkpoint in the folder.")
-    ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option("-o", "--out", help="Folder of the run.  [default: runs/NAME, by the recipe's name]"),
-    ] = None,
-    show: Annotated[
-        bool, typer.Option("--show", help="Show the recipe with every value written out, and do not train.")
-    ] = False,
+    recipe: Path = Argument(
+        metavar="RECIPE",
+        help="A .yml file, a recipe of the package (tiny, small, df2k, …), or options of RealSR or OTSR.",
+    ),
+    overrides: list[str] | None = Option(
+        None, "--set", metavar="KEY=VALUE", help="Replace a value of the recipe; may be given several times."
+    ),
+    camera: Path | None = Option(
+        None, metavar="FILE", help="Train for this camera: a file from `otsr estimate`, as data.degradation."
+    ),
+    resume: bool = Option(False, "--resume", help="Continue from the last checkpoint in the folder."),
+    out: Path | None = Option(
+        None, "-o", "--out", help="Folder of the run.  [default: runs/NAME, by the recipe's name]"
+    ),
+    show: bool = Option(
+        False, "--show", help="Show the recipe with every value written out, and do not train."
+    ),
 ) -> None:
     """Train a generator as a recipe says.
 
@@ -106,81 +80,68 @@ def train(
       otsr train my_recipe.yml
       otsr train options_of_realsr.yml --show > mine.yml
     """
+    from otsr.images import suggestion
     from otsr.training.recipe import dump, load_config
     from otsr.training.schema import ConfigError
 
     changes = list(overrides or ())
     if camera is not None:
         if not camera.is_file():
-            refuse(f"--camera {camera}: no such file; make it with: otsr estimate PHOTOS -o {camera}")
+            make = f"make it with: otsr estimate PHOTOS -o {camera}"
+            refuse(f"--camera {camera}: no such file; {make}{suggestion(camera)}")
         changes.append(f"data.degradation={json.dumps(str(camera))}")
     try:
         config = load_config(recipe, changes)
     except ConfigError as error:
-        _refuse_all(error.problems)
-    if _speaks():
-        for note in config.notes:
-            typer.echo(f"note: {note}", err=True)
+        _refuse_all(error)
+    for note in config.notes:
+        _tell(f"note: {note}")
     if show:
         typer.echo(dump(config), nl=False)
         return
     folder = out or Path("runs") / config.name
     require_writable(folder)
-    if _speaks():
-        every = min(config.every.log, config.steps)
-        typer.echo(
-            f"{config.name}: {config.steps:,} steps, into {folder}; from step {every} on each line says how long a "
-            "step takes and how much time is left",
-            err=True,
-        )
-        if config.data.degradation == "phone" and not resume:
-            typer.echo(
-                "first the blur of the course's phone is estimated; that takes up to a minute", err=True
-            )
-    _run(config, folder, resume, _again(recipe, changes, out))
-
-
-def _run(config: Config, folder: Path, resume: bool, again: str) -> None:
-    from otsr.training import train
-    from otsr.training.schema import ConfigError
+    _tell(
+        f"{config.name}: {config.steps:,} steps, into {folder}; from step {min(config.every.log, config.steps)} on "
+        "each line says how long a step takes and how much time is left"
+    )
+    if config.data.degradation == "phone" and not resume:
+        _tell("first the blur of the course's phone is estimated; that takes up to a minute")
+    from otsr.training import train as run
 
     try:
-        result = train(config, folder, resume)
+        result = run(config, folder, resume)
     except ConfigError as error:
-        _refuse_all(error.problems)
+        _refuse_all(error)
     except KeyboardInterrupt:
-        if _speaks():
-            kept = (folder / "last.state").exists()
-            advice = (
-                f". Go on from the last checkpoint with: {again}" if kept else " before the first checkpoint"
-            )
-            typer.echo(f"interrupted{advice}", err=True)
+        if (folder / "last.state").exists():
+            _tell(f"interrupted. Go on from the last checkpoint with: {_again(recipe, changes, out)}")
+        else:
+            _tell("interrupted before the first checkpoint")
         raise typer.Exit(130) from None
     except (OSError, ValueError, RuntimeError, MemoryError) as error:
         fail(error)
-    if _speaks():
+    if _IS_FIRST:
         scores = "".join(f", {name} {value:.4g}" for name, value in result.scores.items())
         typer.echo(f"{result.folder}: {result.step} steps{scores}")
 
 
-def _speaks() -> bool:
-    """Of several processes the first one speaks."""
-    return os.environ.get("RANK", "0") == "0"
+_IS_FIRST = os.environ.get("RANK", "0") == "0"  # of several processes the first one speaks
 
 
-def _refuse_all(problems: tuple[str, ...]) -> NoReturn:
-    """End with status 2, each problem on a line of its own."""
-    if _speaks():
-        for problem in problems[:-1]:
-            typer.echo(f"error: {problem}", err=True)
-        refuse(problems[-1])
+def _tell(line: str) -> None:
+    if _IS_FIRST:
+        typer.echo(line, err=True)
+
+
+def _refuse_all(error: ConfigError) -> NoReturn:
+    for problem in error.problems:
+        _tell(f"error: {problem}")
     raise typer.Exit(2)
 
 
 def _again(recipe: Path, overrides: list[str], out: Path | None) -> str:
     """The command that resumes, ready to paste."""
-    words = ["otsr", "train", str(recipe)]
-    for override in overrides:
-        words += ["--set", override]
-    words += [] if out is None else ["-o", str(out)]
-    return shlex.join([*words, "--resume"])
+    changes = [word for override in overrides for word in ("--set", override)]
+    folder = [] if out is None else ["-o", str(out)]
+    return shlex.join(["otsr", "train", str(recipe), *changes, *folder, "--resume"])

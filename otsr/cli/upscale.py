@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
+import shlex
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
+from typer import Option
 
 from otsr.cli.root import (
     DeviceName,
     Inputs,
     Overwrite,
     Precision,
+    Tile,
     Weights,
     app,
     fail,
@@ -29,92 +32,51 @@ if TYPE_CHECKING:
     from otsr.inference import Upscaler
 
 
-class Format(str, Enum):
-    """Formats that can be written; `keep` takes that of each input."""
-
-    png = "png"
-    jpg = "jpg"
-    webp = "webp"
-    tiff = "tiff"
-    keep = "keep"
-
-
-class Depth(str, Enum):
-    """Bits a sample of what is written."""
-
-    auto = "auto"
-    eight = "8"
-    sixteen = "16"
+# What is written: formats, of which `keep` takes that of each input, and bits a sample.
+Format = Enum(
+    "Format", {"png": "png", "jpg": "jpg", "webp": "webp", "tiff": "tiff", "keep": "keep"}, type=str
+)
+Depth = Enum("Depth", {"auto": "auto", "eight": "8", "sixteen": "16"}, type=str)
 
 
 @app.command()
 def upscale(
     inputs: Inputs,
-    out: Annotated[
-        Path,
-        typer.Option("-o", "--out", help="Folder; for one picture also a file name.", show_default=False),
-    ],
+    out: Path | None = Option(
+        None, "-o", "--out", help="Folder; for one picture also a file name.  [required]"
+    ),
     weights: Weights = None,
-    ot_weight: Annotated[
-        float,
-        typer.Option(help="From 0 (fidelity) to 1 (transport), for weights that have a partner."),
-    ] = 1.0,
-    tile: Annotated[
-        int | None,
-        typer.Option(
-            help="LR pixels on each side of a tile; less takes less memory.  [default: 512, CUDA 2048]"
-        ),
-    ] = None,
-    ensemble: Annotated[
-        bool, typer.Option("--ensemble", help="Average over 8 flips and rotations; takes 8 times as long.")
-    ] = False,
-    back_projection: Annotated[
-        int, typer.Option(metavar="N", help="Pull the result towards the input in N steps.")
-    ] = 0,
-    scale: Annotated[
-        float | None,
-        typer.Option(help="Enlarge by this factor.  [default: the network's, 4]", show_default=False),
-    ] = None,
-    width: Annotated[
-        int | None, typer.Option(min=1, help="Or to this many pixels across.", show_default=False)
-    ] = None,
-    height: Annotated[
-        int | None, typer.Option(min=1, help="Or to this many pixels down.", show_default=False)
-    ] = None,
-    megapixels: Annotated[
-        float | None, typer.Option(help="Or to this many megapixels.", show_default=False)
-    ] = None,
-    keep_colours: Annotated[
-        bool,
-        typer.Option(
-            "--keep-colours/--free-colours", help="Keep the colours of larger areas as in the input."
-        ),
-    ] = True,
-    tileable: Annotated[
-        bool,
-        typer.Option(
-            "--tileable", help="For a texture that wraps around: no seams when it is laid side by side."
-        ),
-    ] = False,
+    ot_weight: float = Option(
+        1.0, help="From 0 (fidelity) to 1 (transport), for weights that have a partner."
+    ),
+    tile: Tile = None,
+    ensemble: bool = Option(
+        False, "--ensemble", help="Average over 8 flips and rotations; takes 8 times as long."
+    ),
+    back_projection: int = Option(0, metavar="N", help="Pull the result towards the input in N steps."),
+    scale: float | None = Option(None, help="Enlarge by this factor.  [default: the network's, 4]"),
+    width: int | None = Option(None, min=1, help="Or to this many pixels across."),
+    height: int | None = Option(None, min=1, help="Or to this many pixels down."),
+    megapixels: float | None = Option(None, help="Or to this many megapixels."),
+    keep_colours: bool = Option(
+        True, "--keep-colours/--free-colours", help="Keep the colours of larger areas as in the input."
+    ),
+    tileable: bool = Option(
+        False, "--tileable", help="For a texture that wraps around: no seams side by side."
+    ),
     device: DeviceName = "auto",
     precision: Precision = "auto",
-    format: Annotated[
-        Format, typer.Option(help="Format of the outputs in a folder.", case_sensitive=False)
-    ] = Format.png,
-    quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of JPEG and WebP.")] = 95,
-    depth: Annotated[
-        Depth,
-        typer.Option(help="Bits per sample; auto: 16 where input and format (PNG, TIFF) have them, else 8."),
-    ] = Depth.auto,
-    keep_metadata: Annotated[
-        bool,
-        typer.Option(
-            "--keep-metadata", help="Keep camera, settings, date and author (EXIF), but not the place."
-        ),
-    ] = False,
-    keep_location: Annotated[
-        bool, typer.Option("--keep-location", help="With --keep-metadata, keep the place (GPS) too.")
-    ] = False,
+    format: Format = Option(Format.png, help="Format of the outputs in a folder.", case_sensitive=False),
+    quality: int = Option(95, min=1, max=100, help="Quality of JPEG and WebP."),
+    depth: Depth = Option(
+        Depth.auto, help="Bits per sample; auto: 16 where input and format have them, else 8."
+    ),
+    keep_metadata: bool = Option(
+        False, "--keep-metadata", help="Keep camera, settings, date and author (EXIF), but not the place."
+    ),
+    keep_location: bool = Option(
+        False, "--keep-location", help="With --keep-metadata, keep the place (GPS) too."
+    ),
     overwrite: Overwrite = False,
 ) -> None:
     """Upscale pictures.
@@ -132,39 +94,29 @@ def upscale(
       otsr upscale portrait.jpg -o portrait_x4.png --weights realsr-df2k --ensemble
       otsr upscale holiday/ -o screen/ --width 1920 --format jpg --keep-metadata
     """
+    if out is None:
+        named = shlex.join(map(str, inputs[:2])) + (" …" if len(inputs) > 2 else "")
+        target = "large/" if len(inputs) > 1 or inputs[0].is_dir() else f"{inputs[0].stem}_large.png"
+        refuse(f"name the output with -o, for example: otsr upscale {named} -o {shlex.quote(target)}")
+    from otsr import images
     from otsr.cli import jobs
+    from otsr.weights import DEFAULT, find
 
     size = Size(scale, width, height, megapixels)
     if keep_location and not keep_metadata:
         refuse("--keep-location only works with --keep-metadata; give both")
-    try:
-        planned, failed = jobs.plan(
-            inputs, out, format.value if format is Format.keep else f".{format.value}"
-        )
-    except jobs.UsageError as error:
-        refuse(error)
-    from otsr import images
-
+    planned, failed = jobs.plan(inputs, out, format.value if format is Format.keep else f".{format.value}")
     for job in planned if depth is Depth.sixteen else ():
         if images.FORMATS.get(job.target.suffix.lower()) not in images.DEEP:
             refuse(f"--depth 16: {job.target} cannot hold 16 bits a sample; write PNG or TIFF")
-    if not overwrite and all(job.done for job in planned):
-        raise typer.Exit(jobs.run(planned, _nothing, failed=failed))
-    require_writable(out)
-    if use := purpose(weights):
-        jobs.say(use)
-
-    upscaler = build_upscaler(
-        weights,
-        ot_weight=ot_weight,
-        device=device,
-        precision=precision,
-        tile=tile,
-        ensemble=ensemble,
-        back_projection=back_projection,
-        colours=keep_colours,
-        tileable=tileable,
-    )
+    if overwrite or not all(job.done for job in planned):
+        require_writable(out)
+        if entry := find(weights or DEFAULT):
+            jobs.say(f"{entry.name} is for {entry.use}")
+        upscaler = build_upscaler(
+            weights, ot_weight=ot_weight, device=device, precision=precision, tile=tile, ensemble=ensemble,
+            back_projection=back_projection, colours=keep_colours, tileable=tileable,
+        )  # fmt: skip
 
     def work(job: Job, progress: Progress) -> None:
         exif = images.metadata(job.source, location=keep_location) if keep_metadata else b""
@@ -195,14 +147,6 @@ class Size:
         if self.megapixels:
             return math.sqrt(self.megapixels * 1e6 / (width * height))
         return self.scale or (self.width and self.width / width) or (self.height and self.height / height)
-
-
-def purpose(weights: str | None) -> str:
-    """What named weights are for, in one line; empty for a file."""
-    from otsr.weights import DEFAULT, catalogue
-
-    name = weights or DEFAULT
-    return next((f"{name} is for {entry.use}" for entry in catalogue() if entry.name == name), "")
 
 
 def enlarge(
@@ -237,21 +181,21 @@ def enlarge(
 def build_upscaler(weights: str | None, **options: Any) -> Upscaler:
     """The upscaler for options of the command line; bad ones end the command with status 2."""
     from otsr.inference import Upscaler
-    from otsr.weights import DEFAULT, WeightsError, catalogue
+    from otsr.weights import DEFAULT, WeightsError, find
 
     name = weights or DEFAULT
     try:
         upscaler = Upscaler.from_pretrained(name, **options)
-        if upscaler.device.type == "mps" and options.get("device") == "auto":
-            typer.echo("using Apple's GPU (mps); --device cpu uses the CPU", err=True)
-        return upscaler
     except WeightsError as error:
-        if name in [entry.name for entry in catalogue()]:
-            fail(error)  # a right name, but the download failed or its package is missing
-        refuse(error)
+        # A right name whose download failed, or whose package is missing, is no mistake of the command line.
+        (fail if find(name) else refuse)(error)
     except ValueError as error:
         refuse(error)
+    if upscaler.device.type == "mps" and options.get("device") == "auto":
+        typer.echo("using Apple's GPU (mps); --device cpu uses the CPU", err=True)
+    return upscaler
 
 
-def _nothing(job: Job, progress: Progress) -> None:
-    """Work for jobs of which none is left to do."""
+def duration(seconds: float) -> str:
+    """ "about 20 seconds" or "about 3 minutes"."""
+    return f"about {seconds:.0f} seconds" if seconds < 100 else f"about {seconds / 60:.0f} minutes"

@@ -15,13 +15,12 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from tqdm import tqdm
 
-from otsr.download.fetching import require_room
+from otsr.download.fetching import DownloadError, require_room
 from otsr.images import SUFFIXES, atomic_path
 
 BOMB = 20
@@ -30,24 +29,14 @@ BOMB = 20
 _SMALL = 64 << 20  # bytes that any archive may unpack to
 _DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
 _NOWHERE = (
-    "/nowhere"  # entries are judged by their names; links in the target are met when a picture is written
+    "/nowhere"  # judges entries by their names alone; links in the target are met when a picture is written
 )
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zX")  # gzip, bzip2, xz
 
-
-class UnpackError(ValueError):
-    """An archive that is damaged or not to be trusted; the message names the entry and says what to do."""
+Read = Callable[[tarfile.TarInfo], "IO[bytes] | None"]
 
 
-@dataclass(frozen=True)
-class Unpacked:
-    """Pictures of an archive that are in the target now, and their bytes."""
-
-    pictures: int
-    size: int
-
-
-def unpack(archive: Path, target: Path, place: Callable[[str], str | None] = lambda name: name) -> Unpacked:
+def unpack(archive: Path, target: Path, place: Callable[[str], str | None] = lambda name: name) -> int:
     """Write the pictures of a zip or tar archive (plain or compressed) below `target`.
 
     A picture that is there with its full size is not written again. Names of zip and plain tar are all checked before
@@ -56,36 +45,34 @@ def unpack(archive: Path, target: Path, place: Callable[[str], str | None] = lam
     Args:
         place: from an entry's name to its path below `target`; None leaves it out.
 
+    Returns:
+        How many pictures of the archive are in the target now.
+
     Raises:
-        UnpackError: no such archive, or a damaged one; an entry that would land outside the target, is a link, a
+        DownloadError: no such archive, or a damaged one; an entry that would land outside the target, is a link, a
             device, encrypted or named twice; contents far larger than the archive.
         OSError: the disk is full (also found before the first picture, where sizes are known) or not writable.
     """
     if not archive.is_file():
-        raise UnpackError(f"{archive}: no such file")
-    pictures = written = 0
+        raise DownloadError(f"{archive}: no such file")
+    pictures = 0
     with _opened(archive) as (entries, read, streamed):
-        planned: Iterable[tuple[tarfile.TarInfo, Path | None]] = (
-            (entry, _destination(entry, target, place)) for entry in _trusted(archive, entries)
+        planned: Iterable[tuple[tarfile.TarInfo, Path]] = (
+            (entry, target / below)
+            for entry in _trusted(archive, entries)
+            if _is_picture(entry) and (below := place(entry.name)) is not None
         )
         if not streamed:
             planned = list(planned)
-            missing = sum(entry.size for entry, path in planned if path is not None and not path.exists())
             target.mkdir(parents=True, exist_ok=True)
-            require_room(target, missing)
+            require_room(target, sum(entry.size for entry, path in planned if not path.exists()))
         with tqdm(desc=f"unpacking {archive.name}", unit="B", unit_scale=True, delay=1, disable=None) as bar:
             for entry, path in planned:
-                if path is None:
-                    continue
                 if not (path.is_file() and path.stat().st_size == entry.size):
                     _write(archive, entry, read, path, target)
                 bar.update(entry.size)
                 pictures += 1
-                written += entry.size
-    return Unpacked(pictures, written)
-
-
-Read = Callable[[tarfile.TarInfo], "IO[bytes] | None"]
+    return pictures
 
 
 @contextmanager
@@ -104,7 +91,7 @@ def _opened(archive: Path) -> Iterator[tuple[Iterable[tarfile.TarInfo], Read, bo
                 yield tar, tar.extractfile, head.startswith(_COMPRESSED)
     except _DAMAGE as error:
         reason = str(error).partition("\n")[0].rstrip(":")  # tarfile lists what each of its readers said
-        raise UnpackError(
+        raise DownloadError(
             f"{archive}: damaged, or neither zip nor tar ({reason}; it begins with {head!r}); delete it, and "
             "fetch it again"
         ) from None
@@ -129,17 +116,17 @@ def _trusted(archive: Path, entries: Iterable[tarfile.TarInfo]) -> Iterator[tarf
     total = 0
     seen: set[str] = set()
     for entry in entries:
-        reason = _fault(entry)
-        if entry.isreg() and entry.name in seen:
-            reason = reason or "is there twice"
-        seen.add(entry.name)
         total += entry.size
-        if total > limit:
-            reason = reason or (
+        reason = _fault(entry)
+        if not reason and entry.isreg() and entry.name in seen:
+            reason = "is there twice"
+        elif not reason and total > limit:
+            reason = (
                 f"brings the contents to {total / 1e6:.0f} MB, more than {BOMB} times the archive: a zip bomb"
             )
         if reason:
             raise _distrust(archive, entry.name, reason)
+        seen.add(entry.name)
         yield entry
 
 
@@ -159,27 +146,23 @@ def _fault(entry: tarfile.TarInfo) -> str:
     return ""
 
 
-def _distrust(archive: Path, name: str, reason: str) -> UnpackError:
-    return UnpackError(
+def _distrust(archive: Path, name: str, reason: str) -> DownloadError:
+    return DownloadError(
         f"{archive}: not to be trusted, its entry {name!r} {reason}; delete it, and fetch it from its authors again"
     )
 
 
-def _destination(entry: tarfile.TarInfo, target: Path, place: Callable[[str], str | None]) -> Path | None:
-    """Where a picture goes; None for all else, hidden files and macOS's shadows of files among it."""
+def _is_picture(entry: tarfile.TarInfo) -> bool:
+    """Hidden files and macOS's shadows of files are none."""
     path = PurePosixPath(entry.name)
-    if not entry.isreg() or path.suffix.lower() not in SUFFIXES:
-        return None
-    if any(part.startswith(".") or part == "__MACOSX" for part in path.parts):
-        return None
-    below = place(entry.name)
-    return None if below is None else target / below
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+    return entry.isreg() and path.suffix.lower() in SUFFIXES and not hidden
 
 
 def _write(archive: Path, entry: tarfile.TarInfo, read: Read, path: Path, target: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if target.resolve() not in path.resolve().parents:  # through a link that lay there before
-        raise UnpackError(f"{path}: a link leads out of {target}; remove the link")
+        raise DownloadError(f"{path}: a link leads out of {target}; remove the link")
     try:
         source = read(entry)
         assert source is not None  # a regular file
@@ -188,6 +171,6 @@ def _write(archive: Path, entry: tarfile.TarInfo, read: Read, path: Path, target
             if file.tell() != entry.size:
                 raise EOFError(f"{file.tell()} bytes of {entry.size}")
     except _DAMAGE as error:
-        raise UnpackError(
+        raise DownloadError(
             f"{archive}: damaged at its entry {entry.name!r} ({error}); delete it, and fetch it again"
         ) from None

@@ -1,7 +1,4 @@
-"""Fetch a file from the web: resumed where it stopped, checked by its hash, never half there under its name.
-
-pooch asks, writes and shows the progress; the server's answer decides whether its bytes go on from those that are here.
-"""
+"""Fetch a file from the web: resumed where it stopped, checked by its hash, never half there under its name."""
 
 from __future__ import annotations
 
@@ -11,7 +8,6 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pooch
@@ -19,7 +15,6 @@ import requests
 from filelock import FileLock
 from tqdm import tqdm
 
-MAX_BYTES = 64 << 30
 _TRIES = 3  # in a row that bring nothing new
 _CHUNK = 1 << 14  # bytes; what a broken connection can cost at most
 _TIMEOUT = (15, 60)  # seconds to connect, and between two pieces
@@ -30,7 +25,7 @@ _HEADERS = {
 
 
 class DownloadError(OSError):
-    """A file that could not be fetched; the message says why, and what to do."""
+    """A file that cannot be had, or an archive that is damaged or not to be trusted: why, and what to do."""
 
 
 def cache_dir() -> Path:
@@ -39,7 +34,7 @@ def cache_dir() -> Path:
     return Path(chosen).expanduser() if chosen else Path(pooch.os_cache("otsr"))
 
 
-def fetch(urls: Sequence[str], target: Path, known: str | None, *, allowed: bool = True) -> Path:
+def fetch(urls: Sequence[str], target: Path, known: str | None) -> Path:
     """The file `target`, fetched from the first address that has it, unless it is there and intact.
 
     Bytes go to `target` + ".part". When all are there and the hash fits, the file gets its name in one step. A later
@@ -52,37 +47,32 @@ def fetch(urls: Sequence[str], target: Path, known: str | None, *, allowed: bool
     Args:
         urls: addresses of the same content, tried in order.
         known: "sha256:…", "md5:…" or "git-blob:…", the hash that content must have; None if it is not known.
-        allowed: False never goes to the web; a missing or damaged file is an error then.
 
     Raises:
         DownloadError: no address has it, the network fails, the content is another, or the disk is full.
     """
     if _is_intact(target, known):
         return target
-    if not allowed:
-        state = "damaged (its hash differs)" if target.exists() else "not there"
-        raise DownloadError(f"{target} is {state}, and downloading is off; allow it, or put the file there")
     part = target.with_name(target.name + ".part")
+    problems = []
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_name(target.name + ".lock")):
             if _is_intact(target, known):  # another process was first
                 return target
-            problems = []
             for url in urls:
                 problem = _fetch_one(url, part, known)
                 if not problem:
                     if known is None:
                         _record(target).write_text(f"{pooch.file_hash(str(part))}  {target.name}\n")
-                    part.replace(target)
-                    return target
-                problems.append(problem)
+                    return part.replace(target)
+                problems.append(f"{urlsplit(url).netloc} {problem}")
     except OSError as error:
         raise DownloadError(
             f"{error.filename or target}: cannot be written ({error.strerror or error}); make room, or choose another "
             "folder (OTSR_CACHE for weights, --out for data sets)"
         ) from None
-    kept = f". Run again to go on after {part.stat().st_size} bytes" if part.exists() else ""
+    kept = f". Run again to go on after {_size(part)} bytes" if _size(part) else ""
     raise DownloadError(
         f"could not be fetched: {'; '.join(problems)}{kept}. Or fetch {urls[0]} with a browser and save it as {target}"
     )
@@ -127,99 +117,84 @@ def _is_intact(target: Path, known: str | None) -> bool:
     return known is None or matches(target, known)
 
 
+class _Broken(Exception):
+    """The connection ended early; what came is kept."""
+
+
 def _fetch_one(url: str, part: Path, known: str | None) -> str:
     """Fill `part` from one address; empty when all is there and its hash fits, else what went wrong."""
-    host = urlsplit(url).netloc
     problem = ""
     failures = most = 0
     while failures < _TRIES:
-        answer = _Answer(part)
+        before = _size(part)
         try:
-            answer.receive(url)
+            whole = _receive(url, part)
         except requests.HTTPError as error:
-            return f"{host} says: {error}"
+            return f"says: {error}"
+        except (requests.ConnectionError, requests.Timeout) as error:
+            return f"cannot be reached ({_reason(error)}; is this machine online?)"
         except requests.RequestException as error:
-            if not answer.came:
-                if isinstance(error, (requests.ConnectionError, requests.Timeout)):
-                    return f"{host} cannot be reached ({_reason(error)}; is this machine online?)"
-                return f"{host}: {_reason(error)}"
-            received = part.stat().st_size if part.exists() else 0
-            problem = f"{host} ended the connection early, after {received} bytes"
-            failures = 0 if received > most else failures + 1
-            most = max(most, received)
+            return f"fails: {_reason(error)}"
+        except _Broken:
+            problem = f"ended the connection early, after {_size(part)} bytes"
+            failures = 0 if _size(part) > most else failures + 1
+            most = max(most, _size(part))
             continue
-        problem = _fault(part, known, answer.total)
+        if known is not None:
+            problem = "" if matches(part, known) else "its hash differs"
+        elif whole is None:
+            problem = "neither its hash nor its size is known, so nobody can tell whether it is whole"
+        else:
+            problem = "" if _size(part) == whole else f"{_size(part)} bytes, expected {whole}"
         if not problem:
             return ""
         with part.open("rb") as file:
             head = file.read(40)
         part.unlink()  # never go on from content that is wrong
-        if not answer.resumed:
-            return f"what {host} sends is corrupted or another file ({problem}, it begins with {head!r})"
+        if not before:
+            return f"sends a corrupted or another file ({problem}; it begins with {head!r})"
     return problem
 
 
-def _fault(part: Path, known: str | None, size: int | None) -> str:
-    """What is wrong with a file that came to its end; empty if nothing is."""
-    if known is not None:
-        return "" if matches(part, known) else "hash differs"
-    if size is None:
-        return "neither its hash nor its size is known, so nobody can tell whether it is whole"
-    found = part.stat().st_size
-    return "" if found == size else f"{found} bytes, expected {size}"
+def _receive(url: str, part: Path) -> int | None:
+    """Append what is missing of `part`, or write it anew where the server does not do parts.
 
+    Returns:
+        Bytes of the whole, if the server says so.
 
-class _Answer:
-    """One request for what is missing of `part`.
-
-    Attributes:
-        resumed: bytes that were there before.
-        came: whether the server began to send; errors before and after that mean different things.
-        total: bytes of the whole, if the server says so.
+    Raises:
+        RequestException: the server cannot be reached, or refuses.
+        _Broken: the connection ended early.
     """
-
-    def __init__(self, part: Path) -> None:
-        self.part = part
-        self.resumed = part.stat().st_size if part.exists() else 0
-        self.came = False
-        self.total: int | None = None
-
-    def receive(self, url: str) -> None:
-        """Append to the part, or write it anew where the server does not do parts."""
-        headers = {**_HEADERS, "Range": f"bytes={self.resumed}-"} if self.resumed else _HEADERS
-        bar: Any = tqdm(desc=self.part.stem, total=1, unit="B", unit_scale=True, delay=1)
-        try:
-            with self.part.open("ab") as file, bar:
-                hooks = {"response": lambda response, **_: self._begin(response, file)}
-                ask = pooch.HTTPDownloader(bar, _CHUNK, headers=headers, hooks=hooks, timeout=_TIMEOUT)
-                ask(url, file, None)
-                os.fsync(file.fileno())
-                if self.total is not None and file.tell() < self.total:
-                    raise requests.ConnectionError("the answer is shorter than announced")
-        finally:
-            if not self.part.stat().st_size:
-                self.part.unlink()
-
-    def _begin(self, response: requests.Response, file: Any) -> None:
-        """Before the first byte is written: where it belongs, and whether there is room."""
+    start = _size(part)
+    headers = {**_HEADERS, "Range": f"bytes={start}-"} if start else _HEADERS
+    with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
         sent = response.headers.get("Content-Range", "")
-        if response.status_code == 416 and self.resumed:  # nothing after it: the file is complete, or another
-            whole = sent.rpartition("/")[2]
-            self.total = int(whole) if whole.isdigit() else None
-            response.status_code, response._content = 200, b""
-        elif response.ok and not response.is_redirect:
-            start = (
-                self.resumed
-                if response.status_code == 206 and sent.startswith(f"bytes {self.resumed}-")
-                else 0
-            )
-            left = int(response.headers.get("Content-Length", 0))
-            if left > MAX_BYTES:
-                raise requests.RequestException(f"announces {left} bytes, more than is believed")
-            require_room(self.part.parent, left)
+        if response.status_code == 416 and start:  # nothing after it: the file is complete, or another
+            size = sent.rpartition("/")[2]
+            return int(size) if size.isdigit() else None
+        response.raise_for_status()
+        if response.status_code != 206 or not sent.startswith(f"bytes {start}-"):
+            start = 0
+        left = int(response.headers.get("Content-Length", 0))
+        require_room(part.parent, left)
+        whole = start + left if left else None
+        bar = tqdm(desc=part.stem, initial=start, total=whole, unit="B", unit_scale=True, delay=1)
+        with part.open("ab") as file, bar:
             file.truncate(start)
-            self.came = True
-            self.total = start + left if left else None
+            try:
+                for piece in response.iter_content(_CHUNK):
+                    bar.update(file.write(piece))
+            except requests.RequestException:
+                raise _Broken from None
+            os.fsync(file.fileno())
+    if whole is not None and _size(part) < whole:
+        raise _Broken
+    return whole
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _reason(error: Exception) -> str:

@@ -2,30 +2,25 @@
 
     folder = sets.get("div2k", Path("datasets"))      # datasets/div2k/DIV2K_train_HR/0001.png …
 
-Each archive is fetched (resumed where it stopped), checked, unpacked into a folder of its own, and counted. A small
-file beside it records that this is done, so the archive itself can be deleted. Hashes and numbers of pictures are those
-that the authors or several public projects state; where no hash is known the size that the server announces is
-checked, and the hash of what came recorded. Sizes here are estimates, for the disk's sake.
+Each archive is fetched, checked, unpacked into a folder of its own, and counted. A small file beside it records that
+this is done, so the archive itself can be deleted. Hashes and numbers of pictures are those that the authors or several
+public projects state. Sizes here are estimates, for the disk's sake.
 """
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from filelock import FileLock
 
-from otsr.download.archives import UnpackError, unpack
+from otsr.download.archives import unpack
 from otsr.download.fetching import DownloadError, fetch, require_room
-from otsr.images import atomic_path, find_images
-
-
-class DataSetError(ValueError):
-    """A data set that cannot be had; the message says why and what to do."""
+from otsr.images import atomic_path, did_you_mean, find_images
 
 
 @dataclass(frozen=True)
@@ -38,8 +33,8 @@ class Archive:
         pictures: how many it holds, if known.
         url: address; None if registration is required.
         known: its hash, see `otsr.download.fetch`; None if nobody published one.
-        place: from an entry's name to its path in the folder, None to leave it out; by default a leading folder that is
-            named like the archive is dropped.
+        only: pattern of the entries to unpack, whose group is the path in the folder; by default all, without a leading
+            folder that is named like the archive.
         needed: whether the data set counts as present only with it.
     """
 
@@ -49,7 +44,7 @@ class Archive:
     pictures: int | None = None
     url: str | None = None
     known: str | None = None
-    place: Callable[[str], str | None] | None = None
+    only: str = ""
     needed: bool = True
 
     @property
@@ -59,13 +54,12 @@ class Archive:
 
     def placed(self, entry: str) -> str | None:
         """Where in its folder an entry goes; None if it is left out."""
-        entry = entry.removeprefix("./")
-        return self.place(entry) if self.place else entry.removeprefix(f"{self.folder}/")
+        match = re.fullmatch(self.only or rf"(?:{self.folder}/)?(.+)", entry.removeprefix("./"))
+        return match and match[1]
 
     def pictures_in(self, root: Path) -> list[Path]:
         """Its pictures that lie unpacked in the folder of the data set."""
-        folder = root / self.folder
-        return find_images([folder]) if folder.is_dir() else []
+        return find_images([root / self.folder]) if (root / self.folder).is_dir() else []
 
     def mark(self, root: Path) -> Path:
         """The file that records that it is complete."""
@@ -73,9 +67,8 @@ class Archive:
 
     def complete(self, root: Path) -> bool:
         """Recorded as complete, and no picture has gone since."""
-        if not self.mark(root).is_file():
-            return False
-        return len(self.pictures_in(root)) >= int(json.loads(self.mark(root).read_text())["pictures"])
+        mark = self.mark(root)
+        return mark.is_file() and len(self.pictures_in(root)) >= int(json.loads(mark.read_text())["pictures"])
 
 
 @dataclass(frozen=True)
@@ -114,11 +107,6 @@ def home() -> Path:
     return Path(os.environ.get("OTSR_DATASETS", "datasets"))
 
 
-def catalogue() -> list[DataSet]:
-    """All data sets that have a name."""
-    return list(DATA_SETS)
-
-
 def get(name: str, root: Path, note: Callable[[str], None] = print) -> Path:
     """The folder of a data set below `root`, fetched and unpacked where it is not there yet.
 
@@ -126,61 +114,32 @@ def get(name: str, root: Path, note: Callable[[str], None] = print) -> Path:
         note: receives what is being done.
 
     Raises:
-        DataSetError: unknown name, registration is required first, too little disk, a download that failed, an
+        DownloadError: unknown name, registration is required first, too little disk, a download that failed, an
             archive that is damaged or not to be trusted, or another number of pictures than it should have.
     """
-    chosen = next((one for one in DATA_SETS if one.name == name), None)
+    named = {one.name: one for one in DATA_SETS}
+    chosen = named.get(name)
     if chosen is None:
-        names = [one.name for one in DATA_SETS]
-        close = difflib.get_close_matches(name, names, 1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        raise DataSetError(f"no data set is called {name!r}; {hint}there are {', '.join(names)}")
+        raise DownloadError(
+            f"no data set is called {name!r}; there are {', '.join(named)}{did_you_mean(name, named)}"
+        )
     folder = root / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
             _check_registered(chosen, folder)
-            _check_room(chosen, folder)
-            for archive in chosen.archives:
-                if not archive.complete(folder):
-                    _complete(archive, folder, note)
-    except (DownloadError, UnpackError) as error:
-        raise DataSetError(f"{name}: {error}") from None
+            missing = [archive for archive in chosen.archives if not archive.complete(folder)]
+            require_room(folder, sum(_needed(archive, folder) for archive in missing))
+            for archive in missing:
+                _complete(archive, folder, note)
+    except DownloadError as error:
+        raise DownloadError(f"{name}: {error}") from None
     except OSError as error:
-        raise DataSetError(
+        raise DownloadError(
             f"{name}: {error.filename or folder}: cannot be written ({error.strerror or error}); make room, or choose "
             "another folder with --out, then run again to go on from here"
         ) from None
     return folder
-
-
-def _complete(archive: Archive, folder: Path, note: Callable[[str], None]) -> None:
-    """Fetch, unpack, count, record."""
-    path, target = folder / archive.file, folder / archive.folder
-    by_hand = len(archive.pictures_in(folder))
-    if archive.url:
-        if archive.known is None:
-            note(f"{archive.file}: nobody published its hash, so its size is checked")
-        fetch([archive.url], path, archive.known)
-    elif not path.is_file() and by_hand:
-        return _record(archive, folder, by_hand)
-    elif not path.is_file():
-        return note(f"{archive.file}: not in {folder}; left out; training does not need it")
-    found = unpack(path, target, archive.placed).pictures
-    if found == 0:
-        raise UnpackError(f"{path}: it holds none of the pictures of {archive.file}; is it another archive?")
-    _record(archive, folder, found)
-    return note(f"{target}: {found} pictures; {path} ({path.stat().st_size / 1e9:.1f} GB) may be deleted")
-
-
-def _record(archive: Archive, folder: Path, found: int) -> None:
-    if archive.pictures is not None and found != archive.pictures:
-        raise UnpackError(
-            f"{folder / archive.folder} holds {found} pictures, {archive.file} has {archive.pictures}; delete both and "
-            "fetch the archive again"
-        )
-    with atomic_path(archive.mark(folder)) as temporary:
-        temporary.write_text(json.dumps({"pictures": found}) + "\n")
 
 
 def _check_registered(chosen: DataSet, folder: Path) -> None:
@@ -188,47 +147,56 @@ def _check_registered(chosen: DataSet, folder: Path) -> None:
     missing = [
         archive.file
         for archive in chosen.archives
-        if archive.needed
-        and not archive.url
-        and not (folder / archive.file).is_file()
-        and not archive.pictures_in(folder)
+        if archive.needed and not archive.url
+        if not (folder / archive.file).is_file() and not archive.pictures_in(folder)
     ]
     if missing:
-        raise DataSetError(
+        advice = f" ({chosen.advice})" if chosen.advice else ""
+        raise DownloadError(
             f"{chosen.name} is only available after registration.\n"
             f"  1. Register at {chosen.page} and accept the terms.\n"
-            f"  2. Fetch {', '.join(archive.file for archive in chosen.archives)} there"
-            f"{f' ({chosen.advice})' if chosen.advice else ''}.\n"
+            f"  2. Fetch {', '.join(archive.file for archive in chosen.archives)} there{advice}.\n"
             f"  3. Put them into {folder} (or their pictures into folders of these names without .zip).\n"
             "  4. Run this command again: it checks and unpacks them.\n"
             f"Missing: {', '.join(missing)}"
         )
 
 
-def _check_room(chosen: DataSet, folder: Path) -> None:
-    """Room for the archives that are not there yet, and for what they unpack to, before the first byte comes."""
-    needed = 0
-    for archive in chosen.archives:
-        path = folder / archive.file
-        if archive.complete(folder) or not (
-            archive.url or path.exists()
-        ):  # or not to be had, or unpacked by hand
-            continue
-        there = [one.stat().st_size for one in (path, path.with_name(f"{path.name}.part")) if one.exists()]
-        unpacked = [one.stat().st_size for one in archive.pictures_in(folder)]
-        needed += max(0, archive.size - sum(there)) if archive.url else 0
-        needed += max(0, archive.unpacked - sum(unpacked))
-    require_room(folder, needed)
+def _needed(archive: Archive, folder: Path) -> int:
+    """Bytes that an archive and its pictures will still take on the disk."""
+    if not archive.url and not (folder / archive.file).exists():  # not to be had, or unpacked by hand
+        return 0
+    there = [*folder.glob(f"{archive.file}*"), *archive.pictures_in(folder)]
+    return max(0, archive.size + archive.unpacked - sum(path.stat().st_size for path in there))
 
 
-def _below(top: str) -> Callable[[str], str | None]:
-    """Only the entries below a folder of the archive, without it."""
-    return lambda name: name.removeprefix(f"{top}/") if name.startswith(f"{top}/") else None
-
-
-def _with_folder(part: str) -> Callable[[str], str | None]:
-    """Only the entries that have a folder of that name in their path."""
-    return lambda name: name if part in PurePosixPath(name).parts[:-1] else None
+def _complete(archive: Archive, folder: Path, note: Callable[[str], None]) -> None:
+    """Fetch, unpack, count, record."""
+    path, target = folder / archive.file, folder / archive.folder
+    if archive.url:
+        if archive.known is None:
+            note(f"{archive.file}: nobody published its hash, so its size is checked")
+        fetch([archive.url], path, archive.known)
+    if path.is_file():
+        found = unpack(path, target, archive.placed)
+        if not found:
+            raise DownloadError(
+                f"{path}: it holds none of the pictures of {archive.file}; is it another archive?"
+            )
+        done = f"{target}: {found} pictures; {path} ({path.stat().st_size / 1e9:.1f} GB) may be deleted"
+    else:
+        found = len(archive.pictures_in(folder))
+        done = f"{target}: {found} pictures"
+        if not found:
+            note(f"{archive.file}: not in {folder}; left out; training does not need it")
+            return
+    if archive.pictures not in (None, found):
+        raise DownloadError(
+            f"{target} holds {found} pictures, {archive.file} has {archive.pictures}; delete both and fetch it again"
+        )
+    with atomic_path(archive.mark(folder)) as temporary:
+        temporary.write_text(json.dumps({"pictures": found}) + "\n")
+    note(done)
 
 
 _GB = 1_000_000_000
@@ -237,51 +205,36 @@ _CODALAB = "https://competitions.codalab.org/competitions/"
 
 DATA_SETS: tuple[DataSet, ...] = (
     DataSet(
-        "div2k",
-        "900 sharp photos of 2 megapixels and more: 800 to train, 100 to validate",
-        "academic research only (its page)",
-        _DIV2K,
-        (
-            Archive(
-                "DIV2K_train_HR.zip", 3_530_603_713, 3_540_000_000, 800, _DIV2K + "DIV2K_train_HR.zip",
-                "sha256:9d0b9c463f6e35b6c62cc6a930ee2224f670b34c1df841a57670f9acf0f6c335",
-            ),
-            Archive(
-                "DIV2K_valid_HR.zip", 448_993_893, 450_000_000, 100, _DIV2K + "DIV2K_valid_HR.zip",
-                "sha256:20dd31fd84d777bc1cf5d6b7654a3f569c0aec74458ae094122ad1d0489900fc",
-            ),
-        ),
+        "div2k", "900 sharp photos of 2 megapixels and more: 800 to train, 100 to validate",
+        "academic research only (its page)", _DIV2K,
+        (Archive(
+            "DIV2K_train_HR.zip", 3_530_603_713, 3_540_000_000, 800, _DIV2K + "DIV2K_train_HR.zip",
+            "sha256:9d0b9c463f6e35b6c62cc6a930ee2224f670b34c1df841a57670f9acf0f6c335",
+        ), Archive(
+            "DIV2K_valid_HR.zip", 448_993_893, 450_000_000, 100, _DIV2K + "DIV2K_valid_HR.zip",
+            "sha256:20dd31fd84d777bc1cf5d6b7654a3f569c0aec74458ae094122ad1d0489900fc",
+        )),
     ),
     DataSet(
-        "flickr2k",
-        "2650 sharp photos of 2 megapixels; of the archive only the HR ones are unpacked",
-        "research; each photo keeps its owner's licence",
-        "https://github.com/LimBee/NTIRE2017",
-        (
-            Archive(
-                "Flickr2K.tar", 21 * _GB, 12 * _GB, 2650, "https://cv.snu.ac.kr/research/EDSR/Flickr2K.tar",
-                "md5:5d3f39443d5e9489bff8963f8f26cb03", place=_below("Flickr2K/Flickr2K_HR"),
-            ),
-        ),
+        "flickr2k", "2650 sharp photos of 2 megapixels; of the archive only the HR ones are unpacked",
+        "research; each photo keeps its owner's licence", "https://github.com/LimBee/NTIRE2017",
+        (Archive(
+            "Flickr2K.tar", 21 * _GB, 12 * _GB, 2650, "https://cv.snu.ac.kr/research/EDSR/Flickr2K.tar",
+            "md5:5d3f39443d5e9489bff8963f8f26cb03", only=r"Flickr2K/Flickr2K_HR/(.+)",
+        ),),
     ),
     DataSet(
-        "dped",
-        "5727 photos of an iPhone 3GS; of the archive only these are unpacked",
-        "not stated by its authors; cite Ignatov et al., ICCV 2017",
-        "https://aiff22.github.io/#dataset",
-        (
-            Archive(
-                "original_images.gz", 54 * _GB, 15 * _GB, None,
-                "https://download.ai-benchmark.com/s/rC6PwBK8exRomy8/download/original_images.gz",
-                place=_with_folder("iphone"),
-            ),
-        ),
+        "dped", "5727 photos of an iPhone 3GS; of the archive only these are unpacked",
+        "not stated by its authors; cite Ignatov et al., ICCV 2017", "https://aiff22.github.io/#dataset",
+        (Archive(
+            "original_images.gz", 54 * _GB, 15 * _GB, None,
+            "https://download.ai-benchmark.com/s/rC6PwBK8exRomy8/download/original_images.gz",
+            only=r"((?:.+/)?iphone/.+)",
+        ),),
     ),
     DataSet(
-        "ntire2020-track1",
-        "NTIRE 2020 real-world SR, track 1: 2650 noisy photos, 800 clean ones, 100 to validate",
-        "terms of the challenge",
-        _CODALAB + "22220",
+        "ntire2020-track1", "NTIRE 2020 real-world SR, track 1: 2650 noisy photos, 800 clean ones, 100 to validate",
+        "terms of the challenge", _CODALAB + "22220",
         (
             Archive("Corrupted-tr-x.zip", 12 * _GB, 12 * _GB, 2650),
             Archive("Corrupted-tr-y.zip", 4 * _GB, 4 * _GB, 800),
@@ -291,10 +244,8 @@ DATA_SETS: tuple[DataSet, ...] = (
         "where they are called track1-train-source.zip, train-target.zip and track1-valid-input.zip, rename them",
     ),
     DataSet(
-        "ntire2020-track2",
-        "NTIRE 2020 real-world SR, track 2: photos of an iPhone 3GS, and 800 clean ones",
-        "terms of the challenge",
-        _CODALAB + "22221",
+        "ntire2020-track2", "NTIRE 2020 real-world SR, track 2: photos of an iPhone 3GS, and 800 clean ones",
+        "terms of the challenge", _CODALAB + "22221",
         (
             Archive("DPEDiphone-tr-x.zip", 15 * _GB, 15 * _GB),
             Archive("DPEDiphone-tr-y.zip", 4 * _GB, 4 * _GB, 800),

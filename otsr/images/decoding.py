@@ -17,15 +17,8 @@ import torch
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from otsr.images.finding import HEIF, suggestion
 from otsr.images.picture import ImageError, Picture, to_hwc
-
-try:
-    import pillow_heif
-except ImportError:
-    HEIF = False
-else:
-    HEIF = True
-    pillow_heif.register_heif_opener()
 
 MAX_PIXELS = 100_000_000
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"})
@@ -75,20 +68,16 @@ def open_picture(source: ImageSource, *, deep: bool = False) -> Picture:
                 picture = _from_pil(image, str(source), Path(source))
     if deep or picture.white == 255:
         return picture
-    alpha = None if picture.alpha is None else _eight_bits(picture.alpha)
-    alpha = None if alpha is None or (alpha == 255).all() else alpha
-    return Picture(_eight_bits(picture.pixels), alpha, picture.icc, picture.grey)
-
-
-def _eight_bits(values: np.ndarray) -> np.ndarray:
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    values = picture.pixels if picture.alpha is None else np.dstack([picture.pixels, picture.alpha])
+    eight_bits = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return replace(_from_array(eight_bits, "picture"), icc=picture.icc, grey=picture.grey)
 
 
 def _check_file(path: Path) -> None:
     if not path.exists():
-        raise ImageError(f"{path}: no such file")
+        raise ImageError(f"{path}: no such file{suggestion(path)}")
     if not path.is_file():
-        raise ImageError(f"{path}: not a file; name a picture, or its folder where a command takes folders")
+        raise ImageError(f"{path}: not a file; name a picture")
     if path.stat().st_size == 0:
         raise ImageError(f"{path}: the file is empty (0 bytes)")
 
@@ -119,13 +108,15 @@ def _explained(name: str | os.PathLike[str]) -> Iterator[None]:
         raise ImageError(f"{name}: damaged or truncated ({reason}); fetch or export it again") from None
 
 
-def _from_pil(image: Image.Image, name: str, path: Path | None = None) -> Picture:
-    width, height = image.size
+def _check_size(name: str, width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise ImageError(
-            f"{name}: {width}×{height} is {width * height / 1e6:.0f} megapixels, above the limit of "
-            f"{MAX_PIXELS / 1e6:.0f}; cut it into parts first"
+            f"{name}: {width}×{height} is above the limit of {MAX_PIXELS:,} pixels; cut it into parts first"
         )
+
+
+def _from_pil(image: Image.Image, name: str, path: Path | None = None) -> Picture:
+    _check_size(name, *image.size)
     if getattr(image, "n_frames", 1) > 1:
         warnings.warn(f"{name}: {image.n_frames} frames; only the first is used", stacklevel=4)  # type: ignore[attr-defined]
         if path is None:  # the caller opened it, and may have moved on
@@ -147,10 +138,8 @@ def _from_pil(image: Image.Image, name: str, path: Path | None = None) -> Pictur
     if image.mode == "CMYK":
         return Picture(np.array(_cmyk_to_rgb(image, icc)))
     if image.has_transparency_data:
-        rgba = np.array(image.convert("RGBA"))
-        alpha = None if (rgba[..., 3] == 255).all() else rgba[..., 3].copy()
-        return _profiled(Picture(rgba[..., :3].copy(), alpha, None, grey), icc)
-    return _profiled(Picture(np.array(image.convert("RGB")), None, None, grey), icc)
+        return _profiled(replace(_from_array(np.array(image.convert("RGBA")), name), grey=grey), icc)
+    return _profiled(Picture(np.array(image.convert("RGB")), grey=grey), icc)
 
 
 def _profiled(picture: Picture, icc: bytes | None) -> Picture:
@@ -167,8 +156,8 @@ def _integers(image: Image.Image, name: str) -> np.ndarray:
     white = (1 << bits) - 1
     if bits > 16 or values.min() < 0 or values.max() > white:
         raise ImageError(
-            f"{name}: holds integers of {bits} bits from {values.min()} to {values.max()}, and it is not known which "
-            "of them is white; save it as 8- or 16-bit grey first"
+            f"{name}: holds integers of {bits} bits from {values.min()} to {values.max()}, of which none is known to "
+            "be white; save it as 8- or 16-bit grey first"
         )
     values = (values * 65535 + white // 2) // white
     return (65535 - values if tags.get(_PHOTOMETRIC) == 0 else values).astype(np.uint16)
@@ -232,8 +221,7 @@ def _from_array(array: np.ndarray, name: str) -> Picture:
     array = array[..., None] if array.ndim == 2 else array
     if array.ndim != 3 or array.shape[2] not in (1, 2, 3, 4) or 0 in array.shape:
         raise ImageError(f"{name}: shape {array.shape}, expected (H, W) or (H, W, channels), none empty")
-    if array.shape[0] * array.shape[1] > MAX_PIXELS:
-        raise ImageError(f"{name}: larger than the limit of {MAX_PIXELS:,} pixels; cut it into parts first")
+    _check_size(name, array.shape[1], array.shape[0])
     if np.issubdtype(array.dtype, np.floating):
         if not np.isfinite(array).all():
             raise ImageError(f"{name}: holds NaN or infinity")

@@ -1,13 +1,20 @@
-"""Which files of a folder are pictures."""
+"""Which files of a folder are pictures, and what to say of a path that is not there."""
 
 from __future__ import annotations
 
+import difflib
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
-from otsr.images.decoding import HEIF
+try:
+    import pillow_heif
+except ImportError:
+    HEIF = False
+else:
+    HEIF = True
+    pillow_heif.register_heif_opener()
 
 _HEIF = frozenset({".heic", ".heif", ".hif"})
 SUFFIXES = _HEIF | {
@@ -15,63 +22,57 @@ SUFFIXES = _HEIF | {
     ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".psd", ".tga", ".pcx", ".qoi",
 }  # fmt: skip
 """Suffixes of the pictures that are found in folders."""
-UNREADABLE = frozenset(
-    {".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2", ".pef", ".srw"}
-)
+UNREADABLE = {".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2", ".pef", ".srw"}
 """Suffixes of pictures that cannot be read; a search names them instead of skipping them silently."""
 
+Report = Callable[[Path, str], None]
 
-def find_images(
-    paths: Iterable[str | os.PathLike[str]], on_error: Callable[[Path, str], None] | None = None
-) -> list[Path]:
+
+def find_images(paths: Iterable[str | os.PathLike[str]], on_error: Report | None = None) -> list[Path]:
     """Files named by `paths`, and the pictures (by suffix, sorted) below the folders among them.
 
     Hidden files are skipped. Unreadable folders, loops of links, missing paths and pictures in formats that cannot be
     read go to `on_error(path, reason)` (a warning by default) and do not stop the walk.
     """
-    report = on_error or (lambda path, reason: warnings.warn(f"{path}: {reason}", stacklevel=3))
-    found: list[Path] = []
-    for path in map(Path, paths):
-        try:
-            if path.is_dir():
-                found += _walk(path, frozenset(), report)
-            elif path.exists():
-                found.append(path)
-            else:
-                report(path, "no such file or folder")
-        except OSError as error:
-            report(path, error.strerror or str(error))
-    return list(dict.fromkeys(found))
+    report = on_error or (lambda path, reason: warnings.warn(f"{path}: {reason}", stacklevel=5))
+    return list(dict.fromkeys(found for path in paths for found in _pictures(Path(path), report)))
 
 
-def _walk(folder: Path, above: frozenset[Path], report: Callable[[Path, str], None]) -> list[Path]:
-    real = folder.resolve()
-    if real in above:
-        report(folder, "a link that leads back to a folder above it; skipped")
-        return []
+def _pictures(path: Path, report: Report, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Args: above: the folders that lead to `path`; none if it was named, and then it need not look like a picture."""
+    suffix = path.suffix.lower()
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        if path.is_dir():
+            real = path.resolve()
+            if real in above:
+                report(path, "a link that leads back to a folder above it; skipped")
+                return
+            for inside in sorted(path.iterdir()):
+                if not inside.name.startswith("."):
+                    yield from _pictures(inside, report, (*above, real))
+        elif not above and not path.exists():
+            report(path, f"no such file or folder{suggestion(path)}")
+        elif above and suffix in _HEIF and not HEIF:
+            report(
+                path, "HEIC is read by pillow-heif, which is missing here: pip install pillow-heif; skipped"
+            )
+        elif above and suffix in UNREADABLE:
+            report(path, f"{suffix} cannot be read; convert it to PNG, TIFF or JPEG; skipped")
+        elif not above or suffix in SUFFIXES:
+            yield path
     except OSError as error:
-        report(folder, error.strerror or str(error))
-        return []
-    found: list[Path] = []
-    for entry in entries:
-        path = folder / entry.name
-        try:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                found += _walk(path, above | {real}, report)
-            elif reason := _unreadable(path.suffix.lower()):
-                report(path, f"{reason}; skipped")
-            elif path.suffix.lower() in SUFFIXES:
-                found.append(path)
-        except OSError as error:
-            report(path, error.strerror or str(error))
-    return found
+        report(path, error.strerror or str(error))
 
 
-def _unreadable(suffix: str) -> str | None:
-    if suffix in _HEIF and not HEIF:
-        return "HEIC is read by pillow-heif, which is missing here: pip install pillow-heif"
-    return f"{suffix} cannot be read; convert it to PNG, TIFF or JPEG" if suffix in UNREADABLE else None
+def suggestion(path: Path) -> str:
+    """For a path that does not exist: the name in its folder that is nearest, as `did_you_mean` says it."""
+    try:
+        return did_you_mean(path.name, {other.name for other in path.parent.iterdir()} - {path.name})
+    except OSError:
+        return ""
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """ "; did you mean X?", the known name nearest to an unknown one; "" if none is close."""
+    close = difflib.get_close_matches(name, known, 1)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -41,6 +41,7 @@ class Picture:
 
 
 def to_hwc(tensor: Tensor) -> np.ndarray:
+    """(H, W, 1 or 3) of a tensor (3, H, W) or (1, H, W), possibly in a batch of one."""
     if tensor.dim() == 4 and tensor.shape[0] == 1:
         tensor = tensor[0]
     if tensor.dim() != 3 or tensor.shape[0] not in (1, 3):
@@ -62,8 +63,7 @@ def to_pil(image: Tensor) -> Image.Image:
 def luma(image: Tensor) -> Tensor:
     """Luminance of BT.601, as MATLAB's rgb2ycbcr: Y = (65.481 R + 128.553 G + 24.966 B + 16) / 255.
 
-    (…, 3, H, W) becomes (…, 1, H, W), with values in [16/255, 235/255]: the channel on which papers measure
-    "PSNR-Y".
+    (…, 3, H, W) becomes (…, 1, H, W), with values in [16/255, 235/255]: the channel of "PSNR-Y" in papers.
     """
     if image.dim() < 3 or image.shape[-3] != 3:
         raise ValueError(f"luma needs (…, 3, H, W), got {tuple(image.shape)}")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
 import struct
-import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,18 +33,11 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     A reader never sees half a file: the content is flushed to disk, then renamed in one step.
     """
     path = Path(path)
-    handle, name = tempfile.mkstemp(
-        prefix=f".{path.stem[:40]}.", suffix=f".part{path.suffix}", dir=path.parent
-    )
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.stem[:40]}.{secrets.token_hex(4)}.part{path.suffix}")
     try:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -93,27 +86,24 @@ def write(
         OSError: the disk is full or not writable; nothing is left behind.
     """
     path = Path(path)
-    if isinstance(image, np.ndarray) and image.dtype == np.uint16:
-        _write_deep(path, image, icc, exif)
-        return
     if isinstance(image, Tensor):
         image = to_pil(image)
-    elif isinstance(image, np.ndarray):
+    if isinstance(image, np.ndarray) and image.dtype != np.uint16:
         image = Image.fromarray(image)
-    kind = check_writable(path, *image.size, alpha="A" in image.mode)
-    options: dict[str, object] = {"icc_profile": icc} if icc else {}
-    if kind in ("JPEG", "WEBP"):
-        options["quality"] = quality
-    if kind == "JPEG":
-        options["subsampling"] = 0
-    with atomic_path(path) as temporary:
-        image.save(temporary, kind, exif=exif, **options)
-
-
-def _write_deep(path: Path, array: np.ndarray, icc: bytes | None, exif: bytes) -> None:
-    kind = check_writable(path, array.shape[1], array.shape[0])
+    if isinstance(image, Image.Image):
+        kind = check_writable(path, *image.size, alpha="A" in image.mode)
+        options: dict[str, object] = {"icc_profile": icc} if icc else {}
+        if kind in ("JPEG", "WEBP"):
+            options["quality"] = quality
+        if kind == "JPEG":
+            options["subsampling"] = 0
+        with atomic_path(path) as temporary:
+            image.save(temporary, kind, exif=exif, **options)
+        return
+    kind = check_writable(path, image.shape[1], image.shape[0])
     if kind not in DEEP:
         raise ImageError(f"{path}: {kind} holds 8 bits a sample, not 16; write PNG or TIFF")
+    array = image[..., None] if image.ndim == 2 else image
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         if kind == "PNG":
             _write_png(file, array, icc, exif)
@@ -121,14 +111,13 @@ def _write_deep(path: Path, array: np.ndarray, icc: bytes | None, exif: bytes) -
             _write_tiff(file, array, icc)
 
 
-def _write_png(file: BinaryIO, array: np.ndarray, icc: bytes | None = None, exif: bytes = b"") -> None:
-    """Write (H, W) or (H, W, 2|3|4) uint16 as PNG."""
+def _write_png(file: BinaryIO, array: np.ndarray, icc: bytes | None, exif: bytes) -> None:
+    """Write (H, W, 1|2|3|4) uint16 as PNG."""
 
     def chunk(name: bytes, *parts: bytes) -> None:
         data = b"".join(parts)
         file.write(struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)))
 
-    array = array[..., None] if array.ndim == 2 else array
     height, width, channels = array.shape
     file.write(b"\x89PNG\r\n\x1a\n")
     kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
@@ -149,13 +138,12 @@ def _write_png(file: BinaryIO, array: np.ndarray, icc: bytes | None = None, exif
     chunk(b"IEND")
 
 
-def _write_tiff(file: BinaryIO, array: np.ndarray, icc: bytes | None = None) -> None:
-    """Write (H, W) or (H, W, 2|3|4) uint16 as little-endian TIFF, deflated; grey with alpha, which few read, as RGBA.
+def _write_tiff(file: BinaryIO, array: np.ndarray, icc: bytes | None) -> None:
+    """Write (H, W, 1|2|3|4) uint16 as little-endian TIFF, deflated; grey with alpha, which few read, as RGBA.
 
     Raises:
         ValueError: it takes more than the 4 GB that TIFF can address.
     """
-    array = array[..., None] if array.ndim == 2 else array
     array = array[..., [0, 0, 0, 1]] if array.shape[2] == 2 else array
     height, width, channels = array.shape
     file.write(b"II*\0\0\0\0\0")

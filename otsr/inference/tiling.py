@@ -1,4 +1,4 @@
-"""Cut a picture into overlapping windows of equal size, of which only the middles are kept.
+"""Cut a picture into overlapping windows of equal size, of which only the middles are kept, and put these together.
 
     kept        |------a------|------b------|------c------|
     window a    |================|
@@ -14,7 +14,14 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from PIL import Image
 from scipy.ndimage import distance_transform_edt
+from torch import Tensor
+
+from otsr.images.resampling import resize_strips
+
+_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
 @dataclass(frozen=True)
@@ -29,10 +36,6 @@ class Span:
     @property
     def size(self) -> int:
         return self.stop - self.start
-
-    @property
-    def seen(self) -> slice:
-        return slice(self.start, self.stop)
 
     def kept(self, scale: int = 1) -> slice:
         """The kept part, counted from the start of the window, in pixels of a picture `scale` times as large."""
@@ -105,3 +108,51 @@ def spread_colours(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         return pixels
     rows, columns = distance_transform_edt(hidden, return_distances=False, return_indices=True)
     return pixels[rows, columns]
+
+
+class Canvas:
+    """A large picture that is filled part by part, and shrunk in strips: never held in floating point.
+
+    It has 8 bits or, if `deep`, 16, and is black at first. Of 2 and 4 channels the last is transparency.
+
+    Attributes:
+        content: a PIL image of 8 bits; of 16, as PIL has no such colour, an array (height, width, channels) uint16.
+    """
+
+    def __init__(self, width: int, height: int, channels: int, deep: bool = False) -> None:
+        self.size, self.mode, self.deep = (width, height), _MODES[channels], deep
+        self.content: Image.Image | np.ndarray = (
+            np.zeros((height, width, channels), np.uint16) if deep else Image.new(self.mode, (0, 0))
+        )
+
+    def put(self, part: np.ndarray, left: int, top: int) -> None:
+        """Fill in a part, (h, w, channels) uint8 or, of a deep picture, uint16."""
+        if isinstance(self.content, np.ndarray):
+            self.content[top : top + part.shape[0], left : left + part.shape[1]] = part
+            return
+        piece = Image.fromarray(part[..., 0] if self.mode == "L" else part)
+        if piece.size == self.size:  # no copy
+            self.content = piece
+            return
+        if self.content.size != self.size:
+            self.content = Image.new(self.mode, self.size)
+        self.content.paste(piece, (left, top))
+
+    def rows(self, low: int, high: int) -> Tensor:
+        """(channels, high − low, width) in [0, 1]."""
+        if isinstance(self.content, Image.Image):
+            strip = np.array(self.content.crop((0, low, self.size[0], high)))
+        else:
+            strip = self.content[low:high].astype(np.int32)
+        values = torch.from_numpy(strip if strip.ndim == 3 else strip[..., None])
+        return values.permute(2, 0, 1).float().div(65535 if self.deep else 255)
+
+    def resized(self, scale: float, width: int, height: int) -> Canvas:
+        """By MATLAB's bicubic, as `otsr.images.resize` does at once."""
+        result = Canvas(width, height, len(self.mode), self.deep)
+        white, kind = (65535, np.uint16) if self.deep else (255, np.uint8)
+        top = 0
+        for strip in resize_strips(self.rows, self.size[::-1], scale, (height, width)):
+            result.put(strip.clamp_(0, 1).mul_(white).round_().permute(1, 2, 0).numpy().astype(kind), 0, top)
+            top += strip.shape[-2]
+        return result

@@ -12,21 +12,19 @@ import math
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from otsr import machine, weights
-from otsr.images import ImageSource, Picture, open_picture, resize
-from otsr.inference.canvas import Canvas
-from otsr.inference.prediction import SMALLEST_TILE, Planner
-from otsr.inference.restoration import GREY, back_project, keep_colours, restore
-from otsr.inference.tiling import Tile, look, spread_colours
+from otsr.images import ImageSource, Picture, open_picture
+from otsr.inference.tiling import Canvas, Tile, tiles
+from otsr.inference.window import Engine, TooNarrow
 
 TILE = 512
 """LR pixels a side that one window contributes. Extra work at an overlap of 32: 27 %; with 256 it is 56 %."""
@@ -42,11 +40,17 @@ difference from the whole-image result is 1.2/255 at 24, 0.8/255 at 28, 0.4/255 
 but the context fades. A network whose receptive radius is smaller gets that.
 """
 
+_SMALLEST_TILE = 32  # LR pixels a side; below it the overlap costs more memory than it saves
+_MARGIN = 8  # LR pixels that are mirrored at the borders: the network's zero padding shows up to there
 _COLOUR_HALO = 24  # LR pixels of context that `keep_colours` needs for agreement to one grey level
 _STEP_HALO = 4  # LR pixels around them that one back-projection step sees: 2 down, 2 up
+_SHARE = 0.9  # of the device's free memory that is planned with: it is never free in one piece
+
+Progress = Callable[[int, int], None]
+"""Called with (tiles done, tiles in all) after each tile."""
 
 
-class Upscaler(Planner):
+class Upscaler:
     """Super-resolution of pictures of any kind and size with one network.
 
     Args:
@@ -58,8 +62,8 @@ class Upscaler(Planner):
             takes less memory and more time. Where memory is short it is halved without being asked.
         overlap: LR pixels of context around it; None takes what the network needs, see `OVERLAP`.
         ensemble: average over the 8 flips and rotations; takes 8 times as long.
-        back_projection: number of steps sr ← clip(sr + up(lr − down(sr)), 0, 1), bicubic up and down. They make the
-            result agree with the LR picture, its noise included.
+        back_projection: number of steps of `otsr.inference.back_project`. They make the result agree with the LR
+            picture, its noise included.
         colours: keep those of the LR picture, see `otsr.inference.keep_colours`.
         tileable: the picture is a texture that goes on at its other end, left and right, top and bottom.
 
@@ -80,72 +84,63 @@ class Upscaler(Planner):
         colours: bool = True,
         tileable: bool = False,
     ) -> None:
-        super().__init__()
         device = machine.choose_device(device)
         dtype = machine.choose_dtype(precision, device)
         self.tile = (CUDA_TILE if device.type == "cuda" else TILE) if tile is None else tile
+        if overlap is None:
+            seen = min(OVERLAP, int(getattr(network, "receptive_radius", OVERLAP)))
+            overlap = max(seen, _COLOUR_HALO if colours else 0)
         for name, value, least in (
-            ("tile", self.tile, SMALLEST_TILE),
-            ("overlap", 0 if overlap is None else overlap, 0),
+            ("tile", self.tile, _SMALLEST_TILE),
+            ("overlap", overlap, 0),
             ("back_projection", back_projection, 0),
         ):
             if value < least:
                 raise ValueError(f"{name} is {value}, expected at least {least}")
-        self.scale = int(network.scale)  # type: ignore[arg-type]
-        self.alignment = int(getattr(network, "alignment", 1))
-        needed = max(needed_overlap(network), _COLOUR_HALO if colours else 0) if overlap is None else overlap
-        self.overlap = needed + _STEP_HALO * back_projection
-        self.ensemble = ensemble
-        self.back_projection = back_projection
-        self.colours = colours
-        self.tileable = tileable
-        self._original = network
-        self._place(device, dtype)
+        self.overlap = overlap + _STEP_HALO * back_projection
+        self.engine = Engine(network, device, dtype, ensemble, back_projection, colours, tileable)
+        self.scale = self.engine.scale
 
     @classmethod
     def from_pretrained(
-        cls,
-        name_or_path: str | Path = weights.DEFAULT,
-        *,
-        ot_weight: float = 1.0,
-        partner: str | Path | None = None,
-        **options: Any,
+        cls, name_or_path: str | Path = weights.DEFAULT, *, ot_weight: float = 1.0, **options: Any
     ) -> Upscaler:
         """An upscaler with trained weights.
 
         Args:
             name_or_path: see `otsr.weights.load`.
-            ot_weight: t in [0, 1]; the network's weights are (1 − t) · partner + t · these. 1 is transport as
-                trained, 0 the partner's fidelity: the perception–distortion trade-off as one number.
-            partner: weights of the same architecture trained for fidelity; None takes the one that the weights
-                name themselves.
+            ot_weight: from 0, the fidelity of the weights' partner, to 1, transport as trained; see
+                `otsr.weights.blend`.
             **options: of `Upscaler`.
 
         Raises:
-            ValueError: ot_weight is out of range, or asks for a partner that the weights do not have.
+            ValueError: an option is out of range, or the weights have no partner.
             WeightsError: the weights cannot be found or read.
-
-        Reference: Wang et al., Deep Network Interpolation, CVPR 2019, arXiv 1811.10515.
         """
         if not 0 <= ot_weight <= 1:
             raise ValueError(f"ot_weight is {ot_weight}, expected 0 (fidelity) to 1 (transport)")
         network = weights.load(name_or_path)
         if ot_weight < 1:
-            partner = partner or weights.partner(name_or_path)
+            partner = weights.partner(name_or_path)
             if partner is None:
                 raise ValueError(
-                    f"ot_weight is {ot_weight}, but {name_or_path} has no partner to blend with; "
-                    "leave it at 1, or name weights of the same architecture that were trained for fidelity"
+                    f"ot_weight is {ot_weight}, but {name_or_path} has no partner to blend with; leave it at 1"
                 )
             network = weights.blend(weights.load(partner), network, ot_weight)
         return cls(network, **options)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network runs; the CPU after an Apple GPU could not."""
+        return self.engine.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in; float32 after 16 bits overflowed."""
+        return self.engine.dtype
+
     def upscale(
-        self,
-        image: ImageSource | Picture,
-        progress: Callable[[int, int], None] | None = None,
-        *,
-        scale: float | None = None,
+        self, image: ImageSource | Picture, progress: Progress | None = None, *, scale: float | None = None
     ) -> Image.Image:
         """The picture, `scale` times as wide and high, in 8 bits.
 
@@ -154,13 +149,12 @@ class Upscaler(Planner):
 
         Args:
             image: path, PIL image, array or tensor; see `otsr.images.open_picture`.
-            progress: called with (tiles done, tiles in all) after each tile.
             scale: if it differs from the network's, the answer is shrunk (or enlarged, with a warning) by MATLAB's
                 bicubic.
 
         Raises:
             ImageError: the picture cannot be read.
-            MemoryError: the result does not fit into free memory; the message has the numbers.
+            MemoryError: the result does not fit into free memory.
         """
         picture = image if isinstance(image, Picture) else open_picture(image)
         output = self._upscaled(picture, progress, scale, deep=False)
@@ -170,11 +164,7 @@ class Upscaler(Planner):
         return output
 
     def upscale_deep(
-        self,
-        image: ImageSource | Picture,
-        progress: Callable[[int, int], None] | None = None,
-        *,
-        scale: float | None = None,
+        self, image: ImageSource | Picture, progress: Progress | None = None, *, scale: float | None = None
     ) -> np.ndarray:
         """The same in 16 bits, which PIL has no colour for: (H, W, 1|2|3|4) uint16, ready for `otsr.images.write`."""
         picture = image if isinstance(image, Picture) else open_picture(image, deep=True)
@@ -183,44 +173,33 @@ class Upscaler(Planner):
         return output
 
     def _upscaled(
-        self,
-        picture: Picture,
-        progress: Callable[[int, int], None] | None,
-        scale: float | None,
-        deep: bool,
+        self, picture: Picture, progress: Progress | None, scale: float | None, deep: bool
     ) -> Image.Image | np.ndarray:
         height, width = picture.pixels.shape[:2]
         scale = scale or self.scale
         if scale > self.scale:
-            warnings.warn(
-                f"×{scale:.3g} is beyond the network's ×{self.scale}: the rest is bicubic", stacklevel=3
-            )
+            reason = f"×{scale:.3g} is beyond the network's ×{self.scale}: the rest is bicubic"
+            warnings.warn(reason, stacklevel=3)
         whole = None
         while whole is None:
             try:
                 whole = self._filled(picture, progress, scale, deep)
-            except _TooNarrow:
+            except TooNarrow:
                 warnings.warn(
                     f"{self.dtype} is too narrow for this network; going on in float32", stacklevel=3
                 )
-                self._place(self.device, torch.float32)
+                self.engine = replace(self.engine, dtype=torch.float32)
             except NotImplementedError as error:
                 if self.device.type != "mps":
                     raise
                 reason = str(error).splitlines()[0]
                 warnings.warn(f"mps cannot do this ({reason}); going on on the CPU", stacklevel=3)
-                self._place(torch.device("cpu"), self.dtype)
+                self.engine = replace(self.engine, device=torch.device("cpu"))
         if scale != self.scale:
             whole = whole.resized(scale / self.scale, *scaled_size(width, height, scale))
         return whole.content
 
-    def _filled(
-        self,
-        picture: Picture,
-        progress: Callable[[int, int], None] | None,
-        scale: float,
-        deep: bool,
-    ) -> Canvas:
+    def _filled(self, picture: Picture, progress: Progress | None, scale: float, deep: bool) -> Canvas:
         """The network's answer for the whole picture."""
         height, width = picture.pixels.shape[:2]
         pixels = width * height
@@ -238,95 +217,75 @@ class Upscaler(Planner):
         return whole
 
     def _parts(
-        self, picture: Picture, cut: list[Tile], block: int, deep: bool = False
+        self, picture: Picture, cut: list[Tile], block: int, deep: bool
     ) -> Iterator[tuple[Tile, np.ndarray]]:
         """Each tile with its pixels. CUDA is given the next window before the CPU turns to the last one's pixels."""
         begun: deque[tuple[Tile, Callable[[], np.ndarray]]] = deque()
         ahead = 1 if self.device.type == "cuda" else 0
         for tile in cut:
-            begun.append((tile, self._begin(picture, tile, block, deep)))
+            begun.append((tile, self.engine.begin(picture, tile, block, deep)))
             if len(begun) > ahead:
                 first, pixels = begun.popleft()
                 yield first, pixels()
         for tile, pixels in begun:
             yield tile, pixels()
 
-    def _begin(
-        self, picture: Picture, tile: Tile, block: int, deep: bool = False
-    ) -> Callable[[], np.ndarray]:
-        """Start with one window; the function that is returned waits for the kept part.
+    def tiles(self, width: int, height: int, tile: int | None = None) -> list[Tile]:
+        """The windows that a width × height picture is cut into; they reach beyond its borders."""
+        alignment, margin = self.engine.alignment, _MARGIN
+        if self.engine.tileable:
+            margin = -(-max(_MARGIN, self.overlap) // alignment) * alignment
+        return tiles(height, width, tile or self.tile, self.overlap, alignment, margin)
 
-        That part is (h, w, channels) uint8, or uint16 where `deep`. What is not finite in 16 bits is reported only
-        then, by `_TooNarrow`: asking at once would stop the device.
+    def predict_memory(self, width: int, height: int, tile: int | None = None) -> int:
+        """Bytes of main memory that upscaling a width × height picture takes, beside what the process holds now.
+
+        The decoded picture (3 bytes a pixel), the output (4 bytes a pixel: PIL stores RGB so), and the tensors of one
+        window. CUDA has a memory of its own for these; here lie only its 8-bit pixels and those of the next one, in
+        pinned memory whose pieces are powers of two.
         """
-        kept = (..., tile.rows.kept(self.scale), tile.columns.kept(self.scale))
-        colours = look(picture.pixels, tile, self.tileable)
-        alpha = None if picture.alpha is None else look(picture.alpha, tile, self.tileable)
-        if alpha is not None:
-            colours = spread_colours(colours, alpha)
-        restored = self._restored(_to_window(colours, self.device), block)
-        finite = torch.isfinite(restored).all()
-        planes = restored[0][kept]
-        if picture.grey:
-            planes = (planes * planes.new_tensor(GREY).view(3, 1, 1)).sum(0, keepdim=True)
-        if alpha is not None:
-            large = resize(_to_window(alpha, torch.device("cpu"))[0], self.scale)[kept]
-            planes = torch.cat([planes, large.to(planes)])
-        white, kind = (65535, torch.int32) if deep else (255, torch.uint8)
-        pixels = planes.clamp_(0, 1).mul_(white).round_().to(kind).permute(1, 2, 0).contiguous()
-        wait = machine.fetch(finite, pixels)
+        whole = width * height * (3 + 4 * self.scale**2)
+        if self.device.type != "cuda":
+            return whole + self.predict_window_memory(width, height, tile)
+        largest = self.tiles(width, height, tile)[-1]
+        return whole + 4 * 3 * largest.rows.size * largest.columns.size * self.scale**2
 
-        def finish() -> np.ndarray:
-            finite, pixels = wait()
-            if not finite and self.dtype != torch.float32:
-                raise _TooNarrow
-            if not finite:
-                raise ValueError(
-                    "the network answers NaN or infinity; its weights are damaged or not for this use"
-                )
-            return pixels.numpy().astype(np.uint16) if deep else pixels.numpy()
+    def predict_window_memory(
+        self, width: int, height: int, tile: int | None = None, block: int | None = None
+    ) -> int:
+        """The same on the device, of the largest window, beside the network."""
+        largest = self.tiles(width, height, tile)[-1]
+        return self.engine.bytes(largest.rows.size, largest.columns.size, block or self.engine.blocks[-1])
 
-        return finish
+    def predict_seconds(self, width: int, height: int) -> float:
+        """Seconds to expect for a width × height picture, from one small window that is measured."""
+        seen = sum(tile.rows.size * tile.columns.size for tile in self.tiles(width, height))
+        return self.engine.seconds() * seen
 
-    def _place(self, device: torch.device, dtype: torch.dtype) -> None:
-        self.device, self.dtype = device, dtype
-        self._network = machine.place(self._original, device, dtype)
+    def plan(self, width: int, height: int, beside: int = 0) -> tuple[int, int]:
+        """The tile and the block for a width × height picture, in LR pixels a side: the largest that fit now.
 
-    def _restored(self, window: Tensor, block: int) -> Tensor:
-        """(1, 3, s·h, s·w) in [0, 1], or NaN, of (1, 3, h, w)."""
-        height, width = window.shape[-2:]
-        if self.ensemble:  # so that flips are aligned
-            below, beside = -height % self.alignment, -width % self.alignment
-            window = functional.pad(window, (0, beside, 0, below), mode="replicate")
-        with torch.no_grad(), machine.without_tf32():
-            sr = self._restore(self._network, window, block)
-        return sr[..., : height * self.scale, : width * self.scale]
-
-    def _restore(self, network: nn.Module, lr: Tensor, block: int) -> Tensor:
-        """`restore` as this upscaler was asked to."""
-        layout = machine.memory_format(self.device, self.dtype)
-        sr = restore(network, lr, block, self.dtype, layout, ensemble=self.ensemble)
-        sr = back_project(sr, lr, self.back_projection)
-        return keep_colours(sr, lr) if self.colours else sr
-
-
-def needed_overlap(network: nn.Module) -> int:
-    """LR pixels of context that show: the network's receptive radius where it names one, at most `OVERLAP`."""
-    return min(OVERLAP, int(getattr(network, "receptive_radius", OVERLAP)))
+        The tile is the one asked for, or half of it, or a quarter …, whichever fits into free memory first, with
+        `beside` more bytes of main memory than `predict_memory`. If none does, that is a MemoryError with the numbers.
+        """
+        free, on_device = machine.available_memory(), machine.free_on(self.device)
+        halves = (self.tile >> step for step in range(self.tile.bit_length()))
+        for tile in (half for half in halves if half >= _SMALLEST_TILE):
+            needed = self.predict_memory(width, height, tile) + beside
+            fits = free is None or needed <= free
+            for block in self.engine.blocks if fits else ():
+                window = self.predict_window_memory(width, height, tile, block)
+                if on_device is None or window <= _SHARE * on_device:
+                    return tile, block
+        size = f"{width}×{height} becomes {width * self.scale}×{height * self.scale}"
+        if fits:
+            raise MemoryError(f"{size}: {self.device} has too little free memory; use --device cpu")
+        raise MemoryError(
+            f"{size} and needs {needed / 1e9:.2f} GB of memory, {(free or 0) / 1e9:.2f} GB are free; "
+            "close other programs, or shrink the picture or cut it into parts first"
+        )
 
 
 def scaled_size(width: int, height: int, scale: float) -> tuple[int, int]:
     """(width, height) of a picture `scale` times as large: to the nearest pixel, at least one."""
     return max(1, math.floor(width * scale + 0.5)), max(1, math.floor(height * scale + 0.5))
-
-
-def _to_window(array: np.ndarray, device: torch.device) -> Tensor:
-    """(1, channels, h, w) in [0, 1] on the device, of an array (h, w) or (h, w, channels) uint8 or uint16."""
-    white = np.iinfo(array.dtype).max
-    array = array.astype(np.int32) if white > 255 else array  # torch does little with uint16
-    tensor = machine.send(torch.from_numpy(array[..., None] if array.ndim == 2 else array), device)
-    return tensor.permute(2, 0, 1)[None].float().div(white).contiguous()
-
-
-class _TooNarrow(Exception):
-    """16 bits overflowed."""

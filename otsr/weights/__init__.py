@@ -3,8 +3,8 @@
     network = weights.load("otsr")                 # or a path: .pth, .safetensors, ncnn .param + .bin
     weights.save(network, "mine.safetensors", {"trained on": "DF2K"})
 
-Rooms: `catalogue` (names, and where they are), `formats` (files on disk), `ncnn` (one format that needs a room),
-`layouts` (what different authors call the same layers).
+Files: `catalogue` (names, and where they are), `formats` (on disk; `ncnn` is one of them), `layouts` (what different
+authors call the same layers).
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ def load(name_or_path: str | Path, *, download: bool = True) -> RRDBNet | Compac
         download: fetch what is not here yet; otherwise that is an error.
 
     Raises:
-        WeightsError: unknown name, missing or damaged file, or a file that holds something else. The message says what
-            was found and what to do.
+        WeightsError: unknown name, missing or damaged file, or a file that holds something else.
     """
     name, path = str(name_or_path), Path(name_or_path)
     is_path = path.exists() or path.suffix or path.name != name
@@ -70,9 +69,7 @@ def partner(name_or_path: str | Path) -> str | None:
         return entry.partner
     path = file_of(Path(name_or_path))
     named = read_metadata(path).get("partner") if path.suffix == ".safetensors" else None
-    if named is None or find(named) is not None:
-        return named
-    return str(path.parent / named)
+    return named if named is None or find(named) else str(path.parent / named)
 
 
 def blend(a: RRDBNet | Compact, b: RRDBNet | Compact, t: float) -> RRDBNet | Compact:
@@ -84,15 +81,16 @@ def blend(a: RRDBNet | Compact, b: RRDBNet | Compact, t: float) -> RRDBNet | Com
         WeightsError: the architectures differ; the message names the difference.
         ValueError: t is not in [0, 1].
 
-    Reference: network interpolation, Wang et al., ESRGAN, 2018, section 3.4, arXiv 1809.00219.
+    Reference: Wang et al., Deep Network Interpolation, CVPR 2019, arXiv 1811.10515.
     """
     if not 0 <= t <= 1:
         raise ValueError(f"t is {t}, expected a number from 0 to 1")
-    if a.architecture != b.architecture:
-        keys = dict.fromkeys([*a.architecture, *b.architecture])
-        missing = "none"
-        values = [(key, a.architecture.get(key, missing), b.architecture.get(key, missing)) for key in keys]
-        differences = "; ".join(f"{key} {left} and {right}" for key, left, right in values if left != right)
+    first, second = a.architecture, b.architecture
+    if first != second:
+        pairs = {key: (first.get(key, "none"), second.get(key, "none")) for key in {**first, **second}}
+        differences = "; ".join(
+            f"{key} {left} and {right}" for key, (left, right) in pairs.items() if left != right
+        )
         raise WeightsError(
             f"networks of different architecture cannot be blended ({differences}); "
             "take two that were trained from the same start"

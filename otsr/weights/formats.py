@@ -8,7 +8,8 @@ import re
 import tarfile
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +18,22 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from otsr.images import atomic_path
+from otsr.images import atomic_path, suggestion
 from otsr.networks.generators import Compact, RRDBNet
 from otsr.weights import ncnn
-from otsr.weights.layouts import EXPECTED, MAX_BYTES, WeightsError, network_from
+from otsr.weights.layouts import MAX_BYTES, WeightsError, network_from
 
-FORMATS = "expected weights: PyTorch .pth, .safetensors, or ncnn .param + .bin"
-_FOREIGN: tuple[tuple[bytes, str], ...] = (
-    (rb"\xff\xd8\xff", "a JPEG picture"),
-    (rb"\x89PNG", "a PNG picture"),
-    (rb"RIFF....WEBP", "a WebP picture"),
-    (rb"GIF8", "a GIF picture"),
-    (
-        rb"(?i)\s*(<!doctype html|<html|<head)",
-        "a web page: a server's error or log-in page saved in place of the file",
-    ),
-    (rb"version https://git-lfs", "a Git LFS pointer, not the file it points to; run `git lfs pull`"),
-    (rb".{257}ustar", "a tar archive; unpack it first"),
-    (rb"\x1f\x8b", "a gzip archive; unpack it first"),
-    (rb"Rar!|7z\xbc\xaf", "an archive; unpack it first"),
-    (rb"GGUF", "a GGUF language model"),
-    (rb"\x7fELF|MZ", "a program"),
-    (rb"%PDF", "a PDF document"),
-    (rb"\x93NUMPY", "a NumPy array"),
-    (rb"\x89HDF", "an HDF5 file"),
-    (rb"[\t\n\r\x20-\x7e]+\Z", "plain text"),
+EXPECTED = (
+    "expected weights of an RRDBNet (ESRGAN, RealSR, OTSR, BasicSR, Real-ESRGAN ×4 or ×2) or a Compact, "
+    "as PyTorch .pth, .safetensors, or ncnn .param + .bin"
 )
+_FOREIGN: dict[bytes, str] = {
+    rb"\xff\xd8\xff|\x89PNG|RIFF....WEBP|GIF8": "a picture",
+    rb"(?i)\s*(<!doctype html|<html|<head)": "a web page: a server's error or log-in page saved in place of the file",
+    rb"version https://git-lfs": "a Git LFS pointer, not the file it points to; run `git lfs pull`",
+    rb".{257}ustar|\x1f\x8b|Rar!|7z\xbc\xaf": "an archive; unpack it first",
+    rb"[\t\n\r\x20-\x7e]+\Z": "plain text",
+}
 
 
 def read(path: str | os.PathLike[str]) -> RRDBNet | Compact:
@@ -55,20 +46,37 @@ def read(path: str | os.PathLike[str]) -> RRDBNet | Compact:
         WeightsError: no such file, too large, damaged, or something else than a generator.
     """
     path = Path(path)
-    head = _head(path)
-    if head.startswith(ncnn.MAGIC) or path.suffix == ".param":
-        return ncnn.read(path, path.with_suffix(".bin"))
-    if path.suffix == ".bin" and path.with_suffix(".param").exists():
-        return ncnn.read(path.with_suffix(".param"), path)
-    if head.startswith((b"PK\x03\x04", b"\x80")):
-        return network_from(_read_torch(path, head), str(path))
-    if head[8:9] == b"{":
-        return _read_safetensors(path)
-    raise WeightsError(f"{path}: {describe(head)}; {FORMATS}")
+    with _explained(path):
+        head = _head(path)
+        if head.startswith(ncnn.MAGIC) or path.suffix == ".param":
+            return ncnn.read(path, path.with_suffix(".bin"))
+        if path.suffix == ".bin" and path.with_suffix(".param").exists():
+            return ncnn.read(path.with_suffix(".param"), path)
+        if head.startswith((b"PK\x03\x04", b"\x80")):
+            return network_from(_read_torch(path, head))
+        if head[8:9] == b"{":
+            return _read_safetensors(path)
+        unknown = f"unknown binary data (it begins with {head[:8]!r})"
+        raise WeightsError(
+            next((what for kind, what in _FOREIGN.items() if re.match(kind, head, re.DOTALL)), unknown)
+        )
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Name the file in errors, and what was expected."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise WeightsError(
+            f"{path}: damaged, or not a safetensors file ({error}); fetch it again; {EXPECTED}"
+        ) from None
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}; {EXPECTED}") from None
 
 
 def save(
-    module: nn.Module,
+    network: nn.Module,
     path: str | os.PathLike[str],
     metadata: Mapping[str, object] | None = None,
     *,
@@ -77,8 +85,6 @@ def save(
     """Write a generator as safetensors, atomically, with its architecture in the metadata.
 
     Args:
-        module: a network with an `architecture`, possibly wrapped by DataParallel (`.module`).
-        path: ends in .safetensors.
         metadata: more to keep with the weights (training data, licence …), written as text.
         half: store fp16: half the size; `read` gives float32 back.
 
@@ -86,11 +92,9 @@ def save(
         WeightsError: not a generator, an unfit path, or weights that are not finite (in fp16, if `half`).
     """
     path = Path(path)
-    inner = getattr(module, "module", None)
-    module = inner if isinstance(inner, nn.Module) else module
-    architecture = getattr(module, "architecture", None)
+    architecture = getattr(network, "architecture", None)
     if not isinstance(architecture, dict):
-        raise WeightsError(f"{path}: {type(module).__name__} has no architecture to write; {EXPECTED}")
+        raise WeightsError(f"{path}: {type(network).__name__} has no architecture to write")
     if path.suffix != ".safetensors":
         raise WeightsError(f"{path}: weights are written as .safetensors; change the suffix")
     if not path.parent.is_dir():
@@ -98,9 +102,7 @@ def save(
     if "architecture" in (metadata or {}):
         raise WeightsError(f"{path}: the metadata key 'architecture' is taken by the network's own")
     dtype = torch.float16 if half else torch.float32
-    state = {
-        name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in module.state_dict().items()
-    }
+    state = {name: tensor.cpu().to(dtype).contiguous() for name, tensor in network.state_dict().items()}
     for name, tensor in state.items():
         if not tensor.isfinite().all():
             raise WeightsError(f"{path}: {name} is not finite in {dtype}; nothing was written")
@@ -112,40 +114,28 @@ def save(
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     """What `save` wrote beside the weights, `architecture` (JSON) included. Empty if the file has none."""
     path = Path(path)
-    _head(path)
-    try:
+    with _explained(path):
+        _head(path)
         with safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})
-    except SafetensorError as error:
-        raise _damaged_safetensors(path, error) from None
-
-
-def describe(head: bytes) -> str:
-    """What a file is that begins so, in words."""
-    for pattern, what in _FOREIGN:
-        if re.match(pattern, head, re.DOTALL):
-            return what
-    return f"unknown binary data (it begins with {head[:8]!r})"
 
 
 def _head(path: Path) -> bytes:
     """The first bytes, after checks that hold for every format."""
     if not path.exists():
-        raise WeightsError(f"{path}: no such file; name weights (`otsr info` lists them) or a path")
+        raise WeightsError(f"no such file; `otsr info` lists weights by name{suggestion(path)}")
     if not path.is_file():
-        raise WeightsError(f"{path}: not a file; {FORMATS}")
+        raise WeightsError("not a file")
     size = path.stat().st_size
     if size == 0:
-        raise WeightsError(f"{path}: the file is empty (0 bytes); fetch it again; {FORMATS}")
+        raise WeightsError("the file is empty (0 bytes); fetch it again")
     if size > MAX_BYTES:
-        raise WeightsError(
-            f"{path}: {size / 2**30:.1f} GiB, above the limit of {MAX_BYTES >> 30} GiB; {EXPECTED}"
-        )
+        raise WeightsError(f"{size / 2**30:.1f} GiB, above the limit of {MAX_BYTES >> 30} GiB")
     try:
         with path.open("rb") as file:
             return file.read(512)
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror})") from None
+        raise WeightsError(f"cannot be read ({error.strerror})") from None
 
 
 def _read_torch(path: Path, head: bytes) -> Any:
@@ -153,9 +143,7 @@ def _read_torch(path: Path, head: bytes) -> Any:
     if head.startswith(b"PK"):
         _check_zip(path)
     elif tarfile.is_tarfile(path):  # torch < 2.6 runs code from such a file in spite of weights_only
-        raise WeightsError(
-            f"{path}: a tar archive, as torch 0.1 wrote; save the weights again with a newer torch"
-        )
+        raise WeightsError("a tar archive, as torch 0.1 wrote; save the weights again with a newer torch")
     try:
         # An open file, not a path: torch.load would choose the reader by the suffix.
         with path.open("rb") as file, warnings.catch_warnings():
@@ -165,12 +153,12 @@ def _read_torch(path: Path, head: bytes) -> Any:
         found = re.search(r"(?:GLOBAL|unsupported class|unrecognized function) ([\w.]+)", str(error))
         if found:
             raise WeightsError(
-                f"{path}: holds code ({found[1]}), not only tensors, and is refused: weights need none. "
+                f"holds code ({found[1]}), not only tensors, and is refused: weights need none. "
                 "If it is yours, save network.state_dict() instead of the network"
             ) from None
         reason = str(error).rpartition("WeightsUnpickler error: ")[2].strip() or type(error).__name__
         raise WeightsError(
-            f"{path}: damaged, or not a PyTorch file ({reason.splitlines()[0]}); fetch it again; {FORMATS}"
+            f"damaged, or not a PyTorch file ({reason.splitlines()[0]}); fetch it again"
         ) from None
 
 
@@ -180,38 +168,24 @@ def _check_zip(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError) as error:
-        raise WeightsError(
-            f"{path}: begins as a PyTorch file but is truncated or damaged ({error}); fetch it again"
-        ) from None
+        raise WeightsError(f"truncated or damaged ({error}); fetch it again") from None
     names = [entry.filename for entry in entries]
     if sum(entry.file_size for entry in entries) > MAX_BYTES:
-        raise WeightsError(f"{path}: unpacks to more than {MAX_BYTES >> 30} GiB; {EXPECTED}")
+        raise WeightsError(f"unpacks to more than {MAX_BYTES >> 30} GiB")
     if any("/code/" in name for name in names):
-        raise WeightsError(f"{path}: a TorchScript program, which is code; save its state_dict() instead")
+        raise WeightsError("a TorchScript program, which is code; save its state_dict() instead")
     if not any(name.endswith("data.pkl") for name in names):
-        content = ", ".join(names[:3]) or "empty"
-        raise WeightsError(f"{path}: a ZIP archive ({content} …); unpack it first; {FORMATS}")
+        raise WeightsError(f"a ZIP archive ({', '.join(names[:3]) or 'empty'} …); unpack it first")
 
 
 def _read_safetensors(path: Path) -> RRDBNet | Compact:
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except SafetensorError as error:
-        raise _damaged_safetensors(path, error) from None
-    if "architecture" not in metadata:
-        return network_from(tensors, str(path))
-    try:
-        architecture = json.loads(metadata["architecture"])
-        if not isinstance(architecture, dict):
-            raise ValueError(f"a {type(architecture).__name__}")
+        architecture = json.loads(metadata.get("architecture", "null"))
     except (ValueError, RecursionError) as error:
         raise WeightsError(
-            f"{path}: its architecture is not a JSON object ({error}); write it with weights.save"
+            f"its architecture is not valid JSON ({error}); write it with weights.save"
         ) from None
-    return network_from(tensors, str(path), architecture)
-
-
-def _damaged_safetensors(path: Path, error: Exception) -> WeightsError:
-    return WeightsError(f"{path}: damaged, or not a safetensors file ({error}); fetch it again; {FORMATS}")
+    return network_from(tensors, architecture)

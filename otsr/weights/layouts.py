@@ -8,7 +8,7 @@ like. Nothing but names differs. Its size is read off the shapes.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -18,8 +18,6 @@ from otsr.networks.generators import Compact, RRDBNet, build
 
 MAX_BYTES = 2 << 30
 """No generator comes near 2 GiB; a file that does, or that unpacks to that, is not opened."""
-
-EXPECTED = "expected a generator: RRDBNet (ESRGAN, RealSR, OTSR, BasicSR, Real-ESRGAN ×4 or ×2) or Compact"
 
 _WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "generator", "model")
 _PREFIXES = ("module.", "generator.", "netG.", "model_ema.")
@@ -36,7 +34,7 @@ _RENAMES: tuple[tuple[str, str], ...] = (
 _ONE_BASED = re.compile(r"(?<=blocks\.)\d|(?<=convolutions\.)\d|(?<=enlarge\.)\d+")
 _TELLTALES: tuple[tuple[str, str], ...] = (
     (
-        r"optimizers|schedulers|optimizer",
+        r"optimizers?|schedulers",
         "a training state; its network is in a file of its own, such as latest_G.pth",
     ),
     (r"relative_position|attn\.", "a transformer, such as SwinIR"),
@@ -46,32 +44,33 @@ _TELLTALES: tuple[tuple[str, str], ...] = (
 
 
 class WeightsError(ValueError):
-    """Weights that cannot be had, read or used; the message names the file, what was found and what to do."""
+    """Weights that cannot be had, read or used; the message says what was found and what to do."""
 
 
-def network_from(state: Any, source: str, architecture: dict[str, Any] | None = None) -> RRDBNet | Compact:
+def network_from(state: Any, architecture: Any = None) -> RRDBNet | Compact:
     """The generator, in eval mode and float32, that holds these tensors.
 
     Args:
         state: tensors by name, in any known layout, possibly wrapped (`params_ema`, `state_dict` …).
-        source: the file, for messages.
         architecture: what `build` takes, if the file says it; read off the shapes otherwise.
 
     Raises:
         WeightsError: something else than a generator, tensors missing, left over, of a wrong shape, or not finite.
     """
-    tensors = _renamed(_unwrapped(state, source))
+    tensors = _renamed(_unwrapped(state))
     if architecture is None:
-        architecture = _architecture(tensors, source)
+        architecture = _architecture(tensors)
+    if not isinstance(architecture, dict):
+        raise WeightsError(f"its architecture is a {type(architecture).__name__}, expected a JSON object")
     try:
         with torch.device("meta"):
             network = build(architecture)
     except ValueError as error:
-        raise WeightsError(f"{source}: {error}; {EXPECTED}") from None
-    return fill(network, tensors, source)
+        raise WeightsError(str(error)) from None
+    return fill(network, tensors)
 
 
-def fill(network: RRDBNet | Compact, tensors: Mapping[str, Tensor], source: str) -> RRDBNet | Compact:
+def fill(network: RRDBNet | Compact, tensors: Mapping[str, Tensor]) -> RRDBNet | Compact:
     """Give a network its tensors, after checking that they are the right ones."""
     wanted = network.state_dict()
     kind = " ".join(str(value) for value in network.architecture.values())
@@ -82,54 +81,51 @@ def fill(network: RRDBNet | Compact, tensors: Mapping[str, Tensor], source: str)
     ):
         if names:
             raise WeightsError(
-                f"{source}: for {kind} it {problem} {_some(names)}; it is damaged or holds a variant that is not "
-                f"supported; {EXPECTED}"
+                f"for {kind} it {problem} {_some(names)}; damaged, or a variant that is not supported"
             )
     state = {}
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
-            raise WeightsError(f"{source}: {name} holds {tensor.dtype}, expected floating-point numbers")
+            raise WeightsError(f"{name} holds {tensor.dtype}, expected floating-point numbers")
         state[name] = torch.empty(tensor.shape).copy_(tensor)  # own memory: not a view into a mapped file
         if not state[name].isfinite().all():
-            raise WeightsError(
-                f"{source}: {name} holds NaN or infinity; expected finite numbers: the training "
-                "diverged or the file is damaged"
-            )
+            raise WeightsError(f"{name} holds NaN or infinity; damaged, or of a training that diverged")
     network.load_state_dict(state, assign=True)
     return network.eval()
 
 
-def _unwrapped(state: Any, source: str) -> dict[str, Tensor]:
+def _unwrapped(state: Any) -> dict[str, Tensor]:
     """The tensors, out of wrappers and without the prefixes that DataParallel and GAN classes add."""
     inner = state
     while inner is not None:
         state = inner
         inner = next((state[k] for k in _WRAPPERS if isinstance(state, Mapping) and k in state), None)
     if not isinstance(state, Mapping):
-        raise WeightsError(
-            f"{source}: holds one {type(state).__name__}, expected tensors by name; {EXPECTED}"
-        )
+        raise WeightsError(f"holds one {type(state).__name__}, expected tensors by name")
     tensors = {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise WeightsError(
-            f"{source}: holds no tensors but {_some(map(str, state))}{_guess(map(str, state))}; {EXPECTED}"
-        )
+        names = [str(key) for key in state]
+        raise WeightsError(f"holds no tensors but {_some(names)}{_guess(names)}")
     if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > MAX_BYTES:
-        raise WeightsError(f"{source}: its tensors take more than {MAX_BYTES >> 30} GiB; {EXPECTED}")
+        raise WeightsError(f"its tensors take more than {MAX_BYTES >> 30} GiB")
     while prefix := next((p for p in _PREFIXES if any(key.startswith(p) for key in tensors)), None):
         tensors = {
-            key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)
+            key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
         }
     return tensors
 
 
 def _renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Our names where a layout is recognised; other names stay, so that messages show what the file says."""
-    old_tail = _old_tail(tensors)
+    # In ESRGAN's first layout the layers after the trunk are `model.N`, and N depends on the scale.
+    numbers = sorted({int(m[1]) for key in tensors if (m := re.fullmatch(r"model\.(\d+)\.weight", key))})
+    tail = [f"model.{number}" for number in numbers if number > 1]
+    ours = [*(f"enlarge.{i}" for i in range(len(tail) - 2)), "hr", "last"] if len(tail) > 1 else []
+    known = dict(zip(tail, ours, strict=False))
     renamed = {}
     for key, tensor in tensors.items():
         stem, _, leaf = key.rpartition(".")
-        renamed[f"{old_tail.get(stem) or _rename(stem)}.{leaf}"] = tensor
+        renamed[f"{known.get(stem) or _rename(stem)}.{leaf}"] = tensor
     return renamed
 
 
@@ -140,59 +136,40 @@ def _rename(stem: str) -> str:
     return stem
 
 
-def _old_tail(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Names of the layers after the trunk in ESRGAN's first layout, `model.N`: N depends on the scale."""
-    numbers = sorted({int(m[1]) for key in tensors if (m := re.fullmatch(r"model\.(\d+)\.weight", key))})
-    tail = [f"model.{number}" for number in numbers if number > 1]
-    return (
-        dict(zip(tail, [*(f"enlarge.{i}" for i in range(len(tail) - 2)), "hr", "last"], strict=True))
-        if tail[1:]
-        else {}
-    )
-
-
-def _architecture(tensors: Mapping[str, Tensor], source: str) -> dict[str, Any]:
+def _architecture(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Read off names and shapes; where they are inconsistent `fill` will say so."""
     shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+
+    def numbers(pattern: str) -> list[int]:
+        return [int(match[1]) for key in tensors if (match := re.match(pattern, key))]
+
     first = shapes.get("first.weight", ())
     dense = shapes.get("trunk.0.blocks.0.convolutions.0.weight", ())
     if len(first) == len(dense) == 4:
-        stages = sum(bool(re.fullmatch(r"enlarge\.\d+\.weight", key)) for key in tensors)
         unshuffle = {3: 1, 12: 2, 48: 4}.get(first[1], 0)
         if not unshuffle:
-            raise WeightsError(
-                f"{source}: an RRDBNet for {first[1]} channels; expected one for colour pictures (3)"
-            )
-        scale = 2**stages // unshuffle
+            raise WeightsError(f"an RRDBNet for {first[1]} channels, not for colour pictures (3)")
+        scale = 2 ** len(numbers(r"enlarge\.(\d+)\.weight")) // unshuffle
         if scale not in (2, 4):
-            raise WeightsError(f"{source}: an RRDBNet that enlarges ×{scale}; expected ×2 or ×4")
-        blocks = [int(m[1]) for key in tensors if (m := re.match(r"trunk\.(\d+)\.", key))]
+            raise WeightsError(f"an RRDBNet that enlarges ×{scale}")
+        nb = max(numbers(r"trunk\.(\d+)\.")) + 1
         return {
-            "name": "RRDBNet", "nf": first[0], "nb": max(blocks) + 1, "gc": dense[0],
-            "scale": scale, "unshuffle": unshuffle,
+            "name": "RRDBNet", "nf": first[0], "nb": nb, "gc": dense[0], "scale": scale, "unshuffle": unshuffle,
         }  # fmt: skip
     first = shapes.get("body.0.weight", ())
-    numbers = [int(m[1]) for key in tensors if (m := re.fullmatch(r"body\.(\d+)\.weight", key))]
     if len(first) == 4 and first[1] == 3 and shapes.get("body.1.weight") == first[:1]:
-        scale = round((shapes[f"body.{max(numbers)}.weight"][0] / 3) ** 0.5)
-        return {
-            "name": "Compact",
-            "nf": first[0],
-            "nb": max(numbers) // 2 - 1,
-            "scale": scale,
-            "base": "nearest",
-        }
-    raise WeightsError(
-        f"{source}: holds {len(tensors)} tensors ({_some(tensors)}){_guess(tensors)}; {EXPECTED}"
-    )
+        last = max(numbers(r"body\.(\d+)\.weight"))
+        scale = round((shapes[f"body.{last}.weight"][0] / 3) ** 0.5)
+        return {"name": "Compact", "nf": first[0], "nb": last // 2 - 1, "scale": scale, "base": "nearest"}
+    raise WeightsError(f"holds {len(tensors)} tensors ({_some(tensors)}){_guess(tensors)}")
 
 
-def _guess(names: Any) -> str:
+def _guess(names: Iterable[str]) -> str:
     text = "\n".join(names)
     found = next((what for pattern, what in _TELLTALES if re.search(pattern, text)), None)
     return f": {found}" if found else ""
 
 
-def _some(names: Any) -> str:
+def _some(names: Iterable[str]) -> str:
     names = list(names)
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

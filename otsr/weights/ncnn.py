@@ -20,7 +20,6 @@ from otsr.networks.generators import RRDBNet
 from otsr.weights.layouts import WeightsError, fill
 
 MAGIC = b"7767517"
-_EXPECTED = "expected the generator of RealSR or Real-ESRGAN; of another network, name its .pth"
 _FP16, _FP32 = 0x01306B47, 0
 _MAX_TEXT = 16 << 20
 _SUM, _ARRAY = (1,), -23300  # Eltwise: 0=1 adds; an array stands under the key -23300 - k
@@ -44,25 +43,28 @@ def read(param: Path, weights: Path) -> RRDBNet:
     """
     for path in (param, weights):
         if not path.is_file():
-            raise WeightsError(f"{path}: no such file; an ncnn model is a pair {param.name} + {weights.name}")
+            raise WeightsError(
+                f"{path.name}: no such file; an ncnn model is a pair {param.name} + {weights.name}"
+            )
     names, layers = _parse(param)
-    network = _empty(layers, param)
+    network = _empty(layers)
     for name, found, expected in zip_longest(names, layers, _graph(network), fillvalue=None):
         if found != expected:
             raise WeightsError(
-                f"{param}: layer {name or 'after the last'} is not what an RRDBNet of this size has there; {_EXPECTED}"
+                f"layer {name or 'after the last'} is not what an RRDBNet of this size has there"
             )
-    return fill(network, _numbers(weights, network), str(weights))  # type: ignore[return-value]
+    return fill(network, _numbers(weights, network))  # type: ignore[return-value]
 
 
 def _parse(path: Path) -> tuple[list[str], list[_Layer]]:
     """Names and layers, in the file's order."""
     if path.stat().st_size > _MAX_TEXT:
-        raise WeightsError(f"{path}: too large for a graph in text; expected an ncnn .param")
+        raise WeightsError("too large for a graph in text")
     lines = [line for line in path.read_text("ascii", errors="replace").splitlines() if line.strip()]
     if not lines or lines[0].strip() != MAGIC.decode():
-        found = repr(lines[0][:40]) if lines else "nothing"
-        raise WeightsError(f"{path}: begins with {found}, expected ncnn's text (.param, {MAGIC.decode()})")
+        raise WeightsError(
+            f"begins with {lines[0][:40] if lines else ''!r}, expected ncnn's text ({MAGIC.decode()})"
+        )
     names: list[str] = []
     layers: list[_Layer] = []
     makers: dict[str, int] = {}  # of each blob, the number of its layer
@@ -73,35 +75,29 @@ def _parse(path: Path) -> tuple[list[str], list[_Layer]]:
             outputs, options = rest[int(ins) :][: int(outs)], rest[int(ins) + int(outs) :]
             if kind != "Split":
                 names.append(name)
-                layers.append(_Layer(kind, inputs, _options(options)))
+                pairs = (option.split("=") for option in options)  # k=v, or an array as -23300-k=n,v,v…
+                values = {int(key): tuple(map(float, text.split(","))) for key, text in pairs}
+                layers.append(_Layer(kind, inputs, values))
             makers.update(dict.fromkeys(outputs, inputs[0] if kind == "Split" else len(layers) - 1))
         if len(lines) - 2 != int(lines[1].split()[0]):
             raise ValueError
     except (ValueError, IndexError, KeyError):
-        raise WeightsError(f"{path}: damaged behind layer {(names or ['0'])[-1]}; fetch it again") from None
+        raise WeightsError(f"damaged behind layer {(names or ['0'])[-1]}; fetch it again") from None
     return names, layers
 
 
-def _options(fields: list[str]) -> dict[int, tuple[float, ...]]:
-    """`k=v`, or an array as `-23300-k=n,v,v…`."""
-    pairs = (field.split("=") for field in fields)
-    return {int(key): tuple(float(value) for value in text.split(",")) for key, text in pairs}
-
-
-def _empty(layers: list[_Layer], source: Path) -> RRDBNet:
+def _empty(layers: list[_Layer]) -> RRDBNet:
     """An RRDBNet without numbers, of the size that the file's counts say."""
     widths = [int(layer.options.get(0, (0,))[0]) for layer in layers if layer.kind == "Convolution"]
     stages = sum(layer.kind == "Interp" for layer in layers)
     nb, rest = divmod(len(widths) - 4 - stages, 15)
     if rest or nb < 1 or stages not in (1, 2):
-        raise WeightsError(
-            f"{source}: {len(widths)} convolutions and {stages} enlargements make no RRDBNet; {_EXPECTED}"
-        )
+        raise WeightsError(f"{len(widths)} convolutions and {stages} enlargements make no RRDBNet")
     try:
         with torch.device("meta"):
             return RRDBNet(widths[0], nb, widths[1], 2**stages)
     except ValueError as error:
-        raise WeightsError(f"{source}: {error}") from None
+        raise WeightsError(str(error)) from None
 
 
 def _graph(network: Any) -> list[_Layer]:
@@ -146,7 +142,9 @@ def _numbers(path: Path, network: RRDBNet) -> dict[str, Tensor]:
         nonlocal position
         end = position + count * np.dtype(kind).itemsize
         if end > len(data):
-            raise WeightsError(f"{path}: ends at byte {len(data)} inside {name}: truncated; fetch it again")
+            raise WeightsError(
+                f"{path.name} ends at byte {len(data)} inside {name}: truncated; fetch it again"
+            )
         array = np.frombuffer(data, kind, count, position)
         position = end + -end % 4
         return array
@@ -158,8 +156,7 @@ def _numbers(path: Path, network: RRDBNet) -> dict[str, Tensor]:
         tag = int(take("<u4", 1, name)[0])
         if tag not in (_FP16, _FP32):
             raise WeightsError(
-                f"{path}: {name} is stored with tag {tag:#010x}, expected fp16 ({_FP16:#010x}) or fp32 (0); "
-                "8-bit weights are not read"
+                f"{path.name}: {name} is stored with tag {tag:#010x}, not in fp16 ({_FP16:#010x}) or fp32 (0)"
             )
         shape = module.weight.shape
         weight = take("<f2" if tag == _FP16 else "<f4", math.prod(shape), name)
@@ -167,6 +164,6 @@ def _numbers(path: Path, network: RRDBNet) -> dict[str, Tensor]:
         tensors[f"{name}.bias"] = torch.from_numpy(take("<f4", shape[0], name).astype(np.float32))
     if position != len(data):
         raise WeightsError(
-            f"{path}: {len(data) - position} bytes are left over; it belongs to another .param"
+            f"{path.name}: {len(data) - position} bytes are left over; it belongs to another .param"
         )
     return tensors

@@ -120,11 +120,11 @@ def test_a_missing_file_and_an_empty_folder_are_named_and_the_rest_is_done(
     upscale: Run, tmp_path: Path
 ) -> None:
     (tmp_path / "in").mkdir()
-    inputs = (tmp_path / "gone.png", tmp_path / "in", picture(tmp_path / "a.png"))
+    inputs = (tmp_path / "aa.png", tmp_path / "in", picture(tmp_path / "a.png"))
     result = upscale(*inputs, "-o", tmp_path / "out")
     assert result.exit_code == 1
     assert "in: no pictures in this folder" in result.stderr
-    assert "gone.png: no such file" in result.stderr
+    assert "aa.png: no such file or folder; did you mean a.png?" in result.stderr
     assert files(tmp_path / "out") == ["a.png"]
 
 
@@ -160,16 +160,14 @@ def test_an_unreadable_folder_is_reported_and_the_rest_done(
 ) -> None:
     picture(tmp_path / "in" / "open" / "a.png")
     picture(tmp_path / "in" / "locked" / "b.png")
-    scandir = os.scandir
+    iterdir = Path.iterdir
 
-    def refusing(
-        path: object = ".",
-    ) -> object:  # permissions do not stop root, so the system call is replaced
-        if str(path).endswith("locked"):
+    def refusing(path: Path) -> Iterator[Path]:  # permissions do not stop root
+        if path.name == "locked":
             raise PermissionError(13, "Permission denied", str(path))
-        return scandir(path)  # type: ignore[call-overload]
+        return iterdir(path)
 
-    monkeypatch.setattr(os, "scandir", refusing)
+    monkeypatch.setattr(Path, "iterdir", refusing)
     result = upscale(tmp_path / "in", "-o", tmp_path / "out")
     assert result.exit_code == 1
     assert "locked: Permission denied" in result.stderr

@@ -46,10 +46,31 @@ def test_a_wrong_command_line_ends_with_status_2(otsr: Run, arguments: list[str]
     assert otsr(*arguments).exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("inputs", "command"),
+    [
+        (["my photo.jpg"], "upscale 'my photo.jpg' -o 'my photo_large.png'"),
+        (["a.jpg", "b"], "upscale a.jpg b -o large/"),
+    ],
+)
+def test_upscale_without_a_place_for_the_result_shows_how_to_name_one(
+    otsr: Run, inputs: list[str], command: str
+) -> None:
+    result = otsr("upscale", *inputs)
+    assert result.exit_code == 2 and f"otsr {command}" in result.stderr
+
+
 def test_info_says_what_is_here_and_what_to_expect(otsr: Run, tiny_weights: Path) -> None:
     result = otsr("info", "--weights", tiny_weights)
     assert result.exit_code == 0, result.stderr
-    for words in ("torch 2", "Device", "realsr-df2k", "12 megapixels", "GB of memory"):
+    for words in (
+        "torch 2",
+        "Device",
+        "realsr-df2k",
+        "12 megapixels",
+        "GB of memory",
+        "It takes less time with",
+    ):
         assert words in result.stdout
 
 
@@ -198,7 +219,7 @@ def test_download_lists_weights_and_data_sets_with_size_and_licence(otsr: Run) -
     from otsr.download import sets
 
     lines = {line.split()[0]: line for line in otsr("download", "--list").stdout.splitlines()}
-    for entry in (*weights.catalogue(), *sets.catalogue()):
+    for entry in (*weights.catalogue(), *sets.DATA_SETS):
         assert entry.licence in lines[entry.name]
         assert re.search(r" [0-9.]+ [MG]B ", lines[entry.name])
 
@@ -210,11 +231,11 @@ def test_download_says_where_the_weights_are(otsr: Run) -> None:
     assert Path(result.stdout.strip()).is_file()
 
 
-@pytest.mark.parametrize("arguments", [[], ["esrgan"]])
-def test_download_of_something_unknown_points_to_the_list(otsr: Run, arguments: list[str]) -> None:
-    result = otsr("download", *arguments)
+@pytest.mark.parametrize(("names", "hint"), [([], ""), (["div2"], "; did you mean div2k?")])
+def test_download_of_something_unknown_points_to_the_list(otsr: Run, names: list[str], hint: str) -> None:
+    result = otsr("download", *names)
     assert result.exit_code == 2
-    assert "otsr download --list" in result.stderr
+    assert f"otsr download --list{hint}" in result.stderr
 
 
 def test_a_download_that_fails_ends_with_status_1_and_says_what_to_do(
@@ -243,7 +264,7 @@ def test_compare_shows_weights_and_folders_of_trainings_side_by_side(
         ((), "is there already"),
         (("--overwrite", "--crop", "60,0"), "--crop 60,0 lies outside the photo"),
         (("--overwrite", "--crop", "middle"), "expected two numbers"),
-        (("-o", tmp_path / "sheet"), "name a picture"),
+        (("-o", tmp_path / "sheet"), "name a file with the suffix .png or .jpg"),
         (("--overwrite", "--weights", tmp_path), "best.safetensors"),
     ):
         result = otsr(*sheet, *options)

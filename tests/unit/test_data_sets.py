@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from otsr import weights
-from otsr.download import sets
-from otsr.download.sets import Archive, DataSet, DataSetError
+from otsr.download import DownloadError, sets
+from otsr.download.sets import Archive, DataSet
 
 
 def png(seed: int) -> bytes:
@@ -49,7 +49,7 @@ def pictures(folder: Path) -> list[str]:
 
 
 def test_the_catalogue_holds_what_the_papers_train_on_and_can_be_checked() -> None:
-    found = {one.name: one for one in sets.catalogue()}
+    found = {one.name: one for one in sets.DATA_SETS}
     assert list(found) == ["div2k", "flickr2k", "dped", "ntire2020-track1", "ntire2020-track2"]
     assert not set(found) & {entry.name for entry in weights.catalogue()}
     for one in found.values():
@@ -78,18 +78,20 @@ def test_the_catalogue_holds_what_the_papers_train_on_and_can_be_checked() -> No
     ],
 )  # fmt: skip
 def test_pictures_land_in_one_folder_an_archive(name: str, entry: str, place: str | None) -> None:
-    one = next(one for one in sets.catalogue() if one.name == name)
+    one = next(one for one in sets.DATA_SETS if one.name == name)
     assert one.archives[0].placed(entry) == place
 
 
 def test_an_unknown_name_is_answered_with_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(DataSetError, match="no data set is called 'div2'; did you mean div2k"):
+    with pytest.raises(
+        DownloadError, match=r"no data set is called 'div2'; there are .*; did you mean div2k"
+    ):
         sets.get("div2", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_where_a_registration_is_needed_the_steps_are_named(registered: DataSet, tmp_path: Path) -> None:
-    with pytest.raises(DataSetError) as caught:
+    with pytest.raises(DownloadError) as caught:
         sets.get("secret", tmp_path)
     message = str(caught.value)
     for words in ("Register at https://example.org/join", "x.zip, v.zip", "x is called X there",
@@ -135,7 +137,7 @@ def test_an_archive_that_is_not_the_one_expected_is_refused(
     registered: DataSet, tmp_path: Path, names: list[str], words: str
 ) -> None:
     pack(tmp_path / "secret" / "x.zip", names)
-    with pytest.raises(DataSetError, match=words):
+    with pytest.raises(DownloadError, match=words):
         sets.get("secret", tmp_path, lambda _: None)
     assert not registered.present(tmp_path) and not list(tmp_path.glob("*.png"))
 
@@ -161,13 +163,13 @@ def test_the_disk_is_checked_for_archives_and_pictures_before_anything_is_fetche
         file.truncate(there)
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
     words = rf"div2k: .*div2k: cannot be written \({needed} GB are needed, {free / 1e9:.3g} GB are free\); make room"
-    with pytest.raises(DataSetError, match=words):
+    with pytest.raises(DownloadError, match=words):
         sets.get("div2k", tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_is_named(registered: DataSet, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataSetError, match=r"file.*cannot be written.*--out"):
+    with pytest.raises(DownloadError, match=r"file.*cannot be written.*--out"):
         sets.get("secret", tmp_path / "file")
 
 

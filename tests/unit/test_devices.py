@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from otsr import inference, machine
 from otsr.cli.upscale import build_upscaler
-from otsr.inference import Upscaler, prediction
+from otsr.inference import Upscaler, window
 from otsr.networks.generators import Compact, RRDBNet
 
 
@@ -95,8 +95,8 @@ def test_seconds_grow_with_the_picture() -> None:
 
 
 def test_overlap_is_the_receptive_radius_where_that_is_smaller() -> None:
-    assert inference.needed_overlap(Compact(nf=8, nb=3)) == 5
-    assert inference.needed_overlap(RRDBNet(nf=8, nb=23, gc=4)) == inference.OVERLAP
+    assert Upscaler(Compact(nf=8, nb=3), colours=False).overlap == 5
+    assert Upscaler(RRDBNet(nf=8, nb=23, gc=4), colours=False).overlap == inference.OVERLAP
 
 
 def pretend_cuda(patch: pytest.MonkeyPatch, free: int) -> None:
@@ -155,8 +155,8 @@ def test_the_next_window_is_begun_on_cuda_before_the_last_is_waited_for(
         events.append(f"begin {number}")
         return lambda: events.append(f"wait {number}")
 
-    monkeypatch.setattr(upscaler, "_begin", begin)
-    assert [tile for tile, _ in upscaler._parts(None, cut, 128)] == cut
+    monkeypatch.setattr(upscaler.engine, "begin", begin)
+    assert [tile for tile, _ in upscaler._parts(None, cut, 128, False)] == cut
     assert events == ["begin 0", "begin 1", "wait 0", "begin 2", "wait 1", "wait 2"]
 
 
@@ -244,8 +244,8 @@ def test_tiles_and_blocks_do_not_show_on_cuda(
 ) -> None:
     network, pixels = networks()[0], noise(150, 200)
     whole = Upscaler(network, device="cuda", precision=precision, **options).upscale(pixels)
-    monkeypatch.setattr(prediction, "_BLOCK", 32)
-    monkeypatch.setattr(prediction, "_CUDA_BLOCK", 32)
+    monkeypatch.setattr(window, "BLOCKS", (32,))
+    monkeypatch.setattr(window, "CUDA_BLOCKS", (32,))
     tiled = Upscaler(network, device="cuda", precision=precision, tile=48, **options).upscale(pixels)
     assert difference(tiled, whole) <= (1 if precision == "fp32" else 4)
 
@@ -256,7 +256,7 @@ def test_tiles_and_blocks_do_not_show_on_cuda(
 def test_predicted_memory_on_cuda_is_within_a_tenth(
     precision: str, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prediction, "_CUDA_BLOCK", block)
+    monkeypatch.setattr(window, "CUDA_BLOCKS", (block,))
     upscaler = Upscaler(RRDBNet(nf=64, nb=2, gc=32), device="cuda", precision=precision)
     pixels = noise(480, 640)
     upscaler.upscale(pixels)  # what the libraries keep for themselves is taken now

@@ -65,7 +65,7 @@ def test_code_in_a_tar_is_refused_for_torch_versions_that_would_run_it(tmp_path:
                 info = tarfile.TarInfo(name)
                 info.size = len(payload)
                 archive.addfile(info, io.BytesIO(payload))
-        with pytest.raises(WeightsError, match="a tar archive"):
+        with pytest.raises(WeightsError, match=r"an? (tar )?archive"):
             weights.load(tmp_path / "evil.pth")
     assert not trap.exists()
 
@@ -100,17 +100,17 @@ def tarball() -> bytes:
     ("content", "words"),
     [
         (b"", "the file is empty (0 bytes)"),
-        (b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + bytes(600), "a JPEG picture"),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + bytes(600), "a picture"),
         (b"\n<!DOCTYPE html>\n<html><body>404", "a web page: a server's error or log-in page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
         (b"just some notes\n" * 100, "plain text"),
-        (b"\x1f\x8b\x08" + bytes(100), "a gzip archive; unpack it first"),
-        (tarball(), "a tar archive; unpack it first"),
+        (b"\x1f\x8b\x08" + bytes(100), "an archive; unpack it first"),
+        (tarball(), "an archive; unpack it first"),
         (archive(["photo1.jpg", "photo2.jpg"]), "a ZIP archive (photo1.jpg, photo2.jpg"),
         (archive(["net/code/net.py", "net/data.pkl"]), "a TorchScript program"),
         (bytes(range(128, 255)), "damaged, or not a PyTorch file"),
         (bytes(range(200, 255)), "unknown binary data (it begins with"),
-        (b"PK\x03\x04" + bytes(100), "truncated"),
+        (b"PK\x03\x04" + bytes(100), "truncated or damaged"),
         (pickle.dumps([1, 2, 3]), "damaged, or not a PyTorch file"),
         (struct.pack("<Q", 10**12) + b"{}", "damaged, or not a safetensors file"),
         (struct.pack("<Q", 10) + b'{"a": oops', "damaged, or not a safetensors file"),
@@ -126,8 +126,7 @@ def test_a_file_of_another_kind_is_refused_with_what_it_is(
         weights.load(path)
     assert words in str(caught.value)
     assert str(path) in str(caught.value)
-    if "TorchScript" not in words and "truncated" not in words:
-        assert "expected weights" in str(caught.value)
+    assert "expected weights" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +192,7 @@ def test_a_damaged_file_is_refused_or_read_but_never_fails_otherwise(kind: str, 
 
 
 def test_a_path_that_is_no_file_is_refused_with_what_to_name(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"missing\.pth: no such file; name weights"):
+    with pytest.raises(WeightsError, match=r"missing\.pth: no such file; `otsr info` lists weights"):
         weights.load(tmp_path / "missing.pth")
     with pytest.raises(WeightsError, match="a folder without best"):
         weights.load(tmp_path)

@@ -14,7 +14,7 @@ from torch import nn
 
 from otsr.datasets import phone_crops
 from otsr.images import open_picture, read, resize
-from otsr.inference import Upscaler, back_project, keep_colours, prediction, scaled_size
+from otsr.inference import Upscaler, back_project, keep_colours, scaled_size, window
 from otsr.networks.generators import Compact, RRDBNet
 
 
@@ -25,7 +25,7 @@ def test_tiles_and_blocks_give_what_the_whole_image_gives(
     pixels = noise(75, 123)
     expected = plain(network, pixels)
     assert difference(plainly(network, tile=32).upscale(pixels), expected) <= 1
-    monkeypatch.setattr(prediction, "_BLOCK", 32)
+    monkeypatch.setattr(window, "BLOCKS", (32,))
     assert difference(plainly(network).upscale(pixels), expected) <= 1
     if network.scale == 4 and isinstance(network, RRDBNet):  # it looks far enough that seams would be seen
         assert difference(plainly(network, tile=32, overlap=0).upscale(pixels), expected) > 20

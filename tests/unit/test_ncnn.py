@@ -168,7 +168,7 @@ def test_a_graph_that_is_no_rrdbnet_is_refused_at_the_layer(
         (lambda data: data[: len(data) // 2], "truncated"),
         (lambda data: data[:2], "inside first: truncated"),
         (lambda data: data + bytes(8), "8 bytes are left over; it belongs to another .param"),
-        (lambda data: b"\x38\x4b\x0d\x00" + data[4:], "tag 0x000d4b38, expected fp16"),
+        (lambda data: b"\x38\x4b\x0d\x00" + data[4:], "tag 0x000d4b38, not in fp16"),
         (lambda data: data[:4] + b"\x00\x7c" + data[6:], "first.weight holds NaN or infinity"),
         (lambda data: b"\xff\xd8\xff\xe0 a JPEG" + data[13:], "tag"),
     ],
@@ -181,7 +181,6 @@ def test_numbers_that_do_not_fill_the_graph_are_refused(
     with pytest.raises(WeightsError) as caught:
         weights.load(param)
     assert words in str(caught.value)
-    assert "x4.bin" in str(caught.value)
 
 
 def test_half_a_pair_names_the_half_that_is_missing(tmp_path: Path) -> None:

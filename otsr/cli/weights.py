@@ -1,0 +1,153 @@
+"""`otsr download`, `otsr export` and `otsr info`: what can be had, what can be handed on, and what is here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from typer import Argument, Option
+
+from otsr.cli.root import DeviceName, Overwrite, Precision, Weights, app, fail, refuse, require_file
+from otsr.cli.upscale import build_upscaler, duration
+
+if TYPE_CHECKING:
+    from otsr.download.sets import DataSet
+    from otsr.weights import Entry
+
+
+@app.command()
+def download(
+    names: list[str] | None = Argument(None, metavar="NAME...", help="Weights and data sets."),
+    show: bool = Option(False, "--list", help="Show what can be downloaded, and what is here."),
+    out: Path | None = Option(
+        None, "-o", "--out", help="Folder of data sets.  [default: $OTSR_DATASETS, else datasets]"
+    ),
+) -> None:
+    """Download weights and data sets by name.
+
+    Files are checked. After an interruption the same command goes on where it stopped.
+
+    \b
+    Example:
+      otsr download --list
+      otsr download otsr-dped
+      otsr download div2k flickr2k -o /data
+    """
+    from otsr import weights
+    from otsr.cli.jobs import say
+    from otsr.download import DownloadError, sets
+    from otsr.images import did_you_mean
+
+    root = out or sets.home()
+    if show:
+        typer.echo("Weights")
+        for entry in weights.catalogue():
+            _list(entry, entry.present, entry.where)
+        typer.echo(f"Data sets, in {root}")
+        for one in sets.DATA_SETS:
+            _list(one, one.present(root), "registration" if one.needs_registration else "web")
+            typer.echo(f"  {'':<18} {one.what}")
+        return
+    if not names:
+        refuse("no name given; see otsr download --list")
+    data_sets = [one.name for one in sets.DATA_SETS]
+    known = [*data_sets, *(entry.name for entry in weights.catalogue())]
+    for name in names:
+        if name not in known:
+            refuse(f"{name!r} is not known; see otsr download --list{did_you_mean(name, known)}")
+    failed = 0
+    for name in names:
+        try:
+            typer.echo(sets.get(name, root, say) if name in data_sets else weights.locate(name))
+        except (DownloadError, weights.WeightsError) as error:
+            say(f"error: {error}")
+            failed = 1
+    raise typer.Exit(failed)
+
+
+def _list(one: Entry | DataSet, here: bool, way: str) -> None:
+    size = f"{one.size / 1e9:.1f} GB" if one.size >= 1e9 else f"{one.size / 1e6:.1f} MB"
+    typer.echo(f"  {one.name:<18} {size:>8}  {'here' if here else f'not here ({way})':<23}  {one.licence}")
+
+
+@app.command()
+def export(
+    weights: str = Argument(metavar="WEIGHTS", help="Name (see `otsr info`) or path."),
+    out: Path = Option(..., "-o", "--out", help="File to write (.onnx)."),
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a network as an ONNX file.
+
+    Such a file runs without Python: on phones, in browsers, in C++.
+
+    \b
+    Example:
+      otsr export realsr-df2k -o realsr.onnx
+    """
+    require_file(out, ".onnx", overwrite=overwrite)
+    from otsr.export import export_onnx
+    from otsr.weights import WeightsError, load
+
+    try:
+        network = load(weights)
+    except WeightsError as error:
+        refuse(error)
+    try:
+        export_onnx(network, out)
+    except (OSError, ValueError) as error:
+        fail(error)
+    size = f"{out.stat().st_size / 1e6:.1f} MB"
+    typer.echo(f"{out}: {size}, takes lr (batch, 3, height, width), gives sr ×{network.scale}", err=True)
+
+
+@app.command()
+def info(weights: Weights = None, device: DeviceName = "auto", precision: Precision = "auto") -> None:
+    """Show what is installed, and how long a photo will take.
+
+    Versions, the device, the weights that are here, time and memory for a photo of 12 megapixels.
+
+    \b
+    Example:
+      otsr info
+      otsr info --weights realsr-df2k --device cpu
+    """
+    import os
+    import platform
+    from importlib.metadata import version
+
+    import torch
+
+    from otsr import machine
+    from otsr.weights import DEFAULT, catalogue, find
+
+    upscaler = build_upscaler(weights, device=device, precision=precision)
+    chosen = upscaler.device
+    libraries = [f"{name} {version(name)}" for name in ("otsr", "torch", "numpy", "pot", "pillow")]
+    name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else platform.machine()
+    free = machine.available_memory()
+    memory = f", {free / 1e9:.1f} GB of memory free" if free is not None else ""
+    typer.echo(f"Versions   {', '.join(libraries)}")
+    typer.echo(
+        f"System     Python {platform.python_version()}, {platform.system()}, {os.cpu_count()} CPU cores"
+    )
+    typer.echo(f"Device     {chosen} ({name}), {str(upscaler.dtype).removeprefix('torch.')}{memory}")
+    typer.echo("Weights")
+    for entry in catalogue():
+        place = str(entry.path) if entry.present else f"not here ({entry.where})"
+        typer.echo(f"  {entry.name:<18} for {entry.use}")
+        typer.echo(f"  {'':<18} {entry.what}\n  {'':<18} {entry.size / 1e6:.1f} MB, {place}")
+    seconds, needed = upscaler.predict_seconds(4000, 3000), upscaler.predict_memory(4000, 3000)
+    typer.echo(
+        f"A photo of 12 megapixels with {weights or DEFAULT}, ×{upscaler.scale}: {duration(seconds)} and "
+        f"{needed / 1e9:.1f} GB of memory (measured on one small tile)"
+    )
+    shorter = ["a GPU (an NVIDIA H100 takes seconds)"] if chosen.type == "cpu" else []
+    shorter.append("a smaller photo (time grows with its pixels)")
+    named, default = find(weights or DEFAULT), find(DEFAULT)
+    if named and default and named.size > default.size:
+        shorter.append(f"a smaller network (--weights {DEFAULT})")
+    typer.echo(
+        f"It takes less time with {' or '.join(shorter)}. --scale 2 does not help: the network makes "
+        f"×{upscaler.scale}, which is then shrunk."
+    )

@@ -1,0 +1,164 @@
+"""One window of a picture through one network, on any device: its pixels, and the memory and time that it takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from otsr import machine
+from otsr.images import Picture, resize
+from otsr.inference.restoration import GREY, back_project, keep_colours
+from otsr.inference.tiling import Tile, look, spread_colours, tiles
+
+BLOCKS = (128,)
+"""LR pixels a side that leave feature space at one time, see `Engine._answer`."""
+CUDA_BLOCKS = (1024, 512, 256, 128)
+"""The same on CUDA, the largest that memory allows: few large launches; tensors stay below 2³¹ numbers."""
+
+_HALO = 2  # LR pixels around a block that the reconstruction layers see
+
+
+class TooNarrow(Exception):
+    """16 bits overflowed."""
+
+
+@dataclass
+class Engine:
+    """A network on a device, in a precision, with the options of `Upscaler` that concern a window."""
+
+    network: nn.Module
+    device: torch.device
+    dtype: torch.dtype
+    ensemble: bool
+    back_projection: int
+    colours: bool
+    tileable: bool
+    _bytes: dict[tuple[int, int, int], int] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.scale = int(self.network.scale)  # type: ignore[arg-type]
+        self.alignment = int(getattr(self.network, "alignment", 1))
+        self.blocks = CUDA_BLOCKS if self.device.type == "cuda" else BLOCKS
+        self._placed = machine.place(self.network, self.device, self.dtype)
+
+    def begin(self, picture: Picture, tile: Tile, block: int, deep: bool = False) -> Callable[[], np.ndarray]:
+        """Start with one window; the function that is returned waits for the kept part.
+
+        That part is (h, w, channels) uint8, or uint16 where `deep`. What is not finite is reported only then, by
+        `TooNarrow` in 16 bits and by ValueError in 32: asking at once would stop the device.
+        """
+        kept = (..., tile.rows.kept(self.scale), tile.columns.kept(self.scale))
+        colours = look(picture.pixels, tile, self.tileable)
+        alpha = None if picture.alpha is None else look(picture.alpha, tile, self.tileable)
+        if alpha is not None:
+            colours = spread_colours(colours, alpha)
+        restored = self._restored(self._placed, _to_window(colours, self.device), block)
+        finite = torch.isfinite(restored).all()
+        planes = restored[0][kept]
+        if picture.grey:
+            planes = (planes * planes.new_tensor(GREY).view(3, 1, 1)).sum(0, keepdim=True)
+        if alpha is not None:
+            large = resize(_to_window(alpha, torch.device("cpu"))[0], self.scale)[kept]
+            planes = torch.cat([planes, large.to(planes)])
+        white, kind = (65535, torch.int32) if deep else (255, torch.uint8)
+        pixels = planes.clamp_(0, 1).mul_(white).round_().to(kind).permute(1, 2, 0).contiguous()
+        wait = machine.fetch(finite, pixels)
+
+        def finish() -> np.ndarray:
+            finite, pixels = wait()
+            if not finite and self.dtype != torch.float32:
+                raise TooNarrow
+            if not finite:
+                raise ValueError(
+                    "the network answers NaN or infinity; its weights are damaged or not for this use"
+                )
+            return pixels.numpy().astype(np.uint16) if deep else pixels.numpy()
+
+        return finish
+
+    @torch.no_grad()
+    @machine.without_tf32()
+    def _restored(self, network: nn.Module, lr: Tensor, block: int) -> Tensor:
+        """(1, 3, s·h, s·w) float32 in [0, 1], or NaN, of (1, 3, h, w): the answer with all that was asked for."""
+        height, width = (self.scale * side for side in lr.shape[-2:])
+        if self.ensemble:
+            below, beside = (-side % self.alignment for side in lr.shape[-2:])  # so that flips are aligned
+            lr = functional.pad(lr, (0, beside, 0, below), mode="replicate")
+            sr = torch.zeros(1, 3, *(self.scale * side for side in lr.shape[-2:]), device=lr.device)
+            for turns in range(4):
+                turned = torch.rot90(lr, turns, (-2, -1))
+                sr += torch.rot90(self._answer(network, turned, block), -turns, (-2, -1))
+                sr += torch.rot90(self._answer(network, turned.flip(-1), block).flip(-1), -turns, (-2, -1))
+            sr /= 8
+        else:
+            sr = self._answer(network, lr, block)
+        sr.masked_fill_(sr.isinf(), torch.nan).clamp_(0, 1)  # infinity must not pass for white
+        sr = back_project(sr, lr, self.back_projection)
+        return (keep_colours(sr, lr) if self.colours else sr)[..., :height, :width]
+
+    def _answer(self, network: Any, lr: Tensor, block: int) -> Tensor:
+        """The network's answer, float32.
+
+        Nine tenths of the memory go to the few layers at HR size, nearly all context to the many at LR size. A
+        network that names both parts, `features` and `reconstruct`, runs the first on the whole window and the
+        second in blocks of `block` LR pixels a side, with the same result.
+        """
+        layout = machine.memory_format(self.device, self.dtype)
+        lr = lr.contiguous(memory_format=layout)
+        if not hasattr(network, "features"):
+            return network(lr).float()
+        features = network.features(lr)
+        height, width = lr.shape[-2:]
+        scale = self.scale
+        sr = torch.empty(1, 3, height * scale, width * scale, device=lr.device)
+        for part in tiles(height, width, block, _HALO):
+            rows, columns = part.rows, part.columns
+            seen = features[..., rows.start : rows.stop, columns.start : columns.stop]
+            large = network.reconstruct(seen.to(self.dtype).contiguous(memory_format=layout))
+            down, right = (slice(span.keep_start * scale, span.keep_stop * scale) for span in (rows, columns))
+            sr[..., down, right] = large[..., rows.kept(scale), columns.kept(scale)]
+        return sr
+
+    def bytes(self, rows: int, columns: int, block: int) -> int:
+        """Memory on the device that a window of so many LR pixels takes, beside the network."""
+        key = (rows, columns, block)
+        if key not in self._bytes:
+            network = machine.place(self.network, self.device, self.dtype, on=torch.device("meta"))
+            window = torch.empty(1, 3, rows, columns, device="meta")
+            peak = machine.live_peak(lambda: self._restored(network, window.clone(), block))
+            if self.device.type == "cuda":
+                self._bytes[key] = int(
+                    1.03 * peak
+                )  # workspace of convolutions, over the tensors that are counted
+            else:
+                self._bytes[key] = int(1.3 * peak) + (
+                    64 << 20
+                )  # and what the C library's allocator keeps in holes
+        return self._bytes[key]
+
+    def seconds(self) -> float:
+        """What one LR pixel takes, measured on a window of 64 pixels a side; on CUDA, to fill the device, of 512."""
+        side = 512 if self.device.type == "cuda" else 64
+        picture = Picture(np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8))
+        window = tiles(side, side, side, 0)[0]
+        seconds = []
+        for _ in range(3):  # the first run prepares kernels
+            start = time.perf_counter()
+            self.begin(picture, window, self.blocks[0])()
+            seconds.append(time.perf_counter() - start)
+        return min(seconds) / side**2
+
+
+def _to_window(array: np.ndarray, device: torch.device) -> Tensor:
+    """(1, channels, h, w) in [0, 1] on the device, of an array (h, w) or (h, w, channels) uint8 or uint16."""
+    white = np.iinfo(array.dtype).max
+    array = array.astype(np.int32) if white > 255 else array  # torch does little with uint16
+    tensor = machine.send(torch.from_numpy(array[..., None] if array.ndim == 2 else array), device)
+    return tensor.permute(2, 0, 1)[None].float().div(white).contiguous()
