@@ -20,10 +20,8 @@ def data_dir() -> Path:
     for folder in candidates:
         if (folder / "photos" / "SOURCES.tsv").is_file():
             return folder
-    raise FileNotFoundError(
-        f"no course data in {' or '.join(map(str, candidates))} (expected photos/SOURCES.tsv); "
-        "set OTSR_DATA to the repository's data/ folder, or install otsr again"
-    )
+    places = " or ".join(map(str, candidates))
+    raise FileNotFoundError(f"no course data in {places}; set OTSR_DATA to the repository's data/ folder")
 
 
 def recipes() -> dict[str, Path]:
@@ -64,10 +62,8 @@ def phone_crops(kind: str | None = None, iso: int | None = None) -> list[Path]:
         if iso in (None, int(row["iso"])) and kind in (None, Path(row["file"]).stem.split("_")[1])
     ]
     if not found:
-        raise ValueError(
-            f"no phone crop of kind {kind!r} at ISO {iso}; "
-            "kinds are smooth, texture, mixed; ISO is 100, 132, 382 or 1792"
-        )
+        there = "kinds are smooth, texture, mixed; ISO is 100, 132, 382 or 1792"
+        raise ValueError(f"no phone crop of kind {kind!r} at ISO {iso}; {there}")
     return sorted(found)
 
 

@@ -27,10 +27,8 @@ def export_onnx(network: nn.Module, path: str | os.PathLike[str]) -> None:
     Reference: the Open Neural Network Exchange format, onnx.ai.
     """
     if isinstance(network, Compact) and network.base == "bicubic":
-        raise ValueError(
-            "a Compact network with base bicubic cannot be exported: ONNX has no operator for MATLAB's bicubic; "
-            "take an RRDBNet, or train a Compact with base nearest"
-        )
+        reason = "ONNX has no operator for MATLAB's bicubic; train a Compact with base nearest"
+        raise ValueError(f"a Compact network with base bicubic cannot be exported: {reason}")
     if not Path(path).parent.is_dir():
         raise FileNotFoundError(f"{path}: the folder {Path(path).parent} does not exist; make it first")
     plain = copy.deepcopy(network).cpu().float().eval()

@@ -15,12 +15,8 @@ from otsr.cli.root import DeviceName, ManyValues, Overwrite, Precision, app, fai
 def compare(
     photo: Path = Argument(metavar="PHOTO", help="A photo."),
     out: Path | None = Option(None, "-o", "--out", help="Picture to write.  [default: PHOTO_compare.png]"),
-    weights: list[str] | None = Option(
-        None, metavar="NAME...", help="Names, files, or folders of trainings.  [default: all that are here]"
-    ),
-    crop: str | None = Option(
-        None, metavar="X,Y", help="Corner of the detail, in pixels.  [default: where there is most to see]"
-    ),
+    weights: list[str] | None = Option(None, metavar="NAME...", help="See `otsr info`.  [default: all here]"),
+    crop: str | None = Option(None, metavar="X,Y", help="Corner of the detail.  [default: the busiest]"),
     side: int = Option(96, min=16, max=512, help="Size of the detail, in pixels."),
     device: DeviceName = "auto",
     precision: Precision = "auto",

@@ -30,11 +30,9 @@ def estimate(
     rule: Rule = Option(Rule.otsr, help="Which patches count as smooth."),
     patch: int = Option(64, min=8, help="Side of a noise patch in pixels."),
     max_variance: float | None = Option(
-        None, min=1, help="Largest variance of a noise patch, grey levels².  [default: 50, realsr: 20]"
+        None, min=1, help="Of noise, grey levels².  [default: 50, realsr: 20]"
     ),
-    jpeg: tuple[int, int] | None = Option(
-        None, metavar="LOW HIGH", help="JPEG qualities.  [default: those of the photos]"
-    ),
+    jpeg: tuple[int, int] | None = Option(None, metavar="LOW HIGH", help="Qualities.  [default: as found]"),
     cleanup: float = Option(1.0, min=1.0, help="Shrink clean photos by this much before degrading them."),
 ) -> None:
     """Estimate how a camera degrades: blur kernels, noise and JPEG quality, in one file.

@@ -20,42 +20,24 @@ if TYPE_CHECKING:
 @app.command(cls=ManyValues)
 def evaluate(
     data: str | None = Option(
-        None,
-        help="Folder of HR pictures, or photos/test, photos/val (of the course), or phone (crops without truth).",
+        None, help="Folder of HR pictures; or photos/test, photos/val, phone: the course's."
     ),
-    weights: list[str] | None = Option(
-        None, metavar="NAME...", help="Names (see `otsr info`), files, or folders of trainings."
-    ),
+    weights: list[str] | None = Option(None, metavar="NAME...", help="Names (see `otsr info`) or paths."),
     sr: list[Path] | None = Option(
-        None,
-        metavar="FOLDER...",
-        help="Pictures by any program, named as in --data; without --data they need no truth.",
+        None, metavar="FOLDER...", help="Pictures by any program, named as in --data."
     ),
-    lr: Path | None = Option(
-        None, help="Folder of LR pictures, named as in --data; without it they have no truth."
-    ),
+    lr: Path | None = Option(None, help="Folder of LR pictures, named as in --data."),
     degradation: str | None = Option(
-        None,
-        help="Makes LR from HR: phone, general, bicubic, or a file from `otsr estimate`.  [default: phone]",
+        None, help="LR from HR: phone (the default), general, bicubic, or a file."
     ),
-    cleanup: float | None = Option(
-        None, min=1.0, help="Shrink HR pictures by this factor first.  [default: 1]"
-    ),
+    cleanup: float | None = Option(None, min=1.0, help="Shrink HR pictures so much first.  [default: 1]"),
     against: str | None = Option(None, help="Row to compare the others with.  [default: the first]"),
-    ot_weight: list[float] | None = Option(
-        None, metavar="T...", help="0: fidelity, 1: transport; several values walk from one to the other."
-    ),
+    ot_weight: list[float] | None = Option(None, metavar="T...", help="From 0 (fidelity) to 1 (transport)."),
     seed: int = Option(0, help="Seed of kernels and noise."),
     draws: int = Option(1, min=1, help="Draws of kernel and noise for each picture."),
-    scale: int | None = Option(
-        None, min=1, help="HR pixels per LR pixel.  [default: that of the weights, else 4]"
-    ),
-    border: int | None = Option(
-        None, min=0, help="HR pixels that PSNR and SSIM leave out.  [default: the scale]"
-    ),
-    crop: int | None = Option(
-        None, min=16, help="Take only the middle of each picture, so many LR pixels a side."
-    ),
+    scale: int | None = Option(None, min=1, help="HR pixels per LR pixel.  [default: the weights', else 4]"),
+    border: int | None = Option(None, min=0, help="HR pixels that PSNR, SSIM leave out.  [default: scale]"),
+    crop: int | None = Option(None, min=16, help="Take only the middle, so many LR pixels a side."),
     json_file: Path | None = Option(None, "--json", help="Write all numbers here."),
     markdown_file: Path | None = Option(None, "--markdown", help="Write the tables here."),
     tile: Tile = None,
@@ -64,9 +46,9 @@ def evaluate(
 ) -> None:
     """Measure weights, or pictures from any program.
 
-    The columns are PSNR, SSIM, ST-LPIPS, NIQE, patch-SWD and LR consistency, as far as they can be had. Each number is
-    a mean over pictures with its 95 % interval. The second table holds the differences, picture by picture; these
-    decide. --ot-weight 0 0.5 1 walks from the weights' partner (fidelity) to the weights (transport).
+    The columns are PSNR, SSIM, ST-LPIPS, NIQE, patch-SWD and LR consistency, as far as they can be had (without --data
+    there is no truth). Each number is a mean over pictures with its 95 % interval. The second table holds the
+    differences, picture by picture; these decide. --ot-weight 0 0.5 1 walks from fidelity to transport.
 
     \b
     Example:

@@ -63,8 +63,7 @@ def plan(
         out: a folder; or a file name, when `single_file` allows it and the input is one file.
         places: subfolders of `out` that each job writes to; the jobs' targets are in the first.
 
-    Returns:
-        The jobs, and how many inputs could not be read (each is named on stderr).
+    Returns the jobs, and how many inputs could not be read (each is named on stderr).
     """
     problems: list[Path] = []
     found: dict[Path, Path] = {}  # picture: its place below `out`
@@ -77,10 +76,8 @@ def plan(
     if single_file and len(inputs) == 1 and not inputs[0].is_dir() and names_file:
         found = dict.fromkeys(find_images(inputs, report), Path())
     elif not out.exists() and out.suffix.lower() in (SUFFIXES | UNREADABLE).difference(FORMATS):
-        refuse(
-            f"{out}: pictures are written as {', '.join(FORMATS)}, not as {out.suffix}; to use a folder of that name, "
-            "make it first"
-        )
+        kinds = f"pictures are written as {', '.join(FORMATS)}, not as {out.suffix}"
+        refuse(f"{out}: {kinds}; to use a folder of that name, make it first")
     elif names_file or (out.exists() and not out.is_dir()):
         refuse(f"{out} is a file, but there may be several outputs; name a folder")
     for top in () if found or problems else inputs:
@@ -114,11 +111,8 @@ def _refuse_clashes(targets: dict[Path, Path], formats: bool) -> None:
             refuse(f"the output {target} is also an input; name another file or folder")
         other = taken.setdefault(target.resolve(), source)
         if other != source:
-            advice = "use --format keep, " if formats and _kept(other) != _kept(source) else ""
-            refuse(
-                f"{other} and {source} would both become {target}; "
-                f"{advice}rename one, or run them into different folders"
-            )
+            advice = "use --format keep, or " if formats and _kept(other) != _kept(source) else ""
+            refuse(f"{other} and {source} would both become {target}; {advice}rename one")
 
 
 class Progress:
@@ -181,9 +175,7 @@ def run(
         return 130
     summary = f"{done} done"
     if there:
-        summary += (
-            f", {there} there already and left alone (--overwrite makes them again, say with new options)"
-        )
+        summary += f", {there} there already and left alone (--overwrite makes them again)"
     if failed:
         summary += f", {failed} failed"
     say(summary + (f": {pending[0].target}" if done == len(jobs) == 1 else ""))

@@ -18,24 +18,17 @@ from otsr.inference import scaled_size
 
 
 class Page:
-    """The page. Methods without `_` answer what was touched, with values for the components that `_wire` names.
+    """The page; Gradio launches its `blocks`. With `blend`, the weights have a partner to slide to.
 
-    Args:
-        blend: the weights have a partner, so there is something to slide between.
-
-    Attributes:
-        blocks: what Gradio launches.
+    Methods without `_` answer what was touched, with values for the components that `_wire` names.
     """
 
     def __init__(self, lightbox: Lightbox, *, blend: bool) -> None:
         self.lightbox = lightbox
         with gr.Blocks(title="Enlarge a photo", analytics_enabled=False) as self.blocks:
-            gr.Markdown(
-                "# Enlarge a photo\nDrop it below, compare, choose, save. Your photo stays on this computer."
-            )
-            self.photo = gr.File(
-                label="1. Drop a photo here, or click to choose one", height=150, elem_id="photo"
-            )
+            gr.Markdown("# Enlarge a photo\nDrop it below, compare, choose, save. It stays on this computer.")
+            label = "1. Drop a photo here, or click to choose one"
+            self.photo = gr.File(label=label, height=150, elem_id="photo")
             self.said = gr.Markdown(elem_id="said")
             self.part = gr.State()
             with gr.Column(visible=False) as self.steps:
@@ -49,11 +42,12 @@ class Page:
             self.overview = gr.Image(label=label, elem_id="overview", **still)
             label = "The framed part. Drag the line: plain enlargement left, ours right."
             self.pair = gr.ImageSlider(label=label, elem_id="pair", **still)
-        label = "2. How sharp? 0 is truest to the photo, 1 is sharpest."
-        info = None if blend else "These weights have no partner to blend with."
-        self.weight = gr.Slider(
-            0, 1, 1, step=0.05, label=label, info=info, interactive=blend, elem_id="weight"
-        )
+        sharp: dict[str, Any] = {"label": "2. How sharp? 0 is truest to the photo, 1 is sharpest."}
+        sharp |= {
+            "interactive": blend,
+            "info": None if blend else "These weights have no partner to blend with.",
+        }
+        self.weight = gr.Slider(0, 1, 1, step=0.05, elem_id="weight", **sharp)
         with gr.Row():
             sizes = [("4 times as wide and high", 4), ("2 times", 2), ("A width in pixels", 0)]
             self.size = gr.Radio(sizes, value=4, label="3. How large?", elem_id="size")
@@ -72,9 +66,8 @@ class Page:
         shown: dict[str, Any] = {"inputs": [self.photo, self.part, self.weight], "outputs": self.pair}
         shown |= {"show_progress": "minimal", "trigger_mode": "always_last"}
         result = [self.go, self.cancel, self.news, self.save]
-        opened = self.photo.change(
-            self.opened, self.photo, [self.said, self.steps, self.part, self.overview, *result]
-        )
+        shows = [self.said, self.steps, self.part, self.overview, *result]
+        opened = self.photo.change(self.opened, self.photo, shows)
         estimate = {"fn": self.estimated, "inputs": asked, "outputs": [self.news, self.save], **silent}
         opened.success(self.compared, **shown).success(**estimate)
         looked = self.overview.select(self.looked, self.photo, [self.part, self.overview], **silent)

@@ -26,12 +26,7 @@ class Stopped(Exception):
 
 
 class Lightbox:
-    """Photos of one page; what is asked for more than once is kept.
-
-    Args:
-        load: the upscaler for an OT weight.
-        folder: where enlarged photos lie until they are saved.
-    """
+    """Photos of one page; `load` gives the upscaler for an OT weight, enlarged photos lie in `folder` until saved."""
 
     def __init__(self, load: Callable[[float], Upscaler], folder: Path) -> None:
         self.folder = folder

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -47,9 +48,8 @@ def page(
 
         name = weights or DEFAULT
         build_upscaler(name, device=device)  # says what is wrong with the options
-        lightbox = Lightbox(
-            lambda weight: Upscaler.from_pretrained(name, ot_weight=weight, device=device), Path(folder)
-        )
+        load = partial(Upscaler.from_pretrained, name, device=device)
+        lightbox = Lightbox(lambda weight: load(ot_weight=weight), Path(folder))
         blocks = Page(lightbox, blend=partner(name) is not None).blocks
         try:
             _, address, _ = blocks.launch(

@@ -29,12 +29,9 @@ app = typer.Typer(
 
 Inputs = Annotated[list[Path], Argument(metavar="PICTURES...", help="Pictures, and folders of pictures.")]
 Overwrite = Annotated[bool, Option("--overwrite", help="Make outputs again even if they are there already.")]
-Weights = Annotated[
-    str | None, Option(help="Name (see `otsr info`), file, or folder of a training.  [default: otsr]")
-]
+Weights = Annotated[str | None, Option(help="Name (see `otsr info`), file or folder.  [default: otsr]")]
 Tile = Annotated[
-    int | None,
-    Option(help="LR pixels on each side of a tile; less takes less memory.  [default: 512, CUDA 2048]"),
+    int | None, Option(help="LR pixels a side; less memory if small.  [default: 512, CUDA 2048]")
 ]
 DeviceName = Annotated[str, Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
 Precision = Annotated[str, Option(help="auto, fp32, bf16, fp16.")]
@@ -78,7 +75,7 @@ def _show_version(asked: bool) -> None:
 @app.callback()
 def _root(
     version: bool = Option(
-        False, "--version", help="Show the version and exit.", is_eager=True, callback=_show_version
+        False, "--version", help="Show it and exit.", is_eager=True, callback=_show_version
     ),
 ) -> None:
     """Options that come before a command."""

@@ -48,22 +48,15 @@ def pack(
 @app.command()
 def train(
     recipe: Path = Argument(
-        metavar="RECIPE",
-        help="A .yml file, a recipe of the package (tiny, small, df2k, …), or options of RealSR or OTSR.",
+        metavar="RECIPE", help="A file (also of RealSR or OTSR), or tiny, small, df2k, …"
     ),
     overrides: list[str] | None = Option(
-        None, "--set", metavar="KEY=VALUE", help="Replace a value of the recipe; may be given several times."
+        None, "--set", metavar="KEY=VALUE", help="Replace a value; repeatable."
     ),
-    camera: Path | None = Option(
-        None, metavar="FILE", help="Train for this camera: a file from `otsr estimate`, as data.degradation."
-    ),
+    camera: Path | None = Option(None, metavar="FILE", help="Train for it: a file of `otsr estimate`."),
     resume: bool = Option(False, "--resume", help="Continue from the last checkpoint in the folder."),
-    out: Path | None = Option(
-        None, "-o", "--out", help="Folder of the run.  [default: runs/NAME, by the recipe's name]"
-    ),
-    show: bool = Option(
-        False, "--show", help="Show the recipe with every value written out, and do not train."
-    ),
+    out: Path | None = Option(None, "-o", "--out", help="Folder of the run.  [default: runs/NAME]"),
+    show: bool = Option(False, "--show", help="Show the recipe with every value, and do not train."),
 ) -> None:
     """Train a generator as a recipe says.
 
@@ -101,10 +94,8 @@ def train(
         return
     folder = out or Path("runs") / config.name
     require_writable(folder)
-    _tell(
-        f"{config.name}: {config.steps:,} steps, into {folder}; from step {min(config.every.log, config.steps)} on "
-        "each line says how long a step takes and how much time is left"
-    )
+    times = f"from step {min(config.every.log, config.steps)} on each line says how much time is left"
+    _tell(f"{config.name}: {config.steps:,} steps, into {folder}; {times}")
     if config.data.degradation == "phone" and not resume:
         _tell("first the blur of the course's phone is estimated; that takes up to a minute")
     from otsr.training import train as run

@@ -42,41 +42,25 @@ Depth = Enum("Depth", {"auto": "auto", "eight": "8", "sixteen": "16"}, type=str)
 @app.command()
 def upscale(
     inputs: Inputs,
-    out: Path | None = Option(
-        None, "-o", "--out", help="Folder; for one picture also a file name.  [required]"
-    ),
+    out: Path | None = Option(None, "-o", "--out", help="Folder; for one picture also a file.  [required]"),
     weights: Weights = None,
-    ot_weight: float = Option(
-        1.0, help="From 0 (fidelity) to 1 (transport), for weights that have a partner."
-    ),
+    ot_weight: float = Option(1.0, help="0 (fidelity) to 1 (transport), for weights that have a partner."),
     tile: Tile = None,
-    ensemble: bool = Option(
-        False, "--ensemble", help="Average over 8 flips and rotations; takes 8 times as long."
-    ),
+    ensemble: bool = Option(False, "--ensemble", help="Average over 8 flips and rotations; 8 times as long."),
     back_projection: int = Option(0, metavar="N", help="Pull the result towards the input in N steps."),
     scale: float | None = Option(None, help="Enlarge by this factor.  [default: the network's, 4]"),
     width: int | None = Option(None, min=1, help="Or to this many pixels across."),
     height: int | None = Option(None, min=1, help="Or to this many pixels down."),
     megapixels: float | None = Option(None, help="Or to this many megapixels."),
-    keep_colours: bool = Option(
-        True, "--keep-colours/--free-colours", help="Keep the colours of larger areas as in the input."
-    ),
-    tileable: bool = Option(
-        False, "--tileable", help="For a texture that wraps around: no seams side by side."
-    ),
+    keep_colours: bool = Option(True, "--keep-colours/--free-colours", help="Keep the colours of areas."),
+    tileable: bool = Option(False, "--tileable", help="For a texture that wraps around: no seams."),
     device: DeviceName = "auto",
     precision: Precision = "auto",
     format: Format = Option(Format.png, help="Format of the outputs in a folder.", case_sensitive=False),
     quality: int = Option(95, min=1, max=100, help="Quality of JPEG and WebP."),
-    depth: Depth = Option(
-        Depth.auto, help="Bits per sample; auto: 16 where input and format have them, else 8."
-    ),
-    keep_metadata: bool = Option(
-        False, "--keep-metadata", help="Keep camera, settings, date and author (EXIF), but not the place."
-    ),
-    keep_location: bool = Option(
-        False, "--keep-location", help="With --keep-metadata, keep the place (GPS) too."
-    ),
+    depth: Depth = Option(Depth.auto, help="Bits per sample; auto: 16 where input and format have them."),
+    keep_metadata: bool = Option(False, "--keep-metadata", help="Keep camera, date, author … (EXIF)."),
+    keep_location: bool = Option(False, "--keep-location", help="With --keep-metadata: the place (GPS) too."),
     overwrite: Overwrite = False,
 ) -> None:
     """Upscale pictures.

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 def download(
     names: list[str] | None = Argument(None, metavar="NAME...", help="Weights and data sets."),
     show: bool = Option(False, "--list", help="Show what can be downloaded, and what is here."),
-    out: Path | None = Option(
-        None, "-o", "--out", help="Folder of data sets.  [default: $OTSR_DATASETS, else datasets]"
-    ),
+    out: Path | None = Option(None, "-o", "--out", help="Folder.  [default: $OTSR_DATASETS, else datasets]"),
 ) -> None:
     """Download weights and data sets by name.
 
@@ -128,9 +126,8 @@ def info(weights: Weights = None, device: DeviceName = "auto", precision: Precis
     free = machine.available_memory()
     memory = f", {free / 1e9:.1f} GB of memory free" if free is not None else ""
     typer.echo(f"Versions   {', '.join(libraries)}")
-    typer.echo(
-        f"System     Python {platform.python_version()}, {platform.system()}, {os.cpu_count()} CPU cores"
-    )
+    python = f"Python {platform.python_version()}, {platform.system()}"
+    typer.echo(f"System     {python}, {os.cpu_count()} CPU cores")
     typer.echo(f"Device     {chosen} ({name}), {str(upscaler.dtype).removeprefix('torch.')}{memory}")
     typer.echo("Weights")
     for entry in catalogue():
@@ -138,16 +135,12 @@ def info(weights: Weights = None, device: DeviceName = "auto", precision: Precis
         typer.echo(f"  {entry.name:<18} for {entry.use}")
         typer.echo(f"  {'':<18} {entry.what}\n  {'':<18} {entry.size / 1e6:.1f} MB, {place}")
     seconds, needed = upscaler.predict_seconds(4000, 3000), upscaler.predict_memory(4000, 3000)
-    typer.echo(
-        f"A photo of 12 megapixels with {weights or DEFAULT}, ×{upscaler.scale}: {duration(seconds)} and "
-        f"{needed / 1e9:.1f} GB of memory (measured on one small tile)"
-    )
+    need = f"{duration(seconds)} and {needed / 1e9:.1f} GB of memory (measured on one small tile)"
+    typer.echo(f"A photo of 12 megapixels with {weights or DEFAULT}, ×{upscaler.scale}: {need}")
     shorter = ["a GPU (an NVIDIA H100 takes seconds)"] if chosen.type == "cpu" else []
     shorter.append("a smaller photo (time grows with its pixels)")
     named, default = find(weights or DEFAULT), find(DEFAULT)
     if named and default and named.size > default.size:
         shorter.append(f"a smaller network (--weights {DEFAULT})")
-    typer.echo(
-        f"It takes less time with {' or '.join(shorter)}. --scale 2 does not help: the network makes "
-        f"×{upscaler.scale}, which is then shrunk."
-    )
+    typer.echo(f"It takes less time with {' or '.join(shorter)}")
+    typer.echo(f"--scale 2 takes as long: the network makes ×{upscaler.scale}, which is then shrunk")

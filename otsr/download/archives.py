@@ -29,7 +29,7 @@ BOMB = 20
 _SMALL = 64 << 20  # bytes that any archive may unpack to
 _DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
 _NOWHERE = (
-    "/nowhere"  # judges entries by their names alone; links in the target are met when a picture is written
+    "/nowhere"  # entries are judged by their names alone, links in the target only when a picture is written
 )
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zX")  # gzip, bzip2, xz
 
@@ -45,8 +45,7 @@ def unpack(archive: Path, target: Path, place: Callable[[str], str | None] = lam
     Args:
         place: from an entry's name to its path below `target`; None leaves it out.
 
-    Returns:
-        How many pictures of the archive are in the target now.
+    Returns how many pictures of the archive are in the target now.
 
     Raises:
         DownloadError: no such archive, or a damaged one; an entry that would land outside the target, is a link, a
@@ -91,10 +90,8 @@ def _opened(archive: Path) -> Iterator[tuple[Iterable[tarfile.TarInfo], Read, bo
                 yield tar, tar.extractfile, head.startswith(_COMPRESSED)
     except _DAMAGE as error:
         reason = str(error).partition("\n")[0].rstrip(":")  # tarfile lists what each of its readers said
-        raise DownloadError(
-            f"{archive}: damaged, or neither zip nor tar ({reason}; it begins with {head!r}); delete it, and "
-            "fetch it again"
-        ) from None
+        found = f"damaged, or neither zip nor tar ({reason}; it begins with {head!r})"
+        raise DownloadError(f"{archive}: {found}; delete it, and fetch it again") from None
 
 
 def _of_zip(archive: Path, info: zipfile.ZipInfo) -> tarfile.TarInfo:
@@ -121,9 +118,7 @@ def _trusted(archive: Path, entries: Iterable[tarfile.TarInfo]) -> Iterator[tarf
         if not reason and entry.isreg() and entry.name in seen:
             reason = "is there twice"
         elif not reason and total > limit:
-            reason = (
-                f"brings the contents to {total / 1e6:.0f} MB, more than {BOMB} times the archive: a zip bomb"
-            )
+            reason = f"brings the contents to {total / 1e6:.0f} MB, {BOMB} times the archive: a zip bomb"
         if reason:
             raise _distrust(archive, entry.name, reason)
         seen.add(entry.name)
@@ -148,7 +143,7 @@ def _fault(entry: tarfile.TarInfo) -> str:
 
 def _distrust(archive: Path, name: str, reason: str) -> DownloadError:
     return DownloadError(
-        f"{archive}: not to be trusted, its entry {name!r} {reason}; delete it, and fetch it from its authors again"
+        f"{archive}: not to be trusted, its entry {name!r} {reason}; delete it, and fetch it again"
     )
 
 
@@ -171,6 +166,5 @@ def _write(archive: Path, entry: tarfile.TarInfo, read: Read, path: Path, target
             if file.tell() != entry.size:
                 raise EOFError(f"{file.tell()} bytes of {entry.size}")
     except _DAMAGE as error:
-        raise DownloadError(
-            f"{archive}: damaged at its entry {entry.name!r} ({error}); delete it, and fetch it again"
-        ) from None
+        found = f"damaged at its entry {entry.name!r} ({error})"
+        raise DownloadError(f"{archive}: {found}; delete it, and fetch it again") from None

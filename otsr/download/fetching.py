@@ -18,10 +18,7 @@ from tqdm import tqdm
 _TRIES = 3  # in a row that bring nothing new
 _CHUNK = 1 << 14  # bytes; what a broken connection can cost at most
 _TIMEOUT = (15, 60)  # seconds to connect, and between two pieces
-_HEADERS = {
-    "Accept": "application/vnd.github.raw+json, application/octet-stream, */*",
-    "Accept-Encoding": "identity",
-}
+_ACCEPTED = "application/vnd.github.raw+json, application/octet-stream, */*"
 
 
 class DownloadError(OSError):
@@ -68,14 +65,11 @@ def fetch(urls: Sequence[str], target: Path, known: str | None) -> Path:
                     return part.replace(target)
                 problems.append(f"{urlsplit(url).netloc} {problem}")
     except OSError as error:
-        raise DownloadError(
-            f"{error.filename or target}: cannot be written ({error.strerror or error}); make room, or choose another "
-            "folder (OTSR_CACHE for weights, --out for data sets)"
-        ) from None
+        reason = f"{error.filename or target}: cannot be written ({error.strerror or error})"
+        raise DownloadError(f"{reason}; make room, or choose another folder (OTSR_CACHE, --out)") from None
     kept = f". Run again to go on after {_size(part)} bytes" if _size(part) else ""
-    raise DownloadError(
-        f"could not be fetched: {'; '.join(problems)}{kept}. Or fetch {urls[0]} with a browser and save it as {target}"
-    )
+    by_hand = f"Or fetch {urls[0]} with a browser and save it as {target}"
+    raise DownloadError(f"could not be fetched: {'; '.join(problems)}{kept}. {by_hand}")
 
 
 def matches(path: Path, known: str) -> bool:
@@ -98,9 +92,8 @@ def require_room(folder: Path, needed: int) -> None:
     """Raises OSError if the disk of a folder has fewer free bytes than that."""
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise OSError(
-            errno.ENOSPC, f"{needed / 1e9:.3g} GB are needed, {free / 1e9:.3g} GB are free", str(folder)
-        )
+        reason = f"{needed / 1e9:.3g} GB are needed, {free / 1e9:.3g} GB are free"
+        raise OSError(errno.ENOSPC, reason, str(folder))
 
 
 def _record(target: Path) -> Path:
@@ -159,15 +152,11 @@ def _fetch_one(url: str, part: Path, known: str | None) -> str:
 def _receive(url: str, part: Path) -> int | None:
     """Append what is missing of `part`, or write it anew where the server does not do parts.
 
-    Returns:
-        Bytes of the whole, if the server says so.
-
-    Raises:
-        RequestException: the server cannot be reached, or refuses.
-        _Broken: the connection ended early.
+    Returns bytes of the whole, if the server says so; raises RequestException where it cannot be reached or refuses.
     """
     start = _size(part)
-    headers = {**_HEADERS, "Range": f"bytes={start}-"} if start else _HEADERS
+    headers = {"Accept": _ACCEPTED, "Accept-Encoding": "identity"}
+    headers |= {"Range": f"bytes={start}-"} if start else {}
     with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
         sent = response.headers.get("Content-Range", "")
         if response.status_code == 416 and start:  # nothing after it: the file is complete, or another

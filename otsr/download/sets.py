@@ -108,10 +108,7 @@ def home() -> Path:
 
 
 def get(name: str, root: Path, note: Callable[[str], None] = print) -> Path:
-    """The folder of a data set below `root`, fetched and unpacked where it is not there yet.
-
-    Args:
-        note: receives what is being done.
+    """The folder of a data set below `root`, fetched and unpacked where it is not there; `note` is told what is done.
 
     Raises:
         DownloadError: unknown name, registration is required first, too little disk, a download that failed, an
@@ -120,9 +117,8 @@ def get(name: str, root: Path, note: Callable[[str], None] = print) -> Path:
     named = {one.name: one for one in DATA_SETS}
     chosen = named.get(name)
     if chosen is None:
-        raise DownloadError(
-            f"no data set is called {name!r}; there are {', '.join(named)}{did_you_mean(name, named)}"
-        )
+        there = f"there are {', '.join(named)}{did_you_mean(name, named)}"
+        raise DownloadError(f"no data set is called {name!r}; {there}")
     folder = root / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -135,10 +131,8 @@ def get(name: str, root: Path, note: Callable[[str], None] = print) -> Path:
     except DownloadError as error:
         raise DownloadError(f"{name}: {error}") from None
     except OSError as error:
-        raise DownloadError(
-            f"{name}: {error.filename or folder}: cannot be written ({error.strerror or error}); make room, or choose "
-            "another folder with --out, then run again to go on from here"
-        ) from None
+        reason = f"{error.filename or folder}: cannot be written ({error.strerror or error})"
+        raise DownloadError(f"{name}: {reason}; make room, or choose another folder with --out") from None
     return folder
 
 
@@ -180,9 +174,7 @@ def _complete(archive: Archive, folder: Path, note: Callable[[str], None]) -> No
     if path.is_file():
         found = unpack(path, target, archive.placed)
         if not found:
-            raise DownloadError(
-                f"{path}: it holds none of the pictures of {archive.file}; is it another archive?"
-            )
+            raise DownloadError(f"{path}: it holds no pictures of {archive.file}; is it another archive?")
         done = f"{target}: {found} pictures; {path} ({path.stat().st_size / 1e9:.1f} GB) may be deleted"
     else:
         found = len(archive.pictures_in(folder))
@@ -191,9 +183,8 @@ def _complete(archive: Archive, folder: Path, note: Callable[[str], None]) -> No
             note(f"{archive.file}: not in {folder}; left out; training does not need it")
             return
     if archive.pictures not in (None, found):
-        raise DownloadError(
-            f"{target} holds {found} pictures, {archive.file} has {archive.pictures}; delete both and fetch it again"
-        )
+        counts = f"{target} holds {found} pictures, {archive.file} has {archive.pictures}"
+        raise DownloadError(f"{counts}; delete both and fetch it again")
     with atomic_path(archive.mark(folder)) as temporary:
         temporary.write_text(json.dumps({"pictures": found}) + "\n")
     note(done)

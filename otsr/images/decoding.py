@@ -95,9 +95,9 @@ def _explained(name: str | os.PathLike[str]) -> Iterator[None]:
         with Path(name).open("rb") as file:
             head = file.read(12)
         heif = "" if HEIF or head[4:8] != b"ftyp" else "; for HEIC: pip install pillow-heif"
+        kinds = f"expected PNG, JPEG, WebP, TIFF, AVIF, HEIC, BMP or GIF{heif}"
         raise ImageError(
-            f"{name}: not a picture that can be read (it begins with {head!r}); "
-            f"expected PNG, JPEG, WebP, TIFF, AVIF, HEIC, BMP or GIF{heif}"
+            f"{name}: not a picture that can be read (it begins with {head!r}); {kinds}"
         ) from None
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: larger than the limit of {MAX_PIXELS:,} pixels ({error})") from None
@@ -111,7 +111,7 @@ def _explained(name: str | os.PathLike[str]) -> Iterator[None]:
 def _check_size(name: str, width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise ImageError(
-            f"{name}: {width}×{height} is above the limit of {MAX_PIXELS:,} pixels; cut it into parts first"
+            f"{name}: {width}×{height} is above the limit of {MAX_PIXELS:,} pixels; cut it first"
         )
 
 
@@ -155,10 +155,8 @@ def _integers(image: Image.Image, name: str) -> np.ndarray:
     values = np.asarray(ImageOps.exif_transpose(image)).astype(np.int64)
     white = (1 << bits) - 1
     if bits > 16 or values.min() < 0 or values.max() > white:
-        raise ImageError(
-            f"{name}: holds integers of {bits} bits from {values.min()} to {values.max()}, of which none is known to "
-            "be white; save it as 8- or 16-bit grey first"
-        )
+        found = f"integers of {bits} bits from {values.min()} to {values.max()}, none known to be white"
+        raise ImageError(f"{name}: holds {found}; save it as 8- or 16-bit grey first")
     values = (values * 65535 + white // 2) // white
     return (65535 - values if tags.get(_PHOTOMETRIC) == 0 else values).astype(np.uint16)
 
@@ -206,10 +204,8 @@ def _cmyk_to_rgb(image: Image.Image, icc: bytes | None) -> Image.Image:
     """Convert through the embedded press profile where there is one; plain inversion is far too saturated."""
     if icc:
         try:
-            profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-            converted = ImageCms.profileToProfile(
-                image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB"
-            )
+            profile, srgb = ImageCms.ImageCmsProfile(io.BytesIO(icc)), ImageCms.createProfile("sRGB")
+            converted = ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB")
             if converted is not None:
                 return converted
         except (ImageCms.PyCMSError, OSError):

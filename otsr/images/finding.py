@@ -53,9 +53,7 @@ def _pictures(path: Path, report: Report, above: tuple[Path, ...] = ()) -> Itera
         elif not above and not path.exists():
             report(path, f"no such file or folder{suggestion(path)}")
         elif above and suffix in _HEIF and not HEIF:
-            report(
-                path, "HEIC is read by pillow-heif, which is missing here: pip install pillow-heif; skipped"
-            )
+            report(path, "HEIC needs pillow-heif, which is missing: pip install pillow-heif; skipped")
         elif above and suffix in UNREADABLE:
             report(path, f"{suffix} cannot be read; convert it to PNG, TIFF or JPEG; skipped")
         elif not above or suffix in SUFFIXES:

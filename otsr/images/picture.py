@@ -19,7 +19,7 @@ class ImageError(ValueError):
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded picture, as it must be to write it back: nothing but pixels, transparency and colour profile.
+    """A decoded picture, as it must be to write it back.
 
     Attributes:
         pixels: (H, W, 3) uint8, sRGB unless `icc` says otherwise; uint16 where more than 8 bits were asked for and

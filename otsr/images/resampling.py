@@ -30,9 +30,8 @@ def resize(image: Tensor, scale: float, size: tuple[int, int] | None = None) -> 
     Reference: Keys, IEEE TASSP 1981, doi 10.1109/TASSP.1981.1163711.
     """
     if image.dim() not in (3, 4) or not image.is_floating_point():
-        raise ValueError(
-            f"resize needs a floating (C, H, W) or (B, C, H, W), got {tuple(image.shape)} {image.dtype}"
-        )
+        found = f"{tuple(image.shape)} {image.dtype}"
+        raise ValueError(f"resize needs a floating (C, H, W) or (B, C, H, W), got {found}")
     if not (math.isfinite(scale) and scale > 0):
         raise ValueError(f"scale is {scale}, expected a positive number")
     # 1e-9: 0.07 * 300 is 21.000000000000004 in floating point and must not make a 22nd pixel.

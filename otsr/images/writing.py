@@ -52,9 +52,8 @@ def check_writable(path: str | os.PathLike[str], width: int, height: int, *, alp
     path = Path(path)
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
-        raise ImageError(
-            f"{path}: cannot write {path.suffix or 'a file without suffix'}; use {', '.join(FORMATS)}"
-        )
+        what = path.suffix or "a file without suffix"
+        raise ImageError(f"{path}: cannot write {what}; use {', '.join(FORMATS)}")
     if not path.parent.is_dir():
         raise ImageError(f"{path}: the folder {path.parent} does not exist")
     if alpha and kind == "JPEG":
@@ -165,9 +164,7 @@ def _write_tiff(file: BinaryIO, array: np.ndarray, icc: bytes | None) -> None:
             place, data = file.tell(), data + b"\0" * (len(data) % 2)
             file.write(data)
             data = struct.pack("<I", place)
-        directory += struct.pack("<HHI", tag, {"B": 7, "H": 3, "I": 4}[kind], len(values)) + data.ljust(
-            4, b"\0"
-        )
+        directory += struct.pack("<HHI4s", tag, {"B": 7, "H": 3, "I": 4}[kind], len(values), data)
     start = file.tell() + file.tell() % 2
     if start + len(directory) >= 1 << 32:
         raise ValueError("a TIFF ends at 4 GB; write PNG")
@@ -186,10 +183,7 @@ def _row_bands(array: np.ndarray, kind: str) -> Iterator[np.ndarray]:
 def metadata(path: str | os.PathLike[str], *, location: bool = False) -> bytes:
     """EXIF of a picture that stays true of its enlargement: camera, settings, date, author; b"" where there is none.
 
-    Without thumbnail, maker's notes and sizes; the orientation is upright, as `open_picture` turns it.
-
-    Args:
-        location: keep where it was taken (GPS).
+    Without thumbnail, maker's notes, sizes and, unless asked for, location (GPS); upright, as `open_picture` turns it.
     """
     with Image.open(path) as image:
         found = image.getexif()

@@ -113,10 +113,8 @@ def spread_colours(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 class Canvas:
     """A large picture that is filled part by part, and shrunk in strips: never held in floating point.
 
-    It has 8 bits or, if `deep`, 16, and is black at first. Of 2 and 4 channels the last is transparency.
-
-    Attributes:
-        content: a PIL image of 8 bits; of 16, as PIL has no such colour, an array (height, width, channels) uint16.
+    It has 8 bits (`content` is a PIL image) or, if `deep`, 16 (an array (height, width, channels) uint16, as PIL has no
+    such colour), and is black at first. Of 2 and 4 channels the last is transparency.
     """
 
     def __init__(self, width: int, height: int, channels: int, deep: bool = False) -> None:

@@ -108,14 +108,10 @@ class Upscaler:
         """An upscaler with trained weights.
 
         Args:
-            name_or_path: see `otsr.weights.load`.
+            name_or_path: see `otsr.weights.load`, also for errors.
             ot_weight: from 0, the fidelity of the weights' partner, to 1, transport as trained; see
-                `otsr.weights.blend`.
+                `otsr.weights.blend`. A ValueError if it is out of range, or there is no partner.
             **options: of `Upscaler`.
-
-        Raises:
-            ValueError: an option is out of range, or the weights have no partner.
-            WeightsError: the weights cannot be found or read.
         """
         if not 0 <= ot_weight <= 1:
             raise ValueError(f"ot_weight is {ot_weight}, expected 0 (fidelity) to 1 (transport)")
@@ -123,9 +119,7 @@ class Upscaler:
         if ot_weight < 1:
             partner = weights.partner(name_or_path)
             if partner is None:
-                raise ValueError(
-                    f"ot_weight is {ot_weight}, but {name_or_path} has no partner to blend with; leave it at 1"
-                )
+                raise ValueError(f"ot_weight is {ot_weight}, but {name_or_path} has no partner: take 1")
             network = weights.blend(weights.load(partner), network, ot_weight)
         return cls(network, **options)
 
@@ -185,9 +179,7 @@ class Upscaler:
             try:
                 whole = self._filled(picture, progress, scale, deep)
             except TooNarrow:
-                warnings.warn(
-                    f"{self.dtype} is too narrow for this network; going on in float32", stacklevel=3
-                )
+                warnings.warn(f"{self.dtype} is too narrow for it; going on in float32", stacklevel=3)
                 self.engine = replace(self.engine, dtype=torch.float32)
             except NotImplementedError as error:
                 if self.device.type != "mps":
@@ -280,10 +272,8 @@ class Upscaler:
         size = f"{width}×{height} becomes {width * self.scale}×{height * self.scale}"
         if fits:
             raise MemoryError(f"{size}: {self.device} has too little free memory; use --device cpu")
-        raise MemoryError(
-            f"{size} and needs {needed / 1e9:.2f} GB of memory, {(free or 0) / 1e9:.2f} GB are free; "
-            "close other programs, or shrink the picture or cut it into parts first"
-        )
+        need = f"needs {needed / 1e9:.2f} GB of memory, {(free or 0) / 1e9:.2f} GB are free"
+        raise MemoryError(f"{size} and {need}; close other programs, or shrink the picture")
 
 
 def scaled_size(width: int, height: int, scale: float) -> tuple[int, int]:

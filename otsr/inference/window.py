@@ -76,9 +76,7 @@ class Engine:
             if not finite and self.dtype != torch.float32:
                 raise TooNarrow
             if not finite:
-                raise ValueError(
-                    "the network answers NaN or infinity; its weights are damaged or not for this use"
-                )
+                raise ValueError("the network answers NaN or infinity; its weights are damaged")
             return pixels.numpy().astype(np.uint16) if deep else pixels.numpy()
 
         return finish

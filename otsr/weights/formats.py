@@ -57,9 +57,8 @@ def read(path: str | os.PathLike[str]) -> RRDBNet | Compact:
         if head[8:9] == b"{":
             return _read_safetensors(path)
         unknown = f"unknown binary data (it begins with {head[:8]!r})"
-        raise WeightsError(
-            next((what for kind, what in _FOREIGN.items() if re.match(kind, head, re.DOTALL)), unknown)
-        )
+        known = (what for kind, what in _FOREIGN.items() if re.match(kind, head, re.DOTALL))
+        raise WeightsError(next(known, unknown))
 
 
 @contextmanager
@@ -68,9 +67,8 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except SafetensorError as error:
-        raise WeightsError(
-            f"{path}: damaged, or not a safetensors file ({error}); fetch it again; {EXPECTED}"
-        ) from None
+        found = f"damaged, or not a safetensors file ({error}); fetch it again"
+        raise WeightsError(f"{path}: {found}; {EXPECTED}") from None
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}; {EXPECTED}") from None
 
@@ -152,14 +150,12 @@ def _read_torch(path: Path, head: bytes) -> Any:
     except Exception as error:  # a damaged file can fail anywhere in the unpickler
         found = re.search(r"(?:GLOBAL|unsupported class|unrecognized function) ([\w.]+)", str(error))
         if found:
-            raise WeightsError(
-                f"holds code ({found[1]}), not only tensors, and is refused: weights need none. "
-                "If it is yours, save network.state_dict() instead of the network"
-            ) from None
-        reason = str(error).rpartition("WeightsUnpickler error: ")[2].strip() or type(error).__name__
-        raise WeightsError(
-            f"damaged, or not a PyTorch file ({reason.splitlines()[0]}); fetch it again"
-        ) from None
+            remedy = "if it is yours, save network.state_dict() instead of the network"
+            raise WeightsError(f"holds code ({found[1]}), which is refused; {remedy}") from None
+        reason = (
+            str(error).rpartition("WeightsUnpickler error: ")[2].strip() or type(error).__name__
+        ).splitlines()[0]
+        raise WeightsError(f"damaged, or not a PyTorch file ({reason}); fetch it again") from None
 
 
 def _check_zip(path: Path) -> None:
@@ -185,7 +181,5 @@ def _read_safetensors(path: Path) -> RRDBNet | Compact:
     try:
         architecture = json.loads(metadata.get("architecture", "null"))
     except (ValueError, RecursionError) as error:
-        raise WeightsError(
-            f"its architecture is not valid JSON ({error}); write it with weights.save"
-        ) from None
+        raise WeightsError(f"its architecture is not valid JSON ({error})") from None
     return network_from(tensors, architecture)

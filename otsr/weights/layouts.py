@@ -33,10 +33,7 @@ _RENAMES: tuple[tuple[str, str], ...] = (
 )
 _ONE_BASED = re.compile(r"(?<=blocks\.)\d|(?<=convolutions\.)\d|(?<=enlarge\.)\d+")
 _TELLTALES: tuple[tuple[str, str], ...] = (
-    (
-        r"optimizers?|schedulers",
-        "a training state; its network is in a file of its own, such as latest_G.pth",
-    ),
+    (r"optimizers?|schedulers", "a training state; its network is in another file, such as latest_G.pth"),
     (r"relative_position|attn\.", "a transformer, such as SwinIR"),
     (r"discriminator|conv0_[01]\.|bn0_1\.|linear\d?\.|classifier\.|fc\.", "a critic or a classifier"),
     (r"head\.\d+\.", "EDSR or a relative"),
@@ -53,9 +50,6 @@ def network_from(state: Any, architecture: Any = None) -> RRDBNet | Compact:
     Args:
         state: tensors by name, in any known layout, possibly wrapped (`params_ema`, `state_dict` …).
         architecture: what `build` takes, if the file says it; read off the shapes otherwise.
-
-    Raises:
-        WeightsError: something else than a generator, tensors missing, left over, of a wrong shape, or not finite.
     """
     tensors = _renamed(_unwrapped(state))
     if architecture is None:
@@ -80,9 +74,7 @@ def fill(network: RRDBNet | Compact, tensors: Mapping[str, Tensor]) -> RRDBNet |
         ("has in another shape", [k for k in wanted if k in tensors and wanted[k].shape != tensors[k].shape]),
     ):
         if names:
-            raise WeightsError(
-                f"for {kind} it {problem} {_some(names)}; damaged, or a variant that is not supported"
-            )
+            raise WeightsError(f"for {kind} it {problem} {_some(names)}; damaged, or an unknown variant")
     state = {}
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
@@ -109,9 +101,7 @@ def _unwrapped(state: Any) -> dict[str, Tensor]:
     if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > MAX_BYTES:
         raise WeightsError(f"its tensors take more than {MAX_BYTES >> 30} GiB")
     while prefix := next((p for p in _PREFIXES if any(key.startswith(p) for key in tensors)), None):
-        tensors = {
-            key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
-        }
+        tensors = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
     return tensors
 
 

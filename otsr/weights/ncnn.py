@@ -38,21 +38,17 @@ def read(param: Path, weights: Path) -> RRDBNet:
     """The RRDBNet that a pair of ncnn files holds, in eval mode, float32.
 
     Raises:
-        WeightsError: a file of the pair is missing, damaged, longer or shorter than the graph says, or the graph is
-            another.
+        WeightsError: a file of the pair is missing, damaged, or for another network.
     """
     for path in (param, weights):
         if not path.is_file():
-            raise WeightsError(
-                f"{path.name}: no such file; an ncnn model is a pair {param.name} + {weights.name}"
-            )
+            pair = f"{param.name} + {weights.name}"
+            raise WeightsError(f"{path.name}: no such file; an ncnn model is a pair {pair}")
     names, layers = _parse(param)
     network = _empty(layers)
     for name, found, expected in zip_longest(names, layers, _graph(network), fillvalue=None):
         if found != expected:
-            raise WeightsError(
-                f"layer {name or 'after the last'} is not what an RRDBNet of this size has there"
-            )
+            raise WeightsError(f"layer {name or 'after the last'} is not what an RRDBNet of this size has")
     return fill(network, _numbers(weights, network))  # type: ignore[return-value]
 
 
@@ -62,9 +58,7 @@ def _parse(path: Path) -> tuple[list[str], list[_Layer]]:
         raise WeightsError("too large for a graph in text")
     lines = [line for line in path.read_text("ascii", errors="replace").splitlines() if line.strip()]
     if not lines or lines[0].strip() != MAGIC.decode():
-        raise WeightsError(
-            f"begins with {lines[0][:40] if lines else ''!r}, expected ncnn's text ({MAGIC.decode()})"
-        )
+        raise WeightsError(f"begins with {''.join(lines)[:40]!r}, expected ncnn's text ({MAGIC.decode()})")
     names: list[str] = []
     layers: list[_Layer] = []
     makers: dict[str, int] = {}  # of each blob, the number of its layer
@@ -142,9 +136,7 @@ def _numbers(path: Path, network: RRDBNet) -> dict[str, Tensor]:
         nonlocal position
         end = position + count * np.dtype(kind).itemsize
         if end > len(data):
-            raise WeightsError(
-                f"{path.name} ends at byte {len(data)} inside {name}: truncated; fetch it again"
-            )
+            raise WeightsError(f"{path.name} ends at byte {len(data)} inside {name}: truncated")
         array = np.frombuffer(data, kind, count, position)
         position = end + -end % 4
         return array
@@ -155,15 +147,12 @@ def _numbers(path: Path, network: RRDBNet) -> dict[str, Tensor]:
             continue
         tag = int(take("<u4", 1, name)[0])
         if tag not in (_FP16, _FP32):
-            raise WeightsError(
-                f"{path.name}: {name} is stored with tag {tag:#010x}, not in fp16 ({_FP16:#010x}) or fp32 (0)"
-            )
+            raise WeightsError(f"{path.name}: {name} has tag {tag:#010x}, not that of fp16 or fp32")
         shape = module.weight.shape
         weight = take("<f2" if tag == _FP16 else "<f4", math.prod(shape), name)
         tensors[f"{name}.weight"] = torch.from_numpy(weight.astype(np.float32)).view(shape)
         tensors[f"{name}.bias"] = torch.from_numpy(take("<f4", shape[0], name).astype(np.float32))
     if position != len(data):
-        raise WeightsError(
-            f"{path.name}: {len(data) - position} bytes are left over; it belongs to another .param"
-        )
+        left = len(data) - position
+        raise WeightsError(f"{path.name}: {left} bytes are left over; it belongs to another .param")
     return tensors

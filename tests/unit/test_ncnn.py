@@ -168,7 +168,7 @@ def test_a_graph_that_is_no_rrdbnet_is_refused_at_the_layer(
         (lambda data: data[: len(data) // 2], "truncated"),
         (lambda data: data[:2], "inside first: truncated"),
         (lambda data: data + bytes(8), "8 bytes are left over; it belongs to another .param"),
-        (lambda data: b"\x38\x4b\x0d\x00" + data[4:], "tag 0x000d4b38, not in fp16"),
+        (lambda data: b"\x38\x4b\x0d\x00" + data[4:], "tag 0x000d4b38, not that of fp16"),
         (lambda data: data[:4] + b"\x00\x7c" + data[6:], "first.weight holds NaN or infinity"),
         (lambda data: b"\xff\xd8\xff\xe0 a JPEG" + data[13:], "tag"),
     ],
