@@ -23,8 +23,6 @@ def export_onnx(network: nn.Module, path: str | os.PathLike[str]) -> None:
     Raises:
         ValueError: the network enlarges its input by MATLAB's bicubic, for which ONNX has no operator.
         FileNotFoundError: the folder does not exist.
-
-    Reference: the Open Neural Network Exchange format, onnx.ai.
     """
     if isinstance(network, Compact) and network.base == "bicubic":
         reason = "ONNX has no operator for MATLAB's bicubic; train a Compact with base nearest"

@@ -142,9 +142,7 @@ def _fault(entry: tarfile.TarInfo) -> str:
 
 
 def _distrust(archive: Path, name: str, reason: str) -> DownloadError:
-    return DownloadError(
-        f"{archive}: not to be trusted, its entry {name!r} {reason}; delete it, and fetch it again"
-    )
+    return DownloadError(f"{archive}: not to be trusted, its entry {name!r} {reason}; delete the archive")
 
 
 def _is_picture(entry: tarfile.TarInfo) -> bool:

@@ -66,7 +66,8 @@ def fetch(urls: Sequence[str], target: Path, known: str | None) -> Path:
                 problems.append(f"{urlsplit(url).netloc} {problem}")
     except OSError as error:
         reason = f"{error.filename or target}: cannot be written ({error.strerror or error})"
-        raise DownloadError(f"{reason}; make room, or choose another folder (OTSR_CACHE, --out)") from None
+        folders = "OTSR_CACHE for weights, --out for data sets"
+        raise DownloadError(f"{reason}; make room, or choose another folder ({folders})") from None
     kept = f". Run again to go on after {_size(part)} bytes" if _size(part) else ""
     by_hand = f"Or fetch {urls[0]} with a browser and save it as {target}"
     raise DownloadError(f"could not be fetched: {'; '.join(problems)}{kept}. {by_hand}")

@@ -50,14 +50,18 @@ def _pictures(path: Path, report: Report, above: tuple[Path, ...] = ()) -> Itera
             for inside in sorted(path.iterdir()):
                 if not inside.name.startswith("."):
                     yield from _pictures(inside, report, (*above, real))
-        elif not above and not path.exists():
-            report(path, f"no such file or folder{suggestion(path)}")
         elif above and suffix in _HEIF and not HEIF:
             report(path, "HEIC needs pillow-heif, which is missing: pip install pillow-heif; skipped")
         elif above and suffix in UNREADABLE:
             report(path, f"{suffix} cannot be read; convert it to PNG, TIFF or JPEG; skipped")
-        elif not above or suffix in SUFFIXES:
+        elif above and suffix not in SUFFIXES:
+            return
+        elif path.exists():
             yield path
+        elif path.is_symlink():
+            report(path, "a link that leads nowhere; skipped")
+        else:
+            report(path, f"no such file or folder{suggestion(path)}")
     except OSError as error:
         report(path, error.strerror or str(error))
 
@@ -72,5 +76,5 @@ def suggestion(path: Path) -> str:
 
 def did_you_mean(name: str, known: Collection[str]) -> str:
     """ "; did you mean X?", the known name nearest to an unknown one; "" if none is close."""
-    close = difflib.get_close_matches(name, known, 1)
+    close = difflib.get_close_matches(name, sorted(known), 1)
     return f"; did you mean {close[0]}?" if close else ""

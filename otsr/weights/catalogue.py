@@ -110,15 +110,13 @@ def locate(name: str, *, download: bool = True) -> Path:
     return path
 
 
-def _of_authors(
-    name: str, what: str, use: str, blob: str, file: str = "", partner: str | None = None
-) -> Entry:
+def _of_authors(name: str, what: str, use: str, blob: str, file: str = "", partner: str = "") -> Entry:
     """A file of OTSR's authors: asked for by its path, and by the git id of its content, which knows no path."""
     urls: tuple[str, ...] = (f"https://api.github.com/repos/cognaclee/OTSR/git/blobs/{blob}",)
     if file:
         urls = (f"https://raw.githubusercontent.com/cognaclee/OTSR/HEAD/pretrained_model/{file}", *urls)
     licence = "not stated by the authors (github.com/cognaclee/OTSR)"
-    return Entry(name, what, licence, 67_000_000, partner, use, urls=urls, known=f"git-blob:{blob}")
+    return Entry(name, what, licence, 67_000_000, partner or None, use, urls=urls, known=f"git-blob:{blob}")
 
 
 DEFAULT = "otsr"

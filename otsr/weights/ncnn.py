@@ -58,7 +58,9 @@ def _parse(path: Path) -> tuple[list[str], list[_Layer]]:
         raise WeightsError("too large for a graph in text")
     lines = [line for line in path.read_text("ascii", errors="replace").splitlines() if line.strip()]
     if not lines or lines[0].strip() != MAGIC.decode():
-        raise WeightsError(f"begins with {''.join(lines)[:40]!r}, expected ncnn's text ({MAGIC.decode()})")
+        raise WeightsError(
+            f"begins with {(lines or [''])[0][:40]!r}, expected ncnn's text ({MAGIC.decode()})"
+        )
     names: list[str] = []
     layers: list[_Layer] = []
     makers: dict[str, int] = {}  # of each blob, the number of its layer
