@@ -33,12 +33,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from tqdm.auto import tqdm
+from writing import save
 
 from otsr import images
 from otsr.datasets import phone_crops, photos
 from otsr.degradation import Degradation
 from otsr.degradation.camera import estimate_camera
-from otsr.machine import choose_device
+from otsr.evaluation import aligned
 from otsr.networks.generators import Compact, RRDBNet
 from otsr.training.batches import Batch, TrainingBatches
 from otsr.training.schema import Data
@@ -46,6 +47,7 @@ from otsr.training.sources import pack
 from otsr.training.store import Store
 
 SCALE, CROP, BATCH = 4, 128, 16
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # what the trainer takes
 Way = Callable[[], int]  # makes some crops, says how many
 
 
@@ -207,15 +209,13 @@ def speed_table(found: dict[str, list[float]]) -> str:
             [name, f"{statistics.median(rates):,.0f}", f"{1e3 / statistics.median(rates):.2f}",
              f"{statistics.median(ratios):,.1f}×", f"{min(ratios):,.0f} to {max(ratios):,.0f}"]
         )  # fmt: skip
-    return table(["way", "crops/s", "ms a crop", "of the PNG folder", "in rounds"], rows)
+    return aligned(["way", "crops/s", "ms a crop", "of the PNG folder", "in rounds"], rows)
 
 
 # --- beside the training step
 
 
-def training(
-    network: nn.Module, device: torch.device, batches: Iterator[tuple[int, Batch]], steps: int
-) -> tuple[float, float]:
+def training(network: nn.Module, batches: Iterator[tuple[int, Batch]], steps: int) -> tuple[float, float]:
     """Seconds a step, and those of them that wait for data: an L1 step of the generator alone."""
     optimiser = torch.optim.Adam(network.parameters(), 1e-4)
     waited, started = 0.0, 0.0
@@ -226,7 +226,7 @@ def training(
         _, batch = next(batches)
         waited += time.perf_counter() - asked
         optimiser.zero_grad()
-        lr, hr, _ = batch.to(device)
+        lr, hr, _ = batch.to(DEVICE)
         loss = nn.functional.l1_loss(network(lr), hr)
         loss.backward()
         optimiser.step()
@@ -235,11 +235,10 @@ def training(
 
 
 def step_table(folder: Path, quick: bool) -> str:
-    device = choose_device()
     torch.manual_seed(0)
-    networks: dict[str, nn.Module] = {"Compact 32/8": Compact(nf=32, nb=8, scale=SCALE).to(device)}
-    if device.type == "cuda":
-        networks["RRDBNet 64/23"] = RRDBNet(scale=SCALE).to(device)
+    networks: dict[str, nn.Module] = {"Compact 32/8": Compact(nf=32, nb=8, scale=SCALE).to(DEVICE)}
+    if DEVICE.type == "cuda":
+        networks["RRDBNet 64/23"] = RRDBNet(scale=SCALE).to(DEVICE)
     places = {
         "stores, LR by kernels, noise and JPEG": {"degradation": str(folder / "jpeg.safetensors")},
         "stores, paired LR": {"lr": str(folder / "lr.lmdb")},
@@ -248,22 +247,16 @@ def step_table(folder: Path, quick: bool) -> str:
     rows = []
     for name, network in networks.items():
         fixed = TrainingBatches(recipe(folder), SCALE, seed=10).batch(0)
-        bare, _ = training(network, device, ((step, fixed) for step in count()), steps)
+        bare, _ = training(network, ((step, fixed) for step in count()), steps)
         rows.append([name, "one batch again and again", "-", f"{1e3 * bare:.1f}", "-", "-"])
         for place, changes in places.items():
             for workers in (0, 1, 2):
                 batches = TrainingBatches(recipe(folder, workers, **changes), SCALE, seed=10)
                 with closing(batches.stream()) as stream:
-                    seconds, waited = training(network, device, stream, steps)
+                    seconds, waited = training(network, stream, steps)
                 times = [f"{1e3 * seconds:.1f}", f"{1e3 * waited:.1f}", f"{100 * waited / seconds:.0f} %"]
                 rows.append([name, place, str(workers), *times])
-    return table(["network", "data", "workers", "ms a step", "of these waiting for data", "part"], rows)
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """Markdown; the first column is text, the others are numbers."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return aligned(["network", "data", "workers", "ms a step", "of these waiting for data", "part"], rows)
 
 
 def report(folder: Path, quick: bool) -> str:
@@ -287,7 +280,7 @@ def report(folder: Path, quick: bool) -> str:
             f"{torch.__version__}, {os.cpu_count()} cores ({platform.machine()}). Made by "
             "`python benchmarks/data_loading.py`.",
             speed_table(found),
-            f"## Beside a training step: batch {BATCH}, L1 loss, {choose_device()}, {threads} threads",
+            f"## Beside a training step: batch {BATCH}, L1 loss, {DEVICE}, {threads} threads",
             step_table(folder, quick),
         ]
     )
@@ -304,8 +297,7 @@ def main() -> None:
         found = report(Path(folder), arguments.quick)
     print(found)
     if arguments.out:
-        with images.atomic_path(arguments.out) as temporary:
-            temporary.write_text(found + "\n", encoding="utf-8")
+        save(arguments.out, found)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,17 +27,17 @@ import torch.nn.functional as F
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
-from quality import ROOT, here, measure, save, save_figure, step, walk
+from quality import ROOT, here, measure, step, walk
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
+from writing import save, save_figure
 
 from otsr import evaluation, metrics, weights
 from otsr.course.plots import COLOURS, use_house_style
 from otsr.datasets import phone_crops
 from otsr.degradation import Degradation, NoisePool, collect_noise, kernels
-from otsr.evaluation import BICUBIC, Table
-from otsr.evaluation.report import aligned
-from otsr.images import atomic_path, luma, read, resize
+from otsr.evaluation import BICUBIC, Table, aligned
+from otsr.images import luma, read, resize
 from otsr.machine import choose_device
 
 SCALE = 4
@@ -330,7 +329,6 @@ def main() -> None:
         "--steps", type=Path, help="folder of weights named by their step: 1000.safetensors, ..."
     )
     parser.add_argument("--out", type=Path, help="Markdown file to write; JSON goes beside it")
-    parser.add_argument("--json", type=Path, help="JSON file to write")
     parser.add_argument(
         "--figure", type=Path, default=ROOT / "figures" / "general_steps.svg", help="with --steps"
     )
@@ -339,9 +337,6 @@ def main() -> None:
     print(lines)
     if arguments.out:
         save(arguments.out, lines, numbers)
-    if arguments.json:
-        with atomic_path(arguments.json) as temporary:
-            temporary.write_text(json.dumps(numbers, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if figure:
         save_figure(arguments.figure, figure)
 

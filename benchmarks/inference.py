@@ -35,10 +35,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from tqdm.auto import tqdm
+from writing import save
 
 from otsr import images, weights
 from otsr.datasets import phone_crops, photos
-from otsr.images import atomic_path
+from otsr.evaluation import aligned
 from otsr.inference import OVERLAP, Upscaler
 from otsr.machine import DTYPES, choose_device, memory_format
 from otsr.metrics import psnr
@@ -96,12 +97,6 @@ def measured(way: str, name: str, lr: Tensor, folder: Path) -> dict[str, np.ndar
     return dict(np.load(answer))
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """Markdown; the first column is text, the others are numbers."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def speed(name: str, lr: Tensor) -> str:
     """Table 1."""
     with tempfile.TemporaryDirectory() as folder:
@@ -123,7 +118,7 @@ def speed(name: str, lr: Tensor) -> str:
             ]
         )
     head = ["way", "seconds", "speed", "peak memory, MB", "of plain's memory", "PSNR to plain"]
-    return table(head, rows)
+    return aligned(head, rows)
 
 
 def accuracy(name: str, side: int, count: int) -> str:
@@ -142,7 +137,7 @@ def accuracy(name: str, side: int, count: int) -> str:
         rows.append([path.stem, f"{exact:.3f}", f"{ours:.3f}", f"{ours - exact:+.4f}"])
     rows.append(["mean", "", "", f"{statistics.mean(losses):+.4f}"])
     dtype = str(upscaler.dtype).removeprefix("torch.")
-    return table(["photo", "plain fp32, dB", f"Upscaler {dtype}, dB", "difference"], rows)
+    return aligned(["photo", "plain fp32, dB", f"Upscaler {dtype}, dB", "difference"], rows)
 
 
 def seams(name: str, side: int, count: int) -> str:
@@ -159,7 +154,7 @@ def seams(name: str, side: int, count: int) -> str:
         ]
     rows = [[stem, *(f"{value:.2f}" for value in values)] for stem, values in worst.items()]
     rows.append(["largest", *(f"{max(column):.2f}" for column in zip(*worst.values(), strict=True))])
-    return table(["overlap, LR pixels", *map(str, OVERLAPS)], rows)
+    return aligned(["overlap, LR pixels", *map(str, OVERLAPS)], rows)
 
 
 def cpu_report(name: str, quick: bool) -> str:
@@ -231,7 +226,7 @@ def cuda_speed(network: nn.Module, pixels: np.ndarray, device: torch.device) -> 
         predicted = upscaler.predict_window_memory(width, height, *upscaler.plan(width, height))
         rows[-1][-1] = f"{predicted / 1e6:.0f}"
         del alone, pictured, upscaler, run
-    return table(["way", "ms", "speed", "peak memory, MB", "predicted, MB"], rows)
+    return aligned(["way", "ms", "speed", "peak memory, MB", "predicted, MB"], rows)
 
 
 def plain_ways(
@@ -283,7 +278,7 @@ def cuda_accuracy(networks: dict[str, nn.Module], pixels: np.ndarray, device: to
             for precision in DTYPES
         ]
         rows.append([name, *(f"{float(cell):.1f} dB" for cell in cells)])
-    return table(["weights", *(f"Upscaler, {precision}" for precision in DTYPES)], rows)
+    return aligned(["weights", *(f"Upscaler, {precision}" for precision in DTYPES)], rows)
 
 
 def main() -> None:
@@ -308,8 +303,7 @@ def main() -> None:
     )
     print(report)
     if arguments.out:
-        with atomic_path(arguments.out) as temporary:
-            temporary.write_text(report + "\n", encoding="utf-8")
+        save(arguments.out, report)
 
 
 if __name__ == "__main__":

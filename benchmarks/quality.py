@@ -13,31 +13,27 @@ and perception as figures/quality.svg. Weights that are not here are left out, a
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import platform
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from torch import nn
-from tqdm import tqdm
+from writing import save, save_figure
 
-from otsr import evaluation, weights
+from otsr import Upscaler, evaluation, weights
 from otsr.course.plots import COLOURS, use_house_style
 from otsr.datasets import photos
 from otsr.degradation import Degradation
 from otsr.evaluation import BICUBIC, Table
-from otsr.images import atomic_path
 
 ROOT = Path(__file__).parents[1]
 NETWORKS = ("realsr-df2k", "psnr-small", "gan-small", "otsr-small")
@@ -61,36 +57,23 @@ def measure(
     *,
     count: int | None = None,
     side: int | None = None,
-    **protocol: Any,
+    draws: int = 1,
+    **options: Any,
 ) -> Table:
     """The table of one split of the course photos.
 
     Args:
         count: photos to take, None for all.
         side: of the middle window that is taken of each, in LR pixels; None for the whole.
-        protocol: draws, precision, device; see `evaluation.evaluate`.
+        options: of the upscalers: precision, fp32 by default, and device.
     """
     scenes = evaluation.degraded(photos(split)[:count], degradation)
     if side:
         scenes = [evaluation.middle(scene, side, 4) for scene in scenes]
-    with tqdm(desc=f"{split} photos", unit="picture", disable=None) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        return evaluation.evaluate(
-            networks,
-            scenes,
-            settings={
-                "data": f"photos/{split}",
-                "cleanup": CLEANUP,
-                "degradation": repr(degradation),
-                "seed": 0,
-            },
-            progress=progress,
-            **protocol,
-        )
+    upscalers = {name: Upscaler(one, **{"precision": "fp32", **options}) for name, one in networks.items()}
+    table = evaluation.evaluate(upscalers, scenes, draws=draws)
+    table.settings.update(data=f"photos/{split}", cleanup=CLEANUP, degradation=repr(degradation), seed=0)
+    return table
 
 
 def walk(ends: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
@@ -148,7 +131,6 @@ def _point(axes: Axes, panel: Panel, row: str) -> tuple[float, float]:
     means, bars = [], []
     for key in ("psnr_y", "st_lpips"):
         mean, difference = (panel.table.interval(row, key), panel.table.difference(row, panel.reference, key))
-        assert mean is not None and difference is not None  # all these photos have a truth
         ends = (difference.mean - difference.low, difference.high - difference.mean)
         means.append(mean.mean)
         bars.append([[0.0 if math.isnan(end) else end] for end in ends])
@@ -218,24 +200,6 @@ def report(arguments: argparse.Namespace) -> tuple[str, dict[str, object], Figur
             evaluation.monotony(walked, list(blends)),
         ]
     return "\n\n".join(parts), numbers, draw(panels)
-
-
-def save(out: Path, text: str, numbers: Mapping[str, object]) -> None:
-    """Markdown, and the numbers as JSON beside it."""
-    content = {out: text, out.with_suffix(".json"): json.dumps(numbers, indent=1, ensure_ascii=False)}
-    for path, lines in content.items():
-        with atomic_path(path) as temporary:
-            temporary.write_text(lines + "\n", encoding="utf-8")
-
-
-def save_figure(path: Path, figure: Figure) -> None:
-    """SVG whose text stays text; the same figure gives the same file."""
-    with (
-        mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "otsr"}),
-        atomic_path(path) as temporary,
-    ):
-        figure.savefig(temporary, format="svg", metadata={"Date": None})
-    print(f"drawn: {path}", file=sys.stderr)
 
 
 def main() -> None:

@@ -41,9 +41,9 @@ import torch
 from peers.plain_step import OURS, PUBLISHED, Clock, Plain, vgg19, wait_for
 from torch import Tensor, nn
 from tqdm import tqdm
+from writing import save
 
-from otsr.images import atomic_path
-from otsr.machine import choose_device
+from otsr.evaluation import aligned
 from otsr.training import adversary
 from otsr.training.adversary import Adversary
 from otsr.training.batches import TrainingBatches
@@ -57,7 +57,8 @@ WAYS = {
 }
 GENERATORS = ((64, 23), (32, 4))  # width and blocks: the paper's, and that of the shipped small weights
 PARTS = ("generator", "features", "critic", "labels", "optimiser", "the rest")
-Step = Callable[["Clock"], None]
+Step = Callable[[Clock], None]
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # what the trainer takes
 
 
 def recipe(arguments: argparse.Namespace, precision: str) -> Config:
@@ -89,7 +90,7 @@ def recipe(arguments: argparse.Namespace, precision: str) -> Config:
 # --- ours
 
 
-def ours(config: Config, folder: Path, device: torch.device) -> Trainer:
+def ours(config: Config, folder: Path) -> Trainer:
     """The trainer, with the same VGG19 as the original's."""
     network = vgg19().to(memory_format=torch.channels_last)
     with mock.patch("otsr.training.losses.backbone", lambda name, layers: network):
@@ -123,12 +124,12 @@ def timed(trainer: Trainer, clock: Clock) -> Iterator[None]:
 
 def gradient_errors(arguments: argparse.Namespace) -> dict[str, float]:
     """‖ours − plain‖ / ‖plain‖ of one step's gradients, by network; both fp32, from the same weights and batch."""
-    device, config = choose_device(), recipe(arguments, "fp32")
+    config = recipe(arguments, "fp32")
     batch = TrainingBatches(config.data, config.scale, config.seed).batch(0)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = ours(config, Path(folder), device)
+        trainer = ours(config, Path(folder))
         assert trainer.adversary is not None
-        plain = Plain(config, OURS, device)
+        plain = Plain(config, OURS, DEVICE)
         pairs = {
             "generator": (trainer.generator, plain.generator),
             "critic": (trainer.adversary.critic, plain.critic),
@@ -136,7 +137,7 @@ def gradient_errors(arguments: argparse.Namespace) -> dict[str, float]:
         for mine, theirs in pairs.values():
             assert all(torch.equal(a, b) for a, b in zip(mine.parameters(), theirs.parameters(), strict=True))
         trainer.update(batch)
-        plain.step(batch, Clock(device, running=False))
+        plain.step(batch, Clock(DEVICE, running=False))
         trainer.close()
     errors = {}
     for name, networks in pairs.items():
@@ -150,14 +151,13 @@ def gradient_errors(arguments: argparse.Namespace) -> dict[str, float]:
 
 def build(way: str, arguments: argparse.Namespace, folder: Path) -> Step:
     """A function that takes one step."""
-    device = choose_device()
     config = recipe(arguments, "bf16" if way == "bf16" else "fp32")
     batch = TrainingBatches(config.data, config.scale, config.seed).batch(0)
     if way == "original":
         torch.backends.cudnn.allow_tf32 = False
-        original = Plain(config, PUBLISHED, device)
+        original = Plain(config, PUBLISHED, DEVICE)
         return lambda clock: original.step(batch, clock)
-    trainer = ours(config, folder, device)
+    trainer = ours(config, folder)
 
     def step(clock: Clock) -> None:
         with timed(trainer, clock) if clock.running else ExitStack():
@@ -169,20 +169,19 @@ def build(way: str, arguments: argparse.Namespace, folder: Path) -> Step:
 
 def work(way: str, arguments: argparse.Namespace, pipe: Connection) -> None:
     """In a process of its own: do what the pipe asks for, and answer."""
-    device = choose_device()
     with tempfile.TemporaryDirectory() as folder:
         step = build(way, arguments, Path(folder))
-        before = memory(device, peak=False)
-        step(Clock(device, running=False))  # warms up
-        wait_for(device)
-        pipe.send(memory(device, peak=True) - before)
+        before = memory(peak=False)
+        step(Clock(DEVICE, running=False))  # warms up
+        wait_for(DEVICE)
+        pipe.send(memory(peak=True) - before)
         while (question := pipe.recv()) is not None:
-            pipe.send({"seconds": seconds, "parts": parts}[question](step, device))
+            pipe.send({"seconds": seconds, "parts": parts}[question](step))
 
 
-def memory(device: torch.device, *, peak: bool) -> int:
+def memory(*, peak: bool) -> int:
     """Bytes held now, or at most so far: on the CUDA device, else by the process (0 where /proc does not say)."""
-    if device.type == "cuda":
+    if DEVICE.type == "cuda":
         return torch.cuda.max_memory_allocated() if peak else torch.cuda.memory_allocated()
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
@@ -192,16 +191,16 @@ def memory(device: torch.device, *, peak: bool) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(key)), 0)
 
 
-def seconds(step: Step, device: torch.device) -> tuple[float, float]:
+def seconds(step: Step) -> tuple[float, float]:
     """By the clock and by the processor."""
     clock, processor = time.perf_counter(), time.process_time()
-    step(Clock(device, running=False))
-    wait_for(device)
+    step(Clock(DEVICE, running=False))
+    wait_for(DEVICE)
     return time.perf_counter() - clock, time.process_time() - processor
 
 
-def parts(step: Step, device: torch.device) -> dict[str, float]:
-    clock = Clock(device, running=True)
+def parts(step: Step) -> dict[str, float]:
+    clock = Clock(DEVICE, running=True)
     with clock("the rest"):
         step(clock)
     return dict(clock.seconds)
@@ -237,12 +236,6 @@ def measured(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
 # --- the report
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """Markdown; the first column is text, the others are numbers."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def speed_table(found: dict[str, dict[str, Any]]) -> str:
     base = found["original"]
     rows = []
@@ -255,7 +248,7 @@ def speed_table(found: dict[str, dict[str, Any]]) -> str:
         share = one["memory"] / base["memory"] if base["memory"] else 0
         rows.append([WAYS[way], *cells, f"{one['memory'] / 1e6:.0f}", f"{share:.2f}"])
     head = ["way", "seconds", "speed", "processor seconds", "speed", "peak memory, MB", "of the original's"]
-    return table(head, rows)
+    return aligned(head, rows)
 
 
 def parts_table(found: dict[str, dict[str, Any]]) -> str:
@@ -265,7 +258,7 @@ def parts_table(found: dict[str, dict[str, Any]]) -> str:
                  for way, one in found.items())]
         for part in PARTS
     ]  # fmt: skip
-    return table(["part, seconds", *(WAYS[way] for way in found)], rows)
+    return aligned(["part, seconds", *(WAYS[way] for way in found)], rows)
 
 
 def section(arguments: argparse.Namespace) -> str:
@@ -285,12 +278,11 @@ def section(arguments: argparse.Namespace) -> str:
 
 
 def report(arguments: argparse.Namespace) -> str:
-    device = choose_device()
-    name = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    name = torch.cuda.get_device_name() if DEVICE.type == "cuda" else f"{torch.get_num_threads()} threads"
     head = (
         f"VGG-128 critic of nf {arguments.nf}, VGG19 conv5_4; batch {arguments.batch}, GT "
         f"{arguments.crop}×{arguments.crop}; {arguments.rounds} rounds, medians; torch {torch.__version__}, "
-        f"{device.type}, {name} of {os.cpu_count()} cores ({platform.machine()}). Made by "
+        f"{DEVICE.type}, {name} of {os.cpu_count()} cores ({platform.machine()}). Made by "
         "`python benchmarks/training_step.py`."
     )
     parts = ["# One training step", head]
@@ -318,8 +310,7 @@ def main() -> None:
     text = report(arguments)
     print(text)
     if arguments.out:
-        with atomic_path(arguments.out) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+        save(arguments.out, text)
 
 
 if __name__ == "__main__":

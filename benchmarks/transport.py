@@ -28,10 +28,11 @@ from scipy.optimize import linprog
 from scipy.sparse import csr_array, eye_array, hstack, kron
 from torch import Tensor
 from tqdm.auto import tqdm
+from writing import save
 
 from otsr import images
 from otsr.datasets import photos
-from otsr.images import atomic_path
+from otsr.evaluation import aligned
 from otsr.transport import fit_critic_map, fit_map, gaussian_map, l2_uvp, potentials, quadratic_cost
 from otsr.transport.gaussian import moments, square_root
 from otsr.transport.neural import Map, NeuralMap, Sampler
@@ -160,7 +161,7 @@ def label_table(sizes: tuple[int, ...], side: int, rounds: int) -> str:
     text = f"In brackets: times as long as ours. Growth from the third size to the last measured: {growth}."
     if any(max(sizes) > largest for largest in LARGEST.values()):
         text += " ≈: too large or too slow, extrapolated from the last two sizes that were measured."
-    return table(head, rows) + "\n\n" + text
+    return aligned(head, rows) + "\n\n" + text
 
 
 def _exponent(seconds: dict[int, float]) -> float:
@@ -253,13 +254,7 @@ def map_table(
         shown = [f"{errors[name]:.3g}" for name in ("shift", "linear", "critic", "game")]
         rows.append([str(dim), *shown, *(f"{seconds[name]:.0f}" for name in ("critic", "game"))])
     head = ["D", "shift", "linear", "WGAN-QC", "max–min", "s, WGAN-QC", "s, max–min"]
-    return table(head, rows)
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """Markdown, numbers to the right."""
-    lines = [head, ["---:"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return aligned(head, rows)
 
 
 def main() -> None:
@@ -289,8 +284,7 @@ def main() -> None:
     )
     print(report)
     if arguments.out:
-        with atomic_path(arguments.out) as temporary:
-            temporary.write_text(report + "\n", encoding="utf-8")
+        save(arguments.out, report)
 
 
 if __name__ == "__main__":

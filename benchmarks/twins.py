@@ -19,12 +19,10 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import platform
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -32,12 +30,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import nn
 from tqdm import tqdm
+from writing import save, save_figure
 
-from otsr import evaluation, weights
+from otsr import Upscaler, evaluation, weights
 from otsr.course.plots import COLOURS, use_house_style
 from otsr.datasets import photos
 from otsr.evaluation import Table
-from otsr.images import atomic_path, find_images
+from otsr.images import find_images
 from otsr.networks.perceptual import backbone
 from otsr.training import load_config, train
 from otsr.training.checkpoints import NAME as CHECKPOINT
@@ -195,11 +194,10 @@ def draw(paths: dict[str, Scores], test: Table) -> Figure:
         colour = COLOUR[kinds[name]]
         x, y = ([row[key] for row in path] for key in ("psnr_y", "st_lpips"))
         left.plot(x, y, ".-", color=colour, linewidth=1.5, ms=7)
-        end = [test.interval(name, key) for key in ("psnr_y", "st_lpips")]
-        assert end[0] is not None and end[1] is not None  # all these photos have a truth
-        right.plot(end[0].mean, end[1].mean, "o", color=colour, ms=9, label=f"{number}  {name}")
+        end = tuple(test.interval(name, key).mean for key in ("psnr_y", "st_lpips"))
+        right.plot(*end, "o", color=colour, ms=9, label=f"{number}  {name}")
         _number(left, number, (x[-1], y[-1]), colour)
-        _number(right, number, (end[0].mean, end[1].mean), colour)
+        _number(right, number, end, colour)
     for axes in (left, right):
         axes.set(xlabel="PSNR-Y, dB (right is better)", ylabel="ST-LPIPS (down is better)")
         axes.margins(0.08, 0.1)
@@ -234,7 +232,7 @@ def report(arguments: argparse.Namespace) -> tuple[str, dict[str, Scores], Figur
     scenes = evaluation.degraded(
         photos("test")[: 3 if arguments.quick else None], evaluation.phone_degradation(cleanup=2)
     )
-    test = evaluation.evaluate(networks, scenes, draws=arguments.draws)
+    test = evaluation.evaluate(upscalers(networks), scenes, draws=arguments.draws)
     single = replace(test, values={name: row for name, row in test.values.items() if ", seed " not in name})
     several = {"test photos": over_seeds(test, repeated)}
     if arguments.fresh:
@@ -296,7 +294,12 @@ def on_fresh(networks: dict[str, nn.Module], folder: Path) -> Table:
     """The networks on the middle of every photo of a folder, one draw each."""
     found = find_images([folder])
     scenes = evaluation.degraded(found, evaluation.phone_degradation(cleanup=2), folder=folder)
-    return evaluation.evaluate(networks, [evaluation.middle(scene, FRESH_SIDE, 4) for scene in scenes])
+    scenes = [evaluation.middle(scene, FRESH_SIDE, 4) for scene in scenes]
+    return evaluation.evaluate(upscalers(networks), scenes)
+
+
+def upscalers(networks: dict[str, nn.Module]) -> dict[str, Upscaler]:
+    return {name: Upscaler(network, precision="fp32") for name, network in networks.items()}
 
 
 def gains(tables: dict[str, Table], ends: dict[str, Scores]) -> str:
@@ -314,7 +317,6 @@ def gains(tables: dict[str, Table], ends: dict[str, Scores]) -> str:
         cells = []
         for table, _, key, _, better in columns:
             found = table.difference(name, twin, key)
-            assert found is not None  # all these photos have a truth
             numbers = "{0:+.{3}f} [{1:+.{3}f}, {2:+.{3}f}]".format(*found, 2 if key == "psnr_y" else 4)
             decided = found.low * found.high > 0
             cells.append(numbers + (" ✓" if better * found.mean > 0 else " ✗") * decided)
@@ -344,12 +346,8 @@ def main() -> None:
     text, paths, figure = report(arguments)
     print(text)
     if arguments.out:
-        with atomic_path(arguments.out) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
-        with atomic_path(arguments.out.with_suffix(".json")) as temporary:
-            temporary.write_text(json.dumps(paths, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "otsr"}):
-            figure.savefig(ROOT / "figures" / "twins.svg", metadata={"Date": None})
+        save(arguments.out, text, paths)
+        save_figure(ROOT / "figures" / "twins.svg", figure)
 
 
 if __name__ == "__main__":

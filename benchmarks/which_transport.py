@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import math
 import platform
 import statistics
@@ -26,7 +25,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import scipy.optimize
 import torch
@@ -34,10 +32,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
+from writing import save, save_figure
 
 from otsr.course.plots import COLOURS, use_house_style
-from otsr.evaluation.protocol import METRICS
-from otsr.images import atomic_path
+from otsr.evaluation import METRICS
 from otsr.training import load_config, train
 from otsr.training.adversary import Adversary, Judgement
 from otsr.training.checkpoints import NAME as CHECKPOINT
@@ -284,7 +282,7 @@ def report(arguments: argparse.Namespace) -> tuple[str, Scores]:
         + ("bitwise the same weights" if same else "DIFFERENT weights")
         + " of generator and critic after 6 steps.",
     ]
-    return "\n\n".join(parts) + "\n", found
+    return "\n\n".join(parts), found
 
 
 def main() -> int:
@@ -307,12 +305,8 @@ def main() -> int:
     text, found = report(arguments)
     print(text)
     if arguments.out:
-        with atomic_path(arguments.out) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-        with atomic_path(arguments.out.with_suffix(".json")) as temporary:
-            temporary.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        with mpl.rc_context({"svg.hashsalt": "otsr"}):
-            draw(found).savefig(ROOT / "figures" / "which_transport.svg", metadata={"Date": None})
+        save(arguments.out, text, found)
+        save_figure(ROOT / "figures" / "which_transport.svg", draw(found))
     return 0
 
 

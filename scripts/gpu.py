@@ -57,7 +57,7 @@ def speeds(what: str, text: str) -> list[list[str]]:
             section = f", {line[3:]}" if line.startswith("## RRDBNet") else section
         elif not head:
             head = cells
-        elif "speed" in head and cells[0] != "---":
+        elif "speed" in head and set(cells[0]) != {"-"}:
             way = dict(reversed(list(zip(head, cells, strict=True))))  # of two columns "speed" the first
             rows.append([f"{what}{section}: {cells[0]}", *(way.get(column, "-") for column in COLUMNS)])
     return rows

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 from typer import Option
 
 from otsr.cli.root import DeviceName, ManyValues, Tile, app, fail, refuse, require_file
 from otsr.cli.upscale import build_upscaler
-
-if TYPE_CHECKING:
-    from otsr.evaluation import Data, Table
-    from otsr.inference import Upscaler
 
 
 @app.command(cls=ManyValues)
@@ -65,6 +61,12 @@ def evaluate(
             refuse(f"{option} names the same value twice")
     if ot_weight and not names:
         refuse("--ot-weight needs --weights")
+    if names and sr and not lr:
+        refuse("--weights need LR pictures to upscale; name their folder with --lr")
+    if crop and sr:
+        refuse("--crop and --sr do not go together; crop the pictures beforehand")
+    if draws > 1 and (lr or sr or data == "phone"):
+        refuse("--draws varies kernels and noise, but these LR pictures are fixed; leave it at 1")
     options: dict[str, Any] = {"device": device, "precision": precision, "tile": tile}
     networks = {
         name if steps == [1.0] else f"{name}@{t:g}": build_upscaler(name, ot_weight=t, **options)
@@ -72,22 +74,30 @@ def evaluate(
         for t in steps
     }
     from otsr import evaluation
-    from otsr.cli.jobs import say
+    from otsr.cli.jobs import Progress, say
     from otsr.images import atomic_path
 
+    rows = [*([evaluation.BICUBIC] if lr or not sr else []), *map(str, sr or []), *networks]
+    against = against or rows[0]
+    if against not in rows:
+        refuse(f"--against {against}: no such row; there are {', '.join(rows)}")
     try:
-        chosen = evaluation.choose(
+        scenes, scale, settings = evaluation.choose(
             data, lr, sr or [], degradation=degradation, cleanup=cleanup, seed=seed,
             scale=scale or next((upscaler.scale for upscaler in networks.values()), None), note=say,
         )  # fmt: skip
-        table = _measure(networks, chosen, crop, against, border=border, draws=draws, settings={
-            **chosen.described, "crop": crop, "weights": evaluation.hashes(names), **options,
-        })  # fmt: skip
+        if crop:
+            scenes = [evaluation.middle(scene, crop, scale) for scene in scenes]
+        with Progress("evaluating") as progress:
+            table = evaluation.evaluate(
+                networks, scenes, scale=scale, border=border, draws=draws, progress=progress,
+                on_error=lambda text: say(f"error: {text}"),
+            )  # fmt: skip
     except evaluation.NothingMeasured as error:
         fail(error)
     except evaluation.EvaluationError as error:
         refuse(error)
-    against = against or table.rows[0]
+    table.settings.update(settings, crop=crop, weights={name: _hash(name) for name in names}, **options)
     text = evaluation.markdown(table, against)
     if len(steps) > 1:
         for name in names:
@@ -104,23 +114,14 @@ def evaluate(
     raise typer.Exit(1 if table.failures else 0)
 
 
-def _measure(
-    networks: dict[str, Upscaler], chosen: Data, crop: int | None, against: str | None, **options: Any
-) -> Table:
-    from otsr.cli.jobs import Progress, say
-    from otsr.evaluation import BICUBIC, evaluate, middle
+def _hash(name: str) -> str:
+    """sha256 of the file of weights; of an ncnn pair, the network's description."""
+    import pooch
 
-    made = dict.fromkeys(row for scene in chosen.scenes for row in scene.made)
-    rows = [*([BICUBIC] if chosen.lr else []), *made, *networks]
-    if against and against not in rows:
-        refuse(f"--against {against}: no such row; there are {', '.join(rows)}")
-    if networks and not chosen.lr:
-        refuse("--weights need LR pictures to upscale; name their folder with --lr")
-    if crop and made:
-        refuse("--crop and --sr do not go together; crop the pictures beforehand")
-    scenes = [middle(scene, crop, chosen.scale) for scene in chosen.scenes] if crop else chosen.scenes
-    with Progress("evaluating") as progress:
-        return evaluate(
-            networks, scenes, bicubic=chosen.lr, progress=progress,
-            on_error=lambda text: say(f"error: {text}"), scale=chosen.scale, **options,
-        )  # fmt: skip
+    from otsr.weights import WeightsError, file_of, locate
+
+    try:
+        path = locate(name, download=False)
+    except WeightsError:
+        path = file_of(Path(name))
+    return pooch.file_hash(str(path))

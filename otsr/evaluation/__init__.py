@@ -1,31 +1,29 @@
 """How good is a network? Six metrics on many pictures, with intervals, and differences picture by picture.
 
     scenes = degraded(photos("test"), phone_degradation(cleanup=2))
-    table = evaluate({"realsr-df2k": weights.load("realsr-df2k")}, scenes)
+    table = evaluate({"psnr": Upscaler.from_pretrained("psnr", precision="fp32")}, scenes)
     print(markdown(table, against="bicubic"))
 
-Files: `protocol` (the metrics of one picture), `scenes` (what is evaluated), `data` (words of the command line to
-scenes), `measuring` (the loop), `report` (tables).
+Files: `scenes` (what is evaluated), `measuring` (the metrics and the loop), `report` (tables), `comparison` (one detail
+of a photo, to look at).
 """
 
-from otsr.evaluation.data import Data, choose, hashes
-from otsr.evaluation.measuring import NothingMeasured, evaluate
-from otsr.evaluation.protocol import METRICS, Metric, Scores, measure
-from otsr.evaluation.report import BICUBIC, EvaluationError, Table, markdown, monotony, to_json
+from otsr.evaluation.measuring import BICUBIC, METRICS, Metric, NothingMeasured, Table, evaluate, measure
+from otsr.evaluation.report import aligned, markdown, monotony, to_json
 from otsr.evaluation.scenes import (
+    EvaluationError,
     Scene,
     View,
+    choose,
     degraded,
-    failing,
+    matched,
     middle,
-    paired,
     phone_degradation,
-    with_made,
-    without_truth,
+    rounded,
 )
 
 __all__ = [
-    "BICUBIC", "METRICS", "Data", "EvaluationError", "Metric", "NothingMeasured", "Scene", "Scores", "Table", "View",
-    "choose", "degraded", "evaluate", "failing", "hashes", "markdown", "measure", "middle", "monotony", "paired",
-    "phone_degradation", "to_json", "with_made", "without_truth",
+    "BICUBIC", "METRICS", "EvaluationError", "Metric", "NothingMeasured", "Scene", "Table", "View", "aligned", "choose",
+    "degraded", "evaluate", "markdown", "matched", "measure", "middle", "monotony", "phone_degradation", "rounded",
+    "to_json",
 ]  # fmt: skip

@@ -1,6 +1,6 @@
 """One detail of a photo under every network, side by side with names: people choose with their eyes.
 
-views = enlarged(photo, {"otsr": Upscaler.from_pretrained("otsr")})
+views = enlarged(photo, {"otsr": Upscaler.from_pretrained("otsr")}, detail(photo))
 sheet(views).save("compare.png")
 """
 
@@ -13,13 +13,14 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from otsr.evaluation.report import BICUBIC
+from otsr.evaluation.measuring import BICUBIC
 from otsr.images import luma, read, resize, to_pil
 from otsr.inference import Upscaler
 
 SIDE = 96
 """LR pixels on each side of the detail."""
 
+_SCALE = 4
 _CONTEXT = 32  # LR pixels around it that networks see
 _MARGIN, _LABEL = 8, 42  # pixels between the pictures, and of the words below each
 _COLUMNS = 4
@@ -63,28 +64,22 @@ def window_at(photo: Tensor, x: int, y: int, side: int = SIDE) -> Window:
     return Window(min(x, width - wide), min(y, height - high), wide, high)
 
 
-def enlarged(
-    photo: Tensor, networks: Mapping[str, Upscaler], window: Window | None = None, scale: int = 4
-) -> dict[str, Image.Image]:
-    """The window, enlarged by bicubic interpolation and by each network; the same size under every name.
+def enlarged(photo: Tensor, networks: Mapping[str, Upscaler], window: Window) -> dict[str, Image.Image]:
+    """The window, four times as large, by bicubic interpolation and by each network.
 
     Args:
         photo: (3, H, W) in [0, 1].
-        window: what is shown; the part with most detail by default.
     """
-    window = window or detail(photo)
     left, top = max(0, window.left - _CONTEXT), max(0, window.top - _CONTEXT)
     right, bottom = window.left + window.width + _CONTEXT, window.top + window.height + _CONTEXT
     around = photo[:, top:bottom, left:right].contiguous()
 
     def shown(image: Tensor) -> Image.Image:
-        y, x = scale * (window.top - top), scale * (window.left - left)
-        return to_pil(image[:, y : y + scale * window.height, x : x + scale * window.width])
+        y, x = _SCALE * (window.top - top), _SCALE * (window.left - left)
+        return to_pil(image[:, y : y + _SCALE * window.height, x : x + _SCALE * window.width])
 
-    return {
-        BICUBIC: shown(resize(around, scale)),
-        **{name: shown(read(network.upscale(around, scale=scale))) for name, network in networks.items()},
-    }
+    views = {name: shown(read(network.upscale(around, scale=_SCALE))) for name, network in networks.items()}
+    return {BICUBIC: shown(resize(around, _SCALE)), **views}
 
 
 def overview(photo: Tensor, window: Window, size: tuple[int, int]) -> Image.Image:
@@ -93,9 +88,8 @@ def overview(photo: Tensor, window: Window, size: tuple[int, int]) -> Image.Imag
     width, height = whole.size
     whole.thumbnail(size)
     x, y = whole.width / width, whole.height / height
-    box = (
-        window.left * x, window.top * y, (window.left + window.width) * x, (window.top + window.height) * y,
-    )  # fmt: skip
+    right, bottom = window.left + window.width, window.top + window.height
+    box = (window.left * x, window.top * y, right * x, bottom * y)
     for colour, line in (("black", 4), ("white", 2)):  # seen on any ground
         ImageDraw.Draw(whole).rectangle(box, outline=colour, width=line)
     return whole
@@ -121,8 +115,6 @@ def sheet(pictures: Mapping[str, Image.Image], words: Mapping[str, str] | None =
 
 def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
     """The text, its end left out where it is wider than `width` pixels."""
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + "…") > width:
-        text = text[:-1]
-    return text + "…"
+    while len(text) > 1 and font.getlength(text) > width:
+        text = text[:-2] + "…"
+    return text

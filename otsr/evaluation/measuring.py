@@ -1,184 +1,229 @@
-"""Upscale scenes with every network, measure, and collect a table. One broken picture does not stop the others."""
+"""What is measured on a picture, and how: one protocol for `otsr evaluate` and for the validation of a training.
+
+SR pictures come rounded to 8 bits, as a person would get them. PSNR and SSIM are taken on MATLAB's luma, without
+`border` pixels on each side; ST-LPIPS, NIQE and patch-SWD on whole pictures; LR consistency by MATLAB's bicubic,
+without border / scale LR pixels. A blurred and noisy LR picture is not what its truth shrinks to, so a network that
+removes noise scores lower in LR consistency: read that column beside the others.
+"""
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
-from torch import Tensor, nn
+import torch
+from torch import Tensor
+from tqdm import tqdm
 
-from otsr.evaluation.protocol import METRICS, Scores, measure
-from otsr.evaluation.report import BICUBIC, EvaluationError, Table
-from otsr.evaluation.scenes import Scene, View, rounded
+from otsr import metrics
+from otsr.evaluation.scenes import EvaluationError, Scene, View, rounded
 from otsr.images import read, resize
 from otsr.inference import Upscaler
+from otsr.metrics import Interval, mean_interval
+
+BICUBIC = "bicubic"
+"""Name of the row that a table begins with."""
 
 
 class NothingMeasured(EvaluationError):
     """Not one picture could be measured; the message has the first reason."""
 
 
-def evaluate(
-    networks: Mapping[str, nn.Module | Upscaler],
-    scenes: Sequence[Scene],
-    *,
-    bicubic: bool = True,
-    scale: int | None = None,
-    border: int | None = None,
-    draws: int = 1,
-    device: str = "auto",
-    precision: str = "fp32",
-    tile: int | None = None,
-    settings: Mapping[str, Any] | None = None,
-    progress: Callable[[int, int], None] | None = None,
-    on_error: Callable[[str], None] | None = None,
-) -> Table:
-    """Measure bicubic interpolation and each network on each scene.
+@dataclass(frozen=True)
+class Metric:
+    """A column of the table.
+
+    Attributes:
+        key: name in Python and JSON.
+        title: name for people.
+        higher: whether more is better.
+        digits: behind the point.
+        against: what SR is compared with.
+        value: of (sr, what it is compared with, scale, border).
+    """
+
+    key: str
+    title: str
+    higher: bool
+    digits: int
+    against: Literal["truth", "input", "nothing"]
+    value: Callable[[Tensor, Tensor, int, int], Tensor]
+
+    @property
+    def heading(self) -> str:
+        """The title with an arrow to the better side."""
+        return f"{self.title} {'↑' if self.higher else '↓'}"
+
+
+def _niqe(sr: Tensor) -> Tensor:
+    try:
+        return metrics.niqe(sr)
+    except ValueError:  # too small or too flat to judge
+        return torch.tensor(math.nan)
+
+
+METRICS = (
+    Metric("psnr_y", "PSNR-Y", True, 2, "truth", lambda sr, hr, s, b: metrics.psnr(sr, hr, b, "y")),
+    Metric("ssim_y", "SSIM-Y", True, 4, "truth", lambda sr, hr, s, b: metrics.ssim(sr, hr, b, "y")),
+    Metric("st_lpips", "ST-LPIPS", False, 4, "truth", lambda sr, hr, s, b: metrics.st_lpips(sr, hr)),
+    Metric("niqe", "NIQE", False, 3, "nothing", lambda sr, _, s, b: _niqe(sr)),
+    Metric("patch_swd", "patch-SWD", False, 4, "truth", lambda sr, hr, s, b: metrics.patch_swd(sr, hr)),
+    Metric(
+        "lr_consistency", "LR consistency", True, 2, "input",
+        lambda sr, lr, s, b: metrics.lr_consistency(sr, lr, s, border=b // s),
+    ),
+)  # fmt: skip
+
+
+def measure(
+    sr: Tensor, lr: Tensor | None, hr: Tensor | None, scale: int, border: int | None = None
+) -> dict[str, float]:
+    """Every metric that has what it needs, by its key; NaN where undefined (PSNR of equal pictures, NIQE of flat).
 
     Args:
-        networks: by the name of their row; a module with an attribute `scale`, or an `Upscaler` with options of its
-            own. Pictures that the scenes bring along (`Scene.made`) have rows before them.
-        bicubic: whether bicubic interpolation is a row; it needs scenes that have an LR picture, as networks do.
-        scale: where there is no network; else that of the networks.
+        sr: (3, H, W) in [0, 1], rounded to 8 bits.
+        lr: (3, H/scale, W/scale), what SR was made from, if known.
+        hr: (3, H, W), the truth, if known.
         border: HR pixels left out on each side by PSNR and SSIM; None for the scale.
-        draws: pairs made of each random scene. Their values are averaged within the scene, so that the interval
-            is over scenes, not over draws of one.
-        device, precision, tile: see `Upscaler`; fp32 by default, so that numbers do not depend on the machine.
-        settings: added to the table's.
-        progress: called with (pictures measured, in all).
+    """
+    border = scale if border is None else border
+    others = {"truth": hr, "input": lr, "nothing": sr}
+    scores = {
+        metric.key: float(metric.value(sr, other, scale, border))
+        for metric in METRICS
+        if (other := others[metric.against]) is not None
+    }
+    return {key: value if math.isfinite(value) else math.nan for key, value in scores.items()}
+
+
+@dataclass(frozen=True)
+class Table:
+    """What was measured.
+
+    Attributes:
+        values: by row, then by a metric's key: (images, draws), NaN where the metric is undefined.
+        images: names of the pictures, in the order of the values.
+        failures: pictures that are not in it, and why.
+        settings: scale, border, draws; for the JSON.
+    """
+
+    values: dict[str, dict[str, np.ndarray]]
+    images: tuple[str, ...]
+    failures: tuple[str, ...]
+    settings: dict[str, Any]
+
+    @property
+    def rows(self) -> list[str]:
+        """Bicubic, what other programs made, then the networks in the order given."""
+        return list(self.values)
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """Those that had what they need."""
+        return [metric for metric in METRICS if metric.key in next(iter(self.values.values()))]
+
+    def per_image(self, row: str, key: str) -> np.ndarray:
+        """(images,) mean over the draws of each picture; NaN where a draw is undefined."""
+        if row not in self.values:
+            raise EvaluationError(f"no row is called {row!r}; there are {', '.join(self.rows)}")
+        return self.values[row][key].mean(axis=1)
+
+    def interval(self, row: str, key: str) -> Interval:
+        """Mean over pictures with its 95 % bootstrap interval; NaN is what cannot be known."""
+        return _interval(self.per_image(row, key))
+
+    def difference(self, row: str, against: str, key: str) -> Interval:
+        """Mean of row − against, picture by picture, with its interval: what decides between two methods."""
+        return _interval(self.per_image(row, key) - self.per_image(against, key))
+
+
+def _interval(values: np.ndarray) -> Interval:
+    known = values[np.isfinite(values)]
+    if len(known) > 1:
+        return mean_interval(known)
+    return Interval(float(known[0]) if len(known) else math.nan, math.nan, math.nan)
+
+
+def evaluate(
+    networks: Mapping[str, Upscaler],
+    scenes: Sequence[Scene],
+    *,
+    scale: int = 4,
+    border: int | None = None,
+    draws: int = 1,
+    on_error: Callable[[str], None] = lambda _: None,
+) -> Table:
+    """Measure bicubic interpolation, pictures that other programs made (`Scene.made`), and networks on each scene.
+
+    Args:
+        networks: by the name of their row, in fp32 if numbers shall not depend on the machine.
+        scale: of networks and scenes.
+        border: HR pixels left out on each side by PSNR and SSIM; None for the scale.
+        draws: views of each scene. Their values are averaged within the scene, so that the interval is over scenes,
+            not over draws of one.
         on_error: told of each picture that had to be left out, when it happens.
 
     Raises:
-        EvaluationError: no scenes, scenes of the same name, networks of different scales, or draws of fixed pairs.
+        EvaluationError: no scenes, scenes or rows of the same name, or networks of another scale.
         NothingMeasured: no picture could be measured.
     """
-    upscalers = {
-        name: network
-        if isinstance(network, Upscaler)
-        else Upscaler(network, device=device, precision=precision, tile=tile)
-        for name, network in networks.items()
-    }
-    scale = _common_scale(upscalers, scale)
+    _check(networks, scenes, scale)
     border = scale if border is None else border
-    rows = _rows(upscalers, scenes, scale, bicubic)
-    _check(scenes, border, draws)
-    measured: dict[str, dict[str, list[Scores]]] = {}
-    failures: list[str] = []
-    each, total = draws * len(rows), len(scenes) * draws * len(rows)
-    for number, scene in enumerate(scenes):
-
-        def report(done: int, before: int = number * each) -> None:
-            if progress:
-                progress(before + done, total)
-
+    found: dict[str, dict[str, list[dict[str, float]]]] = {}  # scores of each draw, by scene and row
+    failures = []
+    for scene in tqdm(scenes, "evaluating", unit="picture", leave=False, disable=None):
+        rows: dict[str, list[dict[str, float]]] = {}
         try:
-            measured[scene.name] = _measure(scene, rows, scale, border, draws, report)
+            for number in range(draws):
+                view = scene.draw(number)
+                for row, sr in _pictures(scene, view, networks, scale):
+                    rows.setdefault(row, []).append(measure(sr, view.lr, view.hr, scale, border))
         except (OSError, ValueError, MemoryError, RuntimeError) as error:
             text = str(error) or type(error).__name__
             failures.append(text if scene.name in text else f"{scene.name}: {text}")
-            report(each)
-            if on_error:
-                on_error(failures[-1])
-    if not measured:
+            on_error(failures[-1])
+        else:
+            found[scene.name] = rows
+    if not found:
         raise NothingMeasured(f"none of {len(scenes)} pictures could be measured; the first: {failures[0]}")
-    own = {"scale": scale, "border": border, "draws": draws, **(settings or {})}
-    return Table(_values(measured), tuple(measured), tuple(failures), _notes(measured), own)
-
-
-Row = Callable[[Scene, View], Tensor]
-"""Makes the SR picture of a view, as an 8-bit file holds it."""
-
-
-def _rows(
-    upscalers: Mapping[str, Upscaler], scenes: Sequence[Scene], scale: int, bicubic: bool
-) -> dict[str, Row]:
-    def interpolate(scene: Scene, view: View) -> Tensor:
-        return rounded(resize(_lr(view), scale))
-
-    def look_up(name: str, scene: Scene, view: View) -> Tensor:
-        return rounded(read(scene.made[name]))
-
-    def upscale(upscaler: Upscaler, scene: Scene, view: View) -> Tensor:
-        return read(upscaler.upscale(_lr(view)))
-
-    made = dict.fromkeys(name for scene in scenes for name in scene.made)
-    twice = next((name for name in upscalers if name == BICUBIC or name in made), None)
-    if twice is not None:
-        raise EvaluationError(f"two rows would be called {twice!r}; call one another name")
-    rows: dict[str, Row] = {BICUBIC: interpolate} if bicubic else {}
-    rows |= {name: partial(look_up, name) for name in made}
-    return rows | {name: partial(upscale, upscaler) for name, upscaler in upscalers.items()}
-
-
-def _lr(view: View) -> Tensor:
-    if view.lr is None:
-        raise ValueError("there is no LR picture to upscale")
-    return view.lr
-
-
-def _measure(
-    scene: Scene, rows: Mapping[str, Row], scale: int, border: int, draws: int, report: Callable[[int], None]
-) -> dict[str, list[Scores]]:
-    """Scores of each draw, by row."""
-    scores: dict[str, list[Scores]] = {row: [] for row in rows}
-    for draw in range(draws):
-        view = scene.draw(draw)
-        for place, (row, upscaled) in enumerate(rows.items(), 1):
-            scores[row].append(measure(upscaled(scene, view), view.lr, view.hr, scale, border))
-            report(draw * len(rows) + place)
-    return scores
-
-
-def _values(measured: Mapping[str, Mapping[str, Sequence[Scores]]]) -> dict[str, dict[str, np.ndarray]]:
-    """By row and metric: (images, draws)."""
-    return {
+    values = {
         row: {
-            m.key: np.array(
-                [[s.values.get(m.key, math.nan) for s in scores[row]] for scores in measured.values()]
-            )
-            for m in METRICS
+            key: np.array([[one[key] for one in rows[row]] for rows in found.values()]) for key in scores[0]
         }
-        for row in next(iter(measured.values()))
+        for row, scores in next(iter(found.values())).items()
     }
+    settings = {"scale": scale, "border": border, "draws": draws}
+    return Table(values, tuple(found), tuple(failures), settings)
 
 
-def _notes(measured: Mapping[str, Mapping[str, Sequence[Scores]]]) -> tuple[str, ...]:
-    """Which metrics are undefined on how many pictures, and why."""
-    reasons: dict[str, list[str]] = defaultdict(list)
-    for name, rows in measured.items():
-        for row, draws in rows.items():
-            for scores in draws:
-                for key, reason in scores.undefined.items():
-                    reasons[key].append(f"{name}, {row} ({reason})")
-    titles = {metric.key: metric.title for metric in METRICS}
-    return tuple(
-        f"{titles[key]}: undefined for {len(found)} SR pictures, which its numbers leave out; the first: {found[0]}"
-        for key, found in reasons.items()
-    )
+def _pictures(
+    scene: Scene, view: View, networks: Mapping[str, Upscaler], scale: int
+) -> Iterator[tuple[str, Tensor]]:
+    """The SR picture of each row, as an 8-bit file holds it."""
+    if view.lr is not None:
+        yield BICUBIC, rounded(resize(view.lr, scale))
+    for row, path in scene.made.items():
+        yield row, rounded(read(path))
+    for row, network in networks.items():
+        if view.lr is None:
+            raise ValueError("there is no LR picture to upscale")
+        yield row, read(network.upscale(view.lr))
 
 
-def _common_scale(upscalers: Mapping[str, Upscaler], scale: int | None) -> int:
-    scales = {name: upscaler.scale for name, upscaler in upscalers.items()}
-    if scale is not None:
-        scales["--scale"] = scale
-    if len(set(scales.values())) > 1:
-        listed = ", ".join(f"{name} ×{value}" for name, value in scales.items())
-        raise EvaluationError(f"different scales cannot share a table: {listed}; evaluate them separately")
-    return next(iter(scales.values()), 4)
-
-
-def _check(scenes: Sequence[Scene], border: int, draws: int) -> None:
+def _check(networks: Mapping[str, Upscaler], scenes: Sequence[Scene], scale: int) -> None:
     names = [scene.name for scene in scenes]
+    rows = [BICUBIC, *{row for scene in scenes for row in scene.made}, *networks]
     if not names:
         raise EvaluationError("no pictures to evaluate on; name a folder that holds some")
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise EvaluationError(f"two pictures are called {twice!r}; rename one")
-    if border < 0 or draws < 1:
-        raise EvaluationError(f"border is {border}, draws {draws}; expected 0 or more, and 1 or more")
-    if draws > 1 and not any(scene.random for scene in scenes):
-        raise EvaluationError(f"draws is {draws}, but nothing is random in these pairs; leave it at 1")
+    for what, words in ((names, "pictures"), (rows, "rows")):
+        twice = next((name for name in what if what.count(name) > 1), None)
+        if twice is not None:
+            raise EvaluationError(f"two {words} would be called {twice!r}; rename one")
+    for name, network in networks.items():
+        if network.scale != scale:
+            raise EvaluationError(
+                f"{name} enlarges by {network.scale}, the table is for ×{scale}; take one scale"
+            )

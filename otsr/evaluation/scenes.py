@@ -1,23 +1,27 @@
 """What is evaluated: LR pictures, with their truth where there is one. Each is made when it is asked for.
 
-All pictures are rounded to 8 bit, as a file would hold them.
+All pictures are rounded to 8 bits, as a file would hold them.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from otsr.datasets import phone_crops
+from otsr.datasets import data_dir, phone_crops, photos
 from otsr.degradation import Degradation
 from otsr.degradation.camera import estimate_camera
-from otsr.evaluation.report import EvaluationError
-from otsr.images import find_images, read
+from otsr.images import SUFFIXES, find_images, read
+
+
+class EvaluationError(ValueError):
+    """An evaluation that makes no sense or gave nothing; the message says what to do."""
 
 
 class View(NamedTuple):
@@ -33,133 +37,139 @@ class Scene:
 
     Attributes:
         name: unique among the scenes.
-        draw: makes the view number 0, 1, …; the same number gives the same view. A fixed scene ignores it.
-        random: whether views of different numbers differ.
+        draw: makes view number 0, 1, …; the same number gives the same view, and any number where nothing is random.
         made: files that other programs made of it, by row.
     """
 
     name: str
     draw: Callable[[int], View]
-    random: bool = False
     made: Mapping[str, Path] = field(default_factory=dict)
 
 
 def degraded(
-    photos: Sequence[Path], degradation: Degradation, seed: int = 0, folder: Path | None = None
+    files: Sequence[Path], degradation: Degradation, seed: int = 0, folder: Path | None = None
 ) -> list[Scene]:
     """Clean photos, degraded anew in each draw: pair number d is what `otsr degrade --seed (seed + d)` writes.
 
     Args:
-        photos: files; those below `folder` are named by their path in it, the others by their file name.
+        files: those below `folder` are named by their path in it, the others by their file name.
         degradation: its clean-up is applied to the truth too.
     """
 
     def scene(path: Path) -> Scene:
-        name = _name(path, folder)
+        name = _name(path, folder or path.parent)
 
         def draw(number: int) -> View:
             own_seed = zlib.crc32(f"{seed + number}/{name}.png".encode())
             hr, lr = degradation.pair(read(path), own_seed)
             return View(rounded(lr), rounded(hr))
 
-        return Scene(name, draw, random=degradation.noise is not None or _many_kernels(degradation))
+        return Scene(name, draw)
 
-    return [scene(path) for path in photos]
+    return [scene(path) for path in files]
 
 
-def paired(hr_folder: Path, lr_folder: Path, scale: int) -> list[Scene]:
-    """HR and LR pictures of the same name (or 0801.png and 0801x4.png, as in DIV2K) in two folders.
+def matched(
+    *, hr: Path | None = None, lr: Path | None = None, made: Sequence[Path] = (), scale: int = 4
+) -> list[Scene]:
+    """Pictures of the same name (0801.png and 0801x4.png too, as in DIV2K) in folders of HR, LR, and what was made.
 
-    A picture without its partner becomes a scene too: drawing it raises, so that it is named among the failures.
-    HR pictures may be up to scale − 1 pixels too large at the right and bottom; these are cut off.
+    A picture that is missing in one of them becomes a scene that fails, so that it is named among the failures. HR
+    pictures may be up to scale − 1 pixels too large at the right and bottom; these are cut off.
+
+    Args:
+        made: folders of upscaled pictures; each becomes a row of its name.
 
     Raises:
-        EvaluationError: two pictures of one folder have the same name.
+        EvaluationError: a folder is missing or holds no pictures, or two of its pictures have the same name.
     """
-    large = by_name(hr_folder)
-    small = by_name(lr_folder, known=large, scale=scale)
-    scenes = []
-    for name in sorted({*large, *small}):
-        if name not in small:
-            scenes.append(
-                failing(name, f"{large[name]}: no LR partner called {name}.* in {lr_folder}; add it")
-            )
-        elif name not in large:
-            scenes.append(
-                failing(name, f"{small[name]}: no HR partner called {name}.* in {hr_folder}; add it")
-            )
-        else:
-            scenes.append(Scene(name, _fixed_pair(large[name], small[name], scale)))
+    found: dict[Path, dict[str, Path]] = {}
+    scenes: list[Scene] = []
+    for folder in filter(None, (hr, lr, *made)):
+        paths, unreadable = _pictures_below(folder)
+        scenes += unreadable
+        found[folder] = _by_name(paths, folder, next(iter(found.values()), {}), scale)
+    for name in sorted({name for paths in found.values() for name in paths}):
+        missing = next((folder for folder, paths in found.items() if name not in paths), None)
+        if missing is not None:
+            there = next(paths[name] for paths in found.values() if name in paths)
+            scenes.append(_failing(name, f"{there}: no picture called {name}.* in {missing}; add it"))
+            continue
+        of = {str(folder): found[folder][name] for folder in made}
+        pair = (hr and found[hr][name], lr and found[lr][name])
+        scenes.append(Scene(name, partial(_view, *pair, list(of.values()), scale), of))
     return scenes
 
 
-def with_made(scenes: Sequence[Scene], folders: Mapping[str, Path], scale: int) -> list[Scene]:
-    """The scenes with the pictures of the same name that other programs made of them.
-
-    A picture without its partner becomes a scene that fails, as in `paired`. The truth may be up to scale − 1 pixels
-    too large at the right and bottom; these are cut off.
+def choose(
+    data: str | None = None,
+    lr: Path | None = None,
+    sr: Sequence[Path] = (),
+    *,
+    degradation: str | None = None,
+    cleanup: float | None = None,
+    seed: int = 0,
+    scale: int | None = None,
+    note: Callable[[str], None] = print,
+) -> tuple[list[Scene], int, dict[str, Any]]:
+    """The scenes that the options of `otsr evaluate` name (see its help), their scale, and settings for the JSON.
 
     Args:
-        folders: of the pictures, by the name of their row.
+        scale: what the networks are for; None takes that of the degradation, or 4.
+        note: told what takes a while.
+
+    Raises:
+        EvaluationError: options that contradict each other, a folder or file that is not there or holds no pictures.
     """
-    known = {scene.name: scene for scene in scenes}
-    found = {row: by_name(folder, known, scale) for row, folder in folders.items()}
-    complete = []
-    for name, scene in known.items():
-        missing = next((folders[row] for row in found if name not in found[row]), None)
-        if missing is None:
-            made = {row: paths[name] for row, paths in found.items()}
-            complete.append(replace(scene, draw=_fitting(scene, made, scale), made=made))
-        else:
-            complete.append(failing(name, f"{missing}: no picture called {name}.*; add it"))
-    for row, paths in found.items():
-        for name, path in paths.items():
-            if name not in known:
-                complete.append(
-                    failing(f"{row}/{name}", f"{path}: nothing to compare it with is called {name}.*")
-                )
-    return complete
-
-
-def without_truth(pictures: Iterable[Path], folder: Path | None = None) -> list[Scene]:
-    """LR pictures as they are: real photos, named by their path in `folder`, or else by their file name."""
-
-    def draw(path: Path) -> Callable[[int], View]:
-        return lambda _: View(rounded(read(path)))
-
-    return [Scene(_name(path, folder), draw(path)) for path in pictures]
-
-
-def failing(name: str, reason: str) -> Scene:
-    """A picture that cannot be had: drawing it raises the reason, which is then named among the failures."""
-
-    def draw(_: int) -> View:
-        raise ValueError(reason)
-
-    return Scene(name, draw)
+    settings: dict[str, Any] = {"data": data, "lr": lr and str(lr)}
+    if sr:
+        settings["sr"] = [str(folder) for folder in sr]
+    if not (data or lr or sr):
+        raise EvaluationError(
+            "name --data (a folder of HR pictures, photos/test, or phone), --lr for pictures without truth, or --sr "
+            "for pictures that are upscaled already"
+        )
+    if data == "phone":
+        if lr or sr:
+            raise EvaluationError(
+                "--data phone brings its own LR pictures, without truth; leave out --lr and --sr, or write "
+                "--data ./phone for a folder"
+            )
+        data, lr = None, data_dir() / "phone"
+    if lr or sr:
+        if degradation or cleanup:
+            raise EvaluationError("--degradation and --cleanup make LR pictures, but these are there already")
+        scale = scale or 4
+        return matched(hr=Path(data) if data else None, lr=lr, made=sr, scale=scale), scale, settings
+    assert data is not None
+    camera = _degradation(degradation or "phone", cleanup, scale, note)
+    settings |= {"degradation": degradation or "phone", "details": repr(camera), "seed": seed}
+    split = data.removeprefix("photos/")
+    if data.startswith("photos/") and split in ("train", "val", "test"):
+        scenes = degraded(photos(split), camera, seed)
+    else:
+        found, unreadable = _pictures_below(Path(data))
+        scenes = [*degraded(found, camera, seed, Path(data)), *unreadable]
+    return scenes, camera.scale, settings
 
 
 def middle(scene: Scene, side: int, scale: int) -> Scene:
     """The scene's middle window, `side` LR pixels a side (or all where it has fewer), and the same place in HR."""
 
+    def window(image: Tensor, s: int) -> Tensor:
+        top, left = (s * max(0, (n // s - side) // 2) for n in image.shape[-2:])
+        return image[..., top : top + s * side, left : left + s * side].contiguous()
+
     def draw(number: int) -> View:
         lr, hr = scene.draw(number)
-        assert lr is not None  # there are no windows of pictures that other programs made
-        height, width = lr.shape[-2:]
-        top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
+        return View(None if lr is None else window(lr, 1), None if hr is None else window(hr, scale))
 
-        def window(image: Tensor, s: int) -> Tensor:
-            return image[..., s * top : s * (top + side), s * left : s * (left + side)].contiguous()
-
-        return View(window(lr, 1), None if hr is None else window(hr, scale))
-
-    return Scene(scene.name, draw, scene.random)
+    return Scene(scene.name, draw)
 
 
 def phone_degradation(scale: int = 4, cleanup: float = 1.0) -> Degradation:
     """How the course's phone degrades: kernels and noise estimated from its crops, as `otsr estimate` does."""
-    camera = estimate_camera(phone_crops(), scale, cleanup=cleanup, note=lambda _: None)
-    return camera.degradation
+    return estimate_camera(phone_crops(), scale, cleanup=cleanup, note=lambda _: None).degradation
 
 
 def rounded(image: Tensor) -> Tensor:
@@ -167,23 +177,62 @@ def rounded(image: Tensor) -> Tensor:
     return image.clamp(0, 1).mul(255).round().div(255)
 
 
-def _many_kernels(degradation: Degradation) -> bool:
-    return degradation.kernels is not None and len(degradation.kernels) > 1
-
-
-def _name(path: Path, folder: Path | None) -> str:
-    below = path.relative_to(folder) if folder else Path(path.name)
-    return below.with_suffix("").as_posix()
-
-
-def by_name(folder: Path, known: Container[str] = (), scale: int = 4) -> dict[str, Path]:
-    """The pictures below a folder by their path in it, without suffix; 0801x4.png as 0801 where only that is known.
+def _pictures_below(folder: Path) -> tuple[list[Path], list[Scene]]:
+    """The pictures below a folder, and what cannot be read there, as scenes that fail.
 
     Raises:
-        EvaluationError: two have the same name.
+        EvaluationError: it is missing, a file, or holds no pictures.
     """
+    if not folder.is_dir():
+        reason = "a file; name the folder that holds it" if folder.is_file() else "no such folder"
+        raise EvaluationError(f"{folder}: {reason}")
+    unreadable: list[Scene] = []
+    found = find_images([folder], lambda path, reason: unreadable.append(_failing(str(path), reason)))
+    if not found:
+        raise EvaluationError(
+            f"{folder}: no pictures in this folder (looked for {', '.join(sorted(SUFFIXES))})"
+        )
+    return found, unreadable
+
+
+def _degradation(
+    name: str, cleanup: float | None, scale: int | None, note: Callable[[str], None]
+) -> Degradation:
+    if name == "phone":
+        note("estimating how the course's phone degrades")
+        return phone_degradation(scale or 4, cleanup or 1.0)
+    if name == "general":
+        return Degradation.general(scale or 4, cleanup or 1.0)
+    if name == "bicubic":
+        return Degradation(scale or 4, cleanup=cleanup or 1.0)
+    try:
+        camera = Degradation.load(name)
+    except (OSError, ValueError) as error:
+        raise EvaluationError(str(error)) from None
+    if scale is not None and camera.scale != scale:
+        raise EvaluationError(
+            f"{name} degrades by ×{camera.scale}, but the weights are for ×{scale}; estimate it with --scale {scale}"
+        )
+    if cleanup is not None:
+        camera.cleanup = cleanup
+    return camera
+
+
+def _failing(name: str, reason: str) -> Scene:
+    def draw(_: int) -> View:
+        raise ValueError(reason)
+
+    return Scene(name, draw)
+
+
+def _name(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).with_suffix("").as_posix()
+
+
+def _by_name(paths: Sequence[Path], folder: Path, known: Container[str], scale: int) -> dict[str, Path]:
+    """Pictures by their path in the folder, without suffix; 0801x4.png as 0801 where only that is known."""
     found: dict[str, Path] = {}
-    for path in find_images([folder], lambda *_: None):
+    for path in paths:
         name = _name(path, folder)
         plain = name.removesuffix(f"x{scale}")
         if name not in known and plain in known:
@@ -194,41 +243,18 @@ def by_name(folder: Path, known: Container[str] = (), scale: int = 4) -> dict[st
     return found
 
 
-def _fitting(scene: Scene, made: Mapping[str, Path], scale: int) -> Callable[[int], View]:
-    """The scene's view, its truth cut to the size of what was made of it."""
-
-    def draw(number: int) -> View:
-        lr, hr = scene.draw(number)
-        sizes = {path: read(path).shape for path in made.values()}
-        (first, (_, height, width)), *others = sizes.items()
-        for path, (_, high, wide) in others:
-            if (high, wide) != (height, width):
-                raise ValueError(
-                    f"{path} has {wide}×{high} pixels, {first} {width}×{height}; make them of one size"
-                )
-        if hr is not None:
-            if not all(
-                0 <= have - need < scale for have, need in zip(hr.shape[1:], (height, width), strict=True)
-            ):
-                raise ValueError(
-                    f"{first} has {width}×{height} pixels, its truth {hr.shape[2]}×{hr.shape[1]}; make them of one size"
-                )
-            hr = hr[..., :height, :width]
-        return View(lr, hr)
-
-    return draw
-
-
-def _fixed_pair(large: Path, small: Path, scale: int) -> Callable[[int], View]:
-    def draw(_: int) -> View:
-        hr, lr = read(large), read(small)
-        height, width = (scale * n for n in lr.shape[-2:])
-        spare = (hr.shape[-2] - height, hr.shape[-1] - width)
-        if not all(0 <= n < scale for n in spare):
+def _view(hr: Path | None, lr: Path | None, made: Sequence[Path], scale: int, _: int) -> View:
+    """The files, HR cut to the size that fits LR, or else what was made."""
+    images = {path: read(path) for path in (lr, *made, hr) if path}
+    source, first = next(iter(images.items()))
+    height, width = (n * scale if source == lr else n for n in first.shape[1:])
+    for path, image in images.items():
+        spare = scale if path == hr else 1
+        high, wide = image.shape[1:]
+        if path != lr and not (0 <= high - height < spare and 0 <= wide - width < spare):
             raise ValueError(
-                f"{large} has {hr.shape[-1]}×{hr.shape[-2]} pixels, {small} {lr.shape[-1]}×{lr.shape[-2]}; "
-                f"at ×{scale} the HR picture must have {width}×{height}: check the scale, or make the pair again"
+                f"{path} has {wide}×{high} pixels, expected {width}×{height} to fit {source}; "
+                "check the scale, or make them again"
             )
-        return View(rounded(lr), rounded(hr[..., :height, :width]))
-
-    return draw
+    truth = rounded(images[hr][:, :height, :width]) if hr else None
+    return View(rounded(images[lr]) if lr else None, truth)

@@ -1,8 +1,8 @@
 """How good is a super-resolved picture? Every metric says its channel, border, range and protocol.
 
-Rule for all: pictures are tensors of sRGB values in [0, 1]; (3, H, W) gives a tensor without dimensions (use
-`float(...)`), (B, 3, H, W) gives a tensor (B,), one value a picture. NaN, wrong shapes and values outside [0, 1]
-are refused: clamp a network's output first, since that is what a file would hold.
+For all: pictures are tensors of sRGB values in [0, 1]; (3, H, W) gives a tensor without dimensions (use `float(...)`),
+(B, 3, H, W) gives a tensor (B,), one value a picture. NaN, values outside [0, 1], shapes that do not fit, and pictures
+too small are a ValueError: clamp a network's output first, since that is what a file would hold.
 """
 
 from otsr.metrics.artefacts import block_gain, checkerboard, colour_shift, noise_gain

@@ -8,13 +8,14 @@ out `_MARGIN` LR pixels on every side, where networks see the picture's end.
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from otsr.images import luma, resize
-from otsr.metrics.inputs import as_batch, as_float64, cut_border, like_input
+from otsr.metrics.inputs import as_batch, as_float64, as_scaled, cut_border, like_input
 
 _MARGIN = 8  # LR pixels
 _GRID = 8  # LR pixels between the lines of a JPEG's grid
@@ -34,12 +35,6 @@ def noise_gain(sr: Tensor, lr: Tensor) -> Tensor:
     Args:
         sr: (3, s·h, s·w) or (B, 3, s·h, s·w) in [0, 1].
         lr: (3, h, w) or (B, 3, h, w) in [0, 1], 48 pixels a side or more.
-
-    Returns:
-        () or (B,).
-
-    Raises:
-        ValueError: values outside [0, 1], NaN, or sizes that do not fit.
     """
     large, small, scale = _scaled(sr, lr)
     gained, kept = (_deviation(image, scale).square() + _UNSEEN**2 for image in (large, resize(small, scale)))
@@ -60,16 +55,8 @@ def block_gain(sr: Tensor, lr: Tensor, scale: int) -> Tensor:
     Args:
         sr, lr: as in `noise_gain`.
         scale: s; sizes must fit.
-
-    Returns:
-        () or (B,).
-
-    Raises:
-        ValueError: as in `noise_gain`.
     """
-    large, small, factor = _scaled(sr, lr)
-    if factor != scale:
-        raise ValueError(f"sr has {factor} times the size of lr, scale is {scale}; check which it is")
+    large, small, _ = _scaled(sr, lr, scale)
     gains = []
     for upscaled, image in zip(luma(large), luma(small), strict=True):
         found = [[_excess(energy, at)[0] for at in range(_GRID)] for energy in _lines(image, 1)]
@@ -91,13 +78,10 @@ def checkerboard(sr: Tensor, scale: int) -> Tensor:
     nobody sees is no peak.
 
     Args:
-        sr: (3, H, W) or (B, 3, H, W) in [0, 1].
+        sr: (3, H, W) or (B, 3, H, W) in [0, 1], 48 LR pixels a side or more.
 
     Returns:
         () or (B,); 1 is no lattice.
-
-    Raises:
-        ValueError: values outside [0, 1], NaN, fewer than 32 LR pixels inside the margin, or a scale below 2.
     """
     if scale < 2:
         raise ValueError(f"scale is {scale}, expected 2 or more: what enlarges nothing makes no lattice")
@@ -108,15 +92,12 @@ def checkerboard(sr: Tensor, scale: int) -> Tensor:
     window = torch.outer(*hann)
     flat = (batch - 0.5) * window
     power = 2 * torch.fft.fft2(flat).abs().square() / window.sum().square()  # a wave's squared deviation
-    offsets = range(-6, 7)
-    ring = [(i, j) for i in offsets for j in offsets if max(abs(i), abs(j)) > 2]
+    ring = [(i, j) for i, j in product(range(-6, 7), repeat=2) if max(abs(i), abs(j)) > 2]
     ratios = []
-    for row in range(scale):
-        for column in range(scale):
-            if row or column:
-                y, x = row * height // scale, column * width // scale
-                beside = torch.stack([power[:, (y + i) % height, (x + j) % width] for i, j in ring]).mean(0)
-                ratios.append((power[:, y, x] + _UNSEEN**2) / (beside + _UNSEEN**2))
+    for row, column in list(product(range(scale), repeat=2))[1:]:
+        y, x = row * height // scale, column * width // scale
+        beside = torch.stack([power[:, (y + i) % height, (x + j) % width] for i, j in ring]).mean(0)
+        ratios.append((power[:, y, x] + _UNSEEN**2) / (beside + _UNSEEN**2))
     return like_input(torch.stack(ratios).amax(0), sr)
 
 
@@ -129,26 +110,17 @@ def colour_shift(sr: Tensor, lr: Tensor) -> Tensor:
 
     Returns:
         (3,) or (B, 3): red, green, blue; the whole picture counts, its border too.
-
-    Raises:
-        ValueError: as in `noise_gain`.
     """
-    large, small, scale = _scaled(sr, lr, margin=0)
+    large, small, scale = as_scaled(sr, lr)
     shrunk = resize(large, 1 / scale, (small.shape[-2], small.shape[-1])).clamp(0, 1)
     return like_input(255 * (shrunk - small).mean(dim=(2, 3)), sr)
 
 
-def _scaled(sr: Tensor, lr: Tensor, margin: int = _MARGIN) -> tuple[Tensor, Tensor, int]:
-    """Both as batches, and how many times as large sr is; something must be left inside the margin."""
-    large, small = as_batch(sr, "sr"), as_batch(lr, "lr")
-    scale = large.shape[-1] // small.shape[-1]
-    if sr.shape != (*lr.shape[:-2], scale * lr.shape[-2], scale * lr.shape[-1]) or scale < 1:
-        raise ValueError(
-            f"sr has shape {tuple(sr.shape)}, lr {tuple(lr.shape)}; expected a whole multiple of lr: check the scale"
-        )
-    if margin:
-        cut_border(small, margin, _FEWEST, "a ruler of artefacts")
-    return large, small, scale
+def _scaled(sr: Tensor, lr: Tensor, scale: int | None = None) -> tuple[Tensor, Tensor, int]:
+    """As `as_scaled`; something must be left inside the margin."""
+    large, small, times = as_scaled(sr, lr, scale)
+    cut_border(small, _MARGIN, _FEWEST, "a ruler of artefacts")
+    return large, small, times
 
 
 def _deviation(image: Tensor, scale: int) -> Tensor:
@@ -169,9 +141,7 @@ def _lines(image: Tensor, scale: int) -> list[Tensor]:
     """
     energies = []
     for across in (image, image.mT):
-        steps = F.avg_pool2d(across.diff(dim=-1), (4 * scale, 1))[
-            0
-        ]  # along the line, white noise averages out
+        steps = F.avg_pool2d(across.diff(dim=-1), (4 * scale, 1))[0]  # along it, white noise averages out
         first = _MARGIN * scale - scale // 2 - 1  # step i lies between pixels i and i + 1
         lines = across.shape[-1] // scale - 2 * _MARGIN
         band = steps[_MARGIN // 4 : -(_MARGIN // 4), first : first + lines * scale]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from otsr.images import luma, resize
-from otsr.metrics.inputs import as_batch, as_float64, as_pair, cut_border, like_input
+from otsr.metrics.inputs import as_float64, as_pair, as_scaled, cut_border, like_input
 from otsr.networks.features import AlexFeatures, ShiftTolerantLPIPS
 
 Channel = Literal["rgb", "y"]
@@ -28,9 +28,6 @@ def psnr(sr: Tensor, hr: Tensor, border: int = 4, channel: Channel = "rgb") -> T
 
     Returns:
         dB, () or (B,); infinite for equal pictures.
-
-    Raises:
-        ValueError: shapes differ, values outside [0, 1], NaN, border too large, unknown channel.
     """
     first, second = (cut_border(batch, border, 1, "PSNR") for batch in _channels(sr, hr, channel))
     error = (first - second).square().mean(dim=(1, 2, 3))
@@ -47,13 +44,7 @@ def ssim(sr: Tensor, hr: Tensor, border: int = 4, channel: Channel = "rgb") -> T
     can score 0.9987, as torchmetrics' do.
 
     Args:
-        sr, hr, border, channel: as in `psnr`.
-
-    Returns:
-        () or (B,), float32.
-
-    Raises:
-        ValueError: as in `psnr`, or fewer than 11 pixels a side inside the border.
+        sr, hr, border, channel: as in `psnr`; 11 pixels a side or more inside the border.
 
     Reference: Wang, Bovik, Sheikh, Simoncelli, IEEE TIP 2004, doi 10.1109/TIP.2003.819861.
     """
@@ -77,12 +68,6 @@ def st_lpips(sr: Tensor, hr: Tensor) -> Tensor:
     Args:
         sr, hr: (3, H, W) or (B, 3, H, W) in [0, 1], sides of 21 pixels or more.
 
-    Returns:
-        () or (B,), float32.
-
-    Raises:
-        ValueError: shapes differ, values outside [0, 1], NaN, or a side under 21 pixels.
-
     Reference: Ghildyal, Liu, ECCV 2022, arXiv 2207.13686. The weights are theirs, with kernels rounded to
     fp16, which changes a distance by less than 0.1 %.
     """
@@ -92,43 +77,21 @@ def st_lpips(sr: Tensor, hr: Tensor) -> Tensor:
     return like_input(_perceptual_network(first.device)(first, second), sr)
 
 
-def lr_consistency(
-    sr: Tensor, lr: Tensor, scale: int, kernel: Tensor | None = None, border: int = 0
-) -> Tensor:
-    """PSNR, in dB on RGB, between the LR picture and the SR picture made small again.
+def lr_consistency(sr: Tensor, lr: Tensor, scale: int, border: int = 0) -> Tensor:
+    """PSNR, in dB on RGB, between the LR picture and the SR picture made small again by MATLAB's bicubic.
 
-    It needs no ground truth: an SR picture that does not shrink to its LR picture has invented or lost
-    something. The small picture is clamped to [0, 1] as a camera does, and not rounded.
+    It needs no truth: an SR picture that does not shrink to its LR picture has invented or lost something. The small
+    picture is clamped to [0, 1] as a camera does, and not rounded.
 
     Args:
         sr: (3, s·h, s·w) or (B, 3, s·h, s·w) in [0, 1].
         lr: (3, h, w) or (B, 3, h, w) in [0, 1].
         scale: s, a whole number.
-        kernel: (k, k) blur kernel on the HR grid that sums to 1, see `otsr.degradation.kernels.downsample`;
-            None shrinks by MATLAB's bicubic.
         border: LR pixels left out on each side.
-
-    Returns:
-        dB, () or (B,).
-
-    Raises:
-        ValueError: sizes do not fit the scale, or as in `psnr`.
     """
-    large, small = as_batch(sr, "sr"), as_batch(lr, "lr")
-    expected = (*lr.shape[:-2], scale * lr.shape[-2], scale * lr.shape[-1])
-    if scale < 1 or sr.shape != expected:
-        raise ValueError(
-            f"sr has shape {tuple(sr.shape)}, lr {tuple(lr.shape)}; at scale {scale} sr must have "
-            f"{tuple(expected)}: check the scale, or crop both"
-        )
-    if kernel is None:
-        shrunk = resize(large, 1 / scale, (small.shape[-2], small.shape[-1]))
-    else:
-        from otsr.degradation.kernels import downsample  # only where a kernel is given
-
-        shrunk = downsample(large, kernel, scale)
-    values = psnr(shrunk.clamp(0, 1), small.to(shrunk.dtype), border)
-    return like_input(values, sr)
+    large, small, _ = as_scaled(sr, lr, scale)
+    shrunk = resize(large, 1 / scale, (small.shape[-2], small.shape[-1])).clamp(0, 1)
+    return like_input(psnr(shrunk, small.to(shrunk.dtype), border), sr)
 
 
 def _channels(sr: Tensor, hr: Tensor, channel: Channel) -> tuple[Tensor, Tensor]:

@@ -7,12 +7,7 @@ from torch import Tensor
 
 
 def as_batch(image: Tensor, name: str) -> Tensor:
-    """(B, 3, H, W) of at least float32 from a picture or a batch of pictures in [0, 1].
-
-    Raises:
-        TypeError: not a floating-point tensor.
-        ValueError: another shape, an empty side, NaN, or values outside [0, 1].
-    """
+    """(B, 3, H, W) of at least float32 from a picture or a batch of pictures in [0, 1]; anything else is refused."""
     if not isinstance(image, Tensor) or not image.is_floating_point():
         found = image.dtype if isinstance(image, Tensor) else type(image).__name__
         raise TypeError(
@@ -39,10 +34,20 @@ def as_pair(sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor]:
             f"sr has shape {tuple(sr.shape)}, hr {tuple(hr.shape)}; they must be equal: "
             "crop hr to a multiple of the scale before it is degraded (otsr.images.crop_to_multiple)"
         )
-    if sr.device != hr.device:
-        raise ValueError(f"sr is on {sr.device}, hr on {hr.device}; move one with .to(...)")
     dtype = torch.promote_types(first.dtype, second.dtype)
     return first.to(dtype), second.to(dtype)
+
+
+def as_scaled(sr: Tensor, lr: Tensor, scale: int | None = None) -> tuple[Tensor, Tensor, int]:
+    """Both as batches, and how many times as large sr is; that must be `scale` where it is given."""
+    large, small = as_batch(sr, "sr"), as_batch(lr, "lr")
+    times = scale or max(1, large.shape[-1] // small.shape[-1])
+    if sr.shape != (*lr.shape[:-2], times * lr.shape[-2], times * lr.shape[-1]):
+        raise ValueError(
+            f"sr has shape {tuple(sr.shape)}, lr {tuple(lr.shape)}; expected "
+            f"{f'{scale} times' if scale else 'a whole multiple of'} lr's height and width: check the scale"
+        )
+    return large, small, times
 
 
 def as_float64(batch: Tensor) -> Tensor:

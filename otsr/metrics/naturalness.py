@@ -33,13 +33,10 @@ def niqe(image: Tensor) -> Tensor:
     more, and compare equal sizes only.
 
     Args:
-        image: (3, H, W) or (B, 3, H, W) in [0, 1], room for two blocks or more.
+        image: (3, H, W) or (B, 3, H, W) in [0, 1], with room for two blocks that are not flat.
 
     Returns:
         () or (B,), float64 on the CPU.
-
-    Raises:
-        ValueError: values outside [0, 1], NaN, fewer than two blocks, or two blocks that are not flat.
 
     Reference: Mittal, Soundararajan, Bovik, IEEE SPL 2013, doi 10.1109/LSP.2012.2227726.
     """
@@ -56,10 +53,8 @@ def niqe(image: Tensor) -> Tensor:
 
 @lru_cache(maxsize=1)
 def _pristine() -> tuple[np.ndarray, np.ndarray]:
-    path = data_dir() / "metrics" / "niqe_pris_params.npz"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; restore data/metrics from the repository")
-    with np.load(path) as parameters:
+    """Mean and covariance of the features of pristine photographs."""
+    with np.load(data_dir() / "metrics" / "niqe_pris_params.npz") as parameters:
         return parameters["mu_pris_param"].ravel(), parameters["cov_pris_param"]
 
 
@@ -81,8 +76,8 @@ def _features(picture: Tensor) -> np.ndarray:
     height, width = (side // BLOCK * BLOCK for side in picture.shape[-2:])
     y = (luma(picture[:, :height, :width]) * 255).round()
     half = resize(y / 255, 0.5) * 255
-    full = [_block_features(_blocks(_normalised(y[0].numpy()), BLOCK))]
-    return np.concatenate([*full, _block_features(_blocks(_normalised(half[0].numpy()), BLOCK // 2))], axis=1)
+    sizes = ((y, BLOCK), (half, BLOCK // 2))
+    return np.concatenate([_block_features(_blocks(_normalised(x[0].numpy()), n)) for x, n in sizes], axis=1)
 
 
 def _normalised(y: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -18,8 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from otsr import machine
-from otsr.evaluation.protocol import METRICS, measure
-from otsr.evaluation.scenes import rounded
+from otsr.evaluation import METRICS, measure, rounded
 from otsr.images import atomic_path, read, resize
 from otsr.inference import Upscaler
 from otsr.training.batches import Validation
@@ -234,12 +234,15 @@ def validate(
     for index in range(accelerator.process_index, len(pairs), accelerator.num_processes):
         pair = pairs[index]
         sr = read(upscaler.upscale(pair.lr))
-        found.append((index, measure(sr, pair.lr, pair.hr, upscaler.scale).values))
+        found.append((index, measure(sr, pair.lr, pair.hr, upscaler.scale)))
         if len(pictures) < _PICTURES:
             pictures[pair.name] = torch.cat([rounded(resize(pair.lr, upscaler.scale)), sr, pair.hr], -1)
     if accelerator.num_processes > 1:
         found = sorted(gather_object(found), key=lambda entry: entry[0])
-    columns = {key: [values[key] for _, values in found if key in values] for key in HIGHER_IS_BETTER}
+    columns = {
+        key: [scores[key] for _, scores in found if math.isfinite(scores.get(key, math.nan))]
+        for key in HIGHER_IS_BETTER
+    }
     return {key: sum(column) / len(column) for key, column in columns.items() if column}, pictures
 
 

@@ -59,7 +59,7 @@ def test_its_interval_is_the_package_s(written: dict[str, Any], count: int) -> N
 
 
 def test_rounding_is_that_of_the_evaluation(written: dict[str, Any]) -> None:
-    from otsr.evaluation.scenes import rounded
+    from otsr.evaluation import rounded
 
     image = 1.4 * torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0)) - 0.2
     torch.testing.assert_close(written["eight_bit"](image), rounded(image), rtol=0, atol=1e-7)

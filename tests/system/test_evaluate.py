@@ -171,9 +171,9 @@ def test_missing_extra_and_wrong_sized_pictures_of_other_programs_are_named(
     Image.new("RGB", (200, 192)).save(tmp_path / "sr" / f"{second}.png")
     result = otsr("evaluate", "--sr", tmp_path / "sr", "--data", hr)
     assert result.exit_code == 1
-    assert f"sr: no picture called {first}.*; add it" in result.stderr
-    assert "extra.png: nothing to compare it with is called extra.*" in result.stderr
-    assert f"{second}.png has 200×192 pixels, its truth 208×192" in result.stderr
+    assert f"{first}.png: no picture called {first}.* in {tmp_path / 'sr'}; add it" in result.stderr
+    assert f"extra.png: no picture called extra.* in {hr}; add it" in result.stderr
+    assert f"{second}.png has 208×192 pixels, expected 200×192 to fit {tmp_path / 'sr'}" in result.stderr
     assert "Mean over 1 picture;" in result.stdout and third
 
 
@@ -224,7 +224,7 @@ def test_only_broken_pictures_end_with_status_1_and_no_table(otsr: Run, camera: 
         (["--data", "HR", "--degradation", "no.safetensors"], "no.safetensors: no such file"),
         (["--data", "HR", "--lr", "HR", "--cleanup", 2], "these are there already"),
         (["--data", "HR", "--degradation", "bicubic", "--against", "nobody"], "--against nobody: no such row"),
-        (["--data", "HR", "--degradation", "bicubic", "--draws", 2], "nothing is random"),
+        (["--lr", "HR", "--draws", 2], "--draws varies kernels and noise"),
         (["--data", "HR", "--json", "no/folder/a.json"], "the folder no/folder does not exist"),
         (["--data", "HR", "--ot-weight", 0.5], "--ot-weight needs --weights"),
         (["--data", "HR", "--ot-weight", 0.5, "--weights", "TINY"], "has no partner"),

@@ -46,6 +46,6 @@ def test_the_report_is_written_whole(
     benchmark.main()
     report = out.read_text(encoding="utf-8")
     for way in benchmark.WAYS.values():
-        assert re.search(rf"\n\| {way} \|( [\d.]+ \| [\d.]+× \|){{2}} \d+ \| [\d.]+ \|", report)
+        assert re.search(rf"\n\| {way} +\|( +[\d.]+ \| +[\d.]+× \|){{2}} +\d+ \| +[\d.]+ \|", report)
     for part in benchmark.PARTS:
-        assert re.search(rf"\n\| {part} \|( [\d.e-]+ \(\d+ %\) \|){{3}}", report)
+        assert re.search(rf"\n\| {part} +\|( +[\d.e-]+ \(\d+ %\) \|){{3}}", report)

@@ -75,7 +75,7 @@ def test_seeds_count_as_draws_of_a_picture(benchmark: ModuleType) -> None:
     repeated = benchmark.REPEATED[:1]
     names = [benchmark.seeded(repeated[0], seed) for seed in benchmark.SEEDS]
     values = {name: {"psnr_y": np.full((2, 1), 20.0 + number)} for number, name in enumerate(names)}
-    joined = benchmark.over_seeds(Table(values, ("a", "b"), (), (), {}), repeated)
+    joined = benchmark.over_seeds(Table(values, ("a", "b"), (), {}), repeated)
     assert joined.rows == [repeated[0].name]
     np.testing.assert_allclose(joined.per_image(repeated[0].name, "psnr_y"), 21)
 
@@ -92,7 +92,7 @@ def test_a_gain_is_against_the_twin_and_marked_when_it_is_decided(benchmark: Mod
         "RaGAN × 0.03": {"psnr_y": np.full((8, 1), 22.0), "st_lpips": np.full((8, 1), 0.3)},
         details: {"psnr_y": 22.1 + spread, "st_lpips": 0.3 + spread},
     }
-    (line,) = benchmark.gains({"test": Table(values, tuple("abcdefgh"), (), (), {})}, ends).splitlines()[2:]
+    (line,) = benchmark.gains({"test": Table(values, tuple("abcdefgh"), (), {})}, ends).splitlines()[2:]
     assert line.startswith(f"| {details} − RaGAN × 0.03 | +0.10 [")
     fidelity, likeness = line.split("|")[2:4]
     assert "✓" in fidelity and "✓" not in likeness and "✗" not in likeness

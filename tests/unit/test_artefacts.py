@@ -136,7 +136,7 @@ def test_what_cannot_be_measured_is_refused_with_the_reason() -> None:
     lr = wall(1)
     for wrong, reason in (
         (lambda: noise_gain(lr[:, :-1], lr), "whole multiple"),
-        (lambda: block_gain(enlarged(lr), lr, 2), "scale is 2"),
+        (lambda: block_gain(enlarged(lr), lr, 2), "expected 2 times"),
         (lambda: noise_gain(enlarged(lr[:, :40, :40]), lr[:, :40, :40]), "larger picture"),
         (lambda: checkerboard(lr, 1), "scale is 1"),
     ):

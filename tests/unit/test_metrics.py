@@ -12,7 +12,6 @@ from scipy import ndimage, special, stats
 from torch import Tensor
 
 from otsr import datasets, metrics
-from otsr.degradation import kernels
 from otsr.images import luma, read, resize
 from otsr.metrics import lr_consistency, mean_interval, niqe, patch_swd, psnr, ssim, st_lpips
 from otsr.metrics.patches import _directions
@@ -151,18 +150,8 @@ def test_lr_consistency_is_the_psnr_of_the_shrunk_picture() -> None:
     assert float(lr_consistency(sr[1], resize(sr[1], 0.25), 4)) == float("inf")
 
 
-def test_lr_consistency_uses_the_kernel_that_it_is_given() -> None:
-    lr = noise(3, 8, 9).double()
-    sr = lr.repeat_interleave(2, 1).repeat_interleave(2, 2)
-    box = torch.full((2, 2), 0.25)
-    assert float(lr_consistency(sr, lr, 2, kernel=box)) > 200
-    wide = kernels.gaussian(8, 2.0)
-    shrunk = kernels.downsample(sr, wide, 2)
-    assert float(lr_consistency(sr, lr, 2, kernel=wide)) == pytest.approx(float(psnr(shrunk, lr, 0)))
-
-
 def test_lr_consistency_refuses_sizes_that_do_not_fit() -> None:
-    with pytest.raises(ValueError, match=r"at scale 4 sr must have \(3, 24, 36\)"):
+    with pytest.raises(ValueError, match="expected 4 times lr's height and width"):
         lr_consistency(noise(3, 24, 35), noise(3, 6, 9), 4)
 
 
@@ -283,23 +272,23 @@ def test_niqe_refuses_pictures_that_are_too_small_or_flat() -> None:
 @pytest.mark.parametrize("size", [(20, 24), (31, 17)])
 def test_patch_swd_equals_pot_on_the_same_projections(size: tuple[int, int]) -> None:
     sr, hr = noise(3, 20, 24), noise(3, *size, seed=1) ** 2
-    directions = _directions(7, 40, 5).flatten(1).T.double().numpy()
+    directions = _directions(7, 40).flatten(1).T.double().numpy()
     patches = [torch.nn.functional.unfold(image[None].double(), 7)[0].T.numpy() for image in (sr, hr)]
     truth = ot.sliced_wasserstein_distance(*patches, projections=directions, p=2)
-    assert float(patch_swd(sr, hr, projections=40, seed=5)) == pytest.approx(truth, rel=1e-5)
+    assert float(patch_swd(sr, hr, projections=40)) == pytest.approx(truth, rel=1e-5)
 
 
 def test_patch_swd_of_gaussian_noise_has_a_closed_form() -> None:
     # Patches N(0.5, a² I) and N(0.6, b² I): W2² along θ is (0.1 Σθ)² + (a - b)²; the mean of (Σθ)² is 1.
     normal = torch.randn(2, 3, 300, 300, generator=torch.Generator().manual_seed(0))
     sr, hr = 0.5 + 0.03 * normal[0], 0.6 + 0.08 * normal[1]
-    directions = _directions(3, 200, 0).flatten(1)
+    directions = _directions(3, 200).flatten(1)
     truth = (0.01 * directions.sum(1).square().mean() + 0.05**2).sqrt()
     assert float(patch_swd(sr, hr, patch=3, projections=200)) == pytest.approx(float(truth), rel=0.02)
 
 
 def test_directions_are_uniform_on_the_sphere() -> None:
-    directions = _directions(2, 20_000, 0).flatten(1)
+    directions = _directions(2, 20_000).flatten(1)
     torch.testing.assert_close(directions.norm(dim=1), torch.ones(20_000))
     torch.testing.assert_close(directions.T @ directions / 20_000, torch.eye(12) / 12, rtol=0, atol=3e-3)
 
@@ -311,12 +300,6 @@ def test_patch_swd_sees_what_patches_are_there_and_not_where() -> None:
     assert float(patch_swd(exact, moved)) < 1e-6  # 32×32 patches: every phase 16 times
     assert float(psnr(exact, moved)) < 15
     assert 0.001 < float(patch_swd(first, moved)) < 0.05
-
-
-def test_patch_swd_is_decided_by_its_seed() -> None:
-    sr, hr = noise(3, 16, 16), noise(3, 16, 16, seed=1) ** 3
-    assert float(patch_swd(sr, hr, seed=3)) == float(patch_swd(sr, hr, seed=3))
-    assert float(patch_swd(sr, hr, seed=3)) != float(patch_swd(sr, hr, seed=4))
 
 
 def test_patch_swd_rises_with_blur_and_with_noise() -> None:
@@ -331,15 +314,13 @@ def test_patch_swd_rises_with_blur_and_with_noise() -> None:
 
 def test_interval_is_the_expanded_percentile_interval_of_scipys_bootstrap() -> None:
     values = np.random.default_rng(0).gamma(2.0, size=12)
-    tail = stats.norm.cdf(np.sqrt(12 / 11) * stats.t.ppf(0.05, 11))
+    tail = stats.norm.cdf(np.sqrt(12 / 11) * stats.t.ppf(0.025, 11))
     peer = stats.bootstrap(
         (values,), np.mean, confidence_level=1 - 2 * tail, method="percentile", n_resamples=20_000
     ).confidence_interval
-    interval = mean_interval(values, level=0.9)
+    interval = mean_interval(values)
     assert interval.mean == pytest.approx(values.mean())
-    assert interval.low == pytest.approx(peer.low, abs=0.03) and interval.high == pytest.approx(
-        peer.high, abs=0.03
-    )
+    assert interval[1:] == pytest.approx((peer.low, peer.high), abs=0.03)
 
 
 def test_interval_of_many_values_is_students() -> None:
@@ -355,15 +336,13 @@ def test_interval_holds_the_truth_as_often_as_it_says(monkeypatch: pytest.Monkey
     assert 0.91 < np.mean([interval.low < 0 < interval.high for interval in intervals]) < 0.98
 
 
-def test_interval_repeats_with_its_seed_and_refuses_what_has_no_interval() -> None:
+def test_interval_repeats_and_refuses_what_has_no_interval() -> None:
     values = np.sqrt(np.arange(10))
-    assert mean_interval(values) == mean_interval(values) != mean_interval(values, seed=1)
+    assert mean_interval(values) == mean_interval(values)
     with pytest.raises(ValueError, match="2 or more"):
         mean_interval([1.0])
     with pytest.raises(ValueError, match="value 1 is inf"):
         mean_interval([1.0, float("inf"), 2.0])
-    with pytest.raises(ValueError, match="level is 95"):
-        mean_interval([1.0, 2.0], level=95)
 
 
 # ---- What holds for all
