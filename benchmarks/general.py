@@ -269,7 +269,7 @@ def report(arguments: argparse.Namespace) -> tuple[str, dict[str, Any], Figure |
     """Markdown, numbers, and the figure of the steps if they were asked for."""
     split = "val" if arguments.val else "test"
     device = choose_device(arguments.device)
-    protocol = {"count": arguments.photos, "draws": arguments.draws, "device": device}
+    protocol = {"draws": arguments.draws, "device": device}
     networks, chosen = here(arguments.weights), degradations()
     missing = [name for name in arguments.weights if name not in networks]
     against = arguments.against or (REFERENCE if REFERENCE in networks else BICUBIC)
@@ -320,7 +320,6 @@ def main() -> None:
     parser.add_argument("--weights", nargs="*", default=NETWORKS, help="names or paths")
     parser.add_argument("--against", help="one of them: the row that the others are compared with")
     parser.add_argument("--val", action="store_true", help="validation photos, to choose weights by")
-    parser.add_argument("--photos", type=int, help="how many; all by default")
     parser.add_argument("--draws", type=int, default=1, help="of kernel and noise for each photo")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--skip-rulers", action="store_true")
@@ -329,16 +328,13 @@ def main() -> None:
         "--steps", type=Path, help="folder of weights named by their step: 1000.safetensors, ..."
     )
     parser.add_argument("--out", type=Path, help="Markdown file to write; JSON goes beside it")
-    parser.add_argument(
-        "--figure", type=Path, default=ROOT / "figures" / "general_steps.svg", help="with --steps"
-    )
     arguments = parser.parse_args()
     lines, numbers, figure = report(arguments)
     print(lines)
     if arguments.out:
         save(arguments.out, lines, numbers)
     if figure:
-        save_figure(arguments.figure, figure)
+        save_figure(ROOT / "figures" / "general_steps.svg", figure)
 
 
 if __name__ == "__main__":

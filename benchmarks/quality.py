@@ -58,19 +58,18 @@ def measure(
     count: int | None = None,
     side: int | None = None,
     draws: int = 1,
-    **options: Any,
+    device: str | torch.device = "auto",
 ) -> Table:
     """The table of one split of the course photos.
 
     Args:
         count: photos to take, None for all.
         side: of the middle window that is taken of each, in LR pixels; None for the whole.
-        options: of the upscalers: precision, fp32 by default, and device.
     """
     scenes = evaluation.degraded(photos(split)[:count], degradation)
     if side:
         scenes = [evaluation.middle(scene, side, 4) for scene in scenes]
-    upscalers = {name: Upscaler(one, **{"precision": "fp32", **options}) for name, one in networks.items()}
+    upscalers = {name: Upscaler(one, device=device, precision="fp32") for name, one in networks.items()}
     table = evaluation.evaluate(upscalers, scenes, draws=draws)
     table.settings.update(data=f"photos/{split}", cleanup=CLEANUP, degradation=repr(degradation), seed=0)
     return table
@@ -170,7 +169,7 @@ def report(arguments: argparse.Namespace) -> tuple[str, dict[str, object], Figur
     degradation = evaluation.phone_degradation(cleanup=CLEANUP)
     networks = here(arguments.weights)
     missing = [name for name in arguments.weights if name not in networks]
-    protocol: dict[str, Any] = {"draws": arguments.draws, "precision": arguments.precision}
+    protocol: dict[str, Any] = {"draws": arguments.draws}
     if arguments.quick:
         protocol |= {"count": 3, "side": 64, "draws": 1}
     table = measure(networks, "test", degradation, **protocol)
@@ -179,7 +178,7 @@ def report(arguments: argparse.Namespace) -> tuple[str, dict[str, object], Figur
     numbers: dict[str, object] = {"test": evaluation.to_json(table, against)}
     parts = [
         "# Quality on photos degraded as a phone does",
-        f"torch {torch.__version__}, {arguments.precision} ({platform.machine()}). Made by "
+        f"torch {torch.__version__}, fp32 ({platform.machine()}). Made by "
         f"`python benchmarks/quality.py`. Border {table.settings['border']} pixels; draws of kernel and noise for each "
         f"photo, averaged within it: {table.settings['draws']}.",
         "## Test photos, clean-up 2, kernels and noise of the phone",
@@ -209,18 +208,16 @@ def main() -> None:
     parser.add_argument("--weights", nargs="+", default=NETWORKS, help="names or paths")
     parser.add_argument("--path", nargs=2, default=PATH, metavar=("FIDELITY", "TRANSPORT"))
     parser.add_argument("--draws", type=int, default=3)
-    parser.add_argument("--precision", default="fp32")
     parser.add_argument("--quick", action="store_true", help="3 photos, their middles, 1 draw")
-    parser.add_argument("--out", type=Path, help="Markdown file to write; JSON goes beside it")
-    parser.add_argument("--figure", type=Path, help="SVG to write; with --out figures/quality.svg")
+    parser.add_argument(
+        "--out", type=Path, help="Markdown file to write, a .json beside it, figures/quality.svg"
+    )
     arguments = parser.parse_args()
     text, numbers, figure = report(arguments)
     print(text)
     if arguments.out:
         save(arguments.out, text, numbers)
-        arguments.figure = arguments.figure or ROOT / "figures" / "quality.svg"
-    if arguments.figure:
-        save_figure(arguments.figure, figure)
+        save_figure(ROOT / "figures" / "quality.svg", figure)
 
 
 if __name__ == "__main__":

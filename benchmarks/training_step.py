@@ -30,11 +30,11 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 import torch
@@ -55,26 +55,40 @@ WAYS = {
     "fp32": "ours, fp32",
     "bf16": "ours, bf16",
 }
-GENERATORS = ((64, 23), (32, 4))  # width and blocks: the paper's, and that of the shipped small weights
 PARTS = ("generator", "features", "critic", "labels", "optimiser", "the rest")
 Step = Callable[[Clock], None]
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # what the trainer takes
 
 
-def recipe(arguments: argparse.Namespace, precision: str) -> Config:
+class Size(NamedTuple):
+    """What is trained: width and blocks of the generator, width of the critic, HR crops."""
+
+    width: int
+    blocks: int
+    nf: int = 64
+    crop: int = 128
+    batch: int = 8
+    rounds: int = 3
+
+
+SIZES = (Size(64, 23), Size(32, 4))  # the paper's generator, and that of the shipped small weights
+QUICK = (Size(32, 1, nf=16, crop=32, batch=2, rounds=2),)
+
+
+def recipe(size: Size, precision: str) -> Config:
     return Config.model_validate(
         {
             "name": "training-step",
             "steps": 1_000,
             "network": {
                 "name": "RRDBNet",
-                "nf": arguments.width,
-                "nb": arguments.blocks,
-                "gc": arguments.width // 2,
+                "nf": size.width,
+                "nb": size.blocks,
+                "gc": size.width // 2,
             },
             "precision": precision,
             "clip": 5.0,
-            "data": {"hr": "photos/train", "crop": arguments.crop, "batch": arguments.batch, "workers": 0},
+            "data": {"hr": "photos/train", "crop": size.crop, "batch": size.batch, "workers": 0},
             "validation": {"images": 0},
             "losses": {
                 "pixel": {"weight": 0.01},
@@ -82,7 +96,7 @@ def recipe(arguments: argparse.Namespace, precision: str) -> Config:
                 "edge": {"weight": 0.01},
                 "gan": {"weight": 1.0, "kind": "wgan-qc"},
             },
-            "critic": {"name": "vgg", "nf": arguments.nf},
+            "critic": {"name": "vgg", "nf": size.nf},
         }
     )
 
@@ -103,7 +117,7 @@ def timed(trainer: Trainer, clock: Clock) -> Iterator[None]:
     judge = trainer.adversary
     assert judge is not None
 
-    def turn(module: nn.Module, arguments: object, sr: Tensor) -> None:
+    def turn(module: nn.Module, inputs: object, sr: Tensor) -> None:
         sr.register_hook(lambda _: clock.turn_to("generator"))
 
     with ExitStack() as stack:
@@ -122,9 +136,9 @@ def timed(trainer: Trainer, clock: Clock) -> Iterator[None]:
         yield
 
 
-def gradient_errors(arguments: argparse.Namespace) -> dict[str, float]:
+def gradient_errors(size: Size) -> dict[str, float]:
     """‖ours − plain‖ / ‖plain‖ of one step's gradients, by network; both fp32, from the same weights and batch."""
-    config = recipe(arguments, "fp32")
+    config = recipe(size, "fp32")
     batch = TrainingBatches(config.data, config.scale, config.seed).batch(0)
     with tempfile.TemporaryDirectory() as folder:
         trainer = ours(config, Path(folder))
@@ -149,9 +163,9 @@ def gradient_errors(arguments: argparse.Namespace) -> dict[str, float]:
 # --- measuring
 
 
-def build(way: str, arguments: argparse.Namespace, folder: Path) -> Step:
+def build(way: str, size: Size, folder: Path) -> Step:
     """A function that takes one step."""
-    config = recipe(arguments, "bf16" if way == "bf16" else "fp32")
+    config = recipe(size, "bf16" if way == "bf16" else "fp32")
     batch = TrainingBatches(config.data, config.scale, config.seed).batch(0)
     if way == "original":
         torch.backends.cudnn.allow_tf32 = False
@@ -167,10 +181,10 @@ def build(way: str, arguments: argparse.Namespace, folder: Path) -> Step:
     return step
 
 
-def work(way: str, arguments: argparse.Namespace, pipe: Connection) -> None:
+def work(way: str, size: Size, pipe: Connection) -> None:
     """In a process of its own: do what the pipe asks for, and answer."""
     with tempfile.TemporaryDirectory() as folder:
-        step = build(way, arguments, Path(folder))
+        step = build(way, size, Path(folder))
         before = memory(peak=False)
         step(Clock(DEVICE, running=False))  # warms up
         wait_for(DEVICE)
@@ -206,14 +220,14 @@ def parts(step: Step) -> dict[str, float]:
     return dict(clock.seconds)
 
 
-def measured(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
+def measured(size: Size) -> dict[str, dict[str, Any]]:
     """Memory, seconds of each round, and parts of a step, by way."""
     context = multiprocessing.get_context("spawn")
     found: dict[str, dict[str, Any]] = {}
     workers = {}
     for way in tqdm(WAYS, desc="building", unit="way"):
         pipe, theirs = context.Pipe()
-        process = context.Process(target=work, args=(way, arguments, theirs), daemon=True)
+        process = context.Process(target=work, args=(way, size, theirs), daemon=True)
         process.start()
         theirs.close()
         workers[way] = (process, pipe)
@@ -223,7 +237,7 @@ def measured(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
         workers[way][1].send(question)
         return workers[way][1].recv() if question else None
 
-    for _ in tqdm(range(arguments.rounds), desc="rounds"):
+    for _ in tqdm(range(size.rounds), desc="rounds"):
         for way in WAYS:
             found[way]["seconds"].append(ask(way, "seconds"))
     for way in tqdm(WAYS, desc="profiles", unit="way"):
@@ -261,12 +275,12 @@ def parts_table(found: dict[str, dict[str, Any]]) -> str:
     return aligned(["part, seconds", *(WAYS[way] for way in found)], rows)
 
 
-def section(arguments: argparse.Namespace) -> str:
-    errors = gradient_errors(arguments)
-    found = measured(arguments)
+def section(size: Size) -> str:
+    errors = gradient_errors(size)
+    found = measured(size)
     return "\n\n".join(
         [
-            f"## RRDBNet {arguments.width}/{arguments.blocks}",
+            f"## RRDBNet {size.width}/{size.blocks}",
             "Same losses, weights and batch: the gradients of ours and of the plain step differ by "
             + ", ".join(f"{error:.0e} ({network})" for network, error in errors.items())
             + " of their size, both in fp32.",
@@ -277,37 +291,27 @@ def section(arguments: argparse.Namespace) -> str:
     )
 
 
-def report(arguments: argparse.Namespace) -> str:
+def report(sizes: Sequence[Size]) -> str:
+    size = sizes[0]
     name = torch.cuda.get_device_name() if DEVICE.type == "cuda" else f"{torch.get_num_threads()} threads"
     head = (
-        f"VGG-128 critic of nf {arguments.nf}, VGG19 conv5_4; batch {arguments.batch}, GT "
-        f"{arguments.crop}×{arguments.crop}; {arguments.rounds} rounds, medians; torch {torch.__version__}, "
+        f"VGG-128 critic of nf {size.nf}, VGG19 conv5_4; batch {size.batch}, GT "
+        f"{size.crop}×{size.crop}; {size.rounds} rounds, medians; torch {torch.__version__}, "
         f"{DEVICE.type}, {name} of {os.cpu_count()} cores ({platform.machine()}). Made by "
         "`python benchmarks/training_step.py`."
     )
     parts = ["# One training step", head]
-    for width, blocks in [(arguments.width, arguments.blocks)] if arguments.width else GENERATORS:
-        parts.append(section(argparse.Namespace(**{**vars(arguments), "width": width, "blocks": blocks})))
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, *map(section, sizes)])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--width", type=int, help="of the one generator to measure; two by default")
-    parser.add_argument("--blocks", type=int, default=23, help="of that generator")
-    parser.add_argument("--nf", type=int, default=64, help="width of the critic")
-    parser.add_argument("--crop", type=int, default=128)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="small networks")
     parser.add_argument("--out", type=Path, help="Markdown file to write")
     arguments = parser.parse_args()
-    if arguments.quick:
-        arguments.width, arguments.blocks, arguments.nf, arguments.crop = 32, 1, 16, 32
-        arguments.batch = arguments.rounds = 2
-    text = report(arguments)
+    text = report(QUICK if arguments.quick else SIZES)
     print(text)
     if arguments.out:
         save(arguments.out, text)

@@ -35,7 +35,7 @@ from writing import save, save_figure
 from otsr import Upscaler, evaluation, weights
 from otsr.course.plots import COLOURS, use_house_style
 from otsr.datasets import photos
-from otsr.evaluation import Table
+from otsr.evaluation import Table, aligned
 from otsr.images import find_images
 from otsr.networks.perceptual import backbone
 from otsr.training import load_config, train
@@ -167,17 +167,12 @@ def path_table(paths: dict[str, Scores], rulers: dict[str, float]) -> str:
     """Markdown: PSNR-Y / ST-LPIPS of each mixture on its way and at its end, where two more rulers follow."""
     first = next(iter(paths.values()))
     marks = sorted({row["step"] for row in (*first[:2], first[-1])})
-    lines = [
-        "| mixture | " + " | ".join(f"step {mark:g}" for mark in marks) + " | NIQE ↓ | own ruler ↓ |",
-        "|---|" + "---:|" * (len(marks) + 2),
-    ]
+    rows = []
     for name, path in paths.items():
         at = {row["step"]: f"{row['psnr_y']:.2f} / {row['st_lpips']:.4f}" for row in path}
-        lines.append(
-            f"| {name} | " + " | ".join(at[mark] for mark in marks)
-            + f" | {path[-1]['niqe']:.2f} | {rulers[name]:.2f} |"
-        )  # fmt: skip
-    return "\n".join(lines)
+        ruled = (f"{path[-1]['niqe']:.2f}", f"{rulers[name]:.2f}")
+        rows.append([name, *(at[mark] for mark in marks), *ruled])
+    return aligned(["mixture", *(f"step {mark:g}" for mark in marks), "NIQE ↓", "own ruler ↓"], rows)
 
 
 def draw(paths: dict[str, Scores], test: Table) -> Figure:
@@ -278,16 +273,11 @@ def mean_ends(paths: dict[str, Scores], repeated: tuple[Mixture, ...]) -> dict[s
 
 def seed_table(paths: dict[str, Scores], repeated: tuple[Mixture, ...]) -> str:
     """Markdown: where each repeated mixture ends, by seed."""
-    lines = [
-        "| mixture | " + " | ".join(f"seed {seed}" for seed in SEEDS) + " | mean |",
-        "|---|" + "---:|" * 4,
-    ]
-    means = mean_ends(paths, repeated)
+    means, rows = mean_ends(paths, repeated), []
     for mixture in repeated:
-        ends = [paths[name][-1] for name in (seeded(mixture, seed) for seed in SEEDS)] + means[mixture.name]
-        cells = [f"{end['psnr_y']:.2f} / {end['st_lpips']:.4f}" for end in ends]
-        lines.append(f"| {mixture.name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        ends = [paths[seeded(mixture, seed)][-1] for seed in SEEDS] + means[mixture.name]
+        rows.append([mixture.name, *(f"{end['psnr_y']:.2f} / {end['st_lpips']:.4f}" for end in ends)])
+    return aligned(["mixture", *(f"seed {seed}" for seed in SEEDS), "mean"], rows)
 
 
 def on_fresh(networks: dict[str, nn.Module], folder: Path) -> Table:
@@ -306,12 +296,7 @@ def gains(tables: dict[str, Table], ends: dict[str, Scores]) -> str:
     """Markdown: each mixture with details minus its twin, on each kind of photos, picture by picture."""
     keys = [("psnr_y", "PSNR-Y ↑", 1), ("st_lpips", "ST-LPIPS ↓", -1)]
     columns = [(table, kind, *key) for kind, table in tables.items() for key in keys]
-    lines = [
-        "| mixture minus its twin | "
-        + " | ".join(f"{kind}: {title}" for _, kind, _, title, _ in columns)
-        + " |",
-        "|---|" + "---:|" * len(columns),
-    ]
+    rows = []
     for name in (name for name in ends if "details" in name):
         twin = chosen(ends, name)
         cells = []
@@ -320,8 +305,10 @@ def gains(tables: dict[str, Table], ends: dict[str, Scores]) -> str:
             numbers = "{0:+.{3}f} [{1:+.{3}f}, {2:+.{3}f}]".format(*found, 2 if key == "psnr_y" else 4)
             decided = found.low * found.high > 0
             cells.append(numbers + (" ✓" if better * found.mean > 0 else " ✗") * decided)
-        lines.append(f"| {name} − {twin} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append([f"{name} − {twin}", *cells])
+    return aligned(
+        ["mixture minus its twin", *(f"{kind}: {title}" for _, kind, _, title, _ in columns)], rows
+    )
 
 
 def main() -> None:

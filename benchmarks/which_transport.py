@@ -35,7 +35,7 @@ from tqdm import tqdm
 from writing import save, save_figure
 
 from otsr.course.plots import COLOURS, use_house_style
-from otsr.evaluation import METRICS
+from otsr.evaluation import METRICS, aligned
 from otsr.training import load_config, train
 from otsr.training.adversary import Adversary, Judgement
 from otsr.training.checkpoints import NAME as CHECKPOINT
@@ -206,18 +206,15 @@ def published_equals_constants(start: str, backbone: str, steps: int = 6) -> boo
 
 def table(found: Scores) -> str:
     """Markdown: mean over seeds, ± deviation."""
-    lines = [
-        "| term added to L1 and features | " + " | ".join(metric.heading for metric in METRICS) + " |",
-        "|---|" + "---|" * len(METRICS),
-    ]
+    rows = []
     for name, runs in found.items():
         cells = []
         for metric in METRICS:
             values = [one[metric.key] for one in runs]
             spread = f" ± {statistics.stdev(values):.{metric.digits}f}" if len(values) > 1 else ""
             cells.append(f"{statistics.mean(values):.{metric.digits}f}{spread}")
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append([name, *cells])
+    return aligned(["term added to L1 and features", *(metric.heading for metric in METRICS)], rows)
 
 
 def draw(found: Scores) -> Figure:

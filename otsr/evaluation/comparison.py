@@ -17,9 +17,7 @@ from otsr.evaluation.measuring import BICUBIC
 from otsr.images import luma, read, resize, to_pil
 from otsr.inference import Upscaler
 
-SIDE = 96
-"""LR pixels on each side of the detail."""
-
+SIDE = 96  # LR pixels a side of the detail
 _SCALE = 4
 _CONTEXT = 32  # LR pixels around it that networks see
 _MARGIN, _LABEL = 8, 42  # pixels between the pictures, and of the words below each

@@ -24,8 +24,7 @@ from otsr.images import read, resize
 from otsr.inference import Upscaler
 from otsr.metrics import Interval, mean_interval
 
-BICUBIC = "bicubic"
-"""Name of the row that a table begins with."""
+BICUBIC = "bicubic"  # the row that a table begins with
 
 
 class NothingMeasured(EvaluationError):
@@ -34,23 +33,14 @@ class NothingMeasured(EvaluationError):
 
 @dataclass(frozen=True)
 class Metric:
-    """A column of the table.
+    """A column of the table."""
 
-    Attributes:
-        key: name in Python and JSON.
-        title: name for people.
-        higher: whether more is better.
-        digits: behind the point.
-        against: what SR is compared with.
-        value: of (sr, what it is compared with, scale, border).
-    """
-
-    key: str
-    title: str
-    higher: bool
-    digits: int
-    against: Literal["truth", "input", "nothing"]
-    value: Callable[[Tensor, Tensor, int, int], Tensor]
+    key: str  # name in Python and JSON
+    title: str  # name for people
+    higher: bool  # more is better
+    digits: int  # behind the point
+    against: Literal["truth", "input", "nothing"]  # what SR is compared with
+    value: Callable[[Tensor, Tensor, int, int], Tensor]  # of (sr, what it is compared with, scale, border)
 
     @property
     def heading(self) -> str:
@@ -101,19 +91,12 @@ def measure(
 
 @dataclass(frozen=True)
 class Table:
-    """What was measured.
+    """What was measured."""
 
-    Attributes:
-        values: by row, then by a metric's key: (images, draws), NaN where the metric is undefined.
-        images: names of the pictures, in the order of the values.
-        failures: pictures that are not in it, and why.
-        settings: scale, border, draws; for the JSON.
-    """
-
-    values: dict[str, dict[str, np.ndarray]]
-    images: tuple[str, ...]
-    failures: tuple[str, ...]
-    settings: dict[str, Any]
+    values: dict[str, dict[str, np.ndarray]]  # by row and metric: (images, draws), NaN where undefined
+    images: tuple[str, ...]  # names, in the order of the values
+    failures: tuple[str, ...]  # pictures that are not in it, and why
+    settings: dict[str, Any]  # scale, border, draws, and what a caller adds, for the JSON
 
     @property
     def rows(self) -> list[str]:

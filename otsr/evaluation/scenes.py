@@ -33,17 +33,11 @@ class View(NamedTuple):
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture to evaluate on.
+    """One picture to evaluate on."""
 
-    Attributes:
-        name: unique among the scenes.
-        draw: makes view number 0, 1, …; the same number gives the same view, and any number where nothing is random.
-        made: files that other programs made of it, by row.
-    """
-
-    name: str
-    draw: Callable[[int], View]
-    made: Mapping[str, Path] = field(default_factory=dict)
+    name: str  # unique among the scenes
+    draw: Callable[[int], View]  # view number 0, 1, …; the same number gives the same view
+    made: Mapping[str, Path] = field(default_factory=dict)  # what other programs made of it, by row
 
 
 def degraded(

@@ -38,10 +38,6 @@ def patch_swd(sr: Tensor, hr: Tensor, patch: int = 7, projections: int = 128) ->
         raise ValueError(
             f"sr has shape {tuple(sr.shape)}, hr {tuple(hr.shape)}; give as many pictures in both"
         )
-    for name, batch in (("sr", first), ("hr", second)):
-        if min(batch.shape[-2:]) < patch:
-            height, width = batch.shape[-2:]
-            raise ValueError(f"{name} has {width}×{height} pixels, less than a patch of {patch}×{patch}")
     directions = _directions(patch, projections)
     values = [_sliced_w2(x, y, directions) for x, y in zip(first, second, strict=True)]
     return like_input(torch.tensor(values, device=sr.device), sr)

@@ -30,14 +30,14 @@ def test_every_table_is_made_and_what_is_missing_is_said(
 ) -> None:
     measure = benchmark.measure
     monkeypatch.setattr(
-        benchmark, "measure", lambda *a, **k: measure(*a, **k, side=64)
-    )  # the photos' middles
+        benchmark, "measure", lambda *a, **k: measure(*a, **k, count=1, side=64)
+    )  # one photo's middle
     for seed, step in enumerate(("200", "1000")):
         torch.manual_seed(seed)
         weights.save(Compact(nf=4, nb=1, scale=4), tmp_path / f"{step}.safetensors", {})
     first, last = (str(tmp_path / f"{step}.safetensors") for step in ("200", "1000"))
     arguments = argparse.Namespace(
-        weights=[last, "no-such-weights"], path=[first, last], steps=tmp_path, val=True, photos=1, draws=1,
+        weights=[last, "no-such-weights"], path=[first, last], steps=tmp_path, val=True, draws=1,
         device="cpu", skip_rulers=False, against=last,
     )  # fmt: skip
     text, numbers, figure = benchmark.report(arguments)

@@ -35,9 +35,7 @@ def test_both_tables_are_made_and_what_is_missing_is_said(
     ends = [str(tmp_path / f"{name}.safetensors") for name in ("fidelity", "transport")]
     for end in ends:
         weights.save(Compact(nf=4, nb=1, scale=4), end, {})
-    arguments = argparse.Namespace(
-        weights=[ends[0], "no-such-weights"], path=ends, quick=True, draws=1, precision="fp32"
-    )
+    arguments = argparse.Namespace(weights=[ends[0], "no-such-weights"], path=ends, quick=True, draws=1)
     text, numbers, figure = benchmark.report(arguments)
     assert "| bicubic " in text and f"| {ends[0]} |" in text
     assert "not measured: no-such-weights" in text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from argparse import Namespace
 from pathlib import Path
 from types import ModuleType
 
@@ -12,7 +11,6 @@ import pytest
 from torch import Tensor
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-SMALL = Namespace(width=16, blocks=1, nf=8, crop=32, batch=2)
 
 
 @pytest.fixture
@@ -24,7 +22,7 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_ours_has_the_gradients_of_the_plain_step(benchmark: ModuleType) -> None:
-    errors = benchmark.gradient_errors(SMALL)
+    errors = benchmark.gradient_errors(benchmark.Size(16, 1, nf=8, crop=32, batch=2))
     assert set(errors) == {"generator", "critic"} and max(errors.values()) < 3e-4
 
 
@@ -34,7 +32,7 @@ def test_another_formula_would_be_seen(benchmark: ModuleType, monkeypatch: pytes
 
     rules = benchmark.OURS
     monkeypatch.setattr(benchmark, "OURS", rules._replace(penalty=twice))
-    assert benchmark.gradient_errors(SMALL)["critic"] > 3e-4
+    assert benchmark.gradient_errors(benchmark.Size(16, 1, nf=8, crop=32, batch=2))["critic"] > 3e-4
 
 
 @pytest.mark.slow

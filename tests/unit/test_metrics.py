@@ -429,8 +429,6 @@ def test_pictures_smaller_than_a_metric_needs_are_refused() -> None:
         psnr(small, small, border=-1)
     with pytest.raises(ValueError, match="ST-LPIPS needs 21 pixels"):
         st_lpips(small, small)
-    with pytest.raises(ValueError, match="hr has 30×18 pixels, less than a patch of 19×19"):
-        patch_swd(noise(3, 40, 40), small, patch=19)
     with pytest.raises(ValueError, match="as many pictures"):
         patch_swd(noise(2, 3, 40, 40), noise(3, 3, 40, 40))
 
