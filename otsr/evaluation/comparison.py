@@ -50,11 +50,7 @@ def detail(photo: Tensor, side: int = SIDE) -> Window:
 
 
 def window_at(photo: Tensor, x: int, y: int, side: int = SIDE) -> Window:
-    """The window whose upper left corner is pixel x, y of the photo.
-
-    Raises:
-        ValueError: the pixel lies outside the photo.
-    """
+    """The window whose upper left corner is pixel x, y of the photo, moved inside; a ValueError if x, y is outside."""
     height, width = photo.shape[-2:]
     if not (0 <= x < width and 0 <= y < height):
         raise ValueError(f"{x},{y} lies outside the photo, which has {width}×{height} pixels")
@@ -63,11 +59,7 @@ def window_at(photo: Tensor, x: int, y: int, side: int = SIDE) -> Window:
 
 
 def enlarged(photo: Tensor, networks: Mapping[str, Upscaler], window: Window) -> dict[str, Image.Image]:
-    """The window, four times as large, by bicubic interpolation and by each network.
-
-    Args:
-        photo: (3, H, W) in [0, 1].
-    """
+    """The window of a photo (3, H, W) in [0, 1], four times as large, by bicubic interpolation and by each network."""
     left, top = max(0, window.left - _CONTEXT), max(0, window.top - _CONTEXT)
     right, bottom = window.left + window.width + _CONTEXT, window.top + window.height + _CONTEXT
     around = photo[:, top:bottom, left:right].contiguous()

@@ -207,6 +207,4 @@ def _check(networks: Mapping[str, Upscaler], scenes: Sequence[Scene], scale: int
             raise EvaluationError(f"two {words} would be called {twice!r}; rename one")
     for name, network in networks.items():
         if network.scale != scale:
-            raise EvaluationError(
-                f"{name} enlarges by {network.scale}, the table is for ×{scale}; take one scale"
-            )
+            raise EvaluationError(f"{name} enlarges by {network.scale}, not by {scale}; measure it apart")

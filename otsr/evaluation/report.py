@@ -26,10 +26,7 @@ def markdown(table: Table, against: str | None = None) -> str:
     """
     count = len(table.images)
     over = f"{count} pictures, 95 % bootstrap interval over them" if count > 1 else "1 picture"
-    parts = [
-        f"Mean over {over}; ↑ more is better, ↓ less is better.",
-        _cells(table),
-    ]
+    parts = [f"Mean over {over}; ↑ more is better, ↓ less is better.", _cells(table)]
     if against is not None and table.rows != [against]:
         parts += [
             f"Difference to {against}, picture by picture: mean, 95 % interval; ✓ better, ✗ worse, neither mark: "
@@ -42,15 +39,12 @@ def markdown(table: Table, against: str | None = None) -> str:
 
 def notes(table: Table) -> list[str]:
     """Which metrics are undefined, and how often."""
-    missing = {
-        m: sum(np.isnan(table.per_image(row, m.key)).sum() for row in table.rows) for m in table.metrics
-    }
-    why = {m: "too small or too flat" if m.key == "niqe" else "no difference to measure" for m in missing}
-    return [
-        f"{m.title}: undefined for {count} SR pictures ({why[m]}), which its numbers leave out"
-        for m, count in missing.items()
-        if count
-    ]
+    found = []
+    for m in table.metrics:
+        if count := sum(np.isnan(table.per_image(row, m.key)).sum() for row in table.rows):
+            why = "too small or too flat" if m.key == "niqe" else "no difference to measure"
+            found.append(f"{m.title}: undefined for {count} SR pictures ({why}), which its numbers leave out")
+    return found
 
 
 def monotony(table: Table, rows: Sequence[str]) -> str:

@@ -119,15 +119,11 @@ def choose(
     if sr:
         settings["sr"] = [str(folder) for folder in sr]
     if not (data or lr or sr):
-        raise EvaluationError(
-            "name --data (a folder of HR pictures, photos/test, or phone), --lr for pictures without truth, or --sr "
-            "for pictures that are upscaled already"
-        )
+        raise EvaluationError("name --data (HR pictures, photos/test or phone), --lr (no truth) or --sr (SR)")
     if data == "phone":
         if lr or sr:
             raise EvaluationError(
-                "--data phone brings its own LR pictures, without truth; leave out --lr and --sr, or write "
-                "--data ./phone for a folder"
+                "--data phone brings its own LR pictures; leave out --lr and --sr, or write ./phone for a folder"
             )
         data, lr = None, data_dir() / "phone"
     if lr or sr:

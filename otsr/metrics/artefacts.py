@@ -75,13 +75,10 @@ def checkerboard(sr: Tensor, scale: int) -> Tensor:
     columns or both. The largest of the scale² − 1 powers at these frequencies is compared with the mean in a ring
     around it, 3 to 6 steps away, in the spectrum of luma under a Hann window, which keeps the grey's rise to the
     lowest frequencies. To both is added the power of a wave with a deviation of a tenth of a grey level, so that what
-    nobody sees is no peak.
+    nobody sees is no peak. 1 is no lattice.
 
     Args:
         sr: (3, H, W) or (B, 3, H, W) in [0, 1], 48 LR pixels a side or more.
-
-    Returns:
-        () or (B,); 1 is no lattice.
     """
     if scale < 2:
         raise ValueError(f"scale is {scale}, expected 2 or more: what enlarges nothing makes no lattice")

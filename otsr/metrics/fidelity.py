@@ -17,7 +17,7 @@ Channel = Literal["rgb", "y"]
 
 
 def psnr(sr: Tensor, hr: Tensor, border: int = 4, channel: Channel = "rgb") -> Tensor:
-    """Peak signal-to-noise ratio in dB: -10 log10 of the mean of (sr - hr)², the peak being 1.
+    """Peak signal-to-noise ratio in dB: -10 log10 of the mean of (sr - hr)², the peak being 1; ∞ for equal pictures.
 
     Args:
         sr, hr: (3, H, W) or (B, 3, H, W) in [0, 1].
@@ -25,9 +25,6 @@ def psnr(sr: Tensor, hr: Tensor, border: int = 4, channel: Channel = "rgb") -> T
         channel: "rgb", the mean over the three channels, or "y", MATLAB's BT.601 luma
             (see `otsr.images.luma`). Y spans 219 of 255 levels, so a grey error gives 1.32 dB more on Y, and
             colour noise gives several dB more: never compare one with the other.
-
-    Returns:
-        dB, () or (B,); infinite for equal pictures.
     """
     first, second = (cut_border(batch, border, 1, "PSNR") for batch in _channels(sr, hr, channel))
     error = (first - second).square().mean(dim=(1, 2, 3))

@@ -35,9 +35,6 @@ def niqe(image: Tensor) -> Tensor:
     Args:
         image: (3, H, W) or (B, 3, H, W) in [0, 1], with room for two blocks that are not flat.
 
-    Returns:
-        () or (B,), float64 on the CPU.
-
     Reference: Mittal, Soundararajan, Bovik, IEEE SPL 2013, doi 10.1109/LSP.2012.2227726.
     """
     batch = as_batch(image, "image")

@@ -16,10 +16,10 @@ _AT_ONCE = 16  # projections held in memory together
 def patch_swd(sr: Tensor, hr: Tensor, patch: int = 7, projections: int = 128) -> Tensor:
     """Sliced Wasserstein-2 distance between the patches of two pictures; they need not show the same scene.
 
-    SW2 = √( mean_θ W2²(⟨θ, P⟩, ⟨θ, Q⟩) ), with P and Q all overlapping RGB patches (3·patch² values in [0, 1],
-    not centred), and θ random directions of length 1. W2 in one dimension couples equal quantiles and is
-    exact for unequal numbers of patches. 0 when both have the same patches, wherever they are; a blurred
-    picture is far because its patches lack contrast, and so is one with noise.
+    SW2 = √( mean_θ W2²(⟨θ, P⟩, ⟨θ, Q⟩) ), in units of a pixel's value, with P and Q all overlapping RGB patches
+    (3·patch² values in [0, 1], not centred), and θ random directions of length 1. W2 in one dimension couples equal
+    quantiles and is exact for unequal numbers of patches. 0 when both have the same patches, wherever they are; a
+    blurred picture is far because its patches lack contrast, and so is one with noise.
 
     Args:
         sr: (3, H, W) or (B, 3, H, W) in [0, 1].
@@ -27,17 +27,12 @@ def patch_swd(sr: Tensor, hr: Tensor, patch: int = 7, projections: int = 128) ->
         patch: side of a patch in pixels.
         projections: number of directions; always the same ones, on every device.
 
-    Returns:
-        () or (B,), float32, in units of a pixel's value.
-
     Reference: Rabin, Peyré, Delon, Bernot, SSVM 2011, doi 10.1007/978-3-642-24785-9_37. Equals
     `ot.sliced_wasserstein_distance(..., p=2)` for equal directions.
     """
     first, second = as_batch(sr, "sr").float(), as_batch(hr, "hr").float()
     if sr.dim() != hr.dim() or len(first) != len(second):
-        raise ValueError(
-            f"sr has shape {tuple(sr.shape)}, hr {tuple(hr.shape)}; give as many pictures in both"
-        )
+        raise ValueError(f"sr has shape {tuple(sr.shape)}, hr {tuple(hr.shape)}; give as many in both")
     directions = _directions(patch, projections)
     values = [_sliced_w2(x, y, directions) for x, y in zip(first, second, strict=True)]
     return like_input(torch.tensor(values, device=sr.device), sr)

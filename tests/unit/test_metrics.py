@@ -429,7 +429,7 @@ def test_pictures_smaller_than_a_metric_needs_are_refused() -> None:
         psnr(small, small, border=-1)
     with pytest.raises(ValueError, match="ST-LPIPS needs 21 pixels"):
         st_lpips(small, small)
-    with pytest.raises(ValueError, match="as many pictures"):
+    with pytest.raises(ValueError, match="as many in both"):
         patch_swd(noise(2, 3, 40, 40), noise(3, 3, 40, 40))
 
 
