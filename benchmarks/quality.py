@@ -27,6 +27,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from torch import nn
+from tqdm import tqdm
 from writing import save, save_figure
 
 from otsr import Upscaler, evaluation, weights
@@ -70,7 +71,8 @@ def measure(
     if side:
         scenes = [evaluation.middle(scene, side, 4) for scene in scenes]
     upscalers = {name: Upscaler(one, device=device, precision="fp32") for name, one in networks.items()}
-    table = evaluation.evaluate(upscalers, scenes, draws=draws)
+    with tqdm(desc=f"{split} photos", unit="photo", total=len(scenes), disable=None) as bar:
+        table = evaluation.evaluate(upscalers, scenes, draws=draws, progress=lambda *_: bar.update())
     table.settings.update(data=f"photos/{split}", cleanup=CLEANUP, degradation=repr(degradation), seed=0)
     return table
 

@@ -16,7 +16,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from otsr import metrics
 from otsr.evaluation.scenes import EvaluationError, Scene, View, rounded
@@ -138,6 +137,7 @@ def evaluate(
     border: int | None = None,
     draws: int = 1,
     on_error: Callable[[str], None] = lambda _: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Table:
     """Measure bicubic interpolation, pictures that other programs made (`Scene.made`), and networks on each scene.
 
@@ -148,6 +148,7 @@ def evaluate(
         draws: views of each scene. Their values are averaged within the scene, so that the interval is over scenes,
             not over draws of one.
         on_error: told of each picture that had to be left out, when it happens.
+        progress: told how many scenes are done, and how many there are.
 
     Raises:
         EvaluationError: no scenes, scenes or rows of the same name, or networks of another scale.
@@ -157,7 +158,7 @@ def evaluate(
     border = scale if border is None else border
     found: dict[str, dict[str, list[dict[str, float]]]] = {}  # scores of each draw, by scene and row
     failures = []
-    for scene in tqdm(scenes, "evaluating", unit="picture", leave=False, disable=None):
+    for done, scene in enumerate(scenes, 1):
         rows: dict[str, list[dict[str, float]]] = {}
         try:
             for number in range(draws):
@@ -170,6 +171,7 @@ def evaluate(
             on_error(failures[-1])
         else:
             found[scene.name] = rows
+        progress(done, len(scenes))
     if not found:
         raise NothingMeasured(f"none of {len(scenes)} pictures could be measured; the first: {failures[0]}")
     values = {

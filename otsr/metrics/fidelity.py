@@ -68,9 +68,7 @@ def st_lpips(sr: Tensor, hr: Tensor) -> Tensor:
     Reference: Ghildyal, Liu, ECCV 2022, arXiv 2207.13686. The weights are theirs, with kernels rounded to
     fp16, which changes a distance by less than 0.1 %.
     """
-    first, second = (
-        cut_border(batch.float(), 0, AlexFeatures.smallest, "ST-LPIPS") for batch in as_pair(sr, hr)
-    )
+    first, second = (cut_border(x.float(), 0, AlexFeatures.smallest, "ST-LPIPS") for x in as_pair(sr, hr))
     return like_input(_perceptual_network(first.device)(first, second), sr)
 
 

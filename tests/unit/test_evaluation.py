@@ -261,7 +261,10 @@ def test_flat_pictures_have_no_niqe_and_the_table_says_so() -> None:
 
 
 def test_one_failing_picture_leaves_the_same_pictures_in_every_row() -> None:
-    table = evaluate(upscalers(a=Blurry()), [scene(0), unreadable("gone.png"), scene(1)])
+    seen: list[tuple[int, int]] = []
+    scenes = [scene(0), unreadable("gone.png"), scene(1)]
+    table = evaluate(upscalers(a=Blurry()), scenes, progress=lambda *step: seen.append(step))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
     assert table.images == ("scene 0", "scene 1")
     assert table.failures == ("gone.png: cannot be read",)
     assert all(table.values[row]["psnr_y"].shape == (2, 1) for row in table.rows)
