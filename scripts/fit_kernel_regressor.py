@@ -41,21 +41,12 @@ BLOCKS = ((3100, 1), (2600, 4), (3600, 5), (3600, 6))  # examples and seed: may 
 CALIBRATION = ((1200, 2), (2400, 7))
 LUMA_NOISE = 0.57  # standard deviation of luma when R, G and B have white noise of 1
 STEP, REACH = 0.4, 13  # of the points on which kernels are compared, in standard deviations of the truth
-APART, HELD_OUT = (
-    "budgie",
-    "wp24",
-)  # how names begin of photos for the standard errors alone, and for --check
+APART, HELD_OUT = "budgie", "wp24"  # how names begin of photos for standard errors alone, and for --check
 EACH = 96  # examples of every family and scale for the correction
 MIX = {
-    "gaussian": 0.4,
-    "sharpened": 0.16,
-    "disc": 0.1,
-    "motion": 0.09,
-    "shake": 0.05,
-    "box": 0.08,
-    "bicubic": 0.08,
+    "gaussian": 0.4, "sharpened": 0.16, "disc": 0.1, "motion": 0.09, "shake": 0.05, "box": 0.08, "bicubic": 0.08,
     "noisy gaussian": 0.04,
-}
+}  # fmt: skip
 
 
 @dataclass
@@ -111,9 +102,8 @@ def disturb(lr: np.ndarray, rng: np.random.Generator) -> Tensor:
     if rng.random() > 0.2:
         return torch.from_numpy((values / LUMA_NOISE).round() * LUMA_NOISE / 255).clamp(0, 1).float()
     memory = io.BytesIO()
-    Image.fromarray(values.round().clip(0, 255).astype(np.uint8)).save(
-        memory, "JPEG", quality=int(rng.integers(70, 99))
-    )
+    picture = Image.fromarray(values.round().clip(0, 255).astype(np.uint8))
+    picture.save(memory, "JPEG", quality=int(rng.integers(70, 99)))
     return torch.from_numpy(np.asarray(Image.open(memory)) / np.float32(255))
 
 
@@ -147,10 +137,8 @@ def calibration(paths: list[Path]) -> Examples:
         if index // len(greys) % 2:
             lr = disturb(shoot(grey, kernel, scale, rng), rng)
         else:
-            hr = images.resize(grey, rng.uniform(0.5, 0.75)).clamp(0, 1)
-            clean = kernels.downsample(
-                images.crop_to_multiple(hr, scale), kernels.centre(kernel, scale), scale
-            )[0]
+            hr = images.crop_to_multiple(images.resize(grey, rng.uniform(0.5, 0.75)).clamp(0, 1), scale)
+            clean = kernels.downsample(hr, kernels.centre(kernel, scale), scale)[0]
             noise = rng.choice([0, rng.uniform(1, 8)]) * LUMA_NOISE / 255
             lr = clean + noise * torch.from_numpy(rng.standard_normal(clean.shape)).float()
         try:
@@ -181,18 +169,15 @@ def whitened(taps: Tensor, scale: float, log: Tensor) -> tuple[Tensor, Tensor, T
 
     def values(points: np.ndarray) -> np.ndarray:
         x, y = (points @ axes.T * scale + (taps.shape[0] - 1) / 2).T
-        return (
-            ndimage.map_coordinates(taps.numpy().astype(float), [y, x], order=3) * scale**2 * math.exp(size)
-        )
+        found = ndimage.map_coordinates(taps.numpy().astype(float), [y, x], order=3)
+        return found * scale**2 * math.exp(size)
 
     across_line, along_line = STEP * np.arange(REACH + 1), STEP * np.arange(-REACH, REACH + 1)
     half = np.stack(np.meshgrid(along_line, across_line), -1).reshape(-1, 2)
     cells = estimation.CELL * np.arange(estimation.CELLS)
     quarter = np.stack(np.meshgrid(cells, cells), -1).reshape(-1, 2)
     gaussian = [np.exp(-0.5 * (points**2).sum(1)) / (2 * math.pi) for points in (half, quarter)]
-    if (
-        math.exp(size - length) * scale**2 < 2 * estimation.FLOOR
-    ):  # between so few taps there is nothing to know
+    if math.exp(size - length) * scale**2 < 2 * estimation.FLOOR:  # so few taps leave nothing to know
         truth, residue = gaussian[0], 0 * gaussian[1]
     else:
         truth = (values(half) + values(-half)) / 2
@@ -214,13 +199,9 @@ def patterns(residues: Tensor) -> Tensor:
 
 
 def kernel_error(
-    network: estimation.DirectionalRegressor,
-    log: Tensor,
-    shape: Tensor,
-    truth: Tensor,
-    points: Tensor,
-    size: Tensor,
-) -> Tensor:
+    network: estimation.DirectionalRegressor, log: Tensor, shape: Tensor,
+    truth: Tensor, points: Tensor, size: Tensor,
+) -> Tensor:  # fmt: skip
     """‖k_found − k_truth‖² / ‖k_truth‖², `size` the first column of the truth's log covariance."""
     weight = torch.ones(REACH + 1, 2 * REACH + 1)
     weight[0] = 0.5  # the line that both halves share

@@ -13,16 +13,16 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from otsr.degradation import doubts, kernels
-from otsr.degradation.estimation import estimate_blur, estimate_kernel, kernel_of
+from otsr.degradation.estimation import Method, estimate_blur, estimate_kernel, kernel_of
 from otsr.degradation.noise import DegradationError, NoisePool
 from otsr.degradation.pipeline import Degradation
 from otsr.degradation.smoothness import collect_noise
@@ -30,10 +30,7 @@ from otsr.degradation.spectrum import SMALLEST, NoTextureError
 from otsr.images import ImageError, read
 
 TILE, ROWS = 192, 5  # side in LR pixels; at most so many tiles along either side
-SHARPEST = (
-    0.1,
-    0.4,
-)  # quantiles of the tiles that count: the very sharpest may be luck, the rest out of focus
+SHARPEST = (0.1, 0.4)  # quantiles of the tiles that count: the sharpest may be luck, the rest out of focus
 _SMALLEST_PATCH = 16
 _OUT_OF_FOCUS = 2.0  # a photo whose sharpest tiles are so many times wider than the median photo's
 
@@ -47,7 +44,7 @@ class Focus:
         sigma: `Blur.sigma` of these tiles, their geometric mean.
         deviation: standard error of log(variance) of one tile, the mean of the tiles in focus.
         tiles: `Blur.sigma` of every tile with texture, ascending.
-        doubts: reasons to doubt the kernel, in words; see `doubts`.
+        doubts: reasons to doubt the kernel, in words.
     """
 
     kernel: Tensor
@@ -82,30 +79,22 @@ class Camera:
 
 
 def photo_kernel(lr: Tensor, scale: int) -> Focus:
-    """The kernel of the tiles of a photo that are in focus.
+    """The kernel of the tiles of a photo (3, H, W) that are in focus.
 
-    Tiles of 192 pixels are laid evenly over the photo, 25 at most; those without texture are left out. Of the clearer
-    half, sorted by blur, those from the first tenth to 0.4 give their mean.
-
-    Args:
-        lr: (3, H, W) in [0, 1].
-        scale: 2 or 4.
-
-    Raises:
-        NoTextureError: no tile has texture.
-        ValueError: the photo has less than 64 pixels a side.
+    Tiles of 192 pixels are laid evenly over the photo, 25 at most; those without texture are left out, and if none is
+    left NoTextureError is raised. Of the clearer half, sorted by blur, those from the first tenth to 0.4 give their
+    mean.
     """
     height, width = lr.shape[1:]
     if min(height, width) < SMALLEST:
         least = f"{SMALLEST} × {SMALLEST}"
         raise ValueError(f"{height} × {width} pixels; estimating a kernel takes at least {least}")
     blurs, reason = [], None
-    for top in _starts(height):
-        for left in _starts(width):
-            try:
-                blurs.append(estimate_blur(lr[:, top : top + TILE, left : left + TILE], scale))
-            except NoTextureError as error:
-                reason = error
+    for top, left in product(_starts(height), _starts(width)):
+        try:
+            blurs.append(estimate_blur(lr[:, top : top + TILE, left : left + TILE], scale))
+        except NoTextureError as error:
+            reason = error
     if reason is not None and not blurs:
         raise reason
     blurs.sort(key=lambda blur: blur.sigma)
@@ -131,18 +120,11 @@ def _starts(length: int) -> list[int]:
 
 
 def estimate_camera(
-    photos: Sequence[Path],
-    scale: int = 4,
-    *,
-    method: Literal["spectrum", "kernelgan"] = "spectrum",
-    rule: str = "otsr",
-    patch: int = 64,
-    max_variance: float | None = None,
-    jpeg: tuple[int, int] | None = None,
-    cleanup: float = 1.0,
-    note: Callable[[str], None] = print,
+    photos: Sequence[Path], scale: int = 4, *, method: Method = "spectrum", rule: str = "otsr",
+    patch: int = 64, max_variance: float | None = None, jpeg: tuple[int, int] | None = None,
+    cleanup: float = 1.0, note: Callable[[str], None] = print,
     progress: Callable[[int, int], None] | None = None,
-) -> Camera:
+) -> Camera:  # fmt: skip
     """Estimate a kernel from each photo, and noise and JPEG quality from all.
 
     A photo's kernel is that of its tiles in focus ("kernelgan": of the whole photo). Photos that are nowhere in focus,
@@ -150,7 +132,6 @@ def estimate_camera(
     patches of half the side are tried, down to 16 pixels.
 
     Args:
-        scale: the super-resolution that the degradation is for, 2 or 4.
         method, rule, patch, max_variance: see `estimate_kernel` and `collect_noise`.
         jpeg: (low, high) qualities; None: those that the files were saved with, none if none is a JPEG.
         cleanup: stored as it is; see `Degradation`.
@@ -161,6 +142,7 @@ def estimate_camera(
         ImageError: no photo could be read.
         DegradationError: neither a kernel nor noise was found.
     """
+    estimate = photo_kernel if method == "spectrum" else _untiled
     found: dict[str, Focus] = {}
     readable: list[Path] = []
     failures: list[str] = []
@@ -172,9 +154,7 @@ def estimate_camera(
             continue
         readable.append(path)
         try:
-            found[path.name] = (
-                photo_kernel(picture, scale) if method == "spectrum" else _untiled(picture, scale)
-            )
+            found[path.name] = estimate(picture, scale)
         except ValueError as error:
             note(f"{path}: no kernel ({error}); used for noise only")
         if progress:
@@ -241,13 +221,13 @@ def _noise(
 def quality_of(path: Path) -> int | None:
     """The quality, 1 to 100, whose standard JPEG tables (libjpeg's) are closest to the file's; None if it is no JPEG.
 
-    Closest in the mean absolute logarithm of the quantisation steps, luma and colours. Cameras with tables of
-    their own get the standard quality that rounds about as much.
+    Closest in the mean absolute logarithm of the steps, so cameras with tables of their own get the standard quality
+    that rounds about as much.
     """
     try:
         with Image.open(path) as image:
             tables = getattr(image, "quantization", None)
-    except (OSError, UnidentifiedImageError):
+    except OSError:
         return None
     if not tables:
         return None

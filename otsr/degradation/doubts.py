@@ -31,14 +31,7 @@ _APART = 1.5  # ratio of σ between two groups of photos
 
 
 def of_photo(lr: Tensor, blurs: Sequence[Blur], kernel: Tensor, scale: int) -> list[str]:
-    """Reasons to doubt the kernel of a photo.
-
-    Args:
-        lr: (3, H, W) in [0, 1].
-        blurs: of its tiles in focus, one at least.
-        kernel: (k, k), their mean.
-        scale: 2 or 4.
-    """
+    """Reasons to doubt the kernel of a photo (3, H, W): the mean of its tiles in focus, whose blurs are given."""
     reasons = []
     contrast = statistics.median(blur.contrast for blur in blurs)
     if contrast < _LEAST_CONTRAST:
@@ -86,8 +79,8 @@ def of_tiles(blurs: Sequence[Blur]) -> list[str]:
 def of_photos(sigma: Mapping[str, float]) -> list[str]:
     """Whether the photos fall into two groups of blur, as those of two cameras would.
 
-    The groups are the two that the widest gap in log σ leaves, with two photos each at least. They are reported if the
-    gap is wider than either group, and their σ differ by half.
+    The widest gap in log σ makes the groups, of two photos at least. They are reported if the gap is wider than either
+    group, and their σ differ by half.
     """
     names = sorted(sigma, key=lambda name: sigma[name])
     logs = [math.log(sigma[name]) for name in names]
@@ -106,17 +99,12 @@ def of_photos(sigma: Mapping[str, float]) -> list[str]:
 
 
 def enlarged(grey: Tensor) -> tuple[float, ...]:
-    """The factors by which the photo may have been enlarged before; none if it shows no sign of it.
+    """The factors by which a photo, its luma (H, W), may have been enlarged; none if it shows no sign of it.
 
     Interpolated pixels are smoother between the original ones than on them: the mean curvature of columns, and of
     rows, then has a period, of the factor or, above ½ cycle a pixel, of its alias: two factors explain it. Multiples of
     ⅛ are those of compression's blocks; for factors of exactly 2 and 4 see `_on_grid`. What was compressed hard
-    afterwards goes unseen.
-
-    Args:
-        grey: (H, W) luma in [0, 1].
-
-    Reference: Gallagher, Detection of linear and cubic interpolation in JPEG compressed images, CRV 2005.
+    afterwards goes unseen. Gallagher, Detection of linear and cubic interpolation in JPEG compressed images, CRV 2005.
     """
     lines = [_periods(255 * plane.float()) for plane in (grey, grey.T)]
     both = torch.minimum(*lines)

@@ -31,7 +31,7 @@ from torch.nn import functional as F
 
 from otsr.degradation import kernelgan
 from otsr.degradation.kernels import bicubic, l2_distance
-from otsr.degradation.spectrum import DIRECTIONS, LEAST_FLOOR, SMALLEST, features, require_texture
+from otsr.degradation.spectrum import DIRECTIONS, LEAST_FLOOR, SMALLEST, features
 from otsr.images import luma
 
 FEATURES, INVARIANTS = 33, 4  # what `spectrum.features` gives for a direction, and for the image
@@ -44,46 +44,33 @@ WEIGHTS = Path(__file__).with_name("spectrum.json")
 Method = Literal["spectrum", "kernelgan"]
 
 
-def estimate_kernel(
-    lr: Tensor,
-    scale: int = 2,
-    method: Method = "spectrum",
-    *,
-    size: int | None = None,
-    seed: int = 0,
-    progress: bool = False,
-) -> Tensor:
+def estimate_kernel(lr: Tensor, scale: int = 2, method: Method = "spectrum", *, seed: int = 0) -> Tensor:
     """Blur kernel k in lr = (hr * k)↓scale + noise, from the LR image alone.
 
-    "spectrum" (the default, a tenth of a second) finds the kernel that explains the image's statistics at several
-    scales. `estimate_blur` says how sure it is.
-    "kernelgan" (about a minute on a CPU) trains a kernel of any shape until the image's patches look alike at two
-    scales; `benchmarks/results/kernel_estimation.md` says how the two compare.
+    "spectrum" (the default, a tenth of a second) reads it from the image's statistics at several scales;
+    `estimate_blur` says how sure it is. "kernelgan" (about a minute on a CPU) trains a kernel of any shape until the
+    image's patches look alike at two scales. `benchmarks/results/kernel_estimation.md` compares the two.
 
     Args:
         lr: (3, H, W) in [0, 1], both sides at least 64, with some texture.
         scale: 2 or 4.
-        method: "spectrum" or "kernelgan".
-        size: k of the result, of the parity of scale (even); what does not fit is cut. None: as large as needed.
         seed: of KernelGAN's training; the spectrum has no randomness.
-        progress: a progress bar for KernelGAN.
 
     Returns:
-        (k, k) float32 on the HR grid and lr's device: sums to 1, centre of mass at the array's centre. Negative taps
-        mean that the photo was sharpened; KernelGAN gives none.
+        (k, k) float32 on the HR grid and lr's device: sums to 1, centre of mass at the array's centre, k even. Negative
+        taps mean that the photo was sharpened; KernelGAN gives none.
 
     Raises:
         ValueError: an argument is wrong (it is named), or lr holds NaN or infinity.
         NoTextureError: (a ValueError) the image is flat, or nothing but noise.
     """
-    _check(lr, scale, method, size)
+    _check(lr, scale, method)
     image = lr.detach().float().cpu()
     if method == "spectrum":
-        kernel = kernel_of(estimate_blur(image, scale), scale, size)
+        kernel = kernel_of(estimate_blur(image, scale), scale)
     else:
-        require_texture(luma(image)[0])
-        kernel = kernelgan.finish_kernel(kernelgan.train_kernel(image, seed=seed, progress=progress), scale)
-        kernel = kernel if size is None else _resized(kernel, size)
+        features(luma(image)[0], scale)  # refuses a photo without texture
+        kernel = kernelgan.finish_kernel(kernelgan.train_kernel(image, seed=seed), scale)
     return kernel.to(lr.device)
 
 
@@ -97,10 +84,8 @@ class Blur:
         shape: (5,) weights of the patterns by which the kernel differs from that Gaussian.
         deviation: standard errors of log(variance): of the overall size (½ log det Σ), and of the stretch along
             any one direction. 0.2 means that the variances are known to about ±20 %.
-        unclear: the error of the size as told from the photo alone, before the kind of kernel corrects it: tiles of one
-            photo are compared by it.
-        strangeness: root mean square of the statistics, counted in standard deviations of the photos that the network
-            was trained on. 1 is usual.
+        unclear: the error of the size before the kind of kernel corrects it; tiles of one photo are compared by it.
+        strangeness: how far the statistics are from those of training photos: 1 is usual.
         contrast: power of detail of 8 to 11 pixels over that of the noise.
     """
 
@@ -118,15 +103,7 @@ class Blur:
 
 
 def estimate_blur(lr: Tensor, scale: int = 2) -> Blur:
-    """The blur k in y = (x * k)↓s + n, from y alone.
-
-    Args:
-        lr: y, (3, H, W) in [0, 1], both sides at least 64.
-        scale: s, 2 or 4.
-
-    Raises:
-        NoTextureError: too little detail above the noise for blur to be read.
-    """
+    """The blur of a photo; arguments and NoTextureError as for `estimate_kernel`."""
     directional, invariant = features(luma(lr)[0], scale)
     network = stored_network()
     with torch.no_grad():
@@ -138,14 +115,11 @@ def estimate_blur(lr: Tensor, scale: int = 2) -> Blur:
     return Blur(covariance, shape[0], deviation, float(unclear[0, 0].exp()), float(strange), contrast)
 
 
-def kernel_of(blur: Blur, scale: int, size: int | None = None) -> Tensor:
-    """The kernel of a blur on the HR grid, (k, k), sums to 1.
+def kernel_of(blur: Blur, scale: int) -> Tensor:
+    """The kernel of a blur on the HR grid, (k, k), sums to 1; k holds all but 0.6 % of the taps (3σ of a Gaussian).
 
     One that comes as close to bicubic's as 0.2 (relative L2) is taken for bicubic's: most such photos were shrunk by
     software.
-
-    Args:
-        size: k, of the parity of scale; None: what holds all but 0.6 % of the absolute taps (3σ of a Gaussian).
     """
     widest = math.sqrt(float(torch.linalg.eigvalsh(blur.covariance)[1]))
     full = scale + 2 * max(1, math.ceil(CELL * (CELLS - 1) * widest - scale / 2))
@@ -155,18 +129,11 @@ def kernel_of(blur: Blur, scale: int, size: int | None = None) -> Tensor:
     kernel = stored_network().density(log, blur.shape[None], points[None])[0].unflatten(0, (full, full))
     plain = bicubic(scale)
     if l2_distance(kernel / kernel.sum(), plain) < _BICUBIC:
-        return _resized(plain, size or len(plain))
-    if size is None:
-        taps = kernel.abs()
-        inside = torch.stack([taps[i : full - i, i : full - i].sum() for i in range(full // 2)])
-        rings = min(int((1 - inside / taps.sum() < 0.006).sum()) - 1, (full - scale) // 2 - 1)
-        size = full - 2 * rings
-    return _resized(kernel, size)
-
-
-def _resized(kernel: Tensor, size: int) -> Tensor:
-    """Cut to `size` taps, or padded with zeros; scaled to sum 1."""
-    kernel = F.pad(kernel, [(size - kernel.shape[0]) // 2] * 4)  # a negative margin cuts
+        return plain / plain.sum()
+    taps = kernel.abs()
+    inside = torch.stack([taps[i : full - i, i : full - i].sum() for i in range(full // 2)])
+    rings = min(int((1 - inside / taps.sum() < 0.006).sum()) - 1, (full - scale) // 2 - 1)
+    kernel = kernel[rings : full - rings, rings : full - rings]
     return kernel / kernel.sum()
 
 
@@ -175,8 +142,8 @@ class DirectionalRegressor(nn.Module):
 
     Direction θ sees its own features, those of the direction across, their mean over all directions, and the
     invariants; it answers with o₀, o₁ and the shape. Then log Σ = mean over θ of o₀ I + 2 o₁ (cos 2θ, sin 2θ)-stretch,
-    and the shape's mean over θ weighs the patterns. The standard errors come from the same hidden layer, averaged
-    over θ, so they do not depend on the angle; a factor between 1/4.5 and 4.5 corrects them by the kind of kernel.
+    and the shape's mean over θ weighs the patterns. The standard errors come from the hidden layer's mean over θ; a
+    factor between 1/4.5 and 4.5 corrects them by the kind of kernel.
 
     Attributes:
         patterns: (5, 21, 21), by which kernels differ from the closest Gaussian: on the quarter of the plane where
@@ -289,7 +256,7 @@ def stored_network() -> DirectionalRegressor:
     return network.eval().requires_grad_(False)
 
 
-def _check(lr: Tensor, scale: int, method: str, size: int | None) -> None:
+def _check(lr: Tensor, scale: int, method: str) -> None:
     if not isinstance(lr, Tensor) or lr.dim() != 3 or lr.shape[0] != 3 or not lr.is_floating_point():
         found = f"{tuple(lr.shape)} {lr.dtype}" if isinstance(lr, Tensor) else type(lr).__name__
         raise ValueError(f"lr is {found}, expected a floating (3, H, W) tensor; otsr.images.read makes one")
@@ -297,13 +264,10 @@ def _check(lr: Tensor, scale: int, method: str, size: int | None) -> None:
         raise ValueError(f"scale is {scale}, expected 2 or 4")
     if method not in ("spectrum", "kernelgan"):
         raise ValueError(f'method is {method!r}, expected "spectrum" or "kernelgan"')
-    if size is not None and (size != int(size) or size < scale or (size - scale) % 2):
-        raise ValueError(f"size is {size}, expected None or an even number of taps from {scale} up")
     height, width = lr.shape[1:]
     if min(height, width) < SMALLEST:
-        raise ValueError(
-            f"lr has {height} × {width} pixels; estimating a kernel takes at least {SMALLEST} × {SMALLEST}"
-        )
+        least = f"{SMALLEST} × {SMALLEST}"
+        raise ValueError(f"lr has {height} × {width} pixels; estimating a kernel takes at least {least}")
     bad = int((~lr.isfinite()).sum())
     if bad:
         raise ValueError(f"lr holds {bad} values that are NaN or infinite; expected numbers in [0, 1]")

@@ -1,8 +1,8 @@
 """Blur as it happens: lenses out of focus make discs, hands and subjects motion, sensors boxes, software the rest.
 
-Two draws from the same shapes. `bank` makes the kernels of the general degradation: what weights for everybody are
-trained on. `draw` makes those that kernel estimation is trained and measured on: wider, and not always symmetric. The
-shapes take σ, widths and lengths in HR pixels; the draws count in LR pixels: a family is the same at every scale.
+Two draws from the same shapes. `bank` makes the kernels of the general degradation. `draw` makes those that kernel
+estimation is trained and measured on: wider, and not always symmetric. The shapes take σ, widths and lengths in HR
+pixels; the draws count in LR pixels: a family is the same at every scale.
 
 >>> [round(tap, 2) for tap in box(4, 3.0)[1].tolist()]
 [0.06, 0.11, 0.11, 0.06]
@@ -70,14 +70,11 @@ def blurred(kernel: Tensor, sigma: float) -> Tensor:
 
 
 def bank(scale: int, count: int, plain: int, seed: int = 0) -> Tensor:
-    """`count` symmetric kernels of 7·scale − 2 taps, the first `plain` of them bicubic, the others drawn by `_SHARES`.
+    """(count, k, k) symmetric kernels of k = 7·scale − 2, the first `plain` bicubic, the others drawn by `_SHARES`.
 
     Bicubic, isotropic and anisotropic Gaussians: BSRGAN (Zhang et al., ICCV 2021), with σ from 0.2 LR pixels (so
     sharp that it aliases) to 1, one in ten to 1.3. Box and Lanczos: what programs shrink photos with. Defocus and
     motion: optics. Sharpened: unsharp masking as phones do it, negative lobes around a positive middle.
-
-    Returns:
-        (count, k, k) float32, each sums to 1. The same seed gives the same kernels.
     """
     generator = torch.Generator().manual_seed(seed)
     shares = torch.tensor(list(_SHARES.values()))
@@ -86,7 +83,7 @@ def bank(scale: int, count: int, plain: int, seed: int = 0) -> Tensor:
 
 
 def _banked(name: str, scale: int, generator: torch.Generator) -> Tensor:
-    """One kernel of the bank, of the family `name`."""
+    """One kernel of the bank."""
     size = 7 * scale - 2
 
     def between(low: float, high: float) -> float:
@@ -119,7 +116,7 @@ def _banked(name: str, scale: int, generator: torch.Generator) -> Tensor:
 
 
 def uniform(low: float, high: float, generator: torch.Generator) -> float:
-    """A number between low and high, all alike."""
+    """A number between low and high."""
     return low + (high - low) * float(torch.rand((), generator=generator, dtype=torch.float64))
 
 
@@ -129,11 +126,7 @@ def log_uniform(low: float, high: float, generator: torch.Generator) -> float:
 
 
 def draw(family: str, scale: int, rng: np.random.Generator) -> Tensor:
-    """A kernel of FAMILIES, (k, k) float32 on the HR grid of `scale`, sums to 1; some have negative taps.
-
-    Raises:
-        KeyError: no such family.
-    """
+    """A kernel of FAMILIES, (k, k) float32 on the HR grid of `scale`, sums to 1; some have negative taps."""
     return _normalised(FAMILIES[family](scale, rng)).float()
 
 
@@ -146,10 +139,7 @@ def _gaussian(scale: int, rng: np.random.Generator) -> Tensor:
 
 
 def _noisy_gaussian(scale: int, rng: np.random.Generator) -> Tensor:
-    """DIV2KRK's rule: 11 taps at ×2, variances of 0.6 to 5 HR pixels², every tap off by up to 25 %; ×4: twice the size.
-
-    Reference: Bell-Kligler et al., NeurIPS 2019.
-    """
+    """DIV2KRK's rule (KernelGAN's): variances of 0.6 to 5 HR pixels² on 11 taps at ×2, every tap off by up to 25 %."""
     first, second = rng.uniform(0.6, 5, 2) * (scale / 2) ** 2
     kernel = gaussian(6 * scale - scale % 2, first, second, rng.uniform(0, 180))
     return kernel * torch.from_numpy(rng.uniform(0.75, 1.25, kernel.shape)).float()
@@ -198,9 +188,8 @@ def _sharpened(scale: int, rng: np.random.Generator) -> Tensor:
     second = first * rng.uniform(0.75, 1.33)
     amount, radius, angle = rng.uniform(0.3, 1.5), rng.uniform(0.7, 2.0), rng.uniform(0, 180)
     size = _size(scale, 3.5 * math.hypot(max(first, second), radius))
-    return sharpened(
-        gaussian(size, (scale * first) ** 2, (scale * second) ** 2, angle), amount, scale * radius
-    )
+    soft = gaussian(size, (scale * first) ** 2, (scale * second) ** 2, angle)
+    return sharpened(soft, amount, scale * radius)
 
 
 FAMILIES: dict[str, Callable[[int, np.random.Generator], Tensor]] = {

@@ -28,7 +28,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
-from tqdm import tqdm  # not tqdm.auto: in a notebook its bar would be stored, and differ from run to run
 
 from otsr.degradation.kernels import centre, compose, gaussian
 from otsr.images import luma
@@ -46,9 +45,7 @@ _BOUNDARY_WEIGHT = 0.5  # β of the paper; its δ and the weight of the sum are 
 class LinearGenerator(nn.Module):
     """Six convolutions without bias or activation, stride 2 at the end: one 13×13 kernel in deep clothing.
 
-    Args:
-        channels: width of the hidden layers.
-        collapsed: True convolves the image once with `kernel()`; False runs the six layers on it.
+    `collapsed` convolves the image once with `kernel()`; otherwise the six layers run on it.
     """
 
     def __init__(self, channels: int = 64, collapsed: bool = True) -> None:
@@ -61,11 +58,8 @@ class LinearGenerator(nn.Module):
         self.collapsed = collapsed
 
     def kernel(self) -> Tensor:
-        """The (13, 13) cross-correlation kernel that the six layers amount to, with gradients.
-
-        Composed from the output side, so that every intermediate result has one row of channels.
-        """
-        composed = self.weights[-1]
+        """The (13, 13) cross-correlation kernel that the six layers amount to, with gradients."""
+        composed = self.weights[-1]  # from the output side: every intermediate result has one row of channels
         for weight in list(self.weights)[-2::-1]:
             reach = composed.shape[-1] - 1
             composed = F.conv2d(weight.transpose(0, 1), composed.flip(-2, -1), padding=reach).transpose(0, 1)
@@ -94,13 +88,9 @@ def patch_critic(channels: int = 64) -> nn.Sequential:
 
 
 def train_kernel(
-    image: Tensor,
-    iterations: int = 800,
-    seed: int = 0,
-    collapsed: bool = True,
-    progress: bool = False,
+    image: Tensor, iterations: int = 800, seed: int = 0, collapsed: bool = True,
     dtype: torch.dtype = torch.float32,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Play G against D on one image and return the mean of G's later kernels, neither pruned nor centred.
 
     Both losses are L1: G minimises mean|D(G(x)) − 1| + wishes, D minimises
@@ -110,9 +100,6 @@ def train_kernel(
         image: (3, H, W) in [0, 1], both sides at least 64.
         iterations: steps of G and of D, 3000 in the paper; here the kernel grows too wide in the long run.
         seed: of the initial weights and of the crops; torch's global generator is left alone.
-        collapsed: see LinearGenerator.
-        progress: show a bar.
-        dtype: of all computation.
 
     Returns:
         (13, 13) convolution kernel.
@@ -128,9 +115,7 @@ def train_kernel(
             for player, rate in zip((generator, critic), _RATES, strict=True)
         ]
         later: list[Tensor] = []
-        for step, ((top, left), (top_real, left_real)) in enumerate(
-            tqdm(zip(inputs, reals, strict=True), total=iterations, desc="KernelGAN", disable=not progress)
-        ):
+        for step, ((top, left), (top_real, left_real)) in enumerate(zip(inputs, reals, strict=True)):
             fake = generator(image[:, top : top + CROP, left : left + CROP])
             real = image[:, top_real : top_real + _OUTPUT, left_real : left_real + _OUTPUT]
             _step(optimisers[0], (1 - critic(fake[None])).abs().mean() + _wishes(generator.kernel()))

@@ -1,10 +1,7 @@
 """Blur kernels: make, move, compose, compare and average them, and blur-and-downsample with them.
 
->>> blur = gaussian(4, variance_x=1.0)
->>> [round(tap, 2) for tap in blur[1].tolist()]
-[0.05, 0.13, 0.13, 0.05]
 >>> ramp = torch.arange(12.0).expand(1, 12, 12)
->>> [round(value, 1) for value in downsample(ramp, blur, scale=2)[0, 3, 1:-1].tolist()]
+>>> [round(value, 1) for value in downsample(ramp, gaussian(4, 1.0), scale=2)[0, 3, 1:-1].tolist()]
 [2.5, 4.5, 6.5, 8.5]
 
 A kernel is a (k, k) tensor that sums to 1, on the HR grid, read as a point spread function: x runs right,
@@ -31,31 +28,22 @@ _LEAST_ENTROPY = 1.25  # px²; the smallest that still reaches the exact optimum
 
 
 def gaussian(
-    size: int,
-    variance_x: float,
-    variance_y: float | None = None,
-    angle: float = 0.0,
-    *,
-    dtype: torch.dtype = torch.float32,
-) -> Tensor:
+    size: int, variance_x: float, variance_y: float | None = None, angle: float = 0.0,
+    *, dtype: torch.dtype = torch.float32,
+) -> Tensor:  # fmt: skip
     """Gaussian kernel k(p) ∝ exp(−½ pᵀ Σ⁻¹ p), Σ = R diag(variance_x, variance_y) Rᵀ, sampled at the taps.
 
     Args:
         size: k. Below about 3 standard deviations to each side the tails are cut and the variance shrinks.
         variance_x: variance along the first axis, in HR pixels².
-        variance_y: variance along the second axis; None makes the kernel isotropic.
+        variance_y: along the second axis; None makes the kernel isotropic.
         angle: degrees by which the first axis is turned counter-clockwise, as seen on screen.
-
-    Returns:
-        (size, size), sums to 1.
     """
-    _check_size(size)
+    _check_whole("size", size)
     variance_y = variance_x if variance_y is None else variance_y
     for name, value in (("variance_x", variance_x), ("variance_y", variance_y)):
         if not 0 < value < math.inf:
-            raise ValueError(
-                f"{name} is {value}, expected a positive number of pixels²; for no blur take delta"
-            )
+            raise ValueError(f"{name} is {value}, expected a positive number of pixels²")
     x, y = _grid(size)
     cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     first, second = cosine * x - sine * y, sine * x + cosine * y  # y runs down
@@ -68,12 +56,9 @@ def motion(size: int, length: float, angle: float = 0.0, *, dtype: torch.dtype =
     """Straight uniform motion: a centred segment of `length` HR pixels, spread bilinearly on the taps.
 
     Its variance along the motion is length²/12, plus that of the bilinear footprint (below ¼ pixel² an axis). `angle`
-    as for `gaussian`; 0 is horizontal.
-
-    Raises:
-        ValueError: the segment does not fit into `size`.
+    is as for `gaussian`; 0 is horizontal.
     """
-    _check_size(size)
+    _check_whole("size", size)
     if not (math.isfinite(length) and length >= 0):
         raise ValueError(f"length is {length}, expected a number of pixels, not negative")
     direction = np.array([math.cos(math.radians(angle)), -math.sin(math.radians(angle))])
@@ -81,13 +66,15 @@ def motion(size: int, length: float, angle: float = 0.0, *, dtype: torch.dtype =
         raise ValueError(f"a motion of length {length} at {angle}° does not fit size {size}; enlarge size")
     steps = max(1, math.ceil(64 * length))
     along = ((np.arange(steps) + 0.5) / steps - 0.5) * length
-    return _spread(along[:, None] * direction, size).to(dtype)
-
-
-def delta(size: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
-    """No blur: all mass at the geometric centre. With an even size that lies between taps: four taps of ¼."""
-    _check_size(size)
-    return _spread(np.zeros((1, 2)), size).to(dtype)
+    place = along[:, None] * direction + (size - 1) / 2
+    low = np.clip(np.floor(place).astype(int), 0, max(size - 2, 0))
+    part = place - low
+    kernel = np.zeros((size, size))
+    for right, down in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        weight = np.abs(1 - right - part[:, 0]) * np.abs(1 - down - part[:, 1]) * (1 / steps)
+        columns, rows = np.minimum(low[:, 0] + right, size - 1), np.minimum(low[:, 1] + down, size - 1)
+        np.add.at(kernel, (rows, columns), weight)
+    return torch.from_numpy(kernel).to(dtype)
 
 
 def bicubic(scale: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -95,7 +82,7 @@ def bicubic(scale: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
 
     The taps are what `resize` answers to single bright pixels: k = 4·scale (one less for odd scales), some negative.
     """
-    _check_scale(scale)
+    _check_whole("scale", scale)
     size = 4 * scale - scale % 2
     line = torch.eye(9 * scale, dtype=torch.float64)[:, None, None, :]
     taps = resize(line, 1 / scale, size=(1, 9))[:, 0, 0, 4]
@@ -106,13 +93,11 @@ def bicubic(scale: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
 def centre(kernel: Tensor, scale: int) -> Tensor:
     """Move the centre of mass to the geometric centre, in an array whose size has the parity of `scale`.
 
-    Nothing is cut: the array grows by what a shift between taps needs (13 taps become 16 for ×2), and outer
-    rings of zeros go. A kernel that is centred already, in a size of the right parity, comes back as it is.
-
-    Raises ValueError if the kernel sums to zero or less: it then has no centre of mass.
+    Nothing is cut: the array grows by what a shift between taps needs (13 taps become 16 for ×2), and outer rings of
+    zeros go. A kernel that is centred already comes back as it is.
     """
     _check_kernel(kernel)
-    _check_scale(scale)
+    _check_whole("scale", scale)
     mean, _ = moments(kernel)
     dx, dy = (0.0 if abs(value) < 1e-6 else value for value in mean.tolist())
     size = kernel.shape[0]
@@ -148,14 +133,12 @@ def downsample(image: Tensor, kernel: Tensor, scale: int) -> Tensor:
 
     Args:
         image: (C, H, W) or (B, C, H, W), floating point, any device.
-        kernel: (k, k), or (B, k, k) with one kernel a sample; k of the parity of `scale`. Moved to image's
-            device and dtype; taps may be negative.
-        scale: s, whole, at least 1.
+        kernel: (k, k), or (B, k, k) with one kernel a sample; k of the parity of `scale`; taps may be negative.
 
     Returns:
         (…, C, ⌈H/s⌉, ⌈W/s⌉) in image's dtype, not clipped. Gradients flow to image and kernel.
     """
-    _check_scale(scale)
+    _check_whole("scale", scale)
     if image.dim() not in (3, 4) or not image.is_floating_point():
         found = f"{tuple(image.shape)} {image.dtype}"
         raise ValueError(f"image is {found}, expected floating (C, H, W) or (B, C, H, W)")
@@ -163,9 +146,7 @@ def downsample(image: Tensor, kernel: Tensor, scale: int) -> Tensor:
     _check_kernel(taps[0])
     batch = image if image.dim() == 4 else image[None]
     if len(taps) not in (1, len(batch)):
-        raise ValueError(
-            f"{len(taps)} kernels for a batch of {len(batch)}, expected one, or one for each image"
-        )
+        raise ValueError(f"{len(taps)} kernels for a batch of {len(batch)}, expected one, or one an image")
     size = taps.shape[-1]
     if (size - scale) % 2:
         raise ValueError(
@@ -174,8 +155,10 @@ def downsample(image: Tensor, kernel: Tensor, scale: int) -> Tensor:
         )
     taps = F.pad(taps, [max(0, scale - size) // 2] * 4).to(image).flip(-1, -2)
     reach = (taps.shape[-1] - scale) // 2
-    padded = _pad(batch, reach, reach + -image.shape[-1] % scale, reach, reach + -image.shape[-2] % scale)
-    count, channels = batch.shape[:2]
+    count, channels, height, width = batch.shape
+    right, below = reach + -width % scale, reach + -height % scale
+    mode = "reflect" if right < width and below < height else "replicate"
+    padded = F.pad(batch, (reach, right, reach, below), mode=mode)
     if len(taps) > 1:  # as the channels of one image, each with a kernel of its own
         weight = taps[:, None].repeat_interleave(channels, 0)
         flat = F.conv2d(padded.flatten(0, 1)[None], weight, stride=scale, groups=count * channels)
@@ -188,8 +171,8 @@ def downsample(image: Tensor, kernel: Tensor, scale: int) -> Tensor:
 def moments(kernel: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (2,) and covariance (2, 2) of a kernel as a distribution, order (x, y), in HR pixels and pixels².
 
-    The mean is counted from the geometric centre: (0, 0) for a centred kernel. x runs right and y down, so a
-    blur that rises to the right on screen has a negative covariance of x and y. float64.
+    The mean is counted from the geometric centre. x runs right and y down, so a blur that rises to the right on screen
+    has a negative covariance of x and y. float64.
     """
     _check_kernel(kernel)
     values = kernel.double()
@@ -203,11 +186,7 @@ def moments(kernel: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def l2_distance(kernel: Tensor, truth: Tensor) -> float:
-    """Relative distance ‖k − truth‖ / ‖truth‖ over the taps, the smaller array padded with zeros.
-
-    Raises:
-        ValueError: the sizes differ in parity, so that taps do not lie on taps; call `centre` on both first.
-    """
+    """Relative distance ‖k − truth‖ / ‖truth‖ over the taps, the smaller array padded with zeros."""
     first, second = _same_size([kernel, truth])
     return float((first - second).norm() / second.norm())
 
@@ -216,10 +195,8 @@ def w2_distance(first: Tensor, second: Tensor) -> float:
     """Exact Wasserstein distance W₂ (not its square) between two kernels as distributions, in HR pixels.
 
     W₂² = min over plans P of Σ P_ij ‖p_i − q_j‖², solved by POT's network simplex on the taps that hold mass.
-    Sizes and parities may differ: both kernels are placed about their geometric centres. Negative taps count as zero,
-    and both kernels are scaled to mass 1. 46×46 taps take 2 seconds.
-
-    Reference: Peyré & Cuturi, Computational Optimal Transport, 2019, section 2.
+    Sizes may differ: both kernels are placed about their geometric centres. Negative taps count as zero, and both
+    kernels are scaled to mass 1. 46×46 taps take 2 seconds.
     """
     (mass_a, points_a), (mass_b, points_b) = _support(first), _support(second)
     cost = ot.dist(points_a, points_b)  # squared Euclidean
@@ -236,13 +213,8 @@ def barycentre(kernels: Sequence[Tensor] | Tensor, weights: Sequence[float] | No
     """Wasserstein barycentre: the kernel b with the smallest Σ w_i W₂²(b, k_i). It moves mass and mixes none.
 
     Of two perpendicular Gaussians (variances 6 and 1) the average has variances of 3.5, the barycentre 2.975 (Bures).
-    POT's debiased entropic barycentre, with an entropy of 0.36 mean variances, comes closest: 2.982. Negative taps
-    count as zero.
-
-    Returns:
-        (k, k) of the largest size given, sums to 1.
-
-    Reference: Janati, Cuturi, Gramfort, ICML 2020.
+    POT's debiased entropic barycentre (Janati, Cuturi, Gramfort, ICML 2020), with an entropy of 0.36 mean variances,
+    comes closest: 2.982. Negative taps count as zero; the answer has the largest size given.
     """
     stack = torch.stack(_same_size(kernels))
     proportions = _check_weights(weights, len(stack))
@@ -266,19 +238,6 @@ def _grid(size: int) -> tuple[Tensor, Tensor]:
     return line[None, :].expand(size, size), line[:, None].expand(size, size)
 
 
-def _spread(points: np.ndarray, size: int) -> Tensor:
-    """Equal mass at each of (n, 2) points (x, y) from the centre, laid bilinearly on the taps; keeps the mean."""
-    place = points + (size - 1) / 2
-    low = np.clip(np.floor(place).astype(int), 0, max(size - 2, 0))
-    part = place - low
-    kernel = np.zeros((size, size))
-    for right, down in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        weight = np.abs(1 - right - part[:, 0]) * np.abs(1 - down - part[:, 1]) * (1 / len(points))
-        columns, rows = np.minimum(low[:, 0] + right, size - 1), np.minimum(low[:, 1] + down, size - 1)
-        np.add.at(kernel, (rows, columns), weight)
-    return torch.from_numpy(kernel)
-
-
 def _shift_matrix(size: int, grown: int, amount: float) -> Tensor:
     """(grown, size): moves taps by `amount`, into `grown` taps about the same centre (Keys' cubic)."""
     source = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
@@ -294,21 +253,15 @@ def keys(distance: Tensor) -> Tensor:
     return torch.where(x <= 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
 
 
-def _pad(image: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
-    height, width = image.shape[-2:]
-    mode = "reflect" if max(left, right) < width and max(top, bottom) < height else "replicate"
-    return F.pad(image, (left, right, top, bottom), mode=mode)
-
-
 def _support(kernel: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Masses (n,) that sum to 1 and places (n, 2) of the positive taps."""
     _check_kernel(kernel)
-    values = kernel.detach().cpu().double().numpy()
+    values = kernel.detach().cpu().double()
     used = values > 0
     if not used.any():
         raise ValueError("kernel has no positive tap, so it is no distribution")
-    x, y = _grid(kernel.shape[0])
-    return values[used] / values[used].sum(), np.stack([x.numpy()[used], y.numpy()[used]], 1)
+    places = torch.stack(_grid(kernel.shape[0]), -1)[used]
+    return (values[used] / values[used].sum()).numpy(), places.numpy()
 
 
 def _same_size(kernels: Sequence[Tensor] | Tensor) -> list[Tensor]:
@@ -317,11 +270,12 @@ def _same_size(kernels: Sequence[Tensor] | Tensor) -> list[Tensor]:
         raise ValueError("no kernels given, expected at least one")
     for kernel in kernels:
         _check_kernel(kernel)
-    sizes = [kernel.shape[0] for kernel in kernels]
+    sizes = {kernel.shape[0] for kernel in kernels}
     largest = max(sizes)
-    if any((largest - size) % 2 for size in sizes):
-        found = sorted(set(sizes))
-        raise ValueError(f"kernels of sizes {found} do not share a centre; call kernels.centre on each first")
+    if len({size % 2 for size in sizes}) > 1:
+        raise ValueError(
+            f"kernels of sizes {sorted(sizes)} do not share a centre; call kernels.centre on each first"
+        )
     return [F.pad(kernel, [(largest - kernel.shape[0]) // 2] * 4).to(kernels[0]) for kernel in kernels]
 
 
@@ -340,11 +294,6 @@ def _check_kernel(kernel: Tensor) -> None:
         raise ValueError(f"kernel is {tuple(kernel.shape)} {kernel.dtype}, expected a floating square (k, k)")
 
 
-def _check_size(size: int) -> None:
-    if size < 1 or size != int(size):
-        raise ValueError(f"size is {size}, expected a whole number of taps, at least 1")
-
-
-def _check_scale(scale: int) -> None:
-    if scale < 1 or scale != int(scale):
-        raise ValueError(f"scale is {scale}, expected a whole number, at least 1")
+def _check_whole(name: str, value: int) -> None:
+    if value < 1 or value != int(value):
+        raise ValueError(f"{name} is {value}, expected a whole number, at least 1")

@@ -27,50 +27,30 @@ class DegradationError(ValueError):
 
 
 class SignalDependence(NamedTuple):
-    """Noise variance as a line in brightness, variance = slope · mean + intercept, in grey levels of 0 to 255.
+    """Noise variance = slope · mean + intercept, in grey levels of 0 to 255.
 
-    Attributes:
-        slope: a, grey levels. Photon noise has a > 0; a denoiser or a tone curve may reverse it.
-        intercept: b, grey levels².
-        windows: how many windows the line is fitted to.
-        r2: the part of the windows' spread in variance that the line explains.
+    Photon noise has a positive slope; a denoiser or a tone curve may reverse it.
     """
 
     slope: float
     intercept: float
-    windows: int
-    r2: float
-
-
-class NoiseCorrelation(NamedTuple):
-    """How far noise is from white.
-
-    Attributes:
-        spatial: (L+1, L+1), correlation of the luma noise of pixels that lie [dy, dx] apart; [0, 0] is 1.
-        colour: (3, 3), correlation between the R, G and B noise of one pixel.
-    """
-
-    spatial: Tensor
-    colour: Tensor
 
 
 @dataclass(eq=False)
 class NoisePool:
-    """Patches of real noise with where they come from.
+    """Patches of real noise and where they come from.
 
     Attributes:
         patches: (N, 3, p, p) uint8, as cut from the photos, scene brightness included.
         sources: N names of the photos.
         tags: N labels, such as "ISO 382"; "" where none was given.
         notes: how the pool was collected, and what was rejected why.
-        luma: (N,) float32, mean luma of each patch in [0, 255], full range.
     """
 
     patches: Tensor
     sources: list[str]
     tags: list[str]
     notes: dict[str, Any] = field(default_factory=dict)
-    luma: Tensor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         shape = tuple(self.patches.shape)
@@ -81,7 +61,6 @@ class NoisePool:
         for name, labels in (("sources", self.sources), ("tags", self.tags)):
             if len(labels) != shape[0]:
                 raise DegradationError(f"{name} holds {len(labels)} labels for {shape[0]} patches")
-        self.luma = full_range_luma(self.patches).mean((1, 2)).float()
 
     def __len__(self) -> int:
         return len(self.patches)
@@ -90,15 +69,6 @@ class NoisePool:
     def size(self) -> int:
         """p, the side of a patch in pixels."""
         return self.patches.shape[-1]
-
-    def parts(self) -> tuple[Tensor, dict[str, Any]]:
-        """The patches and everything else as JSON values: what a file keeps."""
-        return self.patches, {"sources": self.sources, "tags": self.tags, "collected": self.notes}
-
-    @classmethod
-    def from_parts(cls, patches: Tensor, notes: dict[str, Any]) -> NoisePool:
-        """The pool whose `parts` these are."""
-        return cls(patches, notes["sources"], notes["tags"], notes["collected"])
 
     def subset(self, tag: str) -> NoisePool:
         """The patches that carry `tag`."""
@@ -117,10 +87,8 @@ class NoisePool:
         the overlap are sines whose squares sum to 1, which keeps the variance and leaves no seams.
 
         Args:
-            n: how many.
             size: side, or (height, width), in pixels.
-            generator: source of randomness, on the CPU.
-            grid: crops start at multiples of it; see `Degradation` on JPEG.
+            grid: crops start at multiples of it: JPEG's blocks must stay in line.
 
         Returns:
             (n, 3, height, width) float32 in units of [0, 1] images: add it to an LR image and clip.
@@ -136,11 +104,7 @@ class NoisePool:
         return noise - noise.mean((-2, -1), keepdim=True)
 
     def inject(self, lr: Tensor, generator: torch.Generator | None = None, grid: int = 1) -> Tensor:
-        """LR ← clip(LR + patch − mean per channel of the patch, 0, 1), with a draw for each image.
-
-        Args:
-            lr: (3, H, W) or (B, 3, H, W) in [0, 1], any device.
-        """
+        """LR ← clip(LR + noise, 0, 1), a `sample` for each image of (3, H, W) or (B, 3, H, W) in [0, 1]."""
         size = (lr.shape[-2], lr.shape[-1])
         noise = self.sample(1 if lr.dim() == 3 else len(lr), size, generator, grid)
         return (lr + noise.reshape(lr.shape).to(lr)).clamp(0, 1)
@@ -174,7 +138,7 @@ class NoisePool:
         return laid[:, step : step + height, step : step + width]
 
     def signal_dependence(self, window: int = 16) -> SignalDependence:
-        """Fit luma noise variance = a · mean + b over all windows of all patches (least squares).
+        """Luma noise variance against mean over all windows of all patches, by least squares.
 
         A plane is taken out of each window first, so that shading does not count as noise; the variance is
         the unbiased one, Σ residual² / (window² − 3). Rounding to 8 bits alone makes 1/12.
@@ -188,16 +152,13 @@ class NoisePool:
         centred_m, centred_v = means - means.mean(), variances - variances.mean()
         spread = float(centred_m.square().sum())
         slope = float(centred_m @ centred_v) / spread if spread > 0 else 0.0
-        total = float(centred_v.square().sum())
-        left = float((centred_v - slope * centred_m).square().sum())
-        intercept = float(variances.mean() - slope * means.mean())
-        return SignalDependence(slope, intercept, len(means), 1 - left / total if total > 0 else 0.0)
+        return SignalDependence(slope, float(variances.mean() - slope * means.mean()))
 
-    def correlation(self, max_lag: int = 3) -> NoiseCorrelation:
-        """Spatial correlation of the luma noise at lags 0 to max_lag, and the correlation between channels.
+    def correlation(self, max_lag: int = 3) -> Tensor:
+        """(L+1, L+1): of the luma noise of pixels that lie [dy, dx] apart, up to L = max_lag; [0, 0] is 1.
 
-        A plane is taken out of each patch first. Covariances are averaged over the pool, then normalised, so
-        noisy patches count more.
+        A plane is taken out of each patch first. Covariances are averaged over the pool, then normalised, so noisy
+        patches count more.
         """
         if not 0 <= max_lag < self.size:
             raise ValueError(f"max_lag is {max_lag}, expected 0 to {self.size - 1}, less than a patch")
@@ -205,11 +166,8 @@ class NoisePool:
         lags = range(max_lag + 1)
         end = self.size
         products = [[(grey[:, : end - y, : end - x] * grey[:, y:, x:]).mean() for x in lags] for y in lags]
-        spatial = torch.tensor(products, dtype=grey.dtype)
-        noise = _without_plane(self.patches.double().flatten(0, 1)).reshape(len(self), 3, -1)
-        covariance = torch.einsum("nap,nbp->ab", noise, noise)
-        deviation = covariance.diagonal().sqrt()
-        return NoiseCorrelation(spatial / spatial[0, 0], covariance / deviation[:, None] / deviation[None, :])
+        covariance = torch.tensor(products, dtype=grey.dtype)
+        return covariance / covariance[0, 0]
 
 
 def full_range_luma(patches: Tensor) -> Tensor:

@@ -39,21 +39,16 @@ _FORMAT, _VERSION = "otsr degradation", "1"
 class Degradation:
     """y = JPEG( clip( (x' * k)↓s + n ) ), x' = the clean photo x shrunk by `cleanup` and cropped to multiples of s.
 
-    k is drawn from `kernels`, n from `noise`, the JPEG quality from its range, once for each sample.
-    RealSR's recipe (Ji et al., CVPRW 2020) is cleanup 2, scale 4, a noise pool, no JPEG; with kernels on its
-    second track. OTSR's for phone photos has cleanup 1.
+    k is drawn from `kernels`, n from `noise`, the JPEG quality from its range, once for each sample. RealSR (Ji et
+    al., CVPRW 2020) has cleanup 2, scale 4, a noise pool, no JPEG; OTSR for phone photos has cleanup 1.
 
     Args:
         scale: s, whole, at least 1.
         kernels: (k, k), (N, k, k), or a list of (k, k) in different sizes; each sums to 1, with the parity of s
             (see `kernels.centre`); None for MATLAB's bicubic.
-        noise: pool to inject from; None for none.
         jpeg: (low, high), range of qualities from 1 to 100, both included; None for no compression.
         cleanup: factor ≥ 1 by which the photo is shrunk first (bicubic), so that its own noise, blur and
             compression go; 1 leaves it.
-
-    Raises:
-        ValueError: an argument makes no sense; the message names it.
     """
 
     def __init__(
@@ -78,11 +73,10 @@ class Degradation:
 
     @staticmethod
     def general(scale: int = 4, cleanup: float = 1.0) -> Degradation:
-        """A degradation for photos of any camera: what weights are trained with that must serve everybody.
+        """A degradation for photos of any camera, to train weights that must serve everybody.
 
         Draws for each sample one of 1500 kernels, noise, JPEG, and in a third of them a second round in another
-        size; about 11 % stay clean. See `otsr.degradation.general` for the parts and where they come from. Real
-        noise is that of the course's phone. Scale and cleanup are as of `Degradation`.
+        size; about 11 % stay clean. Real noise is that of the course's phone. See `otsr.degradation.general`.
         """
         from otsr.degradation.general import GeneralDegradation  # which is a Degradation itself
 
@@ -112,11 +106,12 @@ class Degradation:
 
         Returns:
             (…, 3, s·h, s·w) and (…, 3, h, w) in [0, 1], on hr's device.
-
-        Raises:
-            ValueError: hr is no image in [0, 1], or too small for the scale or the kernels.
         """
-        generator = _generator(seed, generator)
+        if seed is not None and generator is not None:
+            raise ValueError("both seed and generator are given; give one of them")
+        if generator is None:
+            generator = torch.Generator()
+            generator.seed() if seed is None else generator.manual_seed(seed)
         clean = self._clean(hr)
         batch = clean if clean.dim() == 4 else clean[None]
         drawn = [0] * len(batch)
@@ -129,10 +124,9 @@ class Degradation:
         return clean, lr.reshape(*clean.shape[:-2], *lr.shape[-2:])
 
     def disturb(self, lr: Tensor, drawn: Sequence[int], generator: torch.Generator) -> Tensor:
-        """What follows the downsampling: clip to [0, 1], noise, JPEG; drawn for each sample of (B, 3, h, w).
+        """What follows the downsampling: clip to [0, 1], noise, JPEG, for each sample of (B, 3, h, w).
 
-        Args:
-            drawn: the number of the kernel that each sample was made with.
+        `drawn` holds the number of the kernel that each sample was made with.
         """
         lr = lr.clamp(0, 1)
         if self.noise is not None:
@@ -149,47 +143,43 @@ class Degradation:
         height, width = shrunk.shape[-2:]
         needed = max(self.scale, 0 if self.kernels is None else self.kernels.shape[-1])
         if min(height, width) < needed:
-            shape = f"{hr.shape[-1]}×{hr.shape[-2]}"
-            after = f" ({width}×{height} after clean-up by {self.cleanup:g})" if self.cleanup > 1 else ""
+            after, smaller = "", ""
+            if self.cleanup > 1:
+                after = f" ({width}×{height} after clean-up by {self.cleanup:g})"
+                smaller = ", or a smaller cleanup"
             what = "scale" if needed == self.scale else f"kernel of {needed} taps at scale"
             raise ValueError(
-                f"hr is {shape}{after}; the {what} {self.scale} needs at least {needed}×{needed}: "
-                "give a larger image" + (", or a smaller cleanup" if self.cleanup > 1 else "")
+                f"hr is {hr.shape[-1]}×{hr.shape[-2]}{after}; the {what} {self.scale} needs at least "
+                f"{needed}×{needed}: give a larger image{smaller}"
             )
         return crop_to_multiple(shrunk, self.scale)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write kernels, noise pool and settings as one safetensors file, atomically."""
         tensors = {} if self.kernels is None else {"kernels": self.kernels.contiguous()}
-        notes: dict[str, Any] = {
-            "scale": self.scale,
-            "jpeg": self.jpeg,
-            "cleanup": self.cleanup,
-            "noise": None,
-        }
+        notes: dict[str, Any] = {"scale": self.scale, "jpeg": self.jpeg, "cleanup": self.cleanup}
+        notes["noise"] = None
         if self.noise is not None:
-            patches, notes["noise"] = self.noise.parts()
-            tensors["noise"] = patches.contiguous()
+            pool = self.noise
+            tensors["noise"] = pool.patches.contiguous()
+            notes["noise"] = {"sources": pool.sources, "tags": pool.tags, "collected": pool.notes}
         told = {"format": _FORMAT, "version": _VERSION, "notes": json.dumps(notes, ensure_ascii=False)}
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, told)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Degradation:
-        """Read what `save` wrote: the same seed then gives bitwise the same images. No pickle: a file runs nothing.
-
-        Raises:
-            DegradationError: no such file, another kind of file, another version, or a damaged one.
-        """
+        """Read what `save` wrote: the same seed then gives bitwise the same images. No pickle: a file runs nothing."""
         tensors, told = _read(Path(path))
         try:
             notes = json.loads(told["notes"])
-            noise = None if notes["noise"] is None else NoisePool.from_parts(tensors["noise"], notes["noise"])
+            noise = notes["noise"]
+            if noise is not None:
+                noise = NoisePool(tensors["noise"], noise["sources"], noise["tags"], noise["collected"])
             return cls(notes["scale"], tensors.get("kernels"), noise, notes["jpeg"], notes["cleanup"])
         except (KeyError, TypeError, ValueError) as error:
-            raise DegradationError(
-                f"{path}: this {_FORMAT} file is damaged ({error}); make it again"
-            ) from None
+            damage = f"{path}: this {_FORMAT} file is damaged ({error}); make it again"
+            raise DegradationError(damage) from None
 
 
 def compress(image: Tensor, quality: int, subsampling: str = "4:2:0") -> Tensor:
@@ -242,8 +232,8 @@ def _stack(kernels: Tensor | Sequence[Tensor], scale: int) -> Tensor:
         if not abs(total - 1) < 1e-3:
             raise ValueError(f"kernels[{number}] sums to {total:.4g}, expected 1; divide it by its sum")
     largest = max(kernel.shape[0] for kernel in many)
-    padded = [F.pad(kernel.detach(), [(largest - kernel.shape[0]) // 2] * 4) for kernel in many]
-    return torch.stack([kernel.float().cpu() for kernel in padded])
+    padded = [F.pad(kernel.detach().float().cpu(), [(largest - kernel.shape[0]) // 2] * 4) for kernel in many]
+    return torch.stack(padded)
 
 
 def _qualities(jpeg: Sequence[int]) -> tuple[int, int]:
@@ -253,19 +243,6 @@ def _qualities(jpeg: Sequence[int]) -> tuple[int, int]:
     if not 1 <= low <= high <= 100:
         raise ValueError(f"jpeg is ({low}, {high}), expected 1 <= low <= high <= 100")
     return low, high
-
-
-def _generator(seed: int | None, generator: torch.Generator | None) -> torch.Generator:
-    if seed is not None and generator is not None:
-        raise ValueError("both seed and generator are given; give one of them")
-    if generator is not None:
-        return generator
-    fresh = torch.Generator()
-    if seed is None:
-        fresh.seed()
-    else:
-        fresh.manual_seed(seed)
-    return fresh
 
 
 def _check_image(hr: Tensor) -> None:

@@ -27,15 +27,14 @@ _CONTRAST = 4.0  # of the noise patches shown
 
 def describe(camera: Camera) -> dict[str, Any]:
     """The report in numbers, ready for JSON: blur of each photo, noise pool, failures."""
+    made = camera.degradation
+    photos = camera.photos.items()
     return {
-        "scale": camera.degradation.scale,
-        "jpeg": camera.degradation.jpeg,
-        "cleanup": camera.degradation.cleanup,
-        "kernels": {
-            name: _describe_kernel(focus.kernel) | _describe_tiles(focus)
-            for name, focus in camera.photos.items()
-        },
-        "noise": _describe_noise(camera.degradation.noise),
+        "scale": made.scale,
+        "jpeg": made.jpeg,
+        "cleanup": made.cleanup,
+        "kernels": {name: _describe_kernel(focus.kernel) | _describe_tiles(focus) for name, focus in photos},
+        "noise": _describe_noise(made.noise),
         "warnings": camera.warnings,
         "failures": camera.failures,
     }
@@ -71,7 +70,7 @@ def _describe_noise(pool: NoisePool | None) -> dict[str, Any] | None:
     if pool is None:
         return None
     dependence = pool.signal_dependence(min(16, pool.size))
-    correlation = pool.correlation(1).spatial
+    correlation = pool.correlation(1)
     return {
         "patches": len(pool),
         "patch_size": pool.size,
@@ -115,15 +114,12 @@ def radial_spectrum(image: Tensor, bins: int = 48) -> Tensor:
     grey = luma(image)[0] * 255
     height, width = grey.shape
     window = torch.hann_window(height)[:, None] * torch.hann_window(width)
-    power = torch.fft.fft2((grey - grey.mean()) * window).abs().square() / window.square().sum().clamp(
-        min=1e-9
-    )
+    power = torch.fft.fft2((grey - grey.mean()) * window).abs().square()
+    power /= window.square().sum().clamp(min=1e-9)
     radius = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.fftfreq(width)[None, :])
     ring = (radius * 2 * bins).long().clamp(max=bins).ravel()
-    total = torch.bincount(ring, power.ravel(), bins + 1) / torch.bincount(ring, minlength=bins + 1).clamp(
-        min=1
-    )
-    return total[:bins].clamp(min=1e-6).log10()
+    mean = torch.bincount(ring, power.ravel(), bins + 1) / torch.bincount(ring, minlength=bins + 1).clamp(1)
+    return mean[:bins].clamp(min=1e-6).log10()
 
 
 def _draw_kernels(figure: Any, found: dict[str, Tensor], scale: int) -> None:
@@ -136,9 +132,7 @@ def _draw_kernels(figure: Any, found: dict[str, Tensor], scale: int) -> None:
         shown["Wasserstein barycentre"] = kernels.barycentre(list(found.values()))
     empty = matplotlib.colormaps["cividis"](0.0)
     plots = np.atleast_1d(figure.subplots(1, max(1, len(shown))))
-    for axes, (name, kernel) in zip(
-        plots, shown.items(), strict=False
-    ):  # without a kernel one plot stays empty
+    for axes, (name, kernel) in zip(plots, shown.items(), strict=False):  # without a kernel one stays empty
         size = kernel.shape[-1] / 2
         axes.imshow(kernel.numpy(), cmap="cividis", extent=(-size, size, size, -size))
         axes.set(xlim=(-widest, widest), ylim=(widest, -widest), facecolor=empty)
@@ -154,9 +148,8 @@ def _draw_noise(axes: Any, pool: NoisePool | None) -> None:
     shown = min(len(pool), _SHOWN_PATCHES)
     chosen = torch.linspace(0, len(pool) - 1, shown).round().long()
     patches = pool.patches[chosen].float()
-    patches = (
-        ((patches - patches.mean((-2, -1), keepdim=True)) * _CONTRAST + 128).clamp(0, 255).to(torch.uint8)
-    )
+    patches = (patches - patches.mean((-2, -1), keepdim=True)) * _CONTRAST + 128
+    patches = patches.clamp(0, 255).to(torch.uint8)
     side = math.ceil(math.sqrt(shown))
     framed = torch.nn.functional.pad(patches, (1, 1, 1, 1), value=255)
     framed = torch.cat([framed, framed.new_full((side * side - shown, *framed.shape[1:]), 255)])

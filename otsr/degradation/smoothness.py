@@ -42,18 +42,11 @@ _ADVICE = {
 
 
 def collect_noise(
-    images: Iterable[ImageSource] | ImageSource,
-    rule: str = "otsr",
-    patch: int = 64,
-    *,
-    window: int | None = None,
-    stride: int | None = None,
-    max_variance: float | None = None,
-    variance_tolerance: float = 0.25,
-    max_coherence: float = 0.15,
-    max_correlation: float = 0.9,
+    images: Iterable[ImageSource] | ImageSource, rule: str = "otsr", patch: int = 64, *,
+    window: int | None = None, stride: int | None = None, max_variance: float | None = None,
+    variance_tolerance: float = 0.25, max_coherence: float = 0.15, max_correlation: float = 0.9,
     tags: Sequence[str] | None = None,
-) -> NoisePool:
+) -> NoisePool:  # fmt: skip
     """Collect the smooth patches of photos into a pool of real noise.
 
     Luma Y in [0, 255] (BT.601, full range) decides. Both rules ask for variance > 0, and
@@ -80,8 +73,6 @@ def collect_noise(
 
     Raises:
         DegradationError: no patch passed; the message says which rule rejected how many and what to relax.
-        ImageError: an image cannot be read.
-        ValueError: a setting makes no sense.
     """
     single = isinstance(images, (str, os.PathLike, Image.Image, np.ndarray))
     if single or (isinstance(images, Tensor) and images.dim() == 3):
@@ -99,9 +90,8 @@ def collect_noise(
     sources: list[str] = []
     labels: list[str] = []
     verdicts: Counter[str] = Counter()
-    for number, photo in enumerate(
-        tqdm(photos, desc="collecting noise", unit="image", delay=2, disable=None)
-    ):
+    bar = tqdm(photos, desc="collecting noise", unit="image", delay=2, disable=None)
+    for number, photo in enumerate(bar):
         pixels = open_picture(photo).pixels
         rows, columns, reasons = flat.judge(pixels)
         verdicts.update(reasons.ravel().tolist())

@@ -41,11 +41,7 @@ class NoTextureError(ValueError):
 
 
 def features(grey: Tensor, scale: int) -> tuple[Tensor, Tensor]:
-    """The statistics of a photo.
-
-    Args:
-        grey: (H, W) luma in [0, 1].
-        scale: 2 or 4; scenes are sharper, counted in LR pixels, after ×4.
+    """The statistics of a photo's luma (H, W) in [0, 1]; at scale 4 scenes are sharper, counted in LR pixels.
 
     Returns:
         directional (12, 33): log power minus log power at low frequencies; log norms minus those of the coarse
@@ -61,12 +57,6 @@ def features(grey: Tensor, scale: int) -> tuple[Tensor, Tensor]:
     profiles = edge_profiles(grey)
     invariant = [floor.log() - low, typical.log() - low, 0.1 * low, low.new_tensor(float(scale == 4))]
     return torch.cat([spectrum, relative, profiles], 1), torch.stack(invariant)
-
-
-def require_texture(grey: Tensor) -> None:
-    """Raise NoTextureError if the luma (H, W) shows nothing above its noise."""
-    power, floor, _ = directional_power(255 * busiest(grey.float(), LARGEST))
-    _texture(power, floor)
 
 
 def busiest(grey: Tensor, side: int) -> Tensor:
@@ -157,13 +147,8 @@ def _derivative_norms(grey: Tensor) -> Tensor:
 def edge_profiles(grey: Tensor) -> Tensor:
     """How the slope of the strongest edges across each direction falls off at 1 to 8 pixels, relative to its middle.
 
-    A Gaussian blur leaves a Gaussian; a disc a flat top; a sharpened photo turns negative beside the edge.
-
-    Args:
-        grey: (H, W) in grey levels.
-
-    Returns:
-        (12, 8).
+    A Gaussian blur leaves a Gaussian; a disc a flat top; a sharpened photo turns negative beside the edge. From (H, W)
+    in grey levels to (12, 8).
     """
     across, down = _derivatives(grey, 1.0, 4)
     height, width = across.shape

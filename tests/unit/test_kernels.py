@@ -106,7 +106,7 @@ def test_a_ramp_comes_out_the_same_on_every_path(scale: int) -> None:
     paths = {
         "resize": resize(image, 1 / scale),
         "bicubic taps": kernels.downsample(image, kernels.bicubic(scale, dtype=D), scale),
-        "delta": kernels.downsample(image, kernels.delta(size, dtype=D), scale),
+        "no blur": kernels.downsample(image, kernels.gaussian(size, 0.01, dtype=D), scale),
         "gaussian": kernels.downsample(image, kernels.gaussian(size, 3, 1, 25, dtype=D), scale),
         "motion": kernels.downsample(image, kernels.motion(size, 6, 70, dtype=D), scale),
         "centred": kernels.downsample(image, kernels.centre(lopsided(13), scale), scale),
@@ -247,8 +247,9 @@ def test_w2_of_a_shift_is_its_length_in_pixels() -> None:
     kernel = torch.nn.functional.pad(kernels.gaussian(7, 1.5, dtype=D), (5, 5, 5, 5))
     assert abs(kernels.w2_distance(kernel, kernel.roll((4, 3), (0, 1))) - 5) < 1e-6
     assert kernels.w2_distance(kernel, kernel) < 1e-6
-    # sizes of another parity share the centre: the four taps of an even delta are half a diagonal away
-    assert abs(kernels.w2_distance(kernels.delta(3), kernels.delta(4)) - math.sqrt(0.5)) < 1e-6
+    # sizes of another parity share the centre: without blur, an even size has four taps, half a diagonal away
+    odd, even = (kernels.gaussian(size, 0.01) for size in (3, 4))
+    assert abs(kernels.w2_distance(odd, even) - math.sqrt(0.5)) < 1e-6
 
 
 def test_the_barycentre_of_crossed_blurs_is_bures_and_sharper_than_their_average() -> None:
@@ -310,7 +311,7 @@ def test_averages_take_weights_and_other_sizes() -> None:
         (lambda: kernels.motion(5, 9), "does not fit size 5"),
         (lambda: kernels.motion(5, -1), "length is -1"),
         (lambda: kernels.moments(torch.zeros(3, 3)), "sums to 0"),
-        (lambda: kernels.w2_distance(-kernels.delta(3), kernels.delta(3)), "no positive tap"),
+        (lambda: kernels.w2_distance(-lopsided(3), lopsided(3)), "no positive tap"),
         (lambda: kernels.compose(torch.zeros(3, 4)), r"kernel is \(3, 4\)"),
         (lambda: kernels.bicubic(0), "scale is 0"),
     ],

@@ -224,11 +224,6 @@ def test_injection_adds_zero_mean_noise_and_clips(pool: NoisePool) -> None:
         assert 0 <= float(extreme.min()) <= float(extreme.max()) <= 1
 
 
-def test_the_luma_of_a_patch_is_its_mean_grey_level(pool: NoisePool) -> None:
-    expected = [grey_of(patch).mean() for patch in pool.patches.permute(0, 2, 3, 1).numpy()]
-    assert np.abs(pool.luma.numpy() - expected).max() < 0.01
-
-
 def test_a_pool_without_patches_or_with_wrong_labels_cannot_be() -> None:
     patch = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
     for patches, sources, message in (
@@ -247,9 +242,9 @@ def test_a_pool_without_patches_or_with_wrong_labels_cannot_be() -> None:
 
 
 def made_of(fields: np.ndarray) -> NoisePool:
-    """A pool of grey fields (N, p, p), the same in all channels, or (N, p, p, 3)."""
-    fields = fields[..., None].repeat(3, -1) if fields.ndim == 3 else fields
-    patches = torch.from_numpy(np.rint(fields).clip(0, 255).astype(np.uint8)).permute(0, 3, 1, 2).contiguous()
+    """A pool of grey fields (N, p, p), the same in all channels."""
+    grey = torch.from_numpy(np.rint(fields).clip(0, 255).astype(np.uint8))
+    patches = grey[:, None].repeat(1, 3, 1, 1)
     return NoisePool(patches, ["made"] * len(patches), [""] * len(patches))
 
 
@@ -261,8 +256,6 @@ def test_signal_dependence_finds_the_line_that_made_the_noise() -> None:
     found = made_of(fields).signal_dependence()
     assert abs(found.slope - 0.08) < 0.002
     assert abs(found.intercept - (2 + 1 / 12)) < 0.2  # 1/12 is the rounding
-    assert found.windows == 300 * 16
-    assert 0.7 < found.r2 < 1
 
 
 def test_noise_that_ignores_the_signal_has_no_slope() -> None:
@@ -271,7 +264,6 @@ def test_noise_that_ignores_the_signal_has_no_slope() -> None:
     found = made_of(fields).signal_dependence(window=8)
     assert abs(found.slope) < 1e-3
     assert abs(found.intercept - 9.083) < 0.15
-    assert found.r2 < 0.01
     with pytest.raises(ValueError, match="window is 65"):
         made_of(fields).signal_dependence(65)
 
@@ -282,14 +274,4 @@ def test_correlation_finds_the_filter_that_made_the_noise() -> None:
     found = made_of(128 + soft).correlation()
     expected = np.zeros((4, 4))
     expected[0, :2] = 1, 0.4
-    assert np.abs(found.spatial.numpy() - expected).max() < 0.01
-    assert np.abs(found.colour.numpy() - 1).max() < 1e-9
-
-
-def test_colour_correlation_is_that_of_the_channels() -> None:
-    rng = np.random.default_rng(0)
-    truth = np.array([[9, 6, 1], [6, 16, 4], [1, 4, 9.0]])
-    fields = 128 + rng.normal(size=(40, 64, 64, 3)) @ np.linalg.cholesky(truth).T
-    deviation = np.sqrt(np.diag(truth + np.eye(3) / 12))
-    expected = (truth + np.eye(3) / 12) / np.outer(deviation, deviation)
-    assert np.abs(made_of(fields).correlation(1).colour.numpy() - expected).max() < 0.01
+    assert np.abs(found.numpy() - expected).max() < 0.01

@@ -210,5 +210,3 @@ def test_an_image_without_texture_is_refused(name: str) -> None:
     image = textureless()[name].expand(3, -1, -1)
     with pytest.raises(spectrum.NoTextureError, match=r"no texture .* choose a crop with edges"):
         estimation.estimate_blur(image, 2)
-    with pytest.raises(spectrum.NoTextureError):
-        spectrum.require_texture(luma(image)[0])

@@ -190,7 +190,7 @@ def test_an_lr_crop_is_that_part_of_the_degraded_photo_borders_included(scale: i
     one_sided = torch.zeros(3 * scale, 3 * scale)
     one_sided[0, 1] = 1
     blurs = {
-        "bicubic": None, "gaussian": kernels.gaussian(5 * scale, 3, 8, 20), "small": kernels.delta(scale),
+        "bicubic": None, "gaussian": kernels.gaussian(5 * scale, 3, 8, 20), "small": kernels.gaussian(scale, 0.01),
         "one-sided": one_sided,
     }  # fmt: skip
     degradation = Degradation(scale, blurs[blur])
