@@ -133,7 +133,7 @@ def kernel_of(blur: Blur, scale: int) -> Tensor:
     taps = kernel.abs()
     inside = torch.stack([taps[i : full - i, i : full - i].sum() for i in range(full // 2)])
     rings = min(int((1 - inside / taps.sum() < 0.006).sum()) - 1, (full - scale) // 2 - 1)
-    kernel = kernel[rings : full - rings, rings : full - rings]
+    kernel = kernel[rings : full - rings, rings : full - rings].contiguous()
     return kernel / kernel.sum()
 
 
