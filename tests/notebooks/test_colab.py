@@ -7,6 +7,7 @@ installed; real are the cell, `start()`, the imports, and a wheel of this checko
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import re
 import subprocess
@@ -108,14 +109,19 @@ def imported(tree: ast.Module) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+@functools.cache
+def imported_by(file: Path) -> tuple[str, ...]:
+    return tuple(imported(ast.parse(file.read_text())))
+
+
 def distributions_needed(notebook: NotebookNode) -> dict[str, str]:
     """Distribution to the file that imports it, for the notebook and all rooms of otsr that it enters."""
     needed: dict[str, str] = {}
     entered: set[Path] = set()
-    waiting = [("the notebook", tree) for tree in trees(notebook)]
+    waiting = [("the notebook", tuple(imported(tree))) for tree in trees(notebook)]
     while waiting:
-        where, tree = waiting.pop()
-        for name in imported(tree):
+        where, names = waiting.pop()
+        for name in names:
             top, *inner = name.split(".")
             if top != "otsr":
                 needed.setdefault(MODULES.get(top, top).lower(), where)
@@ -125,7 +131,7 @@ def distributions_needed(notebook: NotebookNode) -> dict[str, str]:
                 for file in (stem / "__init__.py", stem.with_suffix(".py")):
                     if file.is_file() and file not in entered:
                         entered.add(file)
-                        waiting.append((str(file.relative_to(ROOT)), ast.parse(file.read_text())))
+                        waiting.append((str(file.relative_to(ROOT)), imported_by(file)))
     return {name: where for name, where in needed.items() if name not in sys.stdlib_module_names}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import statistics
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -12,16 +13,13 @@ import torch
 
 from otsr.training.sources import pack
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
+BENCHMARK = "data_loading"
 
 
 @pytest.mark.slow
 def test_crops_from_stores_come_100_times_as_fast_as_from_a_folder_of_pngs(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    benchmark: ModuleType, tmp_path: Path
 ) -> None:
-    monkeypatch.syspath_prepend(str(FOLDER))
-    import data_loading as benchmark
-
     benchmark.make_photos(tmp_path, 2, 1356, 2040)
     for kind in ("hr", "lr"):
         pack([tmp_path / kind], tmp_path / f"{kind}.lmdb", progress=False)
@@ -37,10 +35,7 @@ def test_crops_from_stores_come_100_times_as_fast_as_from_a_folder_of_pngs(
     assert benchmark.speed_table(found).count("\n") == 3
 
 
-def test_the_originals_pairs_fit_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(FOLDER))
-    import data_loading as benchmark
-
+def test_the_originals_pairs_fit_each_other(benchmark: ModuleType) -> None:
     small = np.random.default_rng(0).random((40, 50, 3), dtype=np.float32)
     large = small.repeat(4, 0).repeat(4, 1)
     for seed in range(10):

@@ -14,15 +14,7 @@ from otsr import weights
 from otsr.images import resize
 from otsr.networks.generators import Compact
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
-
-
-@pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(FOLDER))
-    import general
-
-    return general
+BENCHMARK = "general"
 
 
 def test_every_table_is_made_and_what_is_missing_is_said(

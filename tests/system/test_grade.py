@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import re
-import sys
 from pathlib import Path
 
+import grade
+import grade_one
 import nbformat
 import numpy as np
 import pytest
@@ -14,11 +15,6 @@ import pytest
 from otsr.course.exercises import check
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
-
-import grade  # noqa: E402
-import grade_one  # noqa: E402
-
 pytestmark = pytest.mark.slow
 START = "import numpy as np\nfrom otsr.course.exercises import check\n"
 RIGHT = "def w2(x, y):\n    return ((np.sort(x) - np.sort(y)) ** 2).mean()\n"

@@ -13,15 +13,7 @@ from otsr import weights
 from otsr.degradation import Degradation
 from otsr.networks.generators import Compact
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
-
-
-@pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(FOLDER))
-    import quality
-
-    return quality
+BENCHMARK = "quality"
 
 
 def test_both_tables_are_made_and_what_is_missing_is_said(

@@ -9,12 +9,10 @@ import sys
 from collections import namedtuple
 from pathlib import Path
 
+import course
 import pytest
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
-
-import course  # noqa: E402
 
 
 @pytest.fixture

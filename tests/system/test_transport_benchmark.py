@@ -11,16 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    import transport
-
-    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)  # other tests go on with theirs
-    return transport
+BENCHMARK = "transport"
 
 
 def test_labels_are_certified_agree_with_the_peers_value_and_are_faster(benchmark: ModuleType) -> None:
@@ -53,6 +44,7 @@ def test_the_known_maps_carry_the_source_to_the_target(benchmark: ModuleType) ->
 def test_the_report_is_written_whole(
     benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)  # other tests go on with theirs
     out = tmp_path / "transport.md"
     monkeypatch.setattr(sys, "argv", ["transport.py", "--quick", "--out", str(out)])
     benchmark.main()

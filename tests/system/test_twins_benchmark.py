@@ -5,24 +5,14 @@ from __future__ import annotations
 import argparse
 import re
 from dataclasses import replace
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-import pytest
 
 from otsr.evaluation import Table
 from otsr.training import load_config
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
-
-
-@pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(FOLDER))
-    import twins
-
-    return twins
+BENCHMARK = "twins"
 
 
 def walked(benchmark: ModuleType, steps: int = 400) -> dict[str, list[dict[str, float]]]:
