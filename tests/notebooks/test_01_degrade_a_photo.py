@@ -15,7 +15,6 @@ from otsr.datasets import data_dir
 from otsr.degradation import kernels
 from otsr.images import read, resize
 
-
 GLOBALS = ("turn", "waves")
 
 

@@ -6,13 +6,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import pytest
 import torch
 from torch import Tensor
 
 from otsr import weights
-from otsr.course.plots import use_house_style
 from otsr.networks.generators import RRDBNet
 from otsr.transport import bures_wasserstein, gaussian_map, wasserstein_1d
 from otsr.transport.gaussian import moments, square_root

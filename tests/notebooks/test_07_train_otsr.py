@@ -20,9 +20,9 @@ from otsr.networks.generators import build
 from otsr.training import load_config
 from otsr.training.batches import Batch, TrainingBatches
 from otsr.training.losses import Losses, transport_distance
+from otsr.training.runtime import rate
 from otsr.training.schema import Transport
 from otsr.training.store import DataError
-from otsr.training.runtime import rate
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "configs" / "tiny.yml"

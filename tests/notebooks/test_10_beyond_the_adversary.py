@@ -10,7 +10,6 @@ import torch
 from otsr.transport import bures_wasserstein, gaussian_map, l2_uvp, monge_map, potentials, quadratic_cost
 from otsr.transport.gaussian import moments
 
-
 GLOBALS = ("LENS", "sharp", "koala", "lr")
 
 

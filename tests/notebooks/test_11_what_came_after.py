@@ -13,7 +13,6 @@ from torch import Tensor
 from otsr.transport import bures_wasserstein, gaussian_map
 from otsr.transport.gaussian import moments
 
-
 GLOBALS = ("LENS",)
 
 

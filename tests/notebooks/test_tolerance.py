@@ -88,7 +88,9 @@ def code(source: str, stored: str, *tags: str) -> nbformat.NotebookNode:
 
 def test_nbval_compares_so_and_solves_the_exercises(tmp_path: Path) -> None:
     """Cell 1 is 5 % off, cell 2 too but says why, cell 3 has another word; cell 6 is solved wrongly."""
-    judge = "def check(name, x): print(name + ': ' + ('not attempted yet' if x is ... else 'correct' * (x == 4)))"
+    judge = (
+        "def check(name, x): print(name + ': ' + ('not attempted yet' if x is ... else 'correct' * (x == 4)))"
+    )
     solution = "<details><summary>Solution</summary>\n\n```python\nx = {}\n```\n</details>"
     cells = [
         code("print('12.6 dB')", "12.7 dB\n"),

@@ -214,7 +214,9 @@ def test_the_picture_follows_in_a_page_without_kernel(browser: webdriver.Chrome,
     made: dict[str, FrameSlider] = {}
     exec(SOURCE.replace("\nFrameSlider", "\nslider = FrameSlider"), made)
     page = tmp_path / "page.html"
-    page.write_text(f"<!DOCTYPE html><meta charset=utf-8><title>A slider</title>{made['slider'].html()}", "utf-8")
+    page.write_text(
+        f"<!DOCTYPE html><meta charset=utf-8><title>A slider</title>{made['slider'].html()}", "utf-8"
+    )
     browser.get(page.as_uri())
     drag_and_type(browser)
     assert not browser.get_log("browser"), "the console has a complaint"
