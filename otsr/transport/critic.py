@@ -31,8 +31,7 @@ def critic_loss(real_scores: Tensor, fake_scores: Tensor, labels: Potentials) ->
     On the reals only the mean is fitted: beyond the batch, the potential of a real may lie anywhere below h.
 
     Args:
-        real_scores: (n,) or (n, 1), D(y_j).
-        fake_scores: (m,) or (m, 1), D(x_i).
+        real_scores, fake_scores: (n,) and (m,), or (n, 1) and (m, 1): D(y_j) and D(x_i).
         labels: potentials of the same batch.
 
     Raises:
@@ -60,18 +59,13 @@ def regularity_loss(
         fake: (m, …), the critic's input; requires grad.
         fake_scores: (m,) or (m, 1), the critic's answer to `fake`, each computed from its own sample alone (no batch
             normalisation: with it the gradient of one score reaches all samples).
-        real: (n, …) reals of the batch.
+        real: (n, …).
         plan: (n, m), from `potentials`.
         K: as in the cost; 1/dim by default.
         gamma: γ, the weight of the term.
         gradient: ∇D(x_i) with its graph, of fake's shape, if the caller has it already.
-
-    Raises:
-        ValueError: `fake` does not require grad, or not one score a sample.
     """
     scores = _scores(fake_scores, len(fake), "fake")
-    if not fake.requires_grad:
-        raise ValueError("fake must require grad before the critic sees it: call fake.requires_grad_()")
     K = 1 / fake[0].numel() if K is None else K
     if gradient is None:
         (gradient,) = torch.autograd.grad(scores.sum(), fake, create_graph=True)

@@ -41,8 +41,8 @@ class Potentials:
     Attributes:
         real: (n,) h_j, potential of the reals.
         fake: (m,) g_i, potential of the fakes; h_j − g_i ≤ cost_ji, with equality where the plan carries mass.
-        plan: (n, m), masses; rows sum to the weights of the reals, columns to those of the fakes.
-        value: Σ plan · cost = Σ a_j h_j − Σ b_i g_i.
+        plan: (n, m), masses; rows sum to 1/n, columns to 1/m.
+        value: Σ plan · cost = mean h − mean g.
     """
 
     real: Tensor
@@ -75,7 +75,6 @@ def quadratic_cost(real: Tensor, fake: Tensor, K: float | None = None) -> Tensor
     single = torch.promote_types(real.dtype, torch.float32)
     y, x = real.flatten(1).to(single), fake.flatten(1).to(single)
     dim = y.shape[1]
-    K = 1 / dim if K is None else K
     centre = y[0].detach().double()
     of_y, of_x = (batch.new_zeros(len(batch), dtype=torch.float64) for batch in (y, x))
     products = y.new_zeros(len(y), len(x), dtype=torch.float64)
@@ -85,77 +84,50 @@ def quadratic_cost(real: Tensor, fake: Tensor, K: float | None = None) -> Tensor
         of_y = of_y + torch.linalg.vector_norm(y_part, dim=1).square()
         of_x = of_x + torch.linalg.vector_norm(x_part, dim=1).square()
         products.addmm_(y_part, x_part.T)
-    return (of_y[:, None] + of_x - 2 * products).clamp_min(0) * (K / 2)
+    return (of_y[:, None] + of_x - 2 * products).clamp_min(0) * ((1 / dim if K is None else K) / 2)
 
 
-def potentials(
-    cost: Tensor, real_weights: Tensor | None = None, fake_weights: Tensor | None = None
-) -> Potentials:
-    """Optimal potentials of the transport problem between two batches, and its plan.
+def potentials(cost: Tensor) -> Potentials:
+    """Optimal potentials of the uniform transport problem between two batches, and its plan.
 
-    Solves  max Σ a_j h_j − Σ b_i g_i  subject to  h_j − g_i ≤ cost_ji  exactly. The value is unique, the potentials
-    are not: any point of a whole face is optimal, and a solver returns one of its corners. Here the centre of the
-    face is taken, the mean of all its extreme shortest-path solutions, with the mean of all n + m values subtracted.
-    So the answer depends neither on the solver nor on the order of the samples.
+    Solves  max mean h − mean g  subject to  h_j − g_i ≤ cost_ji  exactly. The value is unique, the potentials are
+    not: any point of a whole face is optimal, and a solver returns one of its corners. Here the centre of the face is
+    taken, the mean of all its extreme shortest-path solutions, with the mean of all n + m values subtracted. So the
+    answer depends neither on the solver nor on the order of the samples.
 
     Args:
         cost: (n, m), cost of carrying fake i to real j.
-        real_weights, fake_weights: (n,) and (m,), non-negative, of equal sums; uniform by default.
-
-    Returns:
-        Potentials on cost's device and dtype.
 
     Raises:
-        ValueError: cost is not 2-D, is empty, or holds a NaN or infinity (the entry is named); weights that do not
-            fit; a solver that did not converge.
+        ValueError: cost is not 2-D, is empty, or holds a NaN or infinity (the entry is named); the solver did not
+            converge.
 
     Reference: Liu, Gu, Samaras, ICCV 2019, section 3, doi 10.1109/ICCV.2019.00493.
     """
     matrix = _checked(cost)
-    a = _weights(real_weights, len(matrix), "real_weights")
-    b = _weights(fake_weights, matrix.shape[1], "fake_weights")
-    if not np.isclose(a.sum(), b.sum(), rtol=1e-9):
-        raise ValueError(f"real_weights sum to {a.sum()}, fake_weights to {b.sum()}: equal sums are needed")
-    plan, log = ot.emd(a, b, matrix, numItermax=10_000_000, log=True)
+    plan, log = ot.emd(*map(_uniform, matrix.shape), matrix, numItermax=10_000_000, log=True)
     if log["warning"]:
         raise ValueError(f"the network simplex did not finish: {log['warning']}")
-    h, g = canonical_potentials(matrix, plan, log["u"], -log["v"])
+    h, g = centre_of_face(matrix, plan, -log["v"])
     shift = (h.sum() + g.sum()) / (len(h) + len(g))
     value = float((plan * matrix).sum())
     return Potentials(*(cost.new_tensor(array) for array in (h - shift, g - shift, plan, value)))
 
 
-def canonical_potentials(
-    cost: np.ndarray, plan: np.ndarray, h: np.ndarray, g: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """From any optimal plan and any optimal potentials, of whatever solver, the same ones: the centre of the face.
-
-    Samples without mass have no share in the face; theirs is the c-transform, the largest h_j and the smallest g_i
-    that the others allow.
-
-    Args:
-        cost, plan: (n, m) float64.
-        h, g: (n,) and (m,), optimal up to rounding.
-
-    Returns:
-        (n,) and (m,), feasible, not centred.
-    """
-    rows, columns = np.flatnonzero(plan.sum(1)), np.flatnonzero(plan.sum(0))
-    inside = np.ix_(rows, columns)
-    _, g = _centre_of_face(cost[inside], plan[inside], h[rows], g[columns])
-    h = (cost[:, columns] + g).min(1)
-    return h, (h[:, None] - cost).max(0)
-
-
-def _centre_of_face(
-    cost: np.ndarray, plan: np.ndarray, h: np.ndarray, g: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def centre_of_face(cost: np.ndarray, plan: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The mean of the extreme points max(p_a − p_r), min(p_a − p_r) over all nodes r, within the optimal face.
 
     The face is {h_j − g_i ≤ c_ji, with equality on the plan's support}: a system of difference constraints, whose
     extreme solutions are shortest paths. On the reduced costs c_ji − h_j + g_i ≥ 0 samples that the plan ties
     together move as one, so paths run between such groups: half as many as samples for a permutation, an eighth of
     the time.
+
+    Args:
+        cost, plan: (n, m) float64; any optimal plan.
+        g: (m,), any optimal potential of the fakes, up to rounding.
+
+    Returns:
+        h (n,) and g (m,), feasible.
     """
     n, m = cost.shape
     h = (cost + g).min(1)  # c-transforms remove the solver's rounding: they violate nothing
@@ -170,7 +142,9 @@ def _centre_of_face(
     far = floyd_warshall(csgraph_from_dense(graph, null_value=np.inf))
     weight = np.bincount(group) / (2 * (n + m))
     step = (weight @ far - far @ weight)[group]
-    return h + step[:n], g + step[n:]
+    h, g = h + step[:n], g + step[n:]
+    h = (cost + g).min(1)
+    return h, (h[:, None] - cost).max(0)
 
 
 def _checked(cost: Tensor) -> np.ndarray:
@@ -183,24 +157,14 @@ def _checked(cost: Tensor) -> np.ndarray:
     return np.ascontiguousarray(matrix)
 
 
-def _weights(weights: Tensor | None, size: int, name: str) -> np.ndarray:
-    if weights is None:
-        return np.full(size, 1 / size)
-    array = weights.detach().to("cpu", torch.float64).numpy()
-    if array.shape != (size,) or not np.isfinite(array).all() or (array < 0).any() or array.sum() <= 0:
-        raise ValueError(f"{name} must be {size} non-negative numbers with a positive sum, got {weights}")
-    return array
+def _uniform(count: int) -> np.ndarray:
+    return np.full(count, 1 / count)
 
 
 def barycentric_map(plan: Tensor, real: Tensor) -> Tensor:
-    """ŷ(x_i) = Σ_j plan_ji y_j / Σ_j plan_ji: where the plan carries each fake, on average.
+    """ŷ(x_i) = Σ_j plan_ji y_j / Σ_j plan_ji: where the plan (n, m) carries each fake on average, (m, …).
 
-    Args:
-        plan: (n, m).
-        real: (n, …) samples.
-
-    Returns:
-        (m, …). Where the plan splits no fake this is the Monge map.
+    Where the plan splits no fake this is the Monge map.
     """
     share = (plan / _masses(plan)).to(real)
     return (share.T @ real.flatten(1)).view(plan.shape[1], *real.shape[1:])
@@ -209,26 +173,18 @@ def barycentric_map(plan: Tensor, real: Tensor) -> Tensor:
 def monge_map(plan: Tensor, real: Tensor) -> Tensor:
     """T(x_i) = y_σ(i), the real itself that the plan carries fake i to: sharp where an average would blur.
 
-    Args:
-        plan: (n, m); each fake goes to one real, as between equal batches with uniform weights, where an optimal
-            plan is a permutation, and whenever m is a multiple of n.
-        real: (n, …) samples.
-
-    Returns:
-        (m, …), rows of `real`.
+    The plan (n, m) must carry each fake to one real, as between equal batches, where an optimal plan is a permutation,
+    and whenever m is a multiple of n. Gives (m, …), rows of `real`.
 
     Raises:
         ValueError: the plan splits a fake (there is no Monge map), or gives it no mass; the fake is named.
     """
     most, image = plan.max(0)
-    mass = _masses(plan)
-    split = most < mass * (1 - 1e-5)
-    if split.any():
-        i = int(split.nonzero()[0])
-        parts = int((plan[:, i] > 1e-5 * mass[i]).sum())
+    split = (most < _masses(plan) * (1 - 1e-5)).nonzero()
+    if len(split):
         raise ValueError(
-            f"fake {i} is split among {parts} reals: there is no Monge map; take barycentric_map, "
-            "or as many reals as fakes"
+            f"fake {int(split[0])} is split among reals: there is no Monge map; take barycentric_map, or as many "
+            "reals as fakes"
         )
     return real[image.to(real.device)]
 
@@ -253,9 +209,7 @@ def sinkhorn_divergence(real: Tensor, fake: Tensor, epsilon: float, K: float | N
     Reference: Feydy et al., AISTATS 2019, arXiv 1810.08278.
     """
     if not epsilon > 0:
-        raise ValueError(
-            f"epsilon is {epsilon}, expected a positive number; for the exact value use potentials"
-        )
+        raise ValueError(f"epsilon is {epsilon}, expected more than 0; for the exact value use potentials")
     across, within_fake, within_real = (
         _entropic_value(quadratic_cost(first, second, K), epsilon)
         for first, second in ((real, fake), (fake, fake), (real, real))
@@ -288,9 +242,6 @@ def unbalanced_plan(cost: Tensor, reach: float) -> Tensor:
         cost: (n, m).
         reach: the cost above which a pair is never matched.
 
-    Returns:
-        (n, m), masses; rows sum to at most 1/n, columns to at most 1/m.
-
     Reference: Chapel, Alaya, Gasso, NeurIPS 2020, arXiv 2002.08276.
     """
     if not reach > 0:
@@ -299,5 +250,5 @@ def unbalanced_plan(cost: Tensor, reach: float) -> Tensor:
     n, m = matrix.shape
     extended = np.full((n + 1, m + 1), reach / 2)
     extended[:n, :m], extended[n, m] = matrix, 0.0
-    plan = ot.emd(np.append(np.full(n, 1 / n), 1.0), np.append(np.full(m, 1 / m), 1.0), extended)
+    plan = ot.emd(np.append(_uniform(n), 1.0), np.append(_uniform(m), 1.0), extended)
     return cost.new_tensor(plan[:n, :m])

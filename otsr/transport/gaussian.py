@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+Moments = tuple[Tensor, Tensor]  # mean (d,) and covariance (d, d)
 _RANK = 1e-6  # eigenvalues of a square root below this share of the largest count as zero
 
 
@@ -48,13 +49,12 @@ class GaussianMap:
         return moved + draw @ square_root(self.noise)
 
 
-def moments(samples: Tensor) -> tuple[Tensor, Tensor]:
+def moments(samples: Tensor) -> Moments:
     """Mean (d,) and covariance (d, d), divided by n, of (n, d) samples, in float64."""
     if samples.dim() != 2 or len(samples) < 2:
         raise ValueError(f"samples have shape {tuple(samples.shape)}, expected (n, d) with n of at least 2")
-    samples = samples.double()
-    mean = samples.mean(0)
-    centred = samples - mean
+    mean = samples.double().mean(0)
+    centred = samples.double() - mean
     return mean, centred.T @ centred / len(samples)
 
 
@@ -64,7 +64,7 @@ def square_root(covariance: Tensor) -> Tensor:
     return (vectors * values.sqrt()) @ vectors.T
 
 
-def bures_wasserstein(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Tensor:
+def bures_wasserstein(first: Moments, second: Moments) -> Tensor:
     """W2² (squared) between N(mean, covariance) and another; singular covariances are welcome."""
     (m1, A), (m2, B) = (_checked(*moment) for moment in (first, second))
     root = square_root(A)
@@ -72,15 +72,12 @@ def bures_wasserstein(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor
     return (m1 - m2).square().sum() + (A.trace() + B.trace() - 2 * cross).clamp_min(0)
 
 
-def gaussian_map(source: tuple[Tensor, Tensor], target: tuple[Tensor, Tensor]) -> GaussianMap:
+def gaussian_map(source: Moments, target: Moments) -> GaussianMap:
     """The optimal map from N(mean, covariance) to another.
 
     Where the source is degenerate, A^{−½} is its pseudo-inverse, and what the target has outside of the reach
     of x, B − T A Tᵀ, is added as independent noise: the optimal stochastic estimator (Freirich et al., NeurIPS
     2021, arXiv 2107.02555).
-
-    Args:
-        source, target: mean (d,) and covariance (d, d).
 
     Raises:
         ValueError: shapes that do not fit, or a covariance that is not symmetric positive semi-definite.

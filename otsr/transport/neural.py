@@ -16,7 +16,7 @@ solvers work?", NeurIPS 2021, arXiv 2106.01954 (there [MM:R], its error measure,
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -29,7 +29,8 @@ from otsr.transport.discrete import potentials, quadratic_cost
 Sampler = Callable[[int, torch.Generator], Tensor]  # how many, randomness -> (n, d) float32
 Map = Callable[[Tensor], Tensor]  # (n, d) -> (n, d)
 
-_BETAS = (0.5, 0.9)  # of Adam: little momentum, both players' targets move
+_BETAS, _RATE = (0.5, 0.9), 1e-3  # of Adam: little momentum, both players' targets move
+_MAP_STEPS = 4  # of the map for each of the potential: T must follow f closely
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class NeuralMap:
         history: one value a step: the estimate of OT = E c(x, y) by the game, or the critic's loss.
     """
 
-    map: nn.Module
+    map: Map
     potential: nn.Module
     history: list[float]
 
@@ -56,10 +57,8 @@ def fit_map(
     dim: int,
     *,
     steps: int = 1500,
-    map_steps: int = 4,
     batch: int = 256,
     width: int = 128,
-    rate: float = 1e-3,
     seed: int = 0,
 ) -> NeuralMap:
     """Learn the optimal map of the quadratic cost (K = 1/dim) from samples, by the max–min game.
@@ -71,40 +70,38 @@ def fit_map(
     Args:
         sample_source, sample_target: called with a number of samples and a generator, return (n, dim) float32.
         dim: of the space.
-        steps: of the potential.
-        map_steps: of the map for each of the potential: T must follow f closely.
+        steps: of the potential; the map takes four for each.
         batch: fresh samples a step.
         width: of both networks, three layers each.
-        rate: Adam's learning rate for the first half, then falling linearly.
         seed: of networks and samples; the same seed gives the same map on one machine.
-
-    Raises:
-        ValueError: a sampler that returns another shape, or a loss that is not finite (the step is named).
     """
     generator = torch.Generator().manual_seed(seed)
-    mover, potential = _Residual(dim, width, generator), _network(dim, width, 1, generator)
-    source, target = (_stream(draw, batch, dim, generator) for draw in (sample_source, sample_target))
+    shift, potential = _network(dim, width, dim, generator), _network(dim, width, 1, generator)
+    for parameter in shift[-1].parameters():
+        nn.init.zeros_(parameter)  # T(x) = x + shift(x) is at first the identity
     of_map, of_potential = (
-        torch.optim.Adam(player.parameters(), rate, _BETAS) for player in (mover, potential)
+        torch.optim.Adam(player.parameters(), _RATE, _BETAS) for player in (shift, potential)
     )
-    average, history = copy.deepcopy(mover), []
+    average, history = copy.deepcopy(shift), []
     for step in range(steps):
         for optimiser in (of_map, of_potential):
-            _decay(optimiser, rate, step, steps)
+            _decay(optimiser, step, steps)
         potential.requires_grad_(False)
-        for _ in range(map_steps):
-            x = next(source)
-            moved = mover(x)
+        for _ in range(_MAP_STEPS):
+            x = sample_source(batch, generator)
+            moved = x + shift(x)
             _descend(of_map, _cost(x, moved) - potential(moved).mean())
         potential.requires_grad_(True)
-        x, y = next(source), next(target)
+        x, y = sample_source(batch, generator), sample_target(batch, generator)
         with torch.no_grad():
-            moved = mover(x)
+            moved = x + shift(x)
         gain = potential(y).mean() - potential(moved).mean()
         _descend(of_potential, -gain)
-        history.append(_finite(float(gain.detach() + _cost(x, moved)), step))
-        _follow(average, mover, step)
-    return NeuralMap(average.eval(), potential.eval(), history)
+        history.append(float(gain.detach() + _cost(x, moved)))
+        with torch.no_grad():  # polynomial-decay average: Shamir and Zhang, ICML 2013, arXiv 1212.1824
+            for mean, new in zip(average.parameters(), shift.parameters(), strict=True):
+                mean.lerp_(new, 9 / (10 + step))
+    return NeuralMap(lambda x: x + average(x), potential.eval(), history)
 
 
 def fit_critic_map(
@@ -115,8 +112,6 @@ def fit_critic_map(
     steps: int = 1500,
     batch: int = 64,
     width: int = 128,
-    rate: float = 1e-3,
-    gamma: float = 0.4,
     seed: int = 0,
 ) -> NeuralMap:
     """Fit a WGAN-QC critic D to the exact potentials of batches; the map is T(x) = x + ∇D(x)/K, with K = 1/dim.
@@ -124,25 +119,29 @@ def fit_critic_map(
     The batch's plan is not the plan: between two batches of the same distribution it costs much more than 0, the
     more so the higher the dimension, and what D learns is the average of such plans.
 
-    Args, Raises: as in `fit_map`; `gamma` is the weight of `critic.regularity_loss`.
+    Args: as in `fit_map`.
 
     Reference: Liu, Gu, Samaras, ICCV 2019, doi 10.1109/ICCV.2019.00493.
     """
     generator = torch.Generator().manual_seed(seed)
-    critic = _network(dim, width, 1, generator)
-    source, target = (_stream(draw, batch, dim, generator) for draw in (sample_source, sample_target))
-    optimiser = torch.optim.Adam(critic.parameters(), rate, _BETAS)
-    history = []
+    critic, history, K = _network(dim, width, 1, generator), [], 1 / dim
+    optimiser = torch.optim.Adam(critic.parameters(), _RATE, _BETAS)
     for step in range(steps):
-        _decay(optimiser, rate, step, steps)
-        real, fake = next(target), next(source).requires_grad_()
+        _decay(optimiser, step, steps)
+        real, fake = sample_target(batch, generator), sample_source(batch, generator).requires_grad_()
         labels = potentials(quadratic_cost(real, fake.detach()))
         scores = critic(fake)
-        loss = critic_loss(critic(real), scores, labels)
-        loss = loss + regularity_loss(fake, scores, real, labels.plan, gamma=gamma)
+        loss = critic_loss(critic(real), scores, labels) + regularity_loss(fake, scores, real, labels.plan)
         _descend(optimiser, loss)
-        history.append(_finite(float(loss.detach()), step))
-    return NeuralMap(_Climb(critic, 1 / dim), critic.eval(), history)
+        history.append(float(loss.detach()))
+
+    def climb(x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(critic(x).sum(), x)
+        return x.detach() + gradient / K
+
+    return NeuralMap(climb, critic.eval(), history)
 
 
 def l2_uvp(found: Map, truth: Map, samples: Tensor) -> float:
@@ -159,33 +158,6 @@ def l2_uvp(found: Map, truth: Map, samples: Tensor) -> float:
     return float(100 * error / expected.var(0, correction=0).sum())
 
 
-class _Residual(nn.Module):
-    """T(x) = x + network(x), at first the identity."""
-
-    def __init__(self, dim: int, width: int, generator: torch.Generator) -> None:
-        super().__init__()
-        self.step = _network(dim, width, dim, generator)
-        for parameter in self.step[-1].parameters():
-            nn.init.zeros_(parameter)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.step(x)
-
-
-class _Climb(nn.Module):
-    """T(x) = x + ∇D(x)/K."""
-
-    def __init__(self, critic: nn.Module, K: float) -> None:
-        super().__init__()
-        self.critic, self.K = critic, K
-
-    def forward(self, x: Tensor) -> Tensor:
-        with torch.enable_grad():
-            x = x.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(self.critic(x).sum(), x)
-        return x.detach() + gradient / self.K
-
-
 def _network(dim: int, width: int, out: int, generator: torch.Generator) -> nn.Sequential:
     """Three layers with a smooth activation; weights drawn from `generator`, not from torch's global one."""
     sizes = (dim, width, width, out)
@@ -196,39 +168,17 @@ def _network(dim: int, width: int, out: int, generator: torch.Generator) -> nn.S
     return nn.Sequential(layers[0], nn.SiLU(), layers[1], nn.SiLU(), layers[2])
 
 
-def _stream(draw: Sampler, batch: int, dim: int, generator: torch.Generator) -> Iterator[Tensor]:
-    while True:
-        samples = draw(batch, generator)
-        if tuple(samples.shape) != (batch, dim):
-            raise ValueError(f"the sampler gave {tuple(samples.shape)}, expected ({batch}, {dim})")
-        yield samples
-
-
 def _cost(x: Tensor, y: Tensor) -> Tensor:
     """Mean of ‖x − y‖²/(2 dim) over pairs."""
     return (x - y).square().mean() / 2
 
 
-def _decay(optimiser: torch.optim.Optimizer, rate: float, step: int, steps: int) -> None:
-    optimiser.param_groups[0]["lr"] = rate * min(1.0, 2 * (1 - step / steps))
+def _decay(optimiser: torch.optim.Optimizer, step: int, steps: int) -> None:
+    """The whole rate for the first half, then falling linearly to 0."""
+    optimiser.param_groups[0]["lr"] = _RATE * min(1.0, 2 * (1 - step / steps))
 
 
 def _descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()
-
-
-@torch.no_grad()
-def _follow(average: nn.Module, network: nn.Module, step: int) -> None:
-    """Polynomial-decay average, Shamir and Zhang, ICML 2013, arXiv 1212.1824."""
-    for mean, new in zip(average.parameters(), network.parameters(), strict=True):
-        mean.lerp_(new, 9 / (10 + step))
-
-
-def _finite(value: float, step: int) -> float:
-    if not abs(value) < float("inf"):
-        raise ValueError(
-            f"the loss is {value} at step {step}: lower the rate, or check what the samplers give"
-        )
-    return value

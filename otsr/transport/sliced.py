@@ -46,8 +46,7 @@ def wasserstein_1d(x: Tensor, y: Tensor, p: float = 1, dim: int = -1) -> Tensor:
     if not p >= 1:
         raise ValueError(f"p is {p}, expected 1 or more: below 1 the sorted plan is not optimal")
     if not x.shape[dim] or not y.shape[dim]:
-        shapes = f"x has shape {tuple(x.shape)}, y {tuple(y.shape)}"
-        raise ValueError(f"{shapes}: samples are needed along axis {dim}")
+        raise ValueError(f"x {tuple(x.shape)} and y {tuple(y.shape)} need samples along axis {dim}")
     x, y = (_sorted(samples.movedim(dim, -1)) for samples in (x, y))
     n, m = x.shape[-1], y.shape[-1]
     if n == m:
@@ -59,10 +58,7 @@ def wasserstein_1d(x: Tensor, y: Tensor, p: float = 1, dim: int = -1) -> Tensor:
 def quantile_coupling(n: int, m: int, device: torch.device | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """The optimal plan between n and m sorted points of equal weight: pairs i, j and the mass between them.
 
-    Quantile functions step at i/n and j/m; both are constant between neighbours of the merged steps.
-
-    Returns:
-        i, j: (k,) with k at most n + m − 1; mass: (k,) float64, sum 1.
+    Quantile functions step at i/n and j/m; both are constant between neighbours of the merged steps: at most n + m − 1.
     """
     first = torch.arange(1, n + 1, device=device) * m
     second = torch.arange(1, m + 1, device=device) * n
@@ -81,14 +77,9 @@ def sliced_wasserstein(
     """SW_p^p = mean_θ W_p^p(⟨θ, x⟩, ⟨θ, y⟩) between two point clouds; they may differ in number.
 
     Args:
-        x: (n, d).
-        y: (m, d).
-        directions: (k, d) of length 1, or how many to draw uniformly on the sphere.
+        x, y: (n, d) and (m, d); the value is differentiable in both.
+        directions: (k, d) of length 1, or how many to draw uniformly on the sphere, by `generator`.
         p: 1 or more.
-        generator: of the drawn directions.
-
-    Returns:
-        (), differentiable in x and y.
 
     Raises:
         ValueError: shapes that do not fit, directions that are not of length 1.
@@ -97,13 +88,10 @@ def sliced_wasserstein(
     """
     if x.dim() != 2 or y.dim() != 2 or x.shape[1] != y.shape[1]:
         raise ValueError(f"x has shape {tuple(x.shape)}, y {tuple(y.shape)}, expected (n, d) and (m, d)")
-    dim = x.shape[1]
     if isinstance(directions, int):
-        directions = unit_directions(directions, dim, generator)
-    lengths = directions.norm(dim=-1)
-    if directions.dim() != 2 or directions.shape[1] != dim or (lengths - 1).abs().max() > 1e-3:
-        found = f"shape {tuple(directions.shape)} and lengths from {lengths.min():.3g} to {lengths.max():.3g}"
-        raise ValueError(f"directions have {found}, expected (k, {dim}) of length 1")
+        directions = unit_directions(directions, x.shape[1], generator)
+    if directions.shape[1:] != x.shape[1:] or (directions.norm(dim=-1) - 1).abs().max() > 1e-3:
+        raise ValueError(f"directions must be (k, {x.shape[1]}), each of length 1")
     parts = directions.split(_AT_ONCE)
     distances = [wasserstein_1d(x @ part.to(x).T, y @ part.to(y).T, p, dim=0).sum() for part in parts]
     return torch.as_tensor(sum(distances)) / len(directions)
@@ -131,8 +119,9 @@ def _sorted(samples: Tensor) -> Tensor:
 
 
 class _Sorted(torch.autograd.Function):
-    """Sorted along the last axis. Torch's own gradient scatters, which in its deterministic mode takes many times
-    the memory; as places are a permutation, gathering by the inverse gives the same.
+    """torch's sort, whose own gradient scatters and in its deterministic mode takes many times the memory.
+
+    Places are a permutation, so gathering by the inverse gives the same.
     """
 
     @staticmethod
@@ -148,6 +137,4 @@ class _Sorted(torch.autograd.Function):
 
 
 def _power(difference: Tensor, p: float) -> Tensor:
-    if p == 2:
-        return difference.square()
-    return difference.abs() if p == 1 else difference.abs().pow(p)
+    return difference.square() if p == 2 else difference.abs() if p == 1 else difference.abs().pow(p)

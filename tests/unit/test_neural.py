@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from torch import Tensor
 
@@ -87,10 +86,3 @@ def test_the_error_of_a_map_is_0_at_the_truth_and_100_at_the_mean() -> None:
     assert abs(l2_uvp(lambda s: truth(s).mean(0).expand(len(s), 2), truth, x) - 100) < 1e-6
     off = l2_uvp(lambda s: truth(s) + torch.tensor([1.0, 0.0]), truth, x)
     assert abs(off - 100 / float(COVARIANCE.trace())) < 1
-
-
-def test_faults_are_named() -> None:
-    with pytest.raises(ValueError, match=r"gave \(16, 2\), expected \(16, 3\)"):
-        fit_map(standard, gaussian, 3, steps=1, batch=16)
-    with pytest.raises(ValueError, match="at step 0"):
-        fit_map(standard, lambda n, g: gaussian(n, g) / 0, 2, steps=1, batch=16)
