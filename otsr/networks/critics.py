@@ -46,7 +46,6 @@ class PatchCritic(nn.Module):
         self.body = nn.Sequential(*parts)
 
     def forward(self, samples: Tensor) -> Tensor:
-        """(B, 1, h, w)."""
         return self.body(samples)
 
 
@@ -58,9 +57,6 @@ class VGGCritic(nn.Module):
     Args:
         size: side of a sample, at least 8 pixels.
         channels, nf, norm: as in `PatchCritic`.
-
-    Raises:
-        ValueError: an unknown norm, or a sample that is too small.
     """
 
     def __init__(self, size: int, channels: int = 3, nf: int = 64, norm: str = "none") -> None:
@@ -80,7 +76,6 @@ class VGGCritic(nn.Module):
         )
 
     def forward(self, samples: Tensor) -> Tensor:
-        """(B, 1)."""
         return self.judge(self.body(samples).contiguous())
 
 

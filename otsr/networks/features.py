@@ -6,6 +6,7 @@ The weights, trained by Ghildyal and Liu, are in data/weights/; the code is ours
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -26,10 +27,10 @@ class AlexFeatures(nn.Module):
     """The five layers of ST-LPIPS's anti-aliased AlexNet, by name, each after its ReLU.
 
     A picture of n × n pixels gives n/2 - 1 pixels in conv1, n/4 in conv2 and n/8 in the others (rounded; one
-    more or less), of 64, 192, 384, 256 and 256 channels. Parameters are random until weights are loaded.
+    more or less). Parameters are random until weights are loaded.
 
     Attributes:
-        channels: names of the layers in order, and how many channels they have.
+        channels: of each layer, by name.
         smallest: smallest height and width of a picture.
 
     Reference: Ghildyal, Liu, "Shift-tolerant perceptual similarity metric", ECCV 2022, arXiv 2207.13686;
@@ -44,6 +45,7 @@ class AlexFeatures(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.layers: Sequence[str] = tuple(self.channels)
         self.conv1 = nn.Conv2d(3, 64, 11, padding=2)
         self.conv2 = nn.Conv2d(64, 192, 5, padding=2)
         self.conv3 = nn.Conv2d(192, 384, 3, padding=1)
@@ -53,16 +55,14 @@ class AlexFeatures(nn.Module):
         self.register_buffer("deviation", torch.tensor(_DEVIATION).view(3, 1, 1), persistent=False)
 
     @classmethod
-    def pretrained(cls) -> AlexFeatures:
-        """The trained features, frozen (their parameters take no gradient, their input may)."""
-        return ShiftTolerantLPIPS.pretrained().features
+    def pretrained(cls, layers: Sequence[str] = tuple(channels)) -> AlexFeatures:
+        """The trained features of these layers, frozen (their parameters take no gradient, their input may)."""
+        network = ShiftTolerantLPIPS.pretrained().features
+        network.layers = layers
+        return network
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Features of (B, 3, H, W) in [0, 1], one (B, C, h, w) a layer.
-
-        Raises:
-            ValueError: the shape is not (B, 3, H, W), or a side is shorter than `smallest`.
-        """
+        """Features of (B, 3, H, W) in [0, 1], one (B, C, h, w) a layer."""
         if image.dim() != 4 or image.shape[1] != 3 or min(image.shape[-2:]) < self.smallest:
             raise ValueError(
                 f"AlexNet's features need (B, 3, H, W) with sides of {self.smallest} pixels or more, "
@@ -75,7 +75,8 @@ class AlexFeatures(nn.Module):
         conv3 = F.relu(self.conv3(halve(F.max_pool2d(conv2, 3, stride=1))))
         conv4 = F.relu(self.conv4(conv3))
         conv5 = F.relu(self.conv5(conv4))
-        return {"conv1": conv1, "conv2": conv2, "conv3": conv3, "conv4": conv4, "conv5": conv5}
+        found = {"conv1": conv1, "conv2": conv2, "conv3": conv3, "conv4": conv4, "conv5": conv5}
+        return {layer: found[layer] for layer in self.layers}
 
     def _halved_conv1(self, x: Tensor) -> Tensor:
         """`halve(self.conv1(x))` as one convolution of stride 2: a third of the time, a quarter of the memory.
@@ -120,19 +121,14 @@ class ShiftTolerantLPIPS(nn.Module):
         """The network with the vendored weights, frozen, in eval mode, float32, on the CPU.
 
         Raises:
-            FileNotFoundError, ValueError: the file of weights is missing, damaged or another network's.
+            ValueError: the file of weights is missing, damaged or another network's.
         """
-        path = data_dir() / "weights" / "st_lpips_alex.safetensors"
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file; restore data/weights from the repository")
-        network = cls()
+        path, network = data_dir() / "weights" / "st_lpips_alex.safetensors", cls()
         try:
-            weights = {name: value.float() for name, value in load_file(path).items()}
-            network.load_state_dict(weights)
-        except (SafetensorError, RuntimeError) as error:
-            raise ValueError(
-                f"{path}: damaged, or not ST-LPIPS's AlexNet ({error}); restore it from the repository"
-            ) from None
+            network.load_state_dict({name: value.float() for name, value in load_file(path).items()})
+        except (OSError, SafetensorError, RuntimeError) as error:
+            words = f"missing, damaged, or not ST-LPIPS's AlexNet ({error}); restore it from the repository"
+            raise ValueError(f"{path}: {words}") from None
         return network.to(memory_format=torch.channels_last).requires_grad_(False).eval()  # type: ignore[call-overload]
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:

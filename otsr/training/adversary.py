@@ -19,16 +19,10 @@ from torch import Tensor, nn
 
 from otsr.networks.critics import PatchCritic, VGGCritic
 from otsr.networks.perceptual import backbone
-from otsr.training.runtime import Stream, generator
+from otsr.training.losses import tiles
+from otsr.training.runtime import Stream, average_gradients, generator
 from otsr.training.schema import Config
-from otsr.transport import (
-    Potentials,
-    critic_loss,
-    generator_loss,
-    potentials,
-    quadratic_cost,
-    regularity_loss,
-)
+from otsr.transport import critic_loss, generator_loss, potentials, quadratic_cost, regularity_loss
 
 _LAYER = {"alex": "conv3", "vgg16": "relu3_3", "vgg19": "relu3_4"}  # details of 10 to 40 pixels, not objects
 
@@ -45,9 +39,7 @@ class Judgement(NamedTuple):
 class Adversary:
     """The critic of a training, and the steps that it and the generator take against each other.
 
-    Args:
-        config: the recipe; `losses.gan` and `critic` say what is built. The critic's weights are drawn by its seed.
-        accelerator: gathers samples and averages gradients over processes.
+    The recipe's `losses.gan` and `critic` say what is built; its seed draws the critic's weights.
 
     Attributes:
         critic, optimiser: the network and its Adam.
@@ -57,7 +49,6 @@ class Adversary:
 
     def __init__(self, config: Config, accelerator: Accelerator) -> None:
         self.config, self.gan, self.accelerator = config, config.losses.gan, accelerator
-        self.processes = accelerator.num_processes
         self.features: nn.Module | None = None
         if self.gan.space == "features":
             layers = self.gan.layers or {_LAYER[self.gan.backbone]: 1.0}
@@ -81,8 +72,7 @@ class Adversary:
         every number is finite. So the generator follows the critic as it was before that update.
 
         Args:
-            sr: (b, 3, c, c), with its graph.
-            reals: (b, 3, c, c), of the same scenes or of others.
+            sr, reals: (b, 3, c, c); sr with its graph, reals of the same scenes or of others.
             step: of the training; draws the patches.
             dtype: in which convolutions multiply.
         """
@@ -112,6 +102,7 @@ class Adversary:
 
             # Which way the critic should move: the caller's optimiser.step() will take it there.
             self._set_gradient(loss)
+
         numbers = {"loss": loss, "real": real_scores.mean(), "fake": fake_scores.mean()}
         self.log |= {name: number.detach() for name, number in numbers.items()}
         if step < self.gan.start:
@@ -132,11 +123,14 @@ class Adversary:
                 return Judgement((_yes(y) + _no(x)) / 2, y, x, None)
             if self.gan.kind == "ragan":
                 return Judgement((_yes(y - x.mean()) + _no(x - y.mean())) / 2, y, x, None)
-            labels, all_real, own = self._labels(real, fake.detach())
+            # The transport problem of the whole batch; its potentials are the critic's labels.
+            all_real, all_fake = (self.accelerator.gather(s.float()) for s in (real, fake.detach()))
+            labels = potentials(quadratic_cost(all_real, all_fake, self.gan.K))
+            self.plan, self.log["transport cost"] = labels.plan, labels.value
+            # Its slope at this process's fakes is asked to be that of the potentials.
+            plan = labels.plan.split(len(fake), dim=1)[self.accelerator.process_index]
             (slope,) = torch.autograd.grad(own_fake.sum(), fake, create_graph=True)
-            penalty = regularity_loss(
-                fake, own_fake, all_real, labels.plan[:, own], self._K(fake), self.gan.gamma, slope
-            )
+            penalty = regularity_loss(fake, own_fake, all_real, plan, self.gan.K, self.gan.gamma, slope)
             return Judgement(critic_loss(y, x, labels) + penalty, y, x, slope)
 
     def _generator_loss(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
@@ -146,74 +140,47 @@ class Adversary:
             return (_no(real_scores - fake_scores.mean()) + _yes(fake_scores - real_scores.mean())) / 2
         return generator_loss(fake_scores)
 
-    def _labels(self, real: Tensor, fake: Tensor) -> tuple[Potentials, Tensor, slice]:
-        """Potentials of the whole batch, all its reals, and which of its fakes are this process's."""
-        all_real, all_fake = (self.accelerator.gather(x.float()) for x in (real, fake))
-        labels = potentials(quadratic_cost(all_real, all_fake, self._K(fake)))
-        self.plan = labels.plan
-        self.log |= {"transport cost": labels.value}
-        first = self.accelerator.process_index * len(fake)
-        return labels, all_real, slice(first, first + len(fake))
-
-    def _K(self, sample: Tensor) -> float:
-        return 1 / sample[0].numel() if self.gan.K is None else self.gan.K
-
     def _everywhere(self, scores: Tensor) -> Tensor:
         """Scores of the whole batch, of which this process's own carry their gradient.
 
         So every process computes the loss of all samples, and its gradient with respect to its own. Gradients will be
         averaged over processes, hence the factor `processes`; the value is not changed by it.
         """
-        if self.processes == 1:
+        processes, others = self.accelerator.num_processes, scores.detach()
+        if processes == 1:
             return scores
-        others = scores.detach()
         parts = list(self.accelerator.gather(others).split(len(scores)))
-        parts[self.accelerator.process_index] = others + self.processes * (scores - others)
+        parts[self.accelerator.process_index] = others + processes * (scores - others)
         return torch.cat(parts)
 
     def _set_gradient(self, loss: Tensor) -> None:
-        """Of the critic, averaged over all processes in one message."""
+        """Of the critic, averaged over all processes."""
         parameters = list(self.critic.parameters())
-        flat = torch.cat([gradient.flatten() for gradient in torch.autograd.grad(loss, parameters)])
-        if self.processes > 1:
-            flat = self.accelerator.reduce(flat, "mean")
-        for parameter, gradient in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-            parameter.grad = gradient.view_as(parameter)
-        self.log["gradient"] = flat.norm()
+        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+            parameter.grad = gradient
+        average_gradients(parameters, self.accelerator)
+        self.log["gradient"] = nn.utils.clip_grad_norm_(parameters, float("inf"))
 
     def _samples(self, images: Tensor, step: int, side: int) -> Tensor:
         """(n, C, h, w): pixels in [-1, 1] or features; `side` is 0 for fakes, 1 for reals."""
+        maps, patch = 2 * images - 1, self.gan.patch
+        if self.gan.space == "images":
+            return maps
         if self.features is not None:
-            (features,) = self.features(images).values()
-            return self._tiles(features.float(), self._window(features), step, side)
-        pixels = 2 * images - 1
-        return pixels if self.gan.space == "images" else self._tiles(pixels, self.gan.patch, step, side)
-
-    def _window(self, features: Tensor) -> int:
-        """What `patch` HR pixels measure among the features of a crop."""
-        return max(1, round(self.gan.patch * features.shape[-1] / self.config.data.crop))
-
-    def _tiles(self, maps: Tensor, patch: int, step: int, side: int) -> Tensor:
-        """(n, C, patch, patch): windows that tile each map, from an origin drawn anew in each step."""
+            (maps,) = self.features(images).values()
+            patch = max(1, round(patch * maps.shape[-1] / self.config.data.crop))
+        # Windows tile each map, from an origin drawn anew in each step.
         drawing = generator(self.config.seed, Stream.CRITIC, step, side)
         spare = [length % patch for length in maps.shape[-2:]]
         top, left = (int(torch.randint(rest + 1, (1,), generator=drawing)) for rest in spare)
-        rows, columns = (length // patch for length in maps.shape[-2:])
-        b, c = maps.shape[:2]
-        inner = maps[..., top : top + rows * patch, left : left + columns * patch]
-        tiles = inner.reshape(b, c, rows, patch, columns, patch).permute(0, 2, 4, 1, 3, 5)
-        return tiles.reshape(b * rows * columns, c, patch, patch)
+        return tiles(maps.float()[..., top:, left:], patch)
 
     def _build(self) -> nn.Module:
-        critic = self.config.critic
+        critic, crop = self.config.critic, self.config.data.crop
         assert critic is not None
-        crop = self.config.data.crop
-        channels, side = 3, self.gan.patch if self.gan.space == "patches" else crop
-        if self.features is not None:
-            device = next(self.features.parameters()).device
-            with torch.no_grad():
-                (probe,) = self.features(torch.zeros(1, 3, crop, crop, device=device)).values()
-            channels, side = probe.shape[1], self._window(probe)
+        with torch.no_grad():
+            sample = self._samples(torch.zeros(1, 3, crop, crop, device=self.accelerator.device), 0, 0)
+        channels, side = sample.shape[1], sample.shape[-1]
         if critic.name == "vgg":
             return VGGCritic(side, channels, critic.nf, critic.norm)
         layers = critic.layers if critic.layers is not None else (2 if side >= 32 else 1 if side >= 16 else 0)

@@ -1,4 +1,4 @@
-"""What the generator learns from: batches of LR and HR crops, and the photos that it is measured on.
+"""What the generator learns from: batches of LR and HR crops.
 
 A sample is a function of the seed, the step and its place in the global batch, and of nothing that ran before. So a
 training that is resumed, or spread over other processes, sees what one uninterrupted process would have seen.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -23,8 +23,6 @@ from otsr.training.runtime import Stream, choose, generator, one_thread, outlive
 from otsr.training.sources import COURSE, Photos, listed
 from otsr.training.store import DataError
 from otsr.training.synthesis import Synthesis, load_degradation
-
-_KEPT = 1 << 30  # bytes of validation pairs that stay in memory
 
 
 class Batch(NamedTuple):
@@ -48,12 +46,13 @@ class Batch(NamedTuple):
 
 
 class Crop(NamedTuple):
-    """Where a crop lies."""
+    """Where a crop lies, and the generator of what else is drawn for it."""
 
     photo: int
     top: int
     left: int
     turn: int  # which of 8 flips and rotations
+    drawing: torch.Generator
 
 
 class TrainingBatches:
@@ -110,8 +109,11 @@ class TrainingBatches:
         """The batch of a step, made here and now."""
         with one_thread():
             lr, hr = self._synthesised(step) if self.lr is None else self._paired(step)
-            reals = np.stack([self._real(step, place) for place in self._places]) if self._reals else None
-        return Batch(_tensor(lr), _tensor(hr), None if reals is None else _tensor(reals))
+            reals = None
+            if self._reals:
+                drawn = [self._draw(Stream.REAL_ORDER, Stream.REAL, step, place, 1) for place in self._places]
+                reals = _tensor(np.stack([self._cut(crop) for crop in drawn]))
+        return Batch(_tensor(lr), _tensor(hr), reals)
 
     def stream(self, first: int = 0) -> Generator[tuple[int, Batch]]:
         """(step, batch) for step = first, first + 1, … without end, made ahead by `data.workers` processes.
@@ -141,24 +143,19 @@ class TrainingBatches:
                 if isinstance(batch, DataError):
                     raise batch
                 yield step, batch
-        except (
-            RuntimeError,
-            EOFError,
-            ConnectionError,
-        ) as error:  # the last two: it died while it sent a batch
+        except (RuntimeError, EOFError, ConnectionError) as error:  # the last two: it died sending a batch
             if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker"):
                 raise
-            who = str(error) or "a data worker"
             raise DataError(
-                f"{who}: it was killed before step {step} was made. Mostly memory ran out, or /dev/shm is full: "
-                "lower data.workers or data.batch, pack folders with otsr pack, then go on with --resume"
+                f"{str(error) or 'a data worker'}: it was killed before step {step} was made, mostly because memory "
+                "or /dev/shm is full: lower data.workers or data.batch, or pack folders with otsr pack; then --resume"
             ) from None
         finally:
             del batches  # ends its processes
 
     def origins(self, step: int) -> list[str]:
         """Where each HR crop of a step comes from, in words: to find the culprit when a step goes wrong."""
-        crops = [self._crop(step, place)[0] for place in self._places]
+        crops = self._crops(step)
         return [f"{self.hr.place(crop.photo)} at column {crop.left}, row {crop.top}" for crop in crops]
 
     def fingerprint(self) -> str:
@@ -170,11 +167,8 @@ class TrainingBatches:
 
     def _refuse_small(self) -> None:
         side = self.data.crop
-        small = [
-            f"{self.hr.place(index)} ({width}×{height})"
-            for index, (height, width) in enumerate(self.hr.shapes)
-            if min(height, width) < side
-        ]
+        sizes = [(self.hr.place(i), height, width) for i, (height, width) in enumerate(self.hr.shapes)]
+        small = [f"{place} ({width}×{height})" for place, height, width in sizes if min(height, width) < side]
         if small:
             after = f" after the clean-up by {self.data.cleanup:g}" if self.data.cleanup > 1 else ""
             what = f"{len(small)} of {len(self.hr)} photos are smaller than the crop of {side}{after}"
@@ -182,49 +176,43 @@ class TrainingBatches:
 
     def _synthesised(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """LR made from HR: (b, 3, c/s, c/s) float32 and (b, 3, c, c) uint8."""
-        side, margin = self.data.crop, self._synthesis.margin
-        regions = np.empty((len(self._places), 3, side + 2 * margin, side + 2 * margin), np.uint8)
-        generators = []
-        for region, place in zip(regions, self._places, strict=True):
-            (photo, top, left, turn), drawing = self._crop(step, place)
-            crop, shape = partial(self.hr.crop, photo), self.hr.shapes[photo]
+        side, margin, crops = self.data.crop, self._synthesis.margin, self._crops(step)
+        regions = np.empty((len(crops), 3, side + 2 * margin, side + 2 * margin), np.uint8)
+        for region, (photo, top, left, turn, _) in zip(regions, crops, strict=True):
+            cut, shape = partial(self.hr.crop, photo), self.hr.shapes[photo]
             # Turned before it is degraded: the camera's blur and compression do not turn with the scene.
-            region[...] = _turned(self._synthesis.region(crop, shape, top, left, side), turn)
-            generators.append(drawing)
-        lr = self._synthesis.degrade(torch.from_numpy(regions), generators)
+            region[...] = _turned(self._synthesis.region(cut, shape, top, left, side), turn)
+        lr = self._synthesis.degrade(torch.from_numpy(regions), [crop.drawing for crop in crops])
         return lr.numpy(), regions[..., margin : margin + side, margin : margin + side]
 
     def _paired(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """LR as it was photographed: the same shapes."""
         assert self.lr is not None
-        side, small = self.data.crop, self.data.crop // self.scale
-        hr, lr = [], []
-        for place in self._places:
-            photo, top, left, turn = self._crop(step, place)[0]
-            hr.append(_turned(self.hr.crop(photo, top, left, side, side), turn))
+        small, crops, lr = self.data.crop // self.scale, self._crops(step), []
+        for photo, top, left, turn, _ in crops:
             corner = (top // self.scale, left // self.scale)
             lr.append(_turned(self.lr.crop(self._pairs[photo], *corner, small, small), turn))
-        return np.stack(lr) / np.float32(255), np.stack(hr)
+        return np.stack(lr) / np.float32(255), np.stack([self._cut(crop) for crop in crops])
 
-    def _real(self, step: int, place: int) -> np.ndarray:
-        photo = choose(self.seed, Stream.REAL_ORDER, step * self.data.batch + place, len(self.hr))
-        crop = self._draw(photo, generator(self.seed, Stream.REAL, step, place), 1)
-        return _turned(self.hr.crop(photo, crop.top, crop.left, self.data.crop, self.data.crop), crop.turn)
+    def _crops(self, step: int) -> list[Crop]:
+        grid = 1 if self.lr is None else self.scale
+        return [self._draw(Stream.ORDER, Stream.SAMPLE, step, place, grid) for place in self._places]
 
-    def _crop(self, step: int, place: int) -> tuple[Crop, torch.Generator]:
-        """A sample's crop, and the generator for what is drawn next."""
-        photo = choose(self.seed, Stream.ORDER, step * self.data.batch + place, len(self.hr))
-        drawing = generator(self.seed, Stream.SAMPLE, step, place)
-        return self._draw(photo, drawing, 1 if self.lr is None else self.scale), drawing
-
-    def _draw(self, photo: int, drawing: torch.Generator, grid: int) -> Crop:
+    def _draw(self, order: Stream, sample: Stream, step: int, place: int, grid: int) -> Crop:
         """A crop at a multiple of `grid` pixels."""
+        photo = choose(self.seed, order, step * self.data.batch + place, len(self.hr))
+        drawing = generator(self.seed, sample, step, place)
 
         def draw(count: int) -> int:
             return int(torch.randint(count, (1,), generator=drawing))
 
         height, width = ((side - self.data.crop) // grid + 1 for side in self.hr.shapes[photo])
-        return Crop(photo, grid * draw(height), grid * draw(width), draw(8) if self.data.augment else 0)
+        top, left = grid * draw(height), grid * draw(width)
+        return Crop(photo, top, left, draw(8) if self.data.augment else 0, drawing)
+
+    def _cut(self, crop: Crop) -> np.ndarray:
+        side = self.data.crop
+        return _turned(self.hr.crop(crop.photo, crop.top, crop.left, side, side), crop.turn)
 
 
 class _Steps(torch.utils.data.Dataset[Batch | DataError]):
@@ -236,10 +224,7 @@ class _Steps(torch.utils.data.Dataset[Batch | DataError]):
     def __getitem__(self, step: int) -> Batch | DataError:
         try:
             return self.batches.batch(step)
-        except (
-            ValueError,
-            OSError,
-        ) as error:  # the data's fault: the message names the file, a traceback would not
+        except (ValueError, OSError) as error:  # bad data: the message names the file, a traceback would not
             return DataError(f"step {step}: {error}")
 
 
@@ -280,72 +265,3 @@ def match_pairs(hr: Photos, lr: Photos, scale: int) -> list[int]:
             f"{len(wrong)} of {len(hr)} pairs do not differ by the scale {scale}: {listed(wrong)}"
         )
     return pairs
-
-
-# --- validation
-
-
-class ValidationPair(NamedTuple):
-    """A validation photo, float32 in [0, 1]."""
-
-    name: str
-    lr: Tensor  # (3, h, w)
-    hr: Tensor  # (3, s·h, s·w)
-
-    @property
-    def bytes(self) -> int:
-        return self.lr.nbytes + self.hr.nbytes
-
-
-class Validation:
-    """The photos that a training is measured on: always the same, degraded the same, whatever its seed.
-
-    LR is made by `data.degradation`, of photo i with the seed i, unless `validation.lr` brings it. Raises DataError and
-    DegradationError, as `TrainingBatches`.
-    """
-
-    def __init__(
-        self, validation: schema.Validation, data: schema.Data, scale: int, *, folder: Path | None = None
-    ) -> None:
-        if "photos/test" in validation.hr:
-            raise DataError(
-                "validation.hr is photos/test: these photos must not choose weights; use photos/val"
-            )
-        self.scale = scale
-        self.hr = Photos(validation.hr, validation.cleanup, memory=0)
-        self.lr: Photos | None = None
-        if validation.lr is None:
-            self._degradation = load_degradation(data.degradation, scale, data.cleanup, folder)
-        else:
-            self.lr = Photos([validation.lr], memory=0)
-            self._pairs = match_pairs(self.hr, self.lr, scale)
-        self._count = min(len(self.hr), len(self.hr) if validation.images is None else validation.images)
-        self._kept: dict[int, ValidationPair] = {}
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __iter__(self) -> Iterator[ValidationPair]:
-        return map(self.__getitem__, range(self._count))
-
-    def __getitem__(self, index: int) -> ValidationPair:
-        if not 0 <= index < self._count:
-            raise IndexError(f"no validation photo {index}; there are {self._count}")
-        pair = self._kept.get(index) or self._pair(index)
-        if sum(kept.bytes for kept in self._kept.values()) + pair.bytes <= _KEPT:
-            self._kept[index] = pair
-        return pair
-
-    def _pair(self, index: int) -> ValidationPair:
-        hr = _image(self.hr.read(index))
-        with one_thread():
-            if self.lr is None:
-                hr, lr = self._degradation.pair(hr, seed=index)
-            else:
-                lr = _image(self.lr.read(self._pairs[index]))
-                hr = hr[:, : self.scale * lr.shape[1], : self.scale * lr.shape[2]]
-        return ValidationPair(self.hr.names[index], lr.contiguous(), hr.contiguous())
-
-
-def _image(pixels: np.ndarray) -> Tensor:
-    return torch.from_numpy(pixels).permute(2, 0, 1).float().div(255).contiguous()

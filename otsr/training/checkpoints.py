@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import nn
 
 from otsr import weights
 from otsr.images import atomic_path
@@ -27,35 +26,34 @@ _KIND, _VERSION = "otsr training", 1
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be written, read, or used; the message says why and what to do."""
+    """A file of a training that cannot be written, read, or used; the message says why and what to do."""
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """A block that writes a file. Raises CheckpointError: the disk is full or cannot be written; names the file."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch calls a full disk a RuntimeError
+        kept = "; the one before it is intact" if path.is_file() else ""
+        raise CheckpointError(
+            f"{path}: cannot be written ({_reason(error)}); make room and go on with --resume{kept}"
+        ) from None
 
 
 def save(folder: Path, state: dict[str, Any], name: str = NAME) -> None:
-    """Write `folder`/last.state. Until the last byte is on disk the checkpoint before it stays.
-
-    Raises:
-        CheckpointError: the disk is full or cannot be written; the checkpoint before it is intact.
-    """
+    """Write `folder`/last.state. Until the last byte is on disk the checkpoint before it stays."""
     path = folder / name
     with named(path), atomic_path(path) as temporary:
         torch.save({"kind": _KIND, "version": _VERSION, **state}, temporary)
 
 
-def save_weights(network: nn.Module, path: Path, story: dict[str, str]) -> None:
-    """Write weights with `otsr.weights.save`, as safely as a checkpoint.
-
-    Raises:
-        CheckpointError: as `save`.
-    """
-    with named(path):
-        weights.save(network, path, story)
-
-
-def load(folder: Path) -> dict[str, Any]:
+def load(folder: Path, config: Config | None = None) -> dict[str, Any]:
     """What `save` wrote, on the CPU; reading it runs no code.
 
     Raises:
-        CheckpointError: there is none, or the file is damaged or something else.
+        CheckpointError: there is none, the file is damaged or something else, or it was made by another recipe than
+            `config`.
     """
     path = folder / NAME
     if not path.is_file():
@@ -69,12 +67,21 @@ def load(folder: Path) -> dict[str, Any]:
         ) from None
     if not isinstance(state, dict) or state.get("kind") != _KIND:
         raise CheckpointError(f"{path}: not a checkpoint of otsr train; resume in the folder of a training")
-    if state.get("version") != _VERSION:
+    if (version := state.get("version")) != _VERSION:
         raise CheckpointError(
-            f"{path}: written by another version (format {state.get('version')}, this one reads {_VERSION}); "
-            "resume with the version that wrote it"
+            f"{path}: of format {version}, this version reads {_VERSION}; resume with the one that wrote it"
+        )
+    if config is not None and (found := differences(state["config"], config)):
+        raise CheckpointError(
+            f"{folder}: the checkpoint is of another recipe: {'; '.join(found)}. "
+            "Resume with the recipe in its config.yml, or start in another folder"
         )
     return state
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what went wrong; its kind, if it says nothing."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def story(config: Config, step: int, data: str, scores: dict[str, float]) -> dict[str, str]:
@@ -94,21 +101,10 @@ def story(config: Config, step: int, data: str, scores: dict[str, float]) -> dic
     return told
 
 
-def refuse_another_recipe(folder: Path, text: str, config: Config) -> None:
-    """Raises CheckpointError: a checkpoint's recipe (its text) decides for another course of the training."""
-    if found := differences(text, config):
-        raise CheckpointError(
-            f"{folder}: the checkpoint is of another recipe: {'; '.join(found)}. "
-            "Resume with the recipe in its config.yml, or start in another folder"
-        )
-
-
 def differences(text: str, config: Config) -> list[str]:
     """What keeps a training by a recipe (its text) from being resumed by another: "data.crop: 96, now 128" each."""
-    values, _ = parse(text, NAME)
-    values["optimiser"]["schedule"].pop(
-        "restart_weights", None
-    )  # keys of earlier versions, which no recipe used
+    values = parse(text, NAME)
+    values["optimiser"]["schedule"].pop("restart_weights", None)  # keys of old versions; no recipe used them
     values["losses"]["gan"].pop("gp_weight", None)
     before, now = (_flat(recipe.decisive()) for recipe in (Config.model_validate(values), config))
     pairs = {key: (before.get(key, "not set"), now.get(key, "not set")) for key in {**before, **now}}
@@ -120,27 +116,6 @@ def _flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
     for name, value in values.items():
         flat |= _flat(value, f"{above}{name}.") if isinstance(value, dict) else {f"{above}{name}": value}
     return flat
-
-
-@contextmanager
-def named(path: Path) -> Iterator[None]:
-    """A block that writes a file: say which could not be written, and that its last version is intact.
-
-    Raises:
-        CheckpointError: the disk is full or cannot be written.
-    """
-    try:
-        yield
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch calls a full disk a RuntimeError
-        raise CheckpointError(
-            f"{path}: cannot be written ({_reason(error)}); make room and go on with --resume: "
-            + ("the one before it is intact" if path.exists() else "there is none yet")
-        ) from None
-
-
-def _reason(error: Exception) -> str:
-    """The first line of what went wrong; its kind, if it says nothing."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def starting_generator(config: Config) -> RRDBNet | Compact:
@@ -160,14 +135,11 @@ def starting_generator(config: Config) -> RRDBNet | Compact:
         return network.train()
     start = _loaded(config, config.start)
     found, expected = start.architecture, network.architecture
-    if found != expected:
-        keys = [key for key in {**expected, **found} if found.get(key) != expected.get(key)]
-        words = ", ".join(
-            f"{key} {found.get(key, 'none')} (recipe: {expected.get(key, 'none')})" for key in keys
-        )
-        raise config.error(
-            "start", f"{config.start} is of another architecture: {words}; change network and scale, or start"
-        )
+    keys = [key for key in {**expected, **found} if found.get(key) != expected.get(key)]
+    if keys:
+        words = [f"{key} {found.get(key, 'none')} (recipe: {expected.get(key, 'none')})" for key in keys]
+        problem = f"is of another architecture: {', '.join(words)}; change network and scale, or start"
+        raise config.error("start", f"{config.start} {problem}")
     return start.train().requires_grad_(True)
 
 
@@ -180,9 +152,8 @@ def _loaded(config: Config, start: str | Pruned) -> RRDBNet | Compact:
     if not isinstance(start, Pruned):
         return network
     if not isinstance(network, RRDBNet):
-        raise config.error(
-            key, f"are {name}, a {network.architecture['name']}; expected an RRDBNet, which has blocks"
-        )
+        found = network.architecture["name"]
+        raise config.error(key, f"are {name}, a {found}; expected an RRDBNet, which has blocks")
     try:
         return prune(network, start.blocks)
     except ValueError as error:

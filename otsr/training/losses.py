@@ -23,8 +23,7 @@ from otsr.transport.sliced import unit_directions, wasserstein_1d
 
 VIEW_SHIFT = 16  # pixels: what VGG's layers that count here shrink by
 Features = dict[str, Tensor]
-Average = Callable[[Tensor], Tensor]
-"""The mean of a number over the processes that share a batch."""
+Average = Callable[[Tensor], Tensor]  # a number's mean over the processes that share a batch
 
 
 def alone(number: Tensor) -> Tensor:
@@ -37,68 +36,48 @@ class Losses(nn.Module):
 
     Backbones run once a picture, however many terms use them; HR's features take no part in the gradient.
 
-    Args:
-        losses: of the recipe.
-        average: over processes, of what terms are divided by: the mean of the terms over processes is then the term
-            of the whole batch.
-
-    Raises:
-        BackboneError: a backbone cannot be had.
-        ValueError: a layer that the backbone does not have.
+    Terms are divided by numbers that `average` takes over processes: their mean is then the term of the whole batch.
+    Raises BackboneError: a backbone cannot be had.
     """
 
     def __init__(self, losses: config.Losses, average: Average = alone) -> None:
         super().__init__()
         self.config, self.average = losses, average
-        deep = [term for term in (losses.perceptual, losses.transport) if term.weight]
-        needed: dict[str, dict[str, None]] = {}
-        for term in deep:
-            needed.setdefault(term.backbone, {}).update(dict.fromkeys(layer_weights(term)))
-        self.backbones = nn.ModuleDict(
-            {name: backbone(name, tuple(layers)) for name, layers in needed.items()}
-        )
+        layers: dict[str, dict[str, float]] = {}
+        for term in (losses.perceptual, losses.transport):
+            if term.weight:
+                layers.setdefault(term.backbone, {}).update(layer_weights(term))
+        self.backbones = nn.ModuleDict({name: backbone(name, tuple(those)) for name, those in layers.items()})
 
     def forward(self, sr: Tensor, hr: Tensor, step: int = 0) -> dict[str, Tensor]:
-        """The terms by name, each times its weight.
-
-        Args:
-            sr: (B, 3, H, W); carries the gradient.
-            hr: (B, 3, H, W).
-            step: of the training; random directions and views are drawn by it.
-        """
+        """The terms by name, each times its weight, of sr and hr (B, 3, H, W); `step` draws directions and views."""
         losses = self.config
         view = random_view(step) if losses.views and self.backbones else lambda picture: picture
-        seen_sr, seen_hr = view(sr), view(hr)
-        of_sr, moved_sr = self._see(seen_sr, step)
+        seen = view(hr)
+        of_sr, moved_sr = self._see(view(sr), step)
         with torch.no_grad():
-            of_hr, moved_hr = self._see(seen_hr, step)
+            of_hr, moved_hr = self._see(seen, step)
         terms = {}
         with torch.autocast(sr.device.type, enabled=False):
             sr, hr = sr.float(), hr.float()
             if losses.pixel.weight:
-                terms["pixel"] = losses.pixel.weight * (sr - hr).abs().mean()
+                terms["pixel"] = (sr - hr).abs().mean()
             if losses.perceptual.weight:
                 name, weights = losses.perceptual.backbone, layer_weights(losses.perceptual)
-                distance = feature_distance(of_sr[name], of_hr[name], weights, self.average)
-                terms["perceptual"] = losses.perceptual.weight * distance
+                terms["perceptual"] = feature_distance(of_sr[name], of_hr[name], weights, self.average)
             if losses.edge.weight:
-                distance = edge_distance(sr, hr, losses.edge.kind, self.average)
-                terms["edge"] = losses.edge.weight * distance
+                terms["edge"] = edge_distance(sr, hr, losses.edge.kind, self.average)
             if losses.transport.weight:
-                distance = transport_distance(
-                    moved_sr, moved_hr, losses.transport, seen_hr.shape[-1], self.average
+                side = seen.shape[-1]
+                terms["transport"] = transport_distance(
+                    moved_sr, moved_hr, losses.transport, side, self.average
                 )
-                terms["transport"] = losses.transport.weight * distance
-        return terms
+            return {name: getattr(losses, name).weight * term for name, term in terms.items()}
 
     def _see(self, picture: Tensor, step: int) -> tuple[dict[str, Features], Features]:
         """The features of all networks, and what the transport term compares."""
-        found = {
-            name: network(picture)
-            for name, network in self.backbones.items()
-            if not isinstance(network, Patches)
-        }
-        term = self.config.transport
+        networks = {name: net for name, net in self.backbones.items() if not isinstance(net, Patches)}
+        found, term = {name: network(picture) for name, network in networks.items()}, self.config.transport
         if not term.weight:
             return found, {}
         features = found.get(term.backbone)
@@ -148,24 +127,23 @@ def transported_features(
     """What `transport_distance` compares: features, or for `sliced` their values along directions of channel space.
 
     Args:
-        network: the term's backbone.
+        network: the term's backbone; `found` are its features of the picture, where they are known already.
         picture: (B, 3, H, W).
         step: of the training, draws the directions.
-        found: the network's features, where they are known already.
     """
+
+    def directions(channels: int) -> Tensor:
+        return unit_directions(term.projections, channels, torch.Generator().manual_seed(step))
+
     if term.kind == "sliced" and isinstance(network, Patches):
-        return network.project(picture, _directions(term, 3 * Patches.size**2, step))
+        return network.project(picture, directions(3 * Patches.size**2))
     features = network(picture) if found is None else found
     if term.kind != "sliced":
         return features
     return {
-        layer: torch.einsum("bchw,kc->bkhw", f.float(), _directions(term, f.shape[1], step).to(f.device))
+        layer: torch.einsum("bchw,kc->bkhw", f.float(), directions(f.shape[1]).to(f.device))
         for layer, f in features.items()
     }
-
-
-def _directions(term: config.Transport, channels: int, step: int) -> Tensor:
-    return unit_directions(term.projections, channels, torch.Generator().manual_seed(step))
 
 
 def transport_distance(
@@ -188,21 +166,27 @@ def transport_distance(
     total = torch.zeros((), device=next(iter(sr.values())).device)
     for layer, weight in layer_weights(term).items():
         x, y = sr[layer].float(), hr[layer].float()
-        size = _size(y, average)
         side = x.shape[-1] if term.window is None else max(1, round(term.window * x.shape[-1] / crop))
-        distance = wasserstein_1d(_windows(x, side), _windows(y, side), term.power).mean()
-        total = total + weight * distance / size**term.power
+        distance = wasserstein_1d(tiles(x, side).flatten(2), tiles(y, side).flatten(2), term.power).mean()
+        total = total + weight * distance / _size(y, average) ** term.power
     return total
 
 
-def edge_distance(sr: Tensor, hr: Tensor, kind: str, average: Average = alone) -> Tensor:
-    """Mean |∇ sr − ∇ hr| of luma's Sobel gradients; "canny" counts only HR's edges, where the eye looks.
+def tiles(maps: Tensor, side: int) -> Tensor:
+    """(B·tiles, C, side, side), cut from maps (B, C, h, w); what is left over at the far borders is not used."""
+    b, c, h, w = maps.shape
+    tall, wide = min(side, h), min(side, w)
+    rows, columns = h // tall, w // wide
+    cut = maps[..., : rows * tall, : columns * wide].reshape(b, c, rows, tall, columns, wide)
+    return cut.permute(0, 2, 4, 1, 3, 5).reshape(b * rows * columns, c, tall, wide)
 
-    Args:
-        sr, hr: (B, 3, H, W).
-        kind: "sobel" or "canny".
-        average: see `Losses`.
-    """
+
+def _size(features: Tensor, average: Average) -> Tensor:
+    return average(features.detach().abs().mean()).clamp(min=1e-6)
+
+
+def edge_distance(sr: Tensor, hr: Tensor, kind: str, average: Average = alone) -> Tensor:
+    """Mean |∇ sr − ∇ hr| of luma's Sobel gradients; kind "canny" counts only HR's edges, where the eye looks."""
     difference = (sobel(sr) - sobel(hr)).abs().mean(1, keepdim=True)
     if kind == "sobel":
         return difference.mean()
@@ -251,16 +235,3 @@ def canny(image: Tensor, sigma: float = 1.0, low: float = 0.02, high: float = 0.
         if bool((grown == edges).all()):
             return edges
         edges = grown
-
-
-def _windows(features: Tensor, side: int) -> Tensor:
-    """(B·windows, C, side²): values in windows that tile the features; what is left over at far borders is not used."""
-    b, c, h, w = features.shape
-    rows, columns = max(1, h // side), max(1, w // side)
-    tall, wide = min(side, h), min(side, w)
-    tiles = features[..., : rows * tall, : columns * wide].reshape(b, c, rows, tall, columns, wide)
-    return tiles.permute(0, 2, 4, 1, 3, 5).reshape(b * rows * columns, c, tall * wide)
-
-
-def _size(features: Tensor, average: Average) -> Tensor:
-    return average(features.detach().abs().mean()).clamp(min=1e-6)

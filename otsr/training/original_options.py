@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from otsr.training.schema import ConfigError, Places, place_of
+from otsr.training.schema import ConfigError, Keys
 
 _MOVES = {  # theirs: ours, where only the name differs
     "scale": "scale",
@@ -27,7 +27,6 @@ _MOVES = {  # theirs: ours, where only the name differs
     "datasets.train.GT_size": "data.crop",
     "datasets.train.batch_size": "data.batch",
     "datasets.train.n_workers": "data.workers",
-    "datasets.train.use_flip": "data.augment",
     "datasets.val.dataroot_GT": "validation.hr",
     "datasets.val.dataroot_LQ": "validation.lr",
     "train.lr_G": "optimiser.lr",
@@ -46,46 +45,34 @@ _MOVES = {  # theirs: ours, where only the name differs
     "logger.print_freq": "every.log",
     "logger.save_checkpoint_freq": "every.checkpoint",
 }
-_EXPECTED: dict[
-    str, tuple[Any, ...]
-] = {  # theirs, and the values that hold here in any case; others are refused
+_REQUIRED: dict[str, tuple[Any, ...]] = {  # theirs: the values that hold here in any case; others are refused
     "distortion": ("sr",),
     "network_G.which_model_G": ("RRDBNet", "RRDB_net"),
     "network_G.in_nc": (3,),
     "network_G.out_nc": (3,),
     "train.lr_scheme": ("MultiStepLR",),
 }
-_SILENT: dict[str, tuple[Any, ...]] = {  # as above, but others become a note; (): whatever the value
-    "datasets.train.mode": ("LQGT", "LRHR"),
-    "datasets.train.color": ("RGB",),
-    "path.strict_load": (True,),
-    "train.pixel_criterion": ("l1",),
-    "train.feature_criterion": ("l1",),
-    "train.warmup_iter": (-1,),
-    "train.weight_decay_G": (0,),
-    "train.weight_decay_D": (0,),
-    "train.WQC_KCoef": (1,),
-    "model": (),
-    "use_tb_logger": (),
-    "datasets.train.name": (),
-    "datasets.train.use_shuffle": (),
-    "datasets.val.name": (),
-    "datasets.val.mode": (),
-    "network_G.upscale": (),
-    "network_D.in_nc": (),
-    "path.root": (),
-}
-_NOTES = {
-    "datasets.train.mode": "is read as LQGT, pairs of LR and HR",
-    "path.strict_load": "has no counterpart: weights must fit the network",
-    "train.pixel_criterion": "is read as l1, the only one there is",
-    "train.feature_criterion": "is read as l1, the only one there is",
-    "gpu_ids": "has no counterpart: to use several devices, torchrun --nproc-per-node N -m otsr train ...",
-    "benckmark": "has no effect in the original either (it is misspelt)",
-    "path.pretrain_model_D": "has no counterpart: the critic starts afresh",
-    "path.resume_state": "has no counterpart: their checkpoints cannot be resumed; ours can, with --resume",
-    "path.models": "has no counterpart: weights are kept in the run's folder",
-    "path.val_images": "has no counterpart: pictures are kept in TensorBoard",
+_SILENT = (
+    "model", "use_tb_logger", "datasets.train.name", "datasets.train.use_shuffle", "datasets.val.name",
+    "datasets.val.mode", "network_G.upscale", "network_D.in_nc", "path.root",
+)  # fmt: skip
+_LOST = "has no counterpart"
+_NOTES: dict[str, tuple[str, tuple[Any, ...]]] = {  # theirs: a note, and the values that need none
+    "datasets.train.mode": ("is read as LQGT, pairs of LR and HR", ("LQGT", "LRHR")),
+    "datasets.train.color": (_LOST, ("RGB",)),
+    "path.strict_load": (f"{_LOST}: weights must fit the network", (True,)),
+    "train.pixel_criterion": ("is read as l1, the only one there is", ("l1",)),
+    "train.feature_criterion": ("is read as l1, the only one there is", ("l1",)),
+    "train.warmup_iter": (_LOST, (-1,)),
+    "train.weight_decay_G": (_LOST, (0,)),
+    "train.weight_decay_D": (_LOST, (0,)),
+    "train.WQC_KCoef": (_LOST, (1,)),
+    "gpu_ids": (f"{_LOST}: to use several devices, torchrun --nproc-per-node N -m otsr train ...", ()),
+    "benckmark": ("has no effect in the original either (it is misspelt)", ()),
+    "path.pretrain_model_D": (f"{_LOST}: the critic starts afresh", ()),
+    "path.resume_state": (f"{_LOST}: their checkpoints cannot be resumed; ours can, with --resume", ()),
+    "path.models": (f"{_LOST}: weights are kept in the run's folder", ()),
+    "path.val_images": (f"{_LOST}: pictures are kept in TensorBoard", ()),
 }
 _BETAS = ("train.beta1_G", "train.beta2_G", "train.beta1_D", "train.beta2_D")
 
@@ -95,48 +82,44 @@ def recognised(values: dict[str, Any]) -> bool:
     return "datasets" in values and any(key in values for key in ("network_G", "network_g"))
 
 
-def translate(values: dict[str, Any], places: Places) -> tuple[dict[str, Any], Places, list[str]]:
-    """Our values, the places of theirs, and a note on each thing that is lost or changed. Raises ConfigError."""
-    options = _Options(values, places)
+def translate(values: Keys) -> tuple[Keys, list[str]]:
+    """Our values, at the places of theirs, and a note on each thing that is lost or changed. Raises ConfigError."""
+    options = _Options(values)
     if "network_g" in values:
         raise options.error("network_g", "is from a later BasicSR; only options with network_G can be read")
     if not isinstance(values["datasets"], dict) or "train" not in values["datasets"]:
-        raise options.error(
-            "datasets", "has no part `train`: this file is for testing; see otsr upscale --help"
-        )
-    for key, expected in _EXPECTED.items():
+        words = "has no part `train`: this file is for testing; see otsr upscale --help"
+        raise options.error("datasets", words)
+    for key, expected in _REQUIRED.items():
         found = options.take(key)
         if found is not None and found not in expected:
             raise options.error(key, f"is {found!r}, expected {' or '.join(map(str, expected))}")
     adversarial = bool(options.values.get("train.gan_weight")) and options.values.get("model") != "sr"
     if not adversarial:
-        options.drop(
-            "network_D.",
-            "train.gan_",
-            "train.D_",
-            "train.WQC_",
-            *(k for k in options.values if k.endswith("_D")),
-        )
+        of_critic = ("network_D.", "train.gan_", "train.D_", "train.WQC_")
+        for key in [key for key in options.values if key.startswith(of_critic) or key.endswith("_D")]:
+            options.take(key)
     _data(options)
     _training(options)
     if adversarial:
         _adversary(options)
     for theirs, ours in _MOVES.items():
         options.move(theirs, ours)
-    options.list_unread()
-    return options.ours, options.our_places, options.notes
+    for key, value in options.values.items():
+        words, harmless = _NOTES.get(key, (_LOST, ()))
+        if key not in _SILENT and value not in harmless:
+            options.note(key, words)
+    return options.ours, options.notes
 
 
 class _Options:
-    """Their options by dotted names such as "train.lr_G", and the recipe that grows out of them."""
+    """Their options that are not read yet, by dotted names such as "train.lr_G", and the recipe that grows."""
 
-    def __init__(self, values: dict[str, Any], places: Places) -> None:
-        self.places = places
+    def __init__(self, theirs: Keys) -> None:
+        self.theirs, self.ours = theirs, Keys(theirs.place)
+        self.ours["losses"] = Keys()
         self.values: dict[str, Any] = {}
-        self._flatten(values, "")
-        self.read: set[str] = set()
-        self.ours: dict[str, Any] = {"losses": {}}
-        self.our_places: Places = {(): places[()]}
+        self._flatten(theirs, "")
         self.notes: list[str] = []
 
     def _flatten(self, part: dict[str, Any], above: str) -> None:
@@ -147,31 +130,24 @@ class _Options:
                 self.values[f"{above}{name}"] = value
 
     def take(self, key: str, default: Any = None) -> Any:
-        """A value of theirs; 5e3 is a whole number."""
-        self.read.add(key)
-        value = self.values.get(key, default)
+        """Read a value of theirs; 5e3 is a whole number."""
+        value = self.values.pop(key, default)
         return int(value) if isinstance(value, float) and value.is_integer() and abs(value) >= 1 else value
-
-    def drop(self, *beginnings: str) -> None:
-        """Leave options unread, without a note."""
-        self.read |= {key for key in self.values if key.startswith(beginnings)}
-        self.values = {key: value for key, value in self.values.items() if not key.startswith(beginnings)}
 
     def put(self, ours: str, value: Any, theirs: str) -> None:
         """Set one of our keys; errors about it lead to theirs."""
         part, (*above, last) = self.ours, ours.split(".")
         for name in above:
-            part = part.setdefault(name, {})
-        part[last] = value
-        self.our_places[tuple(ours.split("."))] = self.place(theirs)
+            part = part.setdefault(name, Keys())
+        part[last], part.places[last] = value, self.place(theirs)
 
     def move(self, theirs: str, ours: str) -> None:
         """Give a value of theirs our name, if it is there and not read yet."""
-        if theirs in self.values and theirs not in self.read:
+        if theirs in self.values:
             self.put(ours, self.take(theirs), theirs)
 
     def place(self, key: str) -> str:
-        return place_of(self.places, tuple(key.split(".")))
+        return self.theirs.where(key.split("."))
 
     def note(self, key: str, words: str) -> None:
         self.notes.append(f"{self.place(key)}: {key} {words}")
@@ -179,28 +155,19 @@ class _Options:
     def error(self, key: str, words: str) -> ConfigError:
         return ConfigError(f"{self.place(key)}: {key} {words}")
 
-    def list_unread(self) -> None:
-        for key, value in self.values.items():
-            harmless = key in _SILENT and value in (_SILENT[key] or (value,))
-            if key not in self.read and not harmless:
-                self.note(key, _NOTES.get(key, "has no counterpart"))
-
 
 def _data(options: _Options) -> None:
     train = "datasets.train"
-    flips = [bool(options.values.get(f"{train}.{key}")) for key in ("use_flip", "use_rot")]
+    flips = [bool(options.take(f"{train}.{key}")) for key in ("use_flip", "use_rot")]
     if flips[0] != flips[1]:
-        options.note(
-            f"{train}.use_flip", "and use_rot differ; flips and rotations go together here, and are on"
-        )
-    options.take(f"{train}.use_rot")
-    options.take(f"{train}.use_flip")
+        words = "and use_rot differ; flips and rotations go together here, and are on"
+        options.note(f"{train}.use_flip", words)
     options.put("data.augment", any(flips), f"{train}.use_flip")
     if options.values.get(f"{train}.aug") == "noise" and f"{train}.noise_data" in options.values:
         # Their LR has no noise yet and gets some at each step: that is a degradation of ours, made from HR.
+        file = f"{Path(options.take(f'{train}.noise_data')).name}.safetensors"
         for read in ("aug", "dataroot_LQ"):
             options.take(f"{train}.{read}")
-        file = f"{Path(options.take(f'{train}.noise_data')).name}.safetensors"
         options.put("data.degradation", file, f"{train}.noise_data")
         words = f"became data.degradation: {file}; make it from the photos that the noise was cut from: otsr estimate"
         options.note(
@@ -218,25 +185,25 @@ def _training(options: _Options) -> None:
     options.put("name", name or "original", "name")
     options.put("network.name", "RRDBNet", "network_G.which_model_G")
     options.put("ema", 0, "name")  # theirs keep the weights of the last step
+    for_critic = "train.beta1_D" in options.values
     betas = [options.take(key, (0.9, 0.999)[n % 2]) for n, key in enumerate(_BETAS)]
     options.put("optimiser.betas", betas[:2], _BETAS[0])
-    if betas[2:] != betas[:2] and "train.beta1_D" in options.values:
-        options.note(
-            "train.beta1_D", f"and beta2_D are {betas[2:]}; both optimisers take {betas[:2]}, those of G"
-        )
+    if for_critic and betas[2:] != betas[:2]:
+        words = f"and beta2_D are {betas[2:]}; both optimisers take {betas[:2]}, those of G"
+        options.note("train.beta1_D", words)
     options.put("optimiser.schedule.kind", "multistep", "train.lr_scheme")
     if options.values.get("train.warmup_iter", -1) != -1:
         options.move("train.warmup_iter", "optimiser.schedule.warmup")
+    validate = options.take("train.val_freq", 1000)
     for ours in ("every.validate", "every.pictures"):
-        options.put(ours, options.take("train.val_freq", 1000), "train.val_freq")
+        options.put(ours, validate, "train.val_freq")
     if options.values.get("train.feature_weight"):
         options.put("losses.perceptual.backbone", "vgg19", "train.feature_weight")
-        options.put("losses.perceptual.layers", {"conv5_4": 1}, "train.feature_weight")
+        options.put("losses.perceptual.layers.conv5_4", 1, "train.feature_weight")
         options.note("train.feature_weight", "is kept, but here features are divided by their mean size")
     if options.values.get("train.edge_type", "sobel") not in ("sobel", "canny"):
-        options.note(
-            "train.edge_type", f"is {options.take('train.edge_type')!r}, which is not here; sobel is taken"
-        )
+        kind = options.take("train.edge_type")
+        options.note("train.edge_type", f"is {kind!r}, which is not here; sobel is taken")
 
 
 def _adversary(options: _Options) -> None:
@@ -248,19 +215,16 @@ def _adversary(options: _Options) -> None:
     options.put("critic.norm", "group", key)
     options.note(key, "has batch norm, which couples the samples; it became norm: group")
     if options.values.get("train.D_init_iters"):
-        options.note(
-            "train.D_init_iters", "became losses.gan.start: until then G learns from its other losses"
-        )
+        words = "became losses.gan.start: until then G learns from its other losses"
+        options.note("train.D_init_iters", words)
     transport = options.values.get("train.gan_type") == "wgan-qc"
     if transport:
-        stiffness, crop = (
-            options.take("train.WQC_KCoef", 1),
-            options.values.get("datasets.train.GT_size", 128),
-        )
+        stiffness = options.take("train.WQC_KCoef", 1)
         if stiffness != 1:
+            crop = options.values.get("datasets.train.GT_size", 128)
             options.put("losses.gan.K", stiffness / (3 * crop**2), "train.WQC_KCoef")
         words = "is wgan-qc with exact labels; OTSR's are boxed into [0, 1], so always 1 and 0: expect other pictures"
         options.note("train.gan_type", words)
-    if transport or "train.edge_type" in options.values:
+    if transport or "edge_type" in options.theirs["train"]:
         options.put("clip", 5.0, "train.gan_type")
         options.note("train", "does not say so, but OTSR's code clips G's gradient: clip: 5")

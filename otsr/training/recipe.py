@@ -19,11 +19,11 @@ from pydantic import ValidationError
 
 from otsr.datasets import recipes
 from otsr.training import original_options
-from otsr.training.schema import Config, ConfigError, Key, Places, place_of
+from otsr.training.schema import Config, ConfigError, Keys
 
 LARGEST = 64 * 1024  # bytes; the recipes in configs/ have 2000
 _TAG = "tag:yaml.org,2002:"
-_DEEPEST, _LONGEST_CHAIN = 20, 8  # levels of YAML; recipes that build on each other
+_DEEPEST = 20  # levels of YAML
 
 
 def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Config:
@@ -37,20 +37,16 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     Raises:
         ConfigError: names each problem with file, line and key.
     """
-    values, places = read_recipe(path)
-    notes: list[str] = []
+    values, notes = read_recipe(path), list[str]()
     if original_options.recognised(values):
-        values, places, notes = original_options.translate(values, places)
-    override(values, places, overrides)
+        values, notes = original_options.translate(values)
+    override(values, overrides)
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(*dict.fromkeys(_line(found, values, places) for found in error.errors())) from None
-    config._places, config._notes = places, tuple(notes)
+        raise ConfigError(*dict.fromkeys(_line(found, values) for found in error.errors())) from None
+    config._keys, config._notes = values, tuple(notes)
     return config
-
-
-# --- YAML
 
 
 class _Loader(yaml.SafeLoader):
@@ -71,25 +67,24 @@ class _Loader(yaml.SafeLoader):
         self.depth -= 1
         return node
 
-    def value(self, node: yaml.Node, key: Key, source: str, places: Places) -> Any:
-        """What a node says; the lines of all keys below it go to `places`."""
+    def value(self, node: yaml.Node, source: str) -> Any:
+        """What a node says; mappings are `Keys`."""
         if node.tag.removeprefix(_TAG) not in ("map", "seq", "str", "int", "float", "bool", "null"):
             raise _invalid(f"the tag {node.tag} is not supported", node)
         if isinstance(node, yaml.ScalarNode):
             return self.construct_object(node)
         if isinstance(node, yaml.SequenceNode):
-            places |= {(*key, n): f"{source}:{item.start_mark.line + 1}" for n, item in enumerate(node.value)}
-            return [self.value(item, (*key, n), source, places) for n, item in enumerate(node.value)]
-        values = {}
+            return [self.value(item, source) for item in node.value]
+        found = Keys(f"{source}:{node.start_mark.line + 1}")
         for name, below in node.value:
-            here, line = (*key, name.value), f"{source}:{name.start_mark.line + 1}"
+            line = f"{source}:{name.start_mark.line + 1}"
             if not isinstance(name, yaml.ScalarNode):
                 raise _invalid("a key must be a word", name)
-            if name.value in values:
-                raise ConfigError(f"{line}: the key {name.value} is there twice, first in {places[here]}")
-            places[here] = line
-            values[name.value] = self.value(below, here, source, places)
-        return values
+            if first := found.places.get(name.value):
+                raise ConfigError(f"{line}: the key {name.value} is there twice, first in {first}")
+            found.places[name.value] = line
+            found[name.value] = self.value(below, source)
+        return found
 
 
 class _Dumper(yaml.SafeDumper):
@@ -97,9 +92,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 _WHOLE = re.compile(r"[-+]?\d[\d_]{0,38}\Z")
-_NUMBER = re.compile(
-    r"[-+]?((\d[\d_]{0,38}\.?\d{0,38}|\.\d{1,38})([eE][-+]?\d{1,4})?|\.(inf|Inf))\Z|\.(nan|NaN)\Z"
-)
+_NUMBER = re.compile(r"[-+]?((\d[\d_]{0,38}\.?\d*|\.\d+)([eE][-+]?\d{1,4})?|\.(inf|Inf))\Z|\.(nan|NaN)\Z")
 for _yaml in (_Loader, _Dumper):
     _yaml.add_implicit_resolver(f"{_TAG}null", re.compile(r"(~|null|Null|NULL|)\Z"), ["~", "n", "N", ""])
     _yaml.add_implicit_resolver(f"{_TAG}bool", re.compile(r"(true|True|TRUE|false|False|FALSE)\Z"), [*"tTfF"])
@@ -112,15 +105,12 @@ def _invalid(problem: str, at: yaml.Node | yaml.Event) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=at.start_mark)
 
 
-def parse(text: str, source: str) -> tuple[Any, Places]:
-    """What YAML text says, and where it says it: "source:line" by key. Raises ConfigError."""
-    places: Places = {}
+def parse(text: str, source: str) -> Any:
+    """What YAML text says; mappings are `Keys`. Raises ConfigError, with "source:line"."""
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
-        return (None if node is None else loader.value(node, (), source, places)), places
-    except ConfigError:
-        raise
+        return None if node is None else loader.value(node, source)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
@@ -128,95 +118,75 @@ def parse(text: str, source: str) -> tuple[Any, Places]:
         hint = "; indent with spaces" if "'\\t'" in words else ""
         raise ConfigError(f"{source}{line}: not valid YAML: {words}{hint}") from None
     except (yaml.YAMLError, ValueError) as error:  # a character that may not be, or !!int of a word
-        line = f":{1 + text.count(chr(10), 0, error.position)}" if hasattr(error, "position") else ""
-        raise ConfigError(
-            f"{source}{line or ':1'}: not valid YAML: {getattr(error, 'reason', error)}"
-        ) from None
+        if isinstance(error, ConfigError):
+            raise
+        number = 1 + text.count("\n", 0, getattr(error, "position", 0))
+        raise ConfigError(f"{source}:{number}: not valid YAML: {getattr(error, 'reason', error)}") from None
 
 
 def dump(config: Config) -> str:
     """A recipe in YAML, every value written out; `load_config` reads it to an equal one."""
-    return yaml.dump(
-        config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110
-    )
+    values = config.model_dump(mode="json")
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
 # --- files, bases, and the command line
 
 
-def read_recipe(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Places]:
+def read_recipe(path: str | os.PathLike[str]) -> Keys:
     """The values in a file, or in a recipe of that name, on top of those of its `base`. Raises ConfigError."""
     path = Path(path)
-    named = recipes().get(str(path)) if not path.exists() else None
-    return _with_base(named or path, ())
+    return _with_base(path if path.exists() else recipes().get(str(path), path), ())
 
 
-def _with_base(path: Path, above: tuple[Path, ...]) -> tuple[dict[str, Any], Places]:
-    values, places = _read(path)
+def _with_base(path: Path, above: tuple[Path, ...]) -> Keys:
+    values, chain = _read(path), (*above, path.resolve())
     if "base" not in values:
-        return values, places
-    name, place, chain = values.pop("base"), places[("base",)], (*above, path.resolve())
+        return values
+    name, place = values.pop("base"), values.places["base"]
     if not isinstance(name, str) or not name:
         raise ConfigError(f"{place}: base is {describe(name)}, expected the path of another recipe")
     below = path.parent / name
     if below.resolve() in chain:
         raise ConfigError(f"{place}: base {name} builds on this recipe, directly or through others")
-    if len(chain) >= _LONGEST_CHAIN:
-        raise ConfigError(f"{place}: more than {_LONGEST_CHAIN} recipes build on each other")
     if not below.exists():
         raise ConfigError(f"{place}: base is {name}, but there is no file {below}")
-    base, base_places = _with_base(below, chain)
-    _merge(base, base_places, values, places, ())
-    base_places[()] = places[()]
-    return base, base_places
+    base = _with_base(below, chain)
+    _merge(base, values)
+    return base
 
 
-def _merge(
-    base: dict[str, Any], base_places: Places, values: dict[str, Any], places: Places, key: Key
-) -> None:
+def _merge(base: Keys, above: Keys) -> None:
     """Lay a recipe over its base, in place: mappings key by key; another network or critic, and layers, as a whole."""
-    for name, value in values.items():
-        here, below = (*key, name), base.get(name)
-        if isinstance(value, dict) and isinstance(below, dict) and _extends(name, value, below):
-            base_places[here] = places[here]
-            _merge(below, base_places, value, places, here)
+    base.place = above.place
+    for name, value in above.items():
+        old: Any = base.get(name)
+        mappings = isinstance(value, Keys) and isinstance(old, Keys)
+        if mappings and name != "layers" and value.get("name", old.get("name")) == old.get("name"):
+            _merge(old, value)
         else:
             base[name] = value
-            _replace(base_places, here, places)
+        base.places[name] = above.places[name]
 
 
-def _extends(name: str, value: dict[str, Any], below: dict[str, Any]) -> bool:
-    return name != "layers" and value.get("name", below.get("name")) == below.get("name")
-
-
-def _replace(places: Places, key: Key, others: Places) -> None:
-    """Forget where things at and below a key were written; take it from `others`."""
-    for old in [old for old in places if old[: len(key)] == key]:
-        del places[old]
-    places |= {new: place for new, place in others.items() if new[: len(key)] == key}
-
-
-def override(values: dict[str, Any], places: Places, overrides: Sequence[str]) -> None:
+def override(values: Keys, overrides: Sequence[str]) -> None:
     """Set what the command line says, "key.sub=value" each, in place. Raises ConfigError."""
     for text in overrides:
         name, equals, value = text.partition("=")
-        place, key = f"--set {text}", tuple(name.strip().split("."))
-        if not equals or not all(key):
+        place, (*above, last), part = f"--set {text}", name.strip().split("."), values
+        if not equals or not all([*above, last]):
             raise ConfigError(f"{place}: expected key=value, such as data.batch=8 or losses.gan.kind=ragan")
-        holder = values
-        for depth, part in enumerate(key[:-1], 1):
-            inner = holder.get(part)
-            if inner is None:
-                inner = holder[part] = {}
-                places[key[:depth]] = place
-            if not isinstance(inner, dict):
-                raise ConfigError(f"{place}: {'.'.join(key[:depth])} is {describe(inner)}, which has no keys")
-            holder = inner
-        holder[key[-1]] = parse(value, place)[0]
-        _replace(places, key, {key: place})
+        for depth, key in enumerate(above, 1):
+            if part.get(key) is None:
+                part[key], part.places[key] = Keys(place), place
+            part = part[key]
+            if not isinstance(part, Keys):
+                found = f"{'.'.join(above[:depth])} is {describe(part)}"
+                raise ConfigError(f"{place}: {found}, which has no keys")
+        part[last], part.places[last] = parse(value, place), place
 
 
-def _read(path: Path) -> tuple[dict[str, Any], Places]:
+def _read(path: Path) -> Keys:
     """The mapping in one YAML file."""
     try:
         with path.open("rb") as file:
@@ -225,23 +195,24 @@ def _read(path: Path) -> tuple[dict[str, Any], Places]:
     except FileNotFoundError:
         names = ", ".join(recipes())
         raise ConfigError(f"{path}: no such file, and no recipe of this name (there are {names})") from None
-    except IsADirectoryError:
-        raise ConfigError(f"{path}: this is a folder; name the recipe in it, a .yml file") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not a text file (not UTF-8); expected a recipe in YAML") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
     if len(content) > LARGEST:
         raise ConfigError(f"{path}: larger than {LARGEST // 1024} KiB, so not a recipe")
-    values, places = parse(text, str(path))
-    if not isinstance(values, dict):
+    values = parse(text, str(path))
+    if not isinstance(values, Keys):
         found = "empty" if values is None else f"holds {describe(values)}"
         raise ConfigError(f"{path}: {found}; expected keys and values, such as `steps: 1000`")
-    return values, {(): str(path), **places}
+    values.place = str(path)
+    return values
 
 
 # --- words for what is wrong
 
+Key = tuple[str | int, ...]
+_KINDS = ("RRDBNet", "Compact", "Pruned", "text")  # pydantic's places name the part that it chose
 _EXPECTED = {
     "int_type": "a whole number", "int_from_float": "a whole number", "float_type": "a number",
     "finite_number": "a finite number", "bool_type": "true or false", "string_type": "text",
@@ -254,23 +225,16 @@ _EXPECTED = {
 }  # fmt: skip
 
 
-def _line(error: Any, values: dict[str, Any], places: Places) -> str:
+def _line(error: Any, values: Keys) -> str:
     """One finding of pydantic in our words: place, key, what was found, what was expected."""
     kind, context, location = error["type"], error.get("ctx", {}), error["loc"]
-    key = location
-    if location[1:2] and location[1] in (
-        "RRDBNet",
-        "Compact",
-        "Pruned",
-        "text",
-    ):  # the kind that pydantic took
-        key = (location[0], *location[2:])
+    key = location[:1] + location[2:] if location[1:2] and location[1] in _KINDS else location
     if kind == "misfit":
         key = (*key, *filter(None, context["key"].split(".")))
-        return f"{place_of(places, key)}: {dotted(key)} {context['words']}"
+        return f"{values.where(key)}: {dotted(key)} {context['words']}"
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{place_of(places, key)}: unknown key {dotted(key)}; {_nearest(location, key)}"
-    place, found = place_of(places, key), describe(error["input"])
+        return f"{values.where(key)}: unknown key {dotted(key)}; {_nearest(location, key)}"
+    place, found = values.where(key), describe(error["input"])
     if kind == "missing" and isinstance(key[-1], int):
         return f"{place}: {dotted(key[:-1])} is {found}, expected more values"
     if kind in ("missing", "union_tag_not_found"):
@@ -293,19 +257,17 @@ def describe(value: object) -> str:
     if value is None or isinstance(value, bool):
         return "nothing" if value is None else str(value).lower()
     if isinstance(value, dict):
-        return "keys and values"
-    shown = repr(value)
-    shown = shown if len(shown) <= 60 else shown[:57] + "..."
+        return "keys and values" if value else "empty"
+    whole = repr(value)
+    shown = whole if len(whole) <= 60 else whole[:57] + "..."
     return f"{shown} (text)" if isinstance(value, str) else shown
 
 
 def _choice(found: object, expected: str) -> str:
     """The allowed values, and the one that may have been meant."""
     choices = [choice.strip("'") for choice in expected.replace(" or ", ", ").split(", ")]
-    close = [
-        choice for choice in difflib.get_close_matches(str(found), choices, 1, 0.6) if choice != str(found)
-    ]
-    hint = f"; did you mean {close[0]}?" if close else ""
+    close = difflib.get_close_matches(str(found), choices, 1, 0.6)
+    hint = f"; did you mean {close[0]}?" if close and close[0] != str(found) else ""
     return f"expected {'one of ' * (len(choices) > 1)}{', '.join(choices)}{hint}"
 
 

@@ -11,7 +11,7 @@ import struct
 import sys
 import threading
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
 from functools import lru_cache
@@ -30,17 +30,21 @@ if TYPE_CHECKING:
 
 
 def choose_precision(config: Config, device: torch.device) -> torch.dtype:
-    """The type that convolutions multiply in: as the recipe says; auto is bf16 where the device is fast at it.
-
-    Raises:
-        ConfigError: fp16 on a CPU, which has no fast one.
-    """
+    """The type that convolutions multiply in: as the recipe says; auto is bf16 where the device is fast at it."""
     if config.precision == "auto":
         fast = torch.cuda.is_bf16_supported(False) if device.type == "cuda" else machine.fast_bf16()
         return torch.bfloat16 if fast else torch.float32
     if config.precision == "fp16" and device.type == "cpu":
         raise config.error("precision", "is fp16, which needs CUDA; use auto, bf16 or fp32")
     return machine.DTYPES[config.precision]
+
+
+_SWITCHES = (
+    (torch.utils.deterministic, "fill_uninitialized_memory"),
+    (torch.backends.cuda.matmul, "allow_tf32"),
+    (torch.backends.cudnn, "allow_tf32"),
+    (torch.backends.cudnn, "benchmark"),
+)
 
 
 def choose_kernels(device: torch.device, *, exact: bool) -> None:
@@ -50,34 +54,26 @@ def choose_kernels(device: torch.device, *, exact: bool) -> None:
         exact: no TF32, and sums in a fixed order; an operation that has none raises RuntimeError. Otherwise TF32, and
             for each shape the convolution that a trial finds fastest: a resumed training then agrees to rounding.
     """
-    if device.type != "cuda":
-        return
-    torch.use_deterministic_algorithms(exact)
-    # Deterministic mode would also fill every new tensor first, writing each result twice.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.backends.cuda.matmul.allow_tf32 = not exact
-    torch.backends.cudnn.allow_tf32 = not exact
-    torch.backends.cudnn.benchmark = not exact
+    if device.type == "cuda":
+        # Deterministic mode would also fill every new tensor first, writing each result twice: never.
+        _set_kernels(exact, (False, not exact, not exact, not exact))
 
 
 @contextmanager
 def kernels_restored() -> Iterator[None]:
     """Afterwards CUDA multiplies as before, whatever `choose_kernels` was asked for inside."""
-    repeatable = torch.are_deterministic_algorithms_enabled()
-    switches = [
-        (torch.utils.deterministic, "fill_uninitialized_memory"),
-        (torch.backends.cuda.matmul, "allow_tf32"),
-        (torch.backends.cudnn, "allow_tf32"),
-        (torch.backends.cudnn, "benchmark"),
-    ]
-    before = [getattr(holder, name) for holder, name in switches]
+    before = torch.are_deterministic_algorithms_enabled(), [getattr(*switch) for switch in _SWITCHES]
     try:
         yield
     finally:
-        for (holder, name), value in zip(switches, before, strict=True):
-            setattr(holder, name, value)
-        if torch.are_deterministic_algorithms_enabled() != repeatable:  # the call takes seconds
-            torch.use_deterministic_algorithms(repeatable)
+        _set_kernels(*before)
+
+
+def _set_kernels(repeatable: bool, values: Sequence[bool]) -> None:
+    if torch.are_deterministic_algorithms_enabled() != repeatable:  # the call takes seconds
+        torch.use_deterministic_algorithms(repeatable)
+    for (holder, name), value in zip(_SWITCHES, values, strict=True):
+        setattr(holder, name, value)
 
 
 class Fast:
@@ -129,15 +125,20 @@ def average_gradients(parameters: Iterable[nn.Parameter], accelerator: Accelerat
         gradient.copy_(mean.view_as(gradient))
 
 
-def share_cores(device: torch.device) -> None:
-    """Give each process that torchrun started on this machine its part of the cores.
+def anywhere(flag: bool, accelerator: Accelerator) -> bool:
+    """Whether it is True in any process."""
+    if accelerator.num_processes == 1:
+        return flag
+    return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device), "sum"))
 
-    torchrun allows each one thread (OMP_NUM_THREADS=1) unless it is told another number, which then holds.
-    """
-    neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if device.type == "cpu" and neighbours > 1 and os.environ.get("OMP_NUM_THREADS") == "1":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(max(1, cores // neighbours))
+
+@torch.no_grad()
+def follow(average: nn.Module, network: nn.Module, ema: float, step: int) -> None:
+    """Move the running average of the weights: average ← decay · average + (1 − decay) · weights."""
+    # In the first steps the average follows faster, or it would remember the start.
+    decay = min(ema, (1 + step) / (10 + step)) if ema else 0.0
+    averages: list[Tensor] = list(average.parameters())
+    torch._foreach_lerp_(averages, list[Tensor](network.parameters()), 1 - decay)
 
 
 @contextmanager
@@ -183,11 +184,8 @@ def rate(schedule: Schedule, step: int, steps: int, peak: float) -> float:
     """The learning rate of a step, counted from 0: a function, so there is nothing to save or restore.
 
     constant: peak. multistep: peak · factor^(milestones passed). cosine, in a period of n steps that began at step a:
-    floor + (peak − floor)·(1 + cos π(step − a)/n)/2. All of it × (step + 1)/warmup during the warm-up.
-
-    Args:
-        steps: of the whole training: the period where the schedule names none.
-        peak: the recipe's learning rate.
+    floor + (peak − floor)·(1 + cos π(step − a)/n)/2; without periods, in one of all steps. All of it
+    × (step + 1)/warmup during the warm-up.
 
     Reference: Loshchilov, Hutter, SGDR, ICLR 2017, arXiv 1608.03983 (restarts).
     """
@@ -206,13 +204,10 @@ def rate(schedule: Schedule, step: int, steps: int, peak: float) -> float:
 
 
 class Interruption:
-    """A context in which the first SIGINT (Ctrl-C) or SIGTERM (of a batch system) is only noted.
+    """A context in which the first SIGINT (Ctrl-C) or SIGTERM (of a batch system) only sets `asked`.
 
-    So a training can finish and save its step. A second SIGINT ends at once. Outside the main thread, which signals do
-    not reach, nothing is changed.
-
-    Attributes:
-        asked: whether a signal has come.
+    So a training can finish and save its step. A second SIGINT ends at once. Signals reach the main thread alone; in
+    another this does nothing.
     """
 
     def __init__(self) -> None:
@@ -222,9 +217,7 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
-            self._before = {
-                number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)
-            }
+            self._before = {n: signal.signal(n, self._note) for n in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,23 +1,22 @@
-"""The keys of a recipe, what they mean, and which values they take.
+"""The keys of a recipe, what they mean, and which values they take. `recipe.load_config` reads one from a file.
 
-Each part checks itself: types and ranges by its fields, what does not go together by its `misfits`. `Config` is the
-whole; `recipe.load_config` reads one from a file.
+Each part checks itself: types and ranges by its fields, what does not go together by its `misfits`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
 
+import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, PrivateAttr, Tag
-from pydantic import model_validator as validator
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
-Key = tuple[str | int, ...]
-Places = dict[Key, str]  # where each key was written: "recipe.yml:12", or "--set data.crop=96"
+from otsr.networks import layer_names
+
 Misfits = Iterator[tuple[str, str]]
 Backbone = Literal["vgg19", "vgg16", "alex"]
 Text = Annotated[str, Field(min_length=1)]
@@ -27,11 +26,8 @@ Count = Annotated[int, Field(strict=True, ge=1, lt=2**63)]
 Number = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(strict=True, ge=0, lt=1)]
-Shrinking = Annotated[float, Field(strict=True, ge=1, le=16)]
-Layers = dict[str, Positive]
 _one = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)  # path may stand alone
 Sources = Annotated[tuple[Text, ...], _one, Field(min_length=1)]
-_VGG = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}  # convolutions in each block
 
 
 class ConfigError(ValueError):
@@ -42,7 +38,21 @@ class ConfigError(ValueError):
         self.problems = problems
 
 
-Self = TypeVar("Self", bound="Part")
+class Keys(dict[str, Any]):
+    """What is written in a recipe, and where: its own `place` and those of its keys, such as "recipe.yml:12"."""
+
+    def __init__(self, place: str = "recipe") -> None:
+        super().__init__()
+        self.place, self.places = place, dict[str, str]()
+
+    def where(self, key: Sequence[str | int]) -> str:
+        """Where a key, or the nearest part that holds it, was written."""
+        place, part = self.place, self
+        for name in map(str, key):
+            if not isinstance(part, Keys) or name not in part:
+                break
+            place, part = part.places.get(name, place), part[name]
+        return place
 
 
 class Part(BaseModel):
@@ -54,14 +64,14 @@ class Part(BaseModel):
         """Values that are fine by themselves but not beside the others: the key, below this part, and words."""
         yield from ()
 
-    @validator(mode="after")
-    def _fit(self: Self) -> Self:
+    @pydantic.model_validator(mode="after")
+    def _fit(self) -> Any:
         for key, words in self.misfits():
             raise PydanticCustomError("misfit", "{words}", {"key": key, "words": words})
         return self
 
 
-class RRDBNet(Part):  # network: see otsr.networks.generators
+class RRDBNet(Part):  # network: see otsr.networks.generators, also for `Compact`
     name: Literal["RRDBNet"]
     nf: Count = 64
     nb: Count = 23
@@ -69,25 +79,19 @@ class RRDBNet(Part):  # network: see otsr.networks.generators
     unshuffle: Literal[1, 2] = 1
 
 
-class Compact(Part):  # network: see otsr.networks.generators
+class Compact(Part):
     name: Literal["Compact"]
     nf: Count = 32
     nb: Count = 8
     base: Literal["bicubic", "nearest"] = "bicubic"
 
 
-class Pruned(Part):
-    """`start:` some blocks of a larger RRDBNet; see `otsr.networks.generators.prune`."""
-
+class Pruned(Part):  # start: some blocks of a larger RRDBNet; see otsr.networks.generators.prune
     weights: Text  # a name or a path
     blocks: tuple[Whole, ...]  # which to keep, counted from 0; as many as network.nb
 
     def __str__(self) -> str:
         return f"{self.weights}, blocks {' '.join(map(str, self.blocks))}"
-
-    def misfits(self) -> Misfits:
-        if list(self.blocks) != sorted(set(self.blocks)):
-            yield "blocks", f"is {list(self.blocks)}; expected ascending numbers, each once"
 
 
 Start = Annotated[
@@ -96,41 +100,35 @@ Start = Annotated[
 ]
 
 
-class Data(Part):
-    """`data:` what the generator learns from."""
-
+class Pictures(Part):  # what data and validation have in common
     hr: Sources  # folders or .lmdb stores of HR photos, or "photos/train", the course's
     lr: Text | None = None  # folder or store of LR photos of the same names; None: LR is made from HR
-    degradation: Text | None = None  # how: a file of `otsr estimate`, "phone", "general"; None: bicubic
-    cleanup: Shrinking = 1.0  # HR photos are shrunk by this first, which removes their noise and compression
-    crop: Count = 128  # side of an HR crop in pixels, after the clean-up
-    batch: Count  # crops per step, over all processes
-    workers: Whole = 2  # processes that load batches, for each training process
-    augment: Flag = True  # flips and rotations
-
-    def misfits(self) -> Misfits:
-        if self.lr is not None and self.degradation is not None:
-            yield "degradation", "is set, but so is data.lr: LR is either read or made from HR; remove one"
-        if self.lr is not None and self.cleanup != 1:
-            yield "cleanup", f"is {self.cleanup:g}, but data.lr is set: shrunken HR no longer fits its LR"
-
-
-class Validation(Part):
-    """`validation:` the photos that choose the best weights."""
-
-    hr: Sources = ("photos/val",)
-    lr: Text | None = None  # None: made as data.degradation says, with fixed seeds
-    images: Whole | None = None  # only the first so many; None: all; 0: no validation
-    cleanup: Shrinking = 1.0  # as in data
+    cleanup: Annotated[float, Field(strict=True, ge=1, le=16)] = 1.0  # HR is shrunk by this, and so cleaned
 
     def misfits(self) -> Misfits:
         if self.lr is not None and self.cleanup != 1:
             yield "cleanup", f"is {self.cleanup:g}, but lr is set: shrunken HR no longer fits its LR"
 
 
-class Schedule(Part):
-    """`optimiser.schedule:` the learning rate over the steps; see `otsr.training.runtime.rate`."""
+class Data(Pictures):  # data: what the generator learns from
+    degradation: Text | None = None  # makes LR: a file of `otsr estimate`, "phone", "general"; None: bicubic
+    crop: Count = 128  # side of an HR crop in pixels, after the clean-up
+    batch: Count  # crops per step, over all processes
+    workers: Whole = 2  # processes that load batches, for each training process
+    augment: Flag = True  # flips and rotations
 
+    def misfits(self) -> Misfits:
+        yield from super().misfits()
+        if self.lr is not None and self.degradation is not None:
+            yield "degradation", "is set, but so is data.lr: LR is either read or made from HR; remove one"
+
+
+class Validation(Pictures):  # validation: the photos that choose the best weights; LR made with fixed seeds
+    hr: Sources = ("photos/val",)
+    images: Whole | None = None  # only the first so many; None: all; 0: no validation
+
+
+class Schedule(Part):  # optimiser.schedule: the learning rate over the steps; see otsr.training.runtime.rate
     kind: Literal["constant", "multistep", "cosine"] = "constant"
     milestones: tuple[Count, ...] = ()  # multistep: the steps at which the rate is multiplied by factor
     factor: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.5
@@ -149,9 +147,7 @@ class Schedule(Part):
             yield "", f"sets periods or floor, but only kind: cosine has them, not {self.kind}"
 
 
-class Optimiser(Part):
-    """`optimiser:` Adam; the generator learns at the rate `lr`, the critic at `critic_lr`."""
-
+class Optimiser(Part):  # optimiser: Adam; the generator learns at the rate lr, the critic at critic_lr
     lr: Positive = 1e-4
     critic_lr: Positive = 1e-4
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
@@ -167,39 +163,24 @@ class Edge(Part):  # losses.edge: mean absolute difference of edge maps
     kind: Literal["sobel", "canny"] = "sobel"
 
 
-def layer_names(backbone: str) -> list[str]:
-    """The layers of a backbone of `otsr.networks.perceptual`, without importing torch."""
-    if backbone in _VGG:
-        places = [f"{n}_{i}" for n, depth in enumerate(_VGG[backbone], 1) for i in range(1, depth + 1)]
-        return [f"{kind}{place}" for place in places for kind in ("conv", "relu")]
-    others = {"alex": [f"conv{i}" for i in range(1, 6)], "patches": ["rgb"], "details": ["fine", "coarse"]}
-    return others[backbone]
-
-
-class Features(Part):
-    """What terms that compare deep features share."""
-
+class Features(Part):  # what terms that compare deep features have in common
     weight: Number = 0.0
     backbone: str  # which one, says each
-    layers: Layers | None = None  # names and weights; None: the backbone's default
+    layers: Annotated[dict[str, Positive], Field(min_length=1)] | None = (
+        None  # and weights; None: the backbone's
+    )
 
     def misfits(self) -> Misfits:
-        if self.layers is not None and not self.layers:
-            yield "layers", "is empty; name a layer, or remove the key to use the backbone's default"
         known = layer_names(self.backbone)
         for layer in [layer for layer in self.layers or () if layer not in known]:
             yield f"layers.{layer}", f"is not a layer of {self.backbone}, which has {', '.join(known)}"
 
 
-class Perceptual(Features):
-    """`losses.perceptual:` mean absolute difference of deep features."""
-
+class Perceptual(Features):  # losses.perceptual: mean absolute difference of deep features
     backbone: Backbone = "vgg19"
 
 
-class Gan(Features):
-    """`losses.gan:` a critic tells real from generated; see `otsr.training.adversary`."""
-
+class Gan(Features):  # losses.gan: a critic tells real from generated; see otsr.training.adversary
     kind: Literal["gan", "ragan", "wgan-qc"] = "ragan"
     K: Positive | None = None  # wgan-qc: the cost is (K/2)‖x − y‖²; None: 1 / (number of values in a sample)
     gamma: Number = 0.4  # wgan-qc: weight of the optimal transport regularity
@@ -211,23 +192,16 @@ class Gan(Features):
     start: Whole = 0  # generator step from which the term counts; the critic learns from the beginning
 
 
-class Transport(Features):
-    """`losses.transport:` optimal transport between distributions of features, without a critic."""
-
+class Transport(Features):  # losses.transport: transport between distributions of features; no critic
     kind: Literal["projected", "sliced"] = "projected"  # each channel is a projection, or random directions
-    # "patches": no network, but the 7×7 pixels around each place; "details": these without their mean colour.
-    backbone: Literal["vgg19", "vgg16", "alex", "patches", "details"] = "vgg19"
+    backbone: Literal["vgg19", "vgg16", "alex", "patches", "details"] = "vgg19"  # see networks.perceptual
     window: Count | None = None  # side in HR pixels of the windows that are compared; None: the whole crop
     projections: Count = 64  # sliced: the number of directions
     power: Literal[1, 2] = 1  # W1 or W2²
 
 
-class Losses(Part):
-    """`losses:` the terms of the generator's loss; those of weight 0 are not built."""
-
-    views: Flag = (
-        False  # backbones see pictures shifted, turned and scaled anew at each step; see `random_view`
-    )
+class Losses(Part):  # losses: the terms of the generator's loss; those of weight 0 are not built
+    views: Flag = False  # backbones see pictures shifted, turned and scaled anew at each step: `random_view`
     pixel: Pixel = Pixel()
     perceptual: Perceptual = Perceptual()
     edge: Edge = Edge()
@@ -240,9 +214,7 @@ class Losses(Part):
             yield "", "has no term with a weight above 0: nothing to learn; try losses.pixel.weight: 1"
 
 
-class Critic(Part):
-    """`critic:` the network that judges for `losses.gan`."""
-
+class Critic(Part):  # critic: the network that judges for losses.gan
     name: Literal["patch", "vgg"]  # a map of scores, one per window, or one score per crop
     nf: Count = 64
     layers: Whole | None = None  # patch: convolutions of stride 2, which set the window; None: by the crop
@@ -254,18 +226,14 @@ class Critic(Part):
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Every:
-    """`every:` steps from one to the next. Not a `Part`, because pydantic's models have a method `validate`."""
-
+class Every:  # every: steps from one to the next; no `Part`, because pydantic's models have a method `validate`
     validate: Count = 1000
     checkpoint: Count = 1000
     log: Count = 50
     pictures: Count = 1000  # in TensorBoard
 
 
-class Config(Part):
-    """A whole recipe; configs/ shows it by example."""
-
+class Config(Part):  # a whole recipe; configs/ shows it by example
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]  # of the run's folder
     seed: Whole = 10  # decides everything that is drawn at random
     scale: Literal[2, 4] = 4
@@ -284,20 +252,18 @@ class Config(Part):
     critic: Critic | None = None
     every: Every = Every()
 
-    _places: Places = PrivateAttr(default_factory=dict)
+    _keys: Keys = PrivateAttr(default_factory=Keys)
     _notes: tuple[str, ...] = PrivateAttr(default=())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Config) and self.model_dump() == other.model_dump()
 
     def misfits(self) -> Misfits:
-        crop, gan, transport, network = self.data.crop, self.losses.gan, self.losses.transport, self.network
+        crop, gan = self.data.crop, self.losses.gan
         if crop % self.scale:
             yield "data.crop", f"is {crop}, expected a multiple of the scale, {self.scale}"
-        if gan.weight and gan.space == "patches" and gan.patch > crop:
+        if gan.weight and gan.space != "images" and gan.patch > crop:
             yield "losses.gan.patch", f"is {gan.patch}, expected at most the crop, {crop}"
-        if transport.weight and (transport.window or 0) > crop:
-            yield "losses.transport.window", f"is {transport.window}, expected at most the crop, {crop}"
         if self.losses.views and crop < 64:
             yield "losses.views", f"leaves too little of a crop of {crop}; set data.crop to 64 or more"
         if gan.weight and self.critic is None:
@@ -306,31 +272,22 @@ class Config(Part):
             yield "critic", "is set, but losses.gan.weight is 0; raise the weight, or set critic: null"
         if self.data.lr is not None and self.validation.lr is None and self.validation.images != 0:
             yield "validation.lr", "is missing, but data.lr is set; name pairs here too, or set images: 0"
-        if isinstance(network, RRDBNet) and network.unshuffle == 2 and self.scale != 2:
-            yield "network.unshuffle", f"is 2, which needs scale 2, not {self.scale}"
-        if isinstance(self.start, Pruned) and network.name != "RRDBNet":
-            yield "start.blocks", f"is set, but only an RRDBNet has blocks, not a {network.name}"
-        elif isinstance(self.start, Pruned) and len(self.start.blocks) != network.nb:
-            yield "start.blocks", f"names {len(self.start.blocks)} blocks, but network.nb is {network.nb}"
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """What an option file of RealSR or OTSR asked for and did not get; see `original_options`."""
+    def notes(self) -> tuple[str, ...]:  # what an option file of RealSR or OTSR asked for and did not get
         return self._notes
 
     @property
-    def architecture(self) -> dict[str, Any]:
-        """The network and its scale, as `otsr.networks.generators.build` takes them."""
+    def architecture(self) -> dict[str, Any]:  # as `otsr.networks.generators.build` takes it
         return {**self.network.model_dump(), "scale": self.scale}
 
     def error(self, key: str, problem: str) -> ConfigError:
         """An error about the value of a key ("data.hr"), with the place where it was written."""
-        return ConfigError(f"{place_of(self._places, tuple(key.split('.')))}: {key} {problem}")
+        return ConfigError(f"{self._keys.where(key.split('.'))}: {key} {problem}")
 
     def decisive(self, *, exclude_defaults: bool = False) -> dict[str, Any]:
         """The values that decide the course of a training up to any step, and must agree when it is resumed."""
-        left_out: dict[str, Any] = dict.fromkeys(("name", "steps", "every", "validation"), True)
-        left_out["data"] = {"workers"}
+        left_out: Any = {**dict.fromkeys(("name", "steps", "every", "validation"), True), "data": {"workers"}}
         values = self.model_dump(mode="json", exclude=left_out, exclude_defaults=exclude_defaults)
         schedule = self.optimiser.schedule
         if schedule.kind == "cosine" and not schedule.periods:
@@ -341,10 +298,3 @@ class Config(Part):
         """Hash of the decisive values; a new key with a neutral default leaves it as it was."""
         values = json.dumps(self.decisive(exclude_defaults=True), sort_keys=True)
         return hashlib.sha256(values.encode()).hexdigest()[:16]
-
-
-def place_of(places: Places, key: Key) -> str:
-    """Where a key, or the nearest part that holds it, was written."""
-    while key and key not in places:
-        key = key[:-1]
-    return places.get(key, "recipe")

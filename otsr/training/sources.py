@@ -11,12 +11,13 @@ import math
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
+import pooch
 import torch
 from tqdm import tqdm
 
@@ -30,104 +31,38 @@ from otsr.training.synthesis import clean_photo, cleaned_size
 MEMORY = 4 << 30  # bytes of decoded photos that are kept, but no more than half of what is free
 COURSE = {f"photos/{split}": split for split in ("train", "val", "test")}
 _SHOWN = 5  # offenders that a message lists
+Photo = tuple[str, tuple[int, int], Path | tuple[Store, int]]  # name, (height, width), where it is
 
 
-# --- files
-
-
-def name_photos(places: Sequence[Path], failures: list[str]) -> dict[str, Path]:
-    """Pictures in files and folders by name: the path below the folder, "/" between parts, no suffix; sorted.
-
-    What cannot be walked is appended to `failures`. Raises StoreError: two pictures have one name.
-    """
-    found: dict[str, Path] = {}
-    for top in places:
-        for path in find_images([top], lambda path, reason: failures.append(f"{path}: {reason}")):
-            below = path.relative_to(top) if path != top else Path(path.name)
-            name = below.with_suffix("").as_posix()
-            if found.setdefault(name, path) != path:
-                raise StoreError(f"{found[name]} and {path} have the same name, {name!r}; rename one")
-    return dict(sorted(found.items()))
-
-
-def file_hash(path: Path) -> str:
-    """sha256 of a file's content."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
-def _sizes(
-    files: dict[str, Path], cleanup: float, failures: list[str]
-) -> Iterator[tuple[str, Path, tuple[int, int]]]:
-    """Name, path and cleaned size of the photos that can be read; what is wrong with the others."""
-    for name, path in files.items():
-        try:
-            yield name, path, cleaned_size(path, cleanup)
-        except (ValueError, OSError) as error:
-            failures.append(_named(path, error))
-
-
-def _named(path: Path, error: Exception) -> str:
-    text = str(error) or type(error).__name__
-    return text if str(path) in text else f"{path}: {text}"
-
-
-Job = TypeVar("Job")
-Done = TypeVar("Done")
-
-
-def _in_threads(
-    work: Callable[[Job], Done], jobs: Sequence[Job], threads: int | None = None, **bar: Any
-) -> Iterator[Done]:
-    """Results in order, made in several threads, each photo in one: Pillow and torch decode beside each other."""
-    threads = max(1, threads or min(os.cpu_count() or 1, 16))
-    with (
-        one_thread(),
-        ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool,
-        tqdm(total=len(jobs), unit="photo", **bar) as shown,
-    ):
-        for start in range(0, len(jobs), 4 * threads):  # a few ahead of whoever takes them, never all
-            for done in pool.map(work, jobs[start : start + 4 * threads]):
-                yield done
-                shown.update()
-
-
-# --- folders, stores and the course as one list
+def listed(offenders: Sequence[str], separator: str = ", ") -> str:
+    """The first few, and how many more."""
+    more = [f"and {len(offenders) - _SHOWN} more"] if len(offenders) > _SHOWN else []
+    return separator.join([*offenders[:_SHOWN], *more])
 
 
 class Photos:
-    """The photos of several places, in the order of places and names.
+    """The photos of folders, .lmdb stores, and the course (names in `COURSE`), in the order of places and names.
 
     Args:
-        places: folders, .lmdb stores, or names of `COURSE`.
         cleanup: by which photos of folders are shrunk when they are read; stores must have been packed with it.
         memory: bytes of decoded photos to keep; None: `MEMORY`.
 
     Raises:
         DataError: a place holds no photos, some cannot be read (each is named), or a store has another clean-up.
-        StoreError: a store cannot be opened.
     """
 
     def __init__(self, places: Sequence[str], cleanup: float = 1.0, memory: int | None = None) -> None:
         self.cleanup = cleanup
-        self.names: list[str] = []
-        self.shapes: list[tuple[int, int]] = []
-        self._where: list[Path | tuple[Store, int]] = []
         problems: list[str] = []
-        for place in places:
-            if place not in COURSE and Path(place).suffix.lower() == SUFFIX:
-                self._add_store(Store(place))
-                continue
-            files = _course(place) if place in COURSE else _folder(Path(place), problems)
-            for name, path, shape in _sizes(files, cleanup, problems):
-                self._add(name, shape, path)
+        found = [photo for place in places for photo in _photos(place, cleanup, problems)]
         if problems:
             raise DataError(f"{listed(problems, '; ')}: repair or remove what cannot be read")
+        self.names = [name for name, _, _ in found]
+        self.shapes = [shape for _, shape, _ in found]
+        self._where = [where for _, _, where in found]
+        self._files = [index for index, where in enumerate(self._where) if isinstance(where, Path)]
         free = available_memory()
-        self._room = memory if memory is not None else min(MEMORY, MEMORY if free is None else free // 2)
+        self._room = min(MEMORY, MEMORY if free is None else free // 2) if memory is None else memory
         self._kept: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -146,35 +81,31 @@ class Photos:
         where = self._where[index]
         if not isinstance(where, Path):
             return where[0].crop(where[1], top, left, height, width)
-        return self.read(index)[top : top + height, left : left + width]
-
-    def read(self, index: int) -> np.ndarray:
-        """(H, W, 3) uint8; not to be written to."""
-        where = self._where[index]
-        if not isinstance(where, Path):
-            return where[0].read(where[1])
-        pixels = self._kept.get(index)
-        if pixels is None:
+        if (pixels := self._kept.get(index)) is None:
             pixels = self._decode(index)
             self._keep(index, pixels)
-        return pixels
+        return pixels[top : top + height, left : left + width]
+
+    def read(self, index: int) -> np.ndarray:
+        """(H, W, 3) uint8 of a whole photo; not to be written to."""
+        return self.crop(index, 0, 0, *self.shapes[index])
 
     def share_memory(self, processes: int) -> None:
         """Divide the memory to keep photos in: so many processes each decode for themselves."""
         self._room //= max(1, processes)
-        needed = sum(self._size(index) for index, where in enumerate(self._where) if isinstance(where, Path))
+        needed = sum(map(self._size, self._files))
         if needed > self._room:
             warnings.warn(
-                f"decoded photos take {needed / 1e9:.2f} GB, but {self._room / 1e9:.2f} GB are kept in memory: the "
-                f"rest is decoded for each crop, which is slow; pack them: otsr pack FOLDER -o NAME{SUFFIX}",
+                f"decoded photos take {needed / 1e9:.2f} GB, but {self._room / 1e9:.2f} GB are kept in memory; the "
+                f"rest is decoded for each crop, slowly. Pack them: otsr pack FOLDER -o NAME{SUFFIX}",
                 stacklevel=3,
             )
 
     def preload(self) -> None:
         """Decode now what fits into memory, so that forked processes find it."""
         chosen, room = [], self._room
-        for index, where in enumerate(self._where):
-            if isinstance(where, Path) and index not in self._kept and self._size(index) <= room:
+        for index in self._files:
+            if index not in self._kept and self._size(index) <= room:
                 chosen.append(index)
                 room -= self._size(index)
         made = _in_threads(self._decode, chosen, desc="reading photos", delay=2, disable=None)
@@ -185,8 +116,8 @@ class Photos:
         """sha256 of names, contents of the picture files, and clean-up: the same for a folder and for its store."""
         digest = hashlib.sha256(f"cleanup {self.cleanup:g}\n".encode())
         for name, where in zip(self.names, self._where, strict=True):
-            content = file_hash(where) if isinstance(where, Path) else where[0].photos[where[1]].file
-            digest.update(f"{content} {name}\n".encode())
+            file = pooch.file_hash(str(where)) if isinstance(where, Path) else where[0].photos[where[1]].file
+            digest.update(f"{file} {name}\n".encode())
         return digest.hexdigest()
 
     def _decode(self, index: int) -> np.ndarray:
@@ -205,28 +136,25 @@ class Photos:
             self._kept[index] = pixels
 
     def _size(self, index: int) -> int:
-        height, width = self.shapes[index]
-        return 3 * height * width
-
-    def _add(self, name: str, shape: tuple[int, int], where: Path | tuple[Store, int]) -> None:
-        self.names.append(name)
-        self.shapes.append(shape)
-        self._where.append(where)
-
-    def _add_store(self, store: Store) -> None:
-        if store.cleanup != self.cleanup:
-            raise DataError(
-                f"{store.path}: packed with a clean-up of {store.cleanup:g}, but the recipe says {self.cleanup:g}; "
-                f"set cleanup to {store.cleanup:g}, or pack the photos again with --cleanup {self.cleanup:g}"
-            )
-        for index, photo in enumerate(store.photos):
-            self._add(photo.name, store.shape(index), (store, index))
+        return 3 * math.prod(self.shapes[index])
 
 
-def listed(offenders: Sequence[str], separator: str = ", ") -> str:
-    """The first few, and how many more."""
-    more = f"{separator}and {len(offenders) - _SHOWN} more" if len(offenders) > _SHOWN else ""
-    return separator.join(offenders[:_SHOWN]) + more
+# --- files
+
+
+def _photos(place: str, cleanup: float, problems: list[str]) -> Iterator[Photo]:
+    """The photos of one place."""
+    if place in COURSE:
+        return _sizes(_course(place), cleanup, problems)
+    if Path(place).suffix.lower() != SUFFIX:
+        return _sizes(_folder(Path(place), problems), cleanup, problems)
+    store = Store(place)
+    if store.cleanup != cleanup:
+        raise DataError(
+            f"{store.path}: packed with a clean-up of {store.cleanup:g}, but the recipe says {cleanup:g}; "
+            f"set cleanup to {store.cleanup:g}, or pack the photos again with --cleanup {cleanup:g}"
+        )
+    return ((photo.name, store.shape(index), (store, index)) for index, photo in enumerate(store.photos))
 
 
 def _course(place: str) -> dict[str, Path]:
@@ -239,25 +167,62 @@ def _folder(folder: Path, problems: list[str]) -> dict[str, Path]:
     if not folder.is_dir():
         what = "not a folder" if folder.exists() else "no such folder"
         raise DataError(f"{folder}: {what}; expected a folder of pictures, a {SUFFIX} store, or photos/train")
-    try:
-        files = name_photos([folder], problems)
-    except StoreError as error:
-        raise DataError(str(error)) from None
+    files = _by_name([folder], problems)
     if not files and not problems:
         raise DataError(f"{folder}: no pictures in this folder (looked for {', '.join(sorted(SUFFIXES))})")
     return files
+
+
+def _by_name(places: Sequence[Path], failures: list[str]) -> dict[str, Path]:
+    """Pictures in files and folders by name: the path below the folder, "/" between parts, no suffix; sorted.
+
+    What cannot be walked is appended to `failures`. Raises StoreError: two pictures have one name.
+    """
+    found: dict[str, Path] = {}
+    for top in places:
+        for path in find_images([top], lambda path, reason: failures.append(f"{path}: {reason}")):
+            below = path.relative_to(top) if path != top else Path(path.name)
+            name = below.with_suffix("").as_posix()
+            if found.setdefault(name, path) != path:
+                raise StoreError(f"{found[name]} and {path} have the same name, {name!r}; rename one")
+    return dict(sorted(found.items()))
+
+
+def _sizes(files: dict[str, Path], cleanup: float, failures: list[str]) -> Iterator[Photo]:
+    """The photos that can be read; what is wrong with the others goes to `failures`."""
+    for name, path in files.items():
+        try:
+            yield name, cleaned_size(path, cleanup), path
+        except (ValueError, OSError) as error:
+            failures.append(_named(path, error))
+
+
+def _named(path: Path, error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    return text if str(path) in text else f"{path}: {text}"
+
+
+def _in_threads(work: Callable, jobs: list[Any], threads: int | None = None, **bar: Any) -> Iterator[Any]:
+    """Results in order, made in several threads, each photo in one: Pillow and torch decode beside each other."""
+    threads = threads or min(os.cpu_count() or 1, 16)
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    with one_thread(), pool, tqdm(total=len(jobs), unit="photo", **bar) as shown:
+        for start in range(0, len(jobs), 4 * threads):  # a few ahead of whoever takes them, never all
+            for done in pool.map(work, jobs[start : start + 4 * threads]):
+                yield done
+                shown.update()
 
 
 # --- packing
 
 
 class Packed(NamedTuple):
-    """What `pack` has done: the store, how many photos are in it, its size in bytes, and what could not be packed."""
+    """What `pack` has done."""
 
     path: Path
     photos: int
-    size: int
-    failures: list[str]
+    size: int  # bytes
+    failures: list[str]  # what could not be packed
 
 
 def pack(
@@ -269,11 +234,11 @@ def pack(
     workers: int | None = None,
     progress: bool = True,
 ) -> Packed:
-    """Write a store of all pictures in `images`, decoded and cleaned once. It appears whole or not at all.
+    """Write a store, NAME.lmdb, of picture files and folders of them, decoded and cleaned once.
+
+    It appears whole or not at all.
 
     Args:
-        images: picture files, and folders of them.
-        out: the store to write, NAME.lmdb.
         cleanup: see `clean_photo`.
         overwrite: replace a store that is there; programs that read the old one go on with the old one.
         workers: threads that decode; None: one per core.
@@ -284,19 +249,19 @@ def pack(
     out = Path(out)
     _check_target(out, cleanup, overwrite)
     failures: list[str] = []
-    chosen = list(_sizes(name_photos([Path(path) for path in images], failures), cleanup, failures))
-    space = space_needed(size for _, _, size in chosen)
+    chosen = list(_sizes(_by_name([*map(Path, images)], failures), cleanup, failures))
+    space = space_needed(size for _, size, _ in chosen)
     _check_space(out, len(chosen), space)
 
-    def decode(job: tuple[str, Path, object]) -> tuple[str, np.ndarray, str] | str:
+    def decode(photo: tuple[str, object, Path]) -> tuple[str, np.ndarray, str] | str:
+        name, _, path = photo
         try:
-            return job[0], clean_photo(job[1], cleanup), file_hash(job[1])
+            return name, clean_photo(path, cleanup), pooch.file_hash(str(path))
         except (ValueError, OSError, MemoryError) as error:
-            return _named(job[1], error)
+            return _named(path, error)
 
-    def decoded() -> Iterable[tuple[str, np.ndarray, str]]:
-        bar = {"desc": "packing", "disable": None if progress else True}
-        for made in _in_threads(decode, chosen, workers, **bar):
+    def decoded() -> Iterator[tuple[str, np.ndarray, str]]:
+        for made in _in_threads(decode, chosen, workers, desc="packing", disable=None if progress else True):
             if isinstance(made, str):
                 failures.append(made)
             else:

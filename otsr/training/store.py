@@ -7,14 +7,12 @@ sizes and hashes. `sources.pack` makes stores.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import struct
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lmdb
 import numpy as np
@@ -33,29 +31,24 @@ class StoreError(DataError):
     """A store that cannot be read or made; the message names it and says what to do."""
 
 
-@dataclass(frozen=True)
-class StoredPhoto:
-    """What a store knows of a photo: its name and size, sha256 of its pixels, and of the file it was packed from."""
+class StoredPhoto(NamedTuple):
+    """What a store knows of a photo: its name and size, and sha256 of the file it was packed from."""
 
     name: str
     height: int
     width: int
-    pixels: str
     file: str
 
 
 class Store:
     """Photos in a file that `otsr pack` wrote, read-only. Crops may be read in any thread and any process.
 
-    Args:
-        path: the .lmdb file.
-
-    Raises:
-        StoreError: no such file, not made by `otsr pack`, damaged, or of another version.
-
     Attributes:
         cleanup: by which the photos were shrunk.
         photos: what is known of each.
+
+    Raises:
+        StoreError: no such file, not made by `otsr pack`, damaged, or of another version.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -77,25 +70,14 @@ class Store:
 
     def shape(self, index: int) -> tuple[int, int]:
         """(height, width) of a photo."""
-        photo = self.photos[index]
-        return photo.height, photo.width
+        return self.photos[index][1:3]
 
     def read(self, index: int) -> np.ndarray:
         """A whole photo, (height, width, 3) uint8."""
         return self.crop(index, 0, 0, *self.shape(index))
 
     def crop(self, index: int, top: int, left: int, height: int, width: int) -> np.ndarray:
-        """Rows top to top + height and columns left to left + width of a photo, (height, width, 3) uint8, a copy.
-
-        Raises:
-            IndexError: no such photo, or the crop is not inside it.
-            StoreError: the file is damaged.
-        """
-        photo = self.photos[index]
-        inside = top >= 0 <= left and top + height <= photo.height and left + width <= photo.width
-        if not inside or min(height, width) < 1:
-            place = f"a crop of {width}×{height} at column {left}, row {top}"
-            raise IndexError(f"{self.path}: {place} is not inside {photo.name}, {photo.width}×{photo.height}")
+        """(height, width, 3) uint8 from (top, left) on, a copy. Raises StoreError: the file is damaged."""
         result = np.empty((height, width, 3), np.uint8)
         with self._environment().begin(buffers=True) as transaction:
             for band in range(top // self._band, (top + height - 1) // self._band + 1):
@@ -104,14 +86,6 @@ class Store:
                 low, high = max(top, start), min(top + height, start + len(rows))
                 result[low - top : high - top] = rows[low - start : high - start, left : left + width]
         return result
-
-    def verify(self) -> None:
-        """Read every photo and compare it with its hash. Raises StoreError: some have changed; they are named."""
-        changed = [
-            photo.name for index, photo in enumerate(self.photos) if sha256(self.read(index)) != photo.pixels
-        ]
-        if changed:
-            raise self._damaged(f"the pixels of {', '.join(changed[:5])} have changed")
 
     def _rows(self, transaction: lmdb.Transaction, index: int, band: int) -> np.ndarray:
         photo = self.photos[index]
@@ -126,8 +100,7 @@ class Store:
 
     def _environment(self) -> lmdb.Environment:
         """The file, opened at most once in this process, as LMDB asks for."""
-        environment = _opened.get(self._identity)
-        if environment is not None:
+        if environment := _opened.get(self._identity):
             return environment
         try:
             if _identity(self.path) != self._identity:
@@ -156,7 +129,7 @@ class Store:
             remedy = "update otsr" if notes["version"] > _VERSION else "pack it again"
             raise StoreError(f"{self.path}: store version {notes['version']}, expected {_VERSION}; {remedy}")
         self.cleanup, self._band = float(notes["cleanup"]), int(notes["band"])
-        self.photos = tuple(StoredPhoto(**photo) for photo in notes["photos"])
+        self.photos = [StoredPhoto(*(one[key] for key in StoredPhoto._fields)) for one in notes["photos"]]
         bands = sum(-(-photo.height // self._band) for photo in self.photos)
         if entries != bands + 1:
             raise self._damaged(f"{entries} entries, expected {bands + 1}")
@@ -196,12 +169,7 @@ def space_needed(sizes: Iterable[tuple[int, int]]) -> int:
 
 
 def write_store(path: Path, photos: Iterable[tuple[str, np.ndarray, str]], cleanup: float, space: int) -> int:
-    """Write photos as they come; return how many.
-
-    Args:
-        photos: name, (height, width, 3) uint8, and hash of the file, each.
-        cleanup: by which they were shrunk.
-        space: of `space_needed`.
+    """Write photos as they come (name, (height, width, 3) uint8, and hash of the file); return how many.
 
     Raises:
         StoreError: the disk is full or cannot be written.
@@ -216,21 +184,12 @@ def write_store(path: Path, photos: Iterable[tuple[str, np.ndarray, str]], clean
                         rows = pixels[band * BAND : (band + 1) * BAND].tobytes()
                         transaction.put(band_key(len(known), band), rows, append=True)
                 height, width, _ = pixels.shape
-                known.append(StoredPhoto(name, height, width, sha256(pixels), file))
-            notes = {
-                "version": _VERSION,
-                "cleanup": cleanup,
-                "band": BAND,
-                "photos": [asdict(p) for p in known],
-            }
+                known.append(StoredPhoto(name, height, width, file))
+            described = [photo._asdict() for photo in known]
+            notes = {"version": _VERSION, "cleanup": cleanup, "band": BAND, "photos": described}
             with environment.begin(write=True) as transaction:  # last: a store without them is not whole
                 transaction.put(_NOTES, json.dumps(notes, ensure_ascii=False).encode(), append=True)
             environment.sync(True)
     except lmdb.Error as error:
         raise StoreError(f"cannot be written ({error}); make room, or choose another disk") from None
     return len(known)
-
-
-def sha256(pixels: np.ndarray) -> str:
-    """Hash of an array's bytes, row after row."""
-    return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()

@@ -17,10 +17,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from otsr.datasets import phone_crops
 from otsr.degradation import Degradation, kernels
-from otsr.degradation.camera import estimate_camera
 from otsr.degradation.noise import DegradationError
+from otsr.evaluation.scenes import phone_degradation
 from otsr.images import MAX_PIXELS, ImageError, crop_to_multiple, open_picture, read, resize, to_array
 from otsr.training.store import DataError
 
@@ -33,13 +32,8 @@ _CHUNK = 16  # samples that one convolution blurs; see `Synthesis.degrade`
 def clean_photo(path: Path, cleanup: float = 1.0) -> np.ndarray:
     """x' = bicubic(x, 1/cleanup), cropped to multiples of 4 (Ji et al., CVPRW 2020); with cleanup 1 the photo as it is.
 
-    Shrinking removes the photo's own noise, blur and compression.
-
-    Returns:
-        (H, W, 3) uint8, contiguous; transparency is composited on white.
-
-    Raises:
-        ImageError: the file cannot be read, or is too small for the clean-up.
+    Shrinking removes the photo's own noise, blur and compression. Gives (H, W, 3) uint8, transparency on white. Raises
+    ImageError: the file cannot be read, or is too small.
     """
     image = read(path)
     if cleanup != 1:
@@ -79,14 +73,12 @@ def load_degradation(
     """The degradation of a recipe, its clean-up left out: that is done to the photos before.
 
     Args:
-        name: a file of `otsr estimate`; "phone": estimated from the course's phone crops; "general":
-            of any camera, see `Degradation.general`; None: bicubic.
-        scale, cleanup: the recipe's.
+        name: a file of `otsr estimate`; "phone": estimated from the course's phone crops; "general": of any camera, see
+            `Degradation.general`; None: bicubic.
         folder: where the estimate of "phone" is kept, for other processes and later runs.
 
     Raises:
-        DataError: the file is for another scale, or for another clean-up than the recipe's.
-        DegradationError: it is missing or damaged.
+        DataError, DegradationError: the file is for another scale or clean-up than the recipe's; missing or damaged.
     """
     if name is None:
         return Degradation(scale)
@@ -95,34 +87,26 @@ def load_degradation(
     found = _phone(scale, folder) if name == PHONE else Degradation.load(name)
     if found.scale != scale:
         raise DataError(
-            f"{name}: made for scale {found.scale}, but the recipe's is {scale}; estimate it again with --scale"
+            f"{name}: made for scale {found.scale}, but the recipe's is {scale}; estimate it again"
         )
     if found.cleanup not in (1, cleanup):
-        raise DataError(
-            f"{name}: needs data.cleanup: {found.cleanup:g}, the photos it was made for; the recipe says {cleanup:g}"
-        )
+        raise DataError(f"{name}: needs data.cleanup: {found.cleanup:g}, not {cleanup:g} as the recipe says")
     if found.noise is None:
-        warnings.warn(
-            f"{name} has no noise: a network trained on it takes the noise of photos for detail; "
-            "estimate it from photos that show a plain wall or sky",
-            stacklevel=2,
-        )
+        advice = "takes the noise of photos for detail; estimate it from photos that show a plain wall or sky"
+        warnings.warn(f"{name} has no noise: a network trained on it {advice}", stacklevel=2)
     return Degradation(scale, found.kernels, found.noise, found.jpeg)
 
 
 def _phone(scale: int, folder: Path | None) -> Degradation:
-    def estimated() -> Degradation:
-        return estimate_camera(phone_crops(), scale, note=lambda _: None).degradation
-
     if folder is None:
-        return estimated()
+        return phone_degradation(scale)
     path = folder / f"{PHONE}-x{scale}.safetensors"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):  # one of many processes estimates, all read what it wrote
         try:
             return Degradation.load(path)
         except DegradationError:
-            estimated().save(path)
+            phone_degradation(scale).save(path)
             return Degradation.load(path)
 
 
@@ -150,17 +134,14 @@ class Synthesis:
     ) -> np.ndarray:
         """The square crop at (top, left) with its margin, (side + 2·margin, …, 3) uint8; mirrored where the photo ends.
 
-        Args:
-            crop: called with (top, left, height, width) inside the photo.
-            shape: (height, width) of the photo.
+        `shape` is the photo's (height, width); `crop` is called with (top, left, height, width) inside it.
         """
         rows = _mirrored(top - self.margin, side + 2 * self.margin, shape[0], self._mode)
         columns = _mirrored(left - self.margin, side + 2 * self.margin, shape[1], self._mode)
         low, first = rows.min(), columns.min()
         pixels = crop(int(low), int(first), int(rows.max() - low + 1), int(columns.max() - first + 1))
-        if pixels.shape[:2] == (len(rows), len(columns)):
-            return pixels
-        return pixels[(rows - low)[:, None], columns - first]
+        inside = pixels.shape[:2] == (len(rows), len(columns))
+        return pixels if inside else pixels[(rows - low)[:, None], columns - first]
 
     def degrade(self, regions: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         """LR crops of regions, each with its own kernel, noise and JPEG quality.
@@ -168,23 +149,13 @@ class Synthesis:
         One convolution blurs 16 samples, one group a channel, always in the same shape: so a sample's result depends
         neither on its neighbours nor on how many there are, and costs a quarter of a convolution for itself.
 
-        Args:
-            regions: (B, 3, side + 2·margin, same) uint8.
-            generators: source of randomness of each.
-
-        Returns:
-            (B, 3, side/scale, side/scale) float32 in [0, 1].
+        Takes (B, 3, side + 2·margin, same) uint8; gives (B, 3, side/scale, side/scale) float32 in [0, 1].
         """
         drawn = [int(torch.randint(len(self._taps), (1,), generator=generator)) for generator in generators]
-        blurred = [
-            self._blur(regions[start : start + _CHUNK], self._taps[drawn[start : start + _CHUNK]])
-            for start in range(0, len(regions), _CHUNK)
-        ]
-        lr = torch.cat(blurred)
-        disturbed = [
-            self.degradation.disturb(lr[i : i + 1], drawn[i : i + 1], generators[i]) for i in range(len(lr))
-        ]
-        return torch.cat(disturbed)
+        chunks = zip(regions.split(_CHUNK), self._taps[drawn].split(_CHUNK), strict=True)
+        lr = torch.cat([self._blur(*chunk) for chunk in chunks])
+        samples = zip(lr.split(1), drawn, generators, strict=True)
+        return torch.cat([self.degradation.disturb(sample, [kernel], own) for sample, kernel, own in samples])
 
     def _blur(self, regions: Tensor, taps: Tensor) -> Tensor:
         count, side = len(regions), regions.shape[-1]
@@ -192,24 +163,15 @@ class Synthesis:
         images[:count] = regions
         weight = torch.zeros(_CHUNK, 3, *taps.shape[-2:])
         weight[:count] = taps[:, None] / 255
-        channels = 3 * _CHUNK
-        blurred = F.conv2d(
-            images.view(1, channels, side, side),
-            weight.view(channels, 1, *taps.shape[-2:]),
-            stride=self.scale,
-            groups=channels,
-        )
+        # One group a channel of a sample.
+        whole, each = images.view(1, -1, side, side), weight.view(-1, 1, *taps.shape[-2:])
+        blurred = F.conv2d(whole, each, stride=self.scale, groups=len(each))
         return blurred.view(_CHUNK, 3, *blurred.shape[-2:])[:count]
 
 
 def _mirrored(start: int, count: int, size: int, mode: str) -> np.ndarray:
     """start … start + count − 1, those outside 0 … size − 1 mirrored: … 2 1 | 0 1 2 … ("symmetric": … 1 0 | 0 1 …)."""
-    places = np.arange(start, start + count)
-    if start >= 0 and start + count <= size:
-        return places
-    if mode == "symmetric":
-        folded = places % (2 * size)
-        return np.where(folded < size, folded, 2 * size - 1 - folded)
-    period = max(1, 2 * (size - 1))
-    folded = places % period
-    return np.where(folded < size, folded, period - folded)
+    edge = 1 if mode == "symmetric" else 0
+    period = max(1, 2 * size - 2 + 2 * edge)
+    folded = np.arange(start, start + count) % period
+    return np.where(folded < size, folded, period - edge - folded)

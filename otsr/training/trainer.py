@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import time
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,36 +17,16 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from otsr import weights
 from otsr.images import atomic_path
-from otsr.training import checkpoints
+from otsr.training import checkpoints, runtime
 from otsr.training.adversary import Adversary
-from otsr.training.batches import Batch, TrainingBatches, Validation
-from otsr.training.checkpoints import CheckpointError
+from otsr.training.batches import Batch, TrainingBatches
 from otsr.training.losses import Losses
-from otsr.training.monitor import (
-    Fault,
-    NotFinite,
-    Progress,
-    TensorBoard,
-    TensorBoardError,
-    Watch,
-    append_scores,
-    decisive_metric,
-    is_better,
-    validate,
-)  # fmt: skip
+from otsr.training.monitor import NotFinite, Progress, TensorBoard, Watch
 from otsr.training.recipe import dump
-from otsr.training.runtime import (
-    Fast,
-    Interruption,
-    average_gradients,
-    choose_kernels,
-    choose_precision,
-    kernels_restored,
-    rate,
-    share_cores,
-)  # fmt: skip
 from otsr.training.schema import Config
+from otsr.training.validation import Validation, append_scores, improves, validate
 
 _SMALLEST_SCALE = 2.0**-10  # of fp16's gradients, from 2^16 on: this small, no overflow is to blame any more
 
@@ -76,16 +57,16 @@ def train(
 
     Raises:
         ConfigError, DataError: the recipe cannot be carried out here.
-        CheckpointError, TensorBoardError: nothing to resume, a checkpoint of another recipe, or no room to write.
+        CheckpointError: nothing to resume, a checkpoint of another recipe, or no room to write.
         NotFinite: a loss or gradient became NaN or infinite; the last checkpoint is from before.
         KeyboardInterrupt: Ctrl-C; the step was finished and saved first.
     """
-    with kernels_restored():
+    with runtime.kernels_restored():
         trainer = Trainer(config, Path(folder), resume, progress, adversary)
         try:
             result = trainer.run()
         except BaseException:
-            with suppress(TensorBoardError):  # report what ended the training, not this
+            with suppress(checkpoints.CheckpointError):  # report what ended the training, not this
                 trainer.close()
             raise
         trainer.close()
@@ -101,26 +82,26 @@ class Trainer:
         self.config, self.folder = config, folder
         if not resume and (folder / checkpoints.NAME).exists():
             words = "holds a training already; go on with --resume, or choose another folder with -o"
-            raise CheckpointError(f"{folder} {words}")
-        self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
-        self.main = self.accelerator.is_main_process
-        self.device = self.accelerator.device
-        self.dtype = choose_precision(config, self.device)
-        choose_kernels(self.device, exact=config.precision == "fp32")
-        share_cores(self.device)
-        gan, accelerator = config.losses.gan, self.accelerator
+            raise checkpoints.CheckpointError(f"{folder} {words}")
+        self.accelerator = accelerator = Accelerator(cpu=not torch.cuda.is_available())
+        self.main, self.device = accelerator.is_main_process, accelerator.device
+        self.dtype = runtime.choose_precision(config, self.device)
+        runtime.choose_kernels(self.device, exact=config.precision == "fp32")
+        gan = config.losses.gan
         self.batches = TrainingBatches(
             config.data, config.scale, config.seed, accelerator.process_index, accelerator.num_processes,
             reals=bool(gan.weight) and gan.reals == "independent", folder=folder,
         )  # fmt: skip
         self.validation = Validation(config.validation, config.data, config.scale, folder=folder)
         self._build(adversary, fresh=not resume)
-        self.watch = Watch(self.accelerator)
-        self.numbers: dict[str, float] = {}
-        self.step = 0
-        self.best: dict[str, float] = {}
+        self.watch = Watch(accelerator)
+        self.step, self.numbers, self.best = 0, dict[str, float](), dict[str, float]()
         if resume:
-            self._restore(checkpoints.load(folder))
+            state = checkpoints.load(folder, config)
+            self.step, self.best = state["step"], state["best"]
+            for name, part in self._parts().items():
+                if part is not None:
+                    part.load_state_dict(state[name])
         if self.main:
             folder.mkdir(parents=True, exist_ok=True)
             with checkpoints.named(folder / "config.yml"), atomic_path(folder / "config.yml") as temporary:
@@ -128,18 +109,37 @@ class Trainer:
         self.tensorboard = TensorBoard(folder, self.step) if self.main else None
         self.progress = Progress(config.name, self.step, config.steps, progress and self.main)
 
+    def _build(self, adversary: type[Adversary], *, fresh: bool) -> None:
+        """Networks, optimisers, losses. A network that will be restored needs no weights to start from."""
+        config, accelerator = self.config, self.accelerator
+        self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
+        begin = config if fresh else config.model_copy(update={"start": None})
+        self.generator = checkpoints.starting_generator(begin).to(self.device)
+        self.generator.to(memory_format=self.layout)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
+        fused = self.device.type == "cuda"  # one kernel for all weights
+        own, lr, betas = self.generator.parameters(), config.optimiser.lr, config.optimiser.betas
+        self.optimiser = torch.optim.Adam(own, lr, betas, fused=fused, foreach=not fused)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+        mean = partial(accelerator.reduce, reduction="mean")
+        self.losses = Losses(config.losses, mean).to(self.device)
+        self.adversary = adversary(config, accelerator) if config.losses.gan.weight else None
+        share, side = config.data.batch // accelerator.num_processes, config.data.crop // config.scale
+        sample = torch.zeros(share, 3, side, side, device=self.device).contiguous(memory_format=self.layout)
+        self.fast = runtime.Fast(self.generator, self.dtype, sample, graphs=config.graphs)
+
     def run(self) -> Result:
         """Take all steps that are left."""
-        with Interruption() as interruption, closing(self.batches.stream(self.step)) as stream:
+        with runtime.Interruption() as interruption, closing(self.batches.stream(self.step)) as stream:
             while self.step < self.config.steps:
-                number, batch = next(stream)
-                assert number == self.step
+                _, batch = next(stream)
                 check = self._check_due()
                 self.update(batch, check)
                 self.step += 1
                 self.progress.advance()
-                # With several processes all must stop at the same step, so they ask each other when they meet anyway.
-                stop = (check or self.accelerator.num_processes == 1) and self._anywhere(interruption.asked)
+                # All processes must stop at the same step, so they ask each other when they meet anyway.
+                meet = check or self.accelerator.num_processes == 1
+                stop = meet and runtime.anywhere(interruption.asked, self.accelerator)
                 if stop and not check:
                     self._check(batch)
                 if self._due("log"):
@@ -174,7 +174,7 @@ class Trainer:
 
         # Backward: the gradient of the sum, averaged over processes. fp16 needs it scaled up, or small ones become 0.
         parameters = self.fast.set_gradients(self.scaler.scale(torch.stack(list(terms.values())).sum()))
-        average_gradients(parameters, self.accelerator)
+        runtime.average_gradients(parameters, self.accelerator)
         self.scaler.unscale_(self.optimiser)
         norm = nn.utils.clip_grad_norm_(parameters, self.config.clip or float("inf"))
 
@@ -193,86 +193,37 @@ class Trainer:
         self.scaler.update()
         if self.adversary is not None:
             self.adversary.optimiser.step()
-        self._follow()
+        runtime.follow(self.average, self.generator, self.config.ema, self.step)
 
     def close(self) -> None:  # writes what TensorBoard still holds
         self.progress.close()
         if self.tensorboard is not None:
             self.tensorboard.close()
 
-    def _build(self, adversary: type[Adversary], *, fresh: bool) -> None:
-        """Networks, optimisers, losses. A network that will be restored needs no weights to start from."""
-        config = self.config
-        self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
-        begin = config if fresh else config.model_copy(update={"start": None})
-        self.generator = checkpoints.starting_generator(begin).to(self.device)
-        self.generator.to(memory_format=self.layout)  # type: ignore[call-overload]
-        self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
-        fused = self.device.type == "cuda"  # one kernel for all weights
-        lr, betas = config.optimiser.lr, config.optimiser.betas
-        self.optimiser = torch.optim.Adam(
-            self.generator.parameters(), lr, betas, fused=fused, foreach=not fused
-        )
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
-        self.losses = Losses(config.losses, self._mean).to(self.device)
-        self.adversary = adversary(config, self.accelerator) if config.losses.gan.weight else None
-        crop = config.data.crop // config.scale
-        shape = (config.data.batch // self.accelerator.num_processes, 3, crop, crop)
-        sample = torch.zeros(shape, device=self.device).contiguous(memory_format=self.layout)
-        self.fast = Fast(self.generator, self.dtype, sample, graphs=config.graphs)
-
-    def _mean(self, number: Tensor) -> Tensor:  # over the processes
-        return number if self.accelerator.num_processes == 1 else self.accelerator.reduce(number, "mean")
-
     def _set_rates(self) -> None:
         optimiser, peaks = self.config.optimiser, {self.optimiser: self.config.optimiser.lr}
         if self.adversary is not None:
             peaks[self.adversary.optimiser] = optimiser.critic_lr
         for adam, peak in peaks.items():
-            for group in adam.param_groups:
-                group["lr"] = rate(optimiser.schedule, self.step, self.config.steps, peak)
+            adam.param_groups[0]["lr"] = runtime.rate(optimiser.schedule, self.step, self.config.steps, peak)
 
     def _judged(self, adversary: Adversary, sr: Tensor, reals: Tensor) -> Tensor:
         try:
             return adversary.step(sr, reals, self.step, self.dtype)
         except ValueError:
-            if not self._anywhere(not bool(torch.isfinite(sr).all())):
+            if not runtime.anywhere(not bool(torch.isfinite(sr).all()), self.accelerator):
                 raise
             return sr.sum()  # there is no transport of NaN; the check below finds it
-
-    @torch.no_grad()
-    def _follow(self) -> None:
-        # In the first steps the average follows faster, or it would remember the start.
-        decay = min(self.config.ema, (1 + self.step) / (10 + self.step)) if self.config.ema else 0.0
-        averages: list[Tensor] = list(self.average.parameters())
-        current: list[Tensor] = list(self.generator.parameters())
-        torch._foreach_lerp_(averages, current, 1 - decay)
-
-    def _due(self, what: str) -> bool:  # after the steps done so far; everything is due after the last one
-        return self.step % getattr(self.config.every, what) == 0 or self.step == self.config.steps
-
-    def _check_due(self) -> bool:
-        """Whether to check the coming step's numbers: on CUDA this waits, so only when something is due after it."""
-        if self.device.type == "cpu":
-            return True
-        every, after = self.config.every, self.step + 1
-        rhythms = (every.log, every.validate, every.checkpoint)
-        return after == self.config.steps or any(after % rhythm == 0 for rhythm in rhythms)
-
-    def _anywhere(self, flag: bool) -> bool:  # whether it is True in any process
-        if self.accelerator.num_processes == 1:
-            return flag
-        return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.device), "sum"))
 
     def _check(self, batch: Batch) -> None:
         """Read the numbers; end the training if one is not finite, with what is needed to find out why."""
         self.numbers, fault = self.watch.check()
         if fault is None and self.scaler.is_enabled() and self.scaler.get_scale() < _SMALLEST_SCALE:
-            fault = Fault(self.step, ("gradient",))
+            fault = self.step, ["gradient"]
         if fault is None:
             return
-        names, photos = " and ".join(fault.names), "; ".join(self.batches.origins(fault.step))
-        if fault.step < self.step:
+        step, names = fault
+        if step < self.step:
             before = "To see the state before it, go on with --resume --set every.log=1"
         else:
             before = f"The state before it and the batch are in {self.folder / checkpoints.FAULT}"
@@ -280,46 +231,47 @@ class Trainer:
                 crops = {name: crop for name, crop in batch._asdict().items() if crop is not None}
                 checkpoints.save(self.folder, {**self._state(), "batch": crops}, checkpoints.FAULT)
         raise NotFinite(
-            f"step {fault.step}: {names} not finite, from {photos}. {before}; {checkpoints.NAME} is from an earlier "
-            "step. Lower optimiser.lr, set clip, or set precision: fp32, and start again (start: "
-            f"{self.folder / 'last.safetensors'})"
+            f"step {step}: {' and '.join(names)} not finite, from {'; '.join(self.batches.origins(step))}. {before}. "
+            f"Lower optimiser.lr, set clip or precision: fp32, and start: {self.folder / 'last.safetensors'}"
         )
 
+    def _due(self, *events: str, ahead: int = 0) -> bool:
+        """Whether one of these is due after the steps done so far, and `ahead` more; all are after the last one."""
+        step, every = self.step + ahead, self.config.every
+        return step == self.config.steps or any(step % getattr(every, event) == 0 for event in events)
+
+    def _check_due(self) -> bool:
+        """Whether to check the coming step's numbers: on CUDA this waits, so only when something is due after it."""
+        return self.device.type == "cpu" or self._due("log", "validate", "checkpoint", ahead=1)
+
     def _log(self) -> None:
-        speed = self.optimiser.param_groups[0]["lr"]
-        losses = {name: value for name, value in self.numbers.items() if not name.startswith("critic ")}
-        critic = {name[7:]: value for name, value in self.numbers.items() if name.startswith("critic ")}
-        shown = {**losses, "critic": critic["loss"]} if "loss" in critic else losses
+        speed, numbers = self.optimiser.param_groups[0]["lr"], self.numbers
+        shown = {name: numbers[name] for name in numbers if name == "critic loss" or "critic " not in name}
         self.progress.numbers(self.step, shown, speed)
         if self.tensorboard is None:
             return
-        self.tensorboard.scalars("loss", losses, self.step)
-        self.tensorboard.scalars("critic", critic, self.step)
-        self.tensorboard.scalars("speed", {"rate": speed, "seconds a step": self.progress.pace}, self.step)
+        curves = {f"loss/{name}".replace("loss/critic ", "critic/"): numbers[name] for name in numbers}
+        curves |= {"speed/rate": speed, "speed/seconds a step": self.progress.pace}
+        self.tensorboard.scalars(curves, self.step)
         if self._due("pictures") and self.adversary is not None and self.adversary.plan is not None:
             self.tensorboard.plan(self.adversary.plan, self.step)
 
     def _validate(self) -> None:
         """Measure the running average, each process some of the photos; keep it if it is the best so far."""
-        began, metric = time.perf_counter(), decisive_metric(self.config)
+        began = time.perf_counter()
         scores, pictures = validate(self.average, self.validation, self.accelerator, self.dtype)
-        better = is_better(metric, scores[metric], self.best.get(metric))
+        better = improves(scores, self.best, self.config.losses)
         self.best = scores if better else self.best
         if self.main:
             append_scores(self.folder / "validation.tsv", self.step, scores)
             if better:
                 self._write("best.safetensors", scores)
         if self.tensorboard is not None:
-            self.tensorboard.scalars("validation", scores, self.step)
+            self.tensorboard.scalars({f"validation/{key}": scores[key] for key in scores}, self.step)
             if self._due("pictures"):
                 self.tensorboard.pictures(pictures, self.step)
         self.progress.scores(self.step, scores, better)
         self.progress.pause(time.perf_counter() - began)
-
-    def _write(self, name: str, scores: dict[str, float]) -> None:
-        """The running average as weights that `otsr upscale --weights` takes, with their story."""
-        story = checkpoints.story(self.config, self.step, self.batches.fingerprint(), scores)
-        checkpoints.save_weights(self.average, self.folder / name, story)
 
     def _save(self) -> None:
         self.accelerator.wait_for_everyone()
@@ -327,24 +279,20 @@ class Trainer:
             self._write("last.safetensors", {})
             checkpoints.save(self.folder, self._state())
 
+    def _write(self, name: str, scores: dict[str, float]) -> None:
+        """The running average as weights that `otsr upscale --weights` takes, with their story."""
+        story = checkpoints.story(self.config, self.step, self.batches.fingerprint(), scores)
+        with checkpoints.named(self.folder / name):
+            weights.save(self.average, self.folder / name, story)
+
     def _parts(self) -> dict[str, Any]:  # whatever has a state of its own
+        judge = self.adversary
         return {
-            "generator": self.generator,
-            "average": self.average,
-            "optimiser": self.optimiser,
-            "critic": self.adversary.critic if self.adversary else None,
-            "critic optimiser": self.adversary.optimiser if self.adversary else None,
-            "scaler": self.scaler,
-        }
+            "generator": self.generator, "average": self.average, "optimiser": self.optimiser, "scaler": self.scaler,
+            "critic": judge and judge.critic, "critic optimiser": judge and judge.optimiser,
+        }  # fmt: skip
 
     def _state(self) -> dict[str, Any]:
         """All that the next step depends on: batches and learning rates are functions of the step."""
         states = {name: None if part is None else part.state_dict() for name, part in self._parts().items()}
         return {"config": dump(self.config), "step": self.step, "best": self.best, **states}
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        checkpoints.refuse_another_recipe(self.folder, state["config"], self.config)
-        self.step, self.best = state["step"], state["best"]
-        for name, part in self._parts().items():
-            if part is not None:
-                part.load_state_dict(state[name])

@@ -131,12 +131,12 @@ def test_the_plan_of_a_paired_batch_is_the_identity_and_of_another_it_is_not() -
 def test_patches_tile_the_crop_from_an_origin_that_belongs_to_the_step() -> None:
     judge = adversary("losses.gan.space=patches", "losses.gan.patch=12")
     maps = torch.arange(32.0 * 32).view(1, 1, 32, 32)
-    tiles = judge._tiles(maps, 12, 0, 0)
+    tiles = judge._samples(maps, 0, 0)
     assert tiles.shape == (4, 1, 12, 12)
     assert tiles.unique().numel() == 4 * 144
-    assert float(tiles[1, 0, 0, 0] - tiles[0, 0, 0, 0]) == 12
-    assert torch.equal(tiles, judge._tiles(maps, 12, 0, 0))
-    origins = {float(judge._tiles(maps, 12, step, 0)[0, 0, 0, 0]) for step in range(20)}
+    assert float(tiles[1, 0, 0, 0] - tiles[0, 0, 0, 0]) == 2 * 12  # [0, 1] becomes [-1, 1]
+    assert torch.equal(tiles, judge._samples(maps, 0, 0))
+    origins = {float(judge._samples(maps, step, 0)[0, 0, 0, 0]) for step in range(20)}
     assert len(origins) > 5
 
 

@@ -22,13 +22,15 @@ from torch import Tensor
 
 from otsr.degradation import Degradation, NoisePool, kernels
 from otsr.degradation.noise import DegradationError
+from otsr.evaluation import scenes
 from otsr.images import read
 from otsr.training import batches as batches_room
-from otsr.training import schema, synthesis
-from otsr.training.batches import Batch, TrainingBatches, Validation
+from otsr.training import schema
+from otsr.training.batches import Batch, TrainingBatches
 from otsr.training.sources import Photos, pack
 from otsr.training.store import DataError
 from otsr.training.synthesis import Synthesis, load_degradation
+from otsr.training.validation import Validation
 
 FORKS = "fork" in multiprocessing.get_all_start_methods()
 
@@ -417,7 +419,7 @@ def test_the_phones_degradation_is_estimated_once_and_kept(
         estimated.append(photos)
         return type("Camera", (), {"degradation": Degradation(scale, kernel)})
 
-    monkeypatch.setattr(synthesis, "estimate_camera", estimate)
+    monkeypatch.setattr(scenes, "estimate_camera", estimate)
     run = tmp_path / "run"
     first = TrainingBatches(recipe(folder, degradation="phone"), 4, 10, folder=run).batch(0)
     assert len(estimated) == 1 and len(estimated[0]) == 11

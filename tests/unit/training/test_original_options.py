@@ -283,6 +283,6 @@ def test_a_later_basicsr_is_told_apart(tmp_path: Path) -> None:
 
 def test_our_keys_lead_to_their_lines(tmp_path: Path) -> None:
     (tmp_path / "theirs.yml").write_text(OTSR)
-    values, places, _ = translate(*read_recipe(tmp_path / "theirs.yml"))
+    values, _ = translate(read_recipe(tmp_path / "theirs.yml"))
     assert values["losses"]["pixel"] == {"weight": 0.01}
-    assert places["losses", "pixel", "weight"].endswith(f":{line_of('pixel_weight')}")
+    assert values.where(("losses", "pixel", "weight")).endswith(f":{line_of('pixel_weight')}")

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from otsr.networks import perceptual
+from otsr.networks import VGG_BLOCKS, perceptual
 from otsr.networks.perceptual import VGG
 from otsr.training import load_config
 from otsr.training.adversary import Adversary
@@ -110,7 +110,7 @@ def random_vgg(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def weights(name: str) -> dict[str, Tensor]:
         last = "conv5_4" if name == "vgg19" else "relu4_3"
-        return VGG(perceptual._BLOCKS[name], (last,), shift_tolerant=False).state_dict()
+        return VGG(VGG_BLOCKS[name], (last,), shift_tolerant=False).state_dict()
 
     monkeypatch.setattr(perceptual, "_weights", weights)
 

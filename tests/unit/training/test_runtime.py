@@ -87,24 +87,6 @@ def test_how_cuda_multiplies_is_as_before_once_a_training_has_ended(
     assert kernels() == before
 
 
-@pytest.mark.parametrize(
-    ("neighbours", "told", "expected"), [("2", "1", 4), ("16", "1", 1), ("1", "1", 3), ("2", "5", 3)]
-)
-def test_processes_of_one_machine_share_its_cores_unless_told_otherwise(
-    monkeypatch: pytest.MonkeyPatch, neighbours: str, told: str, expected: int
-) -> None:
-    before = torch.get_num_threads()
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", neighbours)
-    monkeypatch.setenv("OMP_NUM_THREADS", told)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
-    try:
-        torch.set_num_threads(3)
-        runtime.share_cores(CPU)
-        assert torch.get_num_threads() == expected
-    finally:
-        torch.set_num_threads(before)
-
-
 def test_gradients_are_averaged_in_one_exchange_and_keep_their_layout() -> None:
     exchanges: list[Tensor] = []
 

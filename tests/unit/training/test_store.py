@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import multiprocessing
 import os
@@ -62,7 +63,6 @@ def test_a_store_gives_back_every_photo_by_name_and_size(packed: Path, photos: d
     for index, photo in enumerate(opened.photos):
         assert opened.shape(index) == (photo.height, photo.width) == SIZES[photo.name]
         assert np.array_equal(opened.read(index), photos[photo.name])
-    opened.verify()
 
 
 def test_any_crop_is_that_part_of_the_photo(packed: Path, photos: dict[str, np.ndarray]) -> None:
@@ -99,12 +99,6 @@ def test_a_crop_may_be_written_to_without_harm(packed: Path) -> None:
     before = opened.crop(0, 0, 0, 8, 8)
     opened.crop(0, 0, 0, 8, 8)[...] = 0
     assert np.array_equal(opened.crop(0, 0, 0, 8, 8), before)
-
-
-@pytest.mark.parametrize("box", [(-1, 0, 4, 4), (0, -1, 4, 4), (17, 0, 4, 4), (0, 27, 4, 4), (0, 0, 0, 4)])
-def test_a_crop_that_leaves_the_photo_is_refused(packed: Path, box: tuple[int, int, int, int]) -> None:
-    with pytest.raises(IndexError, match="is not inside small, 30×20"):
-        Store(packed).crop(0, *box)
 
 
 def test_clean_up_is_matlabs_bicubic_cropped_to_multiples_of_4(tmp_path: Path) -> None:
@@ -147,7 +141,11 @@ def test_one_file_opens_many_times_in_one_process_and_under_another_name(
 
 def report(opened: Store, path: Path, answers: multiprocessing.queues.Queue[list[str]]) -> None:
     """In a child: hashes of what an inherited store and a new one read."""
-    answers.put([store.sha256(opened.read(2)), store.sha256(Store(path).read(2)), str(opened.path == path)])
+    answers.put([sha256(opened.read(2)), sha256(Store(path).read(2)), str(opened.path == path)])
+
+
+def sha256(pixels: np.ndarray) -> str:
+    return hashlib.sha256(pixels.tobytes()).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -155,7 +153,7 @@ def report(opened: Store, path: Path, answers: multiprocessing.queues.Queue[list
 )
 def test_a_store_that_is_open_works_in_children(packed: Path, method: str) -> None:
     opened, second = Store(packed), Store(packed)
-    expected = store.sha256(opened.read(2))
+    expected = sha256(opened.read(2))
     context = multiprocessing.get_context(method)
     answers = context.Queue()
     child = context.Process(target=report, args=(opened, packed, answers))
@@ -163,7 +161,7 @@ def test_a_store_that_is_open_works_in_children(packed: Path, method: str) -> No
     assert answers.get(timeout=60) == [expected, expected, "True"]
     child.join(30)
     assert child.exitcode == 0
-    assert store.sha256(second.read(2)) == expected
+    assert sha256(second.read(2)) == expected
 
 
 def test_a_store_can_be_replaced_while_it_is_read(packed: Path, tmp_path: Path) -> None:
@@ -343,12 +341,6 @@ def test_missing_bands_wrong_lengths_and_unreadable_notes_are_damage(packed: Pat
     assert "cannot be used as a store" in refused(packed)
 
 
-def test_verify_names_photos_whose_pixels_changed(packed: Path) -> None:
-    rewrite(packed, lambda t: t.put(store.band_key(0, 0), bytes(20 * 30 * 3)))
-    with pytest.raises(StoreError, match="the pixels of small have changed"):
-        Store(packed).verify()
-
-
 def test_a_tree_with_bad_bytes_never_kills_the_process(packed: Path) -> None:
     """60 times a few random bytes of LMDB's own pages: read, or refused by name."""
     whole = bytearray(packed.read_bytes())
@@ -364,7 +356,9 @@ def test_a_tree_with_bad_bytes_never_kills_the_process(packed: Path) -> None:
         path = packed.with_name(f"changed{trial}.lmdb")
         path.write_bytes(changed)
         try:
-            Store(path).verify()
+            opened = Store(path)
+            for index in range(len(opened)):
+                opened.read(index)
             outcomes.add("read")
         except StoreError:
             outcomes.add("refused")

@@ -182,7 +182,9 @@ def test_pictures_that_are_not_finite_in_any_process_are_no_error_of_the_transpo
     with pytest.raises(ValueError, match="cost holds"):
         made._judged(made.adversary, sr, sr)
     assert bool(made._judged(made.adversary, sr * float("nan"), sr).isnan())
-    made.accelerator = SimpleNamespace(num_processes=2, reduce=lambda flag, _: flag + 1)  # type: ignore[assignment]
+    made.accelerator = SimpleNamespace(  # type: ignore[assignment]
+        num_processes=2, device=torch.device("cpu"), reduce=lambda flag, _: flag + 1
+    )
     assert bool(made._judged(made.adversary, sr, sr).isfinite())
 
 

@@ -1,0 +1,122 @@
+"""How good is it so far? The photos that a training is measured on, the measuring, and which weights are the best."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor, nn
+
+from otsr import machine
+from otsr.evaluation import METRICS, measure, rounded
+from otsr.images import atomic_path, read, resize
+from otsr.inference import Upscaler
+from otsr.training import schema
+from otsr.training.batches import match_pairs
+from otsr.training.checkpoints import named
+from otsr.training.runtime import one_thread
+from otsr.training.sources import Photos
+from otsr.training.store import DataError
+from otsr.training.synthesis import load_degradation
+
+_HIGHER_IS_BETTER = {metric.key: metric.higher for metric in METRICS}
+_PICTURES = 8  # kept of each validation
+
+
+class ValidationPair(NamedTuple):
+    """A validation photo, float32 in [0, 1]."""
+
+    name: str
+    lr: Tensor  # (3, h, w)
+    hr: Tensor  # (3, s·h, s·w)
+
+
+class Validation:
+    """The photos that a training is measured on: always the same, degraded the same, whatever its seed.
+
+    LR is made by `data.degradation`, of photo i with the seed i, unless `validation.lr` brings it. Raises DataError and
+    DegradationError, as `TrainingBatches`.
+    """
+
+    def __init__(
+        self, validation: schema.Validation, data: schema.Data, scale: int, *, folder: Path | None = None
+    ) -> None:
+        if "photos/test" in validation.hr:
+            raise DataError("validation.hr is photos/test, which must not choose weights; use photos/val")
+        self.scale = scale
+        self.hr = Photos(validation.hr, validation.cleanup, memory=0)
+        self.lr: Photos | None = None
+        if validation.lr is None:
+            self._degradation = load_degradation(data.degradation, scale, data.cleanup, folder)
+        else:
+            self.lr = Photos([validation.lr], memory=0)
+            self._pairs = match_pairs(self.hr, self.lr, scale)
+        self._count = min(len(self.hr), len(self.hr) if validation.images is None else validation.images)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> ValidationPair:
+        if not 0 <= index < self._count:
+            raise IndexError(f"no validation photo {index}; there are {self._count}")
+        hr = _image(self.hr.read(index))
+        with one_thread():
+            if self.lr is None:
+                hr, lr = self._degradation.pair(hr, seed=index)
+            else:
+                lr = _image(self.lr.read(self._pairs[index]))
+                hr = hr[:, : self.scale * lr.shape[1], : self.scale * lr.shape[2]]
+        return ValidationPair(self.hr.names[index], lr.contiguous(), hr.contiguous())
+
+
+def _image(pixels: np.ndarray) -> Tensor:
+    return torch.from_numpy(pixels).permute(2, 0, 1).float().div(255).contiguous()
+
+
+def validate(
+    generator: nn.Module, pairs: Validation, accelerator: Accelerator, dtype: torch.dtype
+) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """Mean of each metric over the pairs, and some pictures by name, (3, H, 3·W): bicubic, SR, HR side by side.
+
+    Each process measures its part of the pairs; scores are those of all, pictures those that this one made. SR is made
+    as `otsr upscale` makes it: in tiles, 8 bits. No random number is drawn, the generator is not touched.
+    """
+    precision = next(name for name, known in machine.DTYPES.items() if known == dtype)
+    upscaler = Upscaler(generator, device=accelerator.device, precision=precision)
+    found: list[tuple[int, dict[str, float]]] = []
+    pictures: dict[str, Tensor] = {}
+    for index in range(accelerator.process_index, len(pairs), accelerator.num_processes):
+        name, lr, hr = pairs[index]
+        sr = read(upscaler.upscale(lr))
+        found.append((index, measure(sr, lr, hr, upscaler.scale)))
+        if len(pictures) < _PICTURES:
+            pictures[name] = torch.cat([rounded(resize(lr, upscaler.scale)), sr, hr], -1)
+    scores = [values for _, values in sorted(gather_object(found), key=lambda entry: entry[0])]
+    columns = {
+        key: [value for one in scores if math.isfinite(value := one.get(key, math.nan))]
+        for key in _HIGHER_IS_BETTER
+    }
+    return {key: sum(column) / len(column) for key, column in columns.items() if column}, pictures
+
+
+def improves(scores: dict[str, float], best: dict[str, float], losses: schema.Losses) -> bool:
+    """Whether weights with these scores are the best so far: by PSNR if only fidelity is trained, else by ST-LPIPS."""
+    sharp = losses.perceptual.weight or losses.gan.weight or losses.transport.weight
+    metric = "st_lpips" if sharp else "psnr_y"
+    sign = 1 if _HIGHER_IS_BETTER[metric] else -1
+    return not best or sign * scores[metric] > sign * best[metric]
+
+
+def append_scores(path: Path, step: int, scores: dict[str, float]) -> None:
+    """Add a line to validation.tsv; lines of this step or later ones, of a training that was interrupted, go."""
+    old = path.read_text(encoding="utf-8").splitlines()[1:] if path.is_file() else []
+    kept = [line for line in old if (first := line.partition("\t")[0]).isdigit() and int(first) < step]
+    new = [str(step), *(f"{scores[key]:.6g}" if key in scores else "" for key in _HIGHER_IS_BETTER)]
+    lines = ["\t".join(["step", *_HIGHER_IS_BETTER]), *kept, "\t".join(new)]
+    with named(path), atomic_path(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
