@@ -34,7 +34,7 @@ from writing import save, save_figure
 
 from otsr import evaluation, metrics, weights
 from otsr.course.plots import COLOURS, use_house_style
-from otsr.datasets import phone_crops
+from otsr.datasets import phone_crops, photos
 from otsr.degradation import Degradation, NoisePool, collect_noise, kernels
 from otsr.evaluation import BICUBIC, Table, aligned
 from otsr.images import luma, read, resize
@@ -140,6 +140,13 @@ def unevenness(image: Tensor) -> float:
     return float((values - plane @ torch.linalg.lstsq(plane, values).solution).std())
 
 
+def middles() -> list[Tensor]:
+    """Of the test photos, shrunk by 2: TILE pixels a side."""
+    small = [resize(read(path), 0.5).clamp(0, 1) for path in photos("test")]
+    corners = [[(side - TILE) // 2 for side in photo.shape[-2:]] for photo in small]
+    return [photo[:, y : y + TILE, x : x + TILE] for photo, (y, x) in zip(small, corners, strict=True)]
+
+
 def ramp() -> Tensor:
     """Grey that rises to the right and, more slowly, downwards."""
     line = torch.linspace(0, 1, 64)
@@ -181,10 +188,11 @@ def artefacts(network: nn.Module | None, tiles: Sequence[Tile], device: torch.de
     saved = [Degradation(1, jpeg=(RESAVED, RESAVED)).apply(image, seed=0) for image in real]
     grey = torch.full((3, 64, 64), 0.5)
     made = {"ramp": ramp(), "flat": grey, "text": text(), "neutral": neutral_texture()}
-    pictures = iter(upscaled(network, [*real, *saved, *made.values()], device))
+    pictures = iter(upscaled(network, [*real, *saved, *made.values(), *middles()], device))
     pairs, blocks = ([(next(pictures), lr) for lr in images] for images in (real, saved))
     drawn = {name: (next(pictures), lr) for name, lr in made.items()}
     shifts = [metrics.colour_shift(sr, lr) for sr, lr in pairs]
+    photographed = list(pictures)
     return {
         "noise_gain": [float(metrics.noise_gain(sr, lr)) for sr, lr in pairs],
         "block_gain": [float(metrics.block_gain(sr, lr, SCALE)) for sr, lr in pairs],
@@ -192,6 +200,7 @@ def artefacts(network: nn.Module | None, tiles: Sequence[Tile], device: torch.de
         "checkerboard": {
             name: float(metrics.checkerboard(drawn[name][0], SCALE)) for name in ("ramp", "flat")
         },
+        "lattice": [float(metrics.checkerboard(sr, SCALE)) for sr in photographed],
         "colour_shift": {
             **{name: metrics.colour_shift(*drawn[name]).tolist() for name in ("text", "neutral")},
             "phone": max(shifts, key=lambda shift: float(shift.abs().max())).tolist(),
@@ -203,16 +212,20 @@ def artefact_table(found: Mapping[str, Mapping[str, Any]]) -> str:
     titles = ("noise gain", "block gain", f"saved at {RESAVED}")
     gains = dict(zip(("noise_gain", "block_gain", "block_gain_resaved"), titles, strict=True))
 
+    def spread(values: Sequence[float], digits: int) -> str:
+        return f"{np.median(values):.{digits}f} ({max(values):.{digits}f})"
+
     def row(name: str, seen: Mapping[str, Any]) -> list[str]:
         peaks, shifts = seen["checkerboard"].values(), seen["colour_shift"].values()
         return [
             name,
-            *(f"{np.median(seen[key]):.2f} ({max(seen[key]):.2f})" for key in gains),
+            *(spread(seen[key], 2) for key in gains),
             *(f"{peak:.1f}" for peak in peaks),
+            spread(seen["lattice"], 1),
             *(" ".join(f"{channel:+.1f}" for channel in shift) for shift in shifts),
         ]
 
-    head = ["", *gains.values(), "lattice, ramp", "flat", "shift, text", "neutral texture", "phone"]
+    head = ["", *gains.values(), "lattice, ramp", "flat", "photos", "shift, text", "neutral texture", "phone"]
     return aligned(head, [row(name, seen) for name, seen in found.items()])
 
 
@@ -225,7 +238,8 @@ def rulers(networks: Mapping[str, nn.Module], device: torch.device) -> tuple[lis
         "## Artefacts",
         f"Median (largest) gain over {len(tiles)} flat tiles of the phone's photos, bicubic being 1; block gain also "
         f"after the tiles were saved as JPEG of quality {RESAVED}, for the phone's own grid is faint. Peaks at the "
-        "periods of upsampling over their neighbours, on a grey ramp and flat grey. Shift of the means of R, G, B in "
+        "periods of upsampling over their neighbours, on a grey ramp, flat grey, and the middles of the test photos, "
+        "shrunk by 2 (median, largest). Shift of the means of R, G, B in "
         "grey levels; of the phone's tiles that with the largest.",
         artefact_table(found),
         f"Tiles of {TILE}×{TILE} pixels, column and row of their corner: {'; '.join(map(str, tiles))}.",

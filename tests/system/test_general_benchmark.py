@@ -75,3 +75,19 @@ def test_the_table_of_artefacts_tells_a_bad_network_from_bicubic(benchmark: Modu
     assert min(bad["noise_gain"]) > 1.5 and max(bad["block_gain_resaved"]) > 2
     assert bad["colour_shift"]["phone"] == pytest.approx([2, 0, -2], abs=0.3)
     assert all(peak < 3 for seen in (good, bad) for peak in seen["checkerboard"].values())
+
+
+def test_a_lattice_that_only_photos_show_is_found(benchmark: ModuleType) -> None:
+    class Woven(nn.Module):
+        scale = 4
+
+        def forward(self, lr: Tensor) -> Tensor:
+            sr = resize(lr, 4)
+            weave = torch.tensor([1.0, -1.0, 1.0, -1.0]).repeat(lr.shape[-1])
+            busy = (sr - nn.functional.avg_pool2d(sr, 9, 1, 4)).abs()  # flat grey stays as it is
+            return sr + busy * weave
+
+    tile, cpu = benchmark.flat_tiles()[:1], torch.device("cpu")
+    clean, woven = (benchmark.artefacts(network, tile, cpu) for network in (None, Woven()))
+    assert clean["lattice"] == pytest.approx([1] * 8, abs=0.2)
+    assert woven["checkerboard"]["flat"] < 1.5 < 5 < min(woven["lattice"])
