@@ -80,6 +80,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (lambda *arguments: judge(*arguments, rounding=0.0), "refuses an optimal plan with its prices"),
         (lambda plan, cost, a, b, u, v: False, "refuses an optimal plan"),
         (lambda plan, cost, a, b, u, v: plan.sum(), "True or False is expected"),
+        (lambda plan, cost, a, b, u, v: np.allclose(plan.sum(0), a), "Look at the axes"),
     ],
     "sorted-transport": [
         (lambda x, y: ((x - y) ** 2).mean(), "sort both first"),
@@ -89,7 +90,11 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (lambda x, y: np.sqrt((paired(x, y) ** 2).mean()), "its square is asked for"),
         (lambda x, y: paired(x, y).mean() ** 2, "not the other way round"),
         (lambda x, y: (paired(x, y) ** 2).mean() / 2, "belongs to WGAN-QC"),
+        (lambda x, y: ((np.argsort(x) - np.argsort(y)) ** 2).mean(), "it is the numbers that travel"),
+        (lambda x, y: (x.mean() - y.mean()) ** 2 + (x.std() - y.std()) ** 2, "the formula for Gaussians"),
         (lambda x, y: 0.0, "optimal ways do not cross"),
+        (lambda x, y: paired(x, y) ** 2, "take the mean of their squares"),
+        (lambda x, y: x.sort() - y.sort(), "np.sort(x) returns a sorted copy"),
     ],
     "budget": [
         (lambda d, D, P: math.sqrt(D * (ratio(d) - 1)) / P, "ends at 1"),

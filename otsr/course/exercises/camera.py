@@ -59,9 +59,13 @@ def _other_grid(row: int, column: int, hr: Tensor, kernel: Tensor, s: int, noise
 def _size_hint(got: Any, expected: Tensor, hr: Tensor, kernel: Tensor, s: int, noise: Tensor) -> str:
     if not isinstance(got, Tensor) or got.ndim != 3:
         return ""
+    if got.shape[0] != expected.shape[0]:
+        return "The first axis holds red, green and blue: sample the other two."
     surplus = sorted(side - right for side, right in zip(got.shape[1:], expected.shape[1:], strict=True))
     if surplus == [1, 1]:
         return f"One sample too many: start at pixel {s // 2} of what blur returns, not at 0."
+    if surplus[0] < 0:
+        return f"Pixels are missing: mirror the border before you blur, and start at pixel {s // 2}."
     if surplus[1] <= 1:
         return ""
     return f"Keep every {s}th pixel{'' if surplus[0] > 1 else ', downwards as well as to the right'}."
@@ -92,7 +96,7 @@ ask(
     otherwise="Follow the chain: blur, sample, clip, add the noise, clip.",
     case="At s = {2} it differs from Degradation by up to {off:.1e}.",
     shape_hint=_size_hint,
-    stops={"must match": "The noise has the size of LR: sample first."},
+    stops={"must match": "The noise has the size of LR: sample rows and columns first, and lose no border."},
 )
 
 ask(

@@ -9,17 +9,23 @@ import numpy as np
 import ot
 import torch
 
-from otsr.course.exercises.checking import ask, call, exercise
+from otsr.course.exercises.checking import StoppedError, ask, call, exercise
 from otsr.transport.sliced import wasserstein_1d
 
 Case = tuple[tuple[np.ndarray, ...], bool, str]
+
+_AXES = "Look at the axes: plan.sum(1) has a number for each row, as a has; and u goes down the rows, u[:, None]."
 
 
 @exercise("judge")
 def _judge(answer: Any) -> str | None:
     """A plan and prices prove each other: all is moved, no route is overcharged, income equals cost."""
     for arguments, honest, words in _submissions():
-        verdict = call(answer, *(array.copy() for array in arguments))
+        try:
+            verdict = call(answer, *(array.copy() for array in arguments))
+        except StoppedError as error:
+            hint = _AXES if "broadcast" in str(error) else ""
+            raise StoppedError(f"{str(error).strip().rstrip('.')}. {hint}".rstrip()) from error
         if not isinstance(verdict, bool | np.bool_):
             kind = type(verdict).__name__
             return f"True or False is expected, your function returned {kind}."
@@ -92,9 +98,15 @@ ask(
         (lambda x, y: np.sqrt(np.mean(_gaps(x, y) ** 2)), "That is W2; its square is asked for."),
         (lambda x, y: np.mean(_gaps(x, y)) ** 2,
          "Square each difference, then take the mean: not the other way round."),
+        (lambda x, y: np.mean((np.argsort(x) - np.argsort(y)) ** 2),
+         "argsort gives places in the list; it is the numbers that travel: np.sort."),
+        (lambda x, y: (x.mean() - y.mean()) ** 2 + (x.std() - y.std()) ** 2,
+         "That is the formula for Gaussians; these are numbers, and every one has its own way."),
         (lambda x, y: np.mean(_gaps(x, y) ** 2) / 2, "The factor ½ belongs to WGAN-QC's cost, not to this one."),
     ],
     otherwise="On a line optimal ways do not cross: the smallest goes to the smallest, the next to the next.",
     case="For {0.size} numbers on each side it should be {right:.4f}, yours is {got:.4f}.",
+    shape_hint=lambda *_: "Those are the single ways; take the mean of their squares.",
+    stops={"NoneType": "x.sort() sorts x itself and returns nothing; np.sort(x) returns a sorted copy."},
     near=1e-9,
 )  # fmt: skip
