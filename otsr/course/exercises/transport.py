@@ -14,7 +14,9 @@ from otsr.transport.sliced import wasserstein_1d
 
 Case = tuple[tuple[np.ndarray, ...], bool, str]
 
-_AXES = "Look at the axes: plan.sum(1) has a number for each row, as a has; and u goes down the rows, u[:, None]."
+_AXES = (
+    "Look at the axes: plan.sum(1) has a number for each row, as a has; and u goes down the rows, u[:, None]."
+)
 
 
 @exercise("judge")
