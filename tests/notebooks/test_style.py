@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 LINES_A_CELL = 30
 COLUMNS = 100  # of code: more would scroll sideways on a projector
 # Notebooks whose code is not broken so yet:
-WIDER = {"02", "11"}
+WIDER = {"02"}
 SET_UP_LINES = 12
 BYTES = 1_000_000
 ALT = 40  # characters: shorter texts cannot say what is seen
