@@ -105,6 +105,10 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (lambda d, D, P: math.sqrt(D * ratio(d)) / P, "before you carry anything"),
         (lambda d, D, P: min(1, math.sqrt(D * (ratio(d) - 1))), "share of P*"),
         (lambda d, D, P: min(1, math.sqrt(ratio(d) - 1) / P), "they multiply D*"),
+        (lambda d, D, P: math.sqrt(D * (math.exp(d / 10) - 1)) / P, "powers of 10"),
+        (lambda d, D, P: math.sqrt(D * (1 - ratio(-d))) / P, "A loss makes D larger, by the factor"),
+        (lambda d, D, P: math.sqrt(D * (ratio(-d) - 1)) / P, "what you may add to D* is positive"),
+        (lambda d, D, P: max(1, math.sqrt(D * (ratio(d) - 1)) / P), "max keeps the larger"),
         (lambda d, D, P: 0.3, "compare with D* in decibels"),
     ],
     "coin": [
@@ -116,6 +120,9 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (lambda k, n: binom.sf(k - 1, n, 0.5) * 2**n, "how many sequences"),
         (lambda k, n: 0.5**k, "k of n can come in many orders"),
         (lambda k, n: 0.5**n, "one single sequence"),
+        (lambda k, n: binom.sf(k - 1, n, 0.5) - 0.5**n, "ends at n − 1"),
+        (lambda k, n: binom.sf(k - 1, n, 0.5) * 2 ** (n - k), "All sequences have n throws"),
+        (lambda k, n: binom.sf(k - 1, n, 0.5) * 2**n / n**2, "not n²"),
         (lambda k, n: 0.42, "Count the sequences"),
     ],
     "windows": [

@@ -35,9 +35,14 @@ ask(
          "That is the whole D that you may have; D* of it is there before you carry anything."),
         (lambda dB, D, P: math.sqrt(D * _gain(dB)), "That is a distance; the weight is its share of P*."),
         (lambda dB, D, P: math.sqrt(_gain(dB)) / P, "Decibels are a ratio: they multiply D*, whatever its size."),
+        (lambda dB, D, P: math.sqrt(D * (math.exp(dB / 10) - 1)) / P, "Decibels count in powers of 10, not of e."),
+        (lambda dB, D, P: math.sqrt(D * -_gain(-dB)) / P,
+         "A loss makes D larger, by the factor 10^(d/10); yours makes it smaller."),
+        (lambda dB, D, P: max(1.0, _bought(dB, D, P)), "max keeps the larger of the two; a weight ends at 1."),
     ]),
     otherwise="Put your weight into D = D* + (t P*)², and compare with D* in decibels.",
     case="With {0:g} dB to spend, D* = {1:g} and P* = {2:g} yours is {got:.3f}.",
+    stops={"math domain": "A loss makes D larger: what you may add to D* is positive."},
 )  # fmt: skip
 
 
@@ -65,6 +70,9 @@ ask(
         (lambda k, n: min(1.0, 2 * _at_least(k, n)), _BOTH_SIDES),
         (lambda k, n: 2 * _at_least(k, n), _BOTH_SIDES),
         (lambda k, n: _at_least(k, n) * 2**n, "That is how many sequences; a chance is a share of all of them."),
+        (lambda k, n: _at_least(k, n) - 0.5**n, "range(k, n) ends at n − 1: the case of n heads is missing."),
+        (lambda k, n: _at_least(k, n) * 2 ** (n - k), "All sequences have n throws: there are 2^n of them."),
+        (lambda k, n: _at_least(k, n) * 2**n / n**2, "Each throw doubles the sequences: there are 2^n, not n²."),
         (lambda k, n: 0.5**k, "That is one sequence of k throws; k of n can come in many orders."),
         (lambda k, n: 0.5**n, "That is one single sequence; k of n can come in many orders."),
     ],
