@@ -38,3 +38,8 @@ def test_a_stub_is_not_attempted_yet(name: str, capsys: pytest.CaptureFixture[st
     for stub in (..., None, lambda *given: ..., lambda *given: None):
         check(name, stub)
     assert capsys.readouterr().out == 4 * f"{name}: not attempted yet\n"
+
+
+def test_an_answer_that_is_printed_and_not_returned_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
+    check(RIGHT[0][0], lambda *given: print(len(given)))
+    assert "Your function returns nothing" in capsys.readouterr().out

@@ -61,8 +61,8 @@ def call(function: Callable[..., Any], *arguments: Any) -> Any:
     """What the student's function returns.
 
     Raises:
-        NotAttemptedError: it returns None or `...`.
-        StoppedError: it raised an error.
+        NotAttemptedError: it is still a stub.
+        StoppedError: it raised an error, or returns nothing though it does something.
     """
     try:
         result = function(*arguments)
@@ -70,6 +70,11 @@ def call(function: Callable[..., Any], *arguments: Any) -> Any:
         raise
     except Exception as error:
         raise StoppedError(f"Your function stopped with {type(error).__name__}: {error}") from error
+    code = getattr(function, "__code__", None)
+    if result is None and code is not None and code.co_names:  # a stub names nothing
+        raise StoppedError(
+            "Your function returns nothing. End it with return: what it prints, no one can check."
+        )
     return _attempted(result)
 
 
