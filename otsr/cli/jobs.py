@@ -79,7 +79,7 @@ def plan(
         kinds = f"pictures are written as {', '.join(FORMATS)}, not as {out.suffix}"
         refuse(f"{out}: {kinds}; to use a folder of that name, make it first")
     elif names_file or (out.exists() and not out.is_dir()):
-        refuse(f"{out} is a file, but there may be several outputs; name a folder")
+        refuse(f"{out} names a file, but there may be several outputs; name a folder")
     for top in () if found or problems else inputs:
         if top.is_dir() and top.resolve() == out.resolve():
             refuse(f"{out} is also an input; name another folder, such as {out / 'large'}")

@@ -12,9 +12,10 @@ from typing import Any
 import gradio as gr
 
 from otsr.cli.lightbox import Lightbox, Stopped
-from otsr.cli.upscale import Size, duration
+from otsr.cli.upscale import Size
 from otsr.evaluation.comparison import Window
 from otsr.inference import scaled_size
+from otsr.machine import duration
 
 
 class Page:
@@ -109,7 +110,8 @@ class Page:
         across, down = scaled_size(*self.lightbox.size(photo), times)
         most = self.lightbox.upscaler(1.0).scale
         beyond = f" Beyond {most} times, the rest is plain enlargement." if times > most else ""
-        return f"{across} × {down} pixels, in {duration(self.lightbox.seconds(photo))}.{beyond}", unsaved
+        seconds = self.lightbox.seconds(photo)
+        return f"{across} × {down} pixels, in about {duration(seconds)}.{beyond}", unsaved
 
     def enlarged(
         self, photo: str, size: float, width: int | None, weight: float, suffix: str
@@ -125,7 +127,7 @@ class Page:
                     continue
                 left = spent / share - spent if share else max(expected - spent, 0)
                 bar = f"<progress value='{spent / (spent + left):.3f}' style='width: 100%'></progress>"
-                yield _result(f"{bar}<br>{duration(left)} left", busy=True)
+                yield _result(f"{bar}<br>about {duration(left)} left", busy=True)
         except Stopped:
             yield _result("Cancelled.")
         except (ValueError, OSError, MemoryError, RuntimeError) as error:

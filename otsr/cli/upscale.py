@@ -178,8 +178,3 @@ def build_upscaler(weights: str | None, **options: Any) -> Upscaler:
     if upscaler.device.type == "mps" and options.get("device") == "auto":
         typer.echo("using Apple's GPU (mps); --device cpu uses the CPU", err=True)
     return upscaler
-
-
-def duration(seconds: float) -> str:
-    """ "about 20 seconds" or "about 3 minutes"."""
-    return f"about {seconds:.0f} seconds" if seconds < 100 else f"about {seconds / 60:.0f} minutes"

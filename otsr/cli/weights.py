@@ -9,7 +9,7 @@ import typer
 from typer import Argument, Option
 
 from otsr.cli.root import DeviceName, Overwrite, Precision, Weights, app, fail, refuse, require_file
-from otsr.cli.upscale import build_upscaler, duration
+from otsr.cli.upscale import build_upscaler
 
 if TYPE_CHECKING:
     from otsr.download.sets import DataSet
@@ -135,8 +135,8 @@ def info(weights: Weights = None, device: DeviceName = "auto", precision: Precis
         typer.echo(f"  {entry.name:<18} for {entry.use}")
         typer.echo(f"  {'':<18} {entry.what}\n  {'':<18} {entry.size / 1e6:.1f} MB, {place}")
     seconds, needed = upscaler.predict_seconds(4000, 3000), upscaler.predict_memory(4000, 3000)
-    need = f"{duration(seconds)} and {needed / 1e9:.1f} GB of memory (measured on one small tile)"
-    typer.echo(f"A photo of 12 megapixels with {weights or DEFAULT}, ×{upscaler.scale}: {need}")
+    need = f"{machine.duration(seconds)} and {needed / 1e9:.1f} GB of memory (measured on one small tile)"
+    typer.echo(f"A photo of 12 megapixels with {weights or DEFAULT}, ×{upscaler.scale}: about {need}")
     shorter = ["a GPU (an NVIDIA H100 takes seconds)"] if chosen.type == "cpu" else []
     shorter.append("a smaller photo (time grows with its pixels)")
     named, default = find(weights or DEFAULT), find(DEFAULT)

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from otsr.degradation.kernels import downsample
 from otsr.degradation.noise import DegradationError, NoisePool
-from otsr.images import atomic_path, crop_to_multiple, resize, to_pil
+from otsr.images import atomic_path, crop_to_multiple, resize, suggestion, to_pil
 
 GRID = 16  # pixels: JPEG's blocks of 8, of the colours at half resolution
 _FORMAT, _VERSION = "otsr degradation", "1"
@@ -194,7 +194,7 @@ def compress(image: Tensor, quality: int, subsampling: str = "4:2:0") -> Tensor:
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a degradation's file."""
     if not path.is_file():
-        raise DegradationError(f"{path}: no such file; expected an {_FORMAT} file")
+        raise DegradationError(f"{path}: no such file; expected an {_FORMAT} file{suggestion(path)}")
     try:
         with safe_open(path, framework="pt") as file:
             told = file.metadata() or {}

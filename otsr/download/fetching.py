@@ -166,7 +166,8 @@ def _receive(url: str, part: Path) -> int | None:
         response.raise_for_status()
         if response.status_code != 206 or not sent.startswith(f"bytes {start}-"):
             start = 0
-        left = int(response.headers.get("Content-Length", 0))
+        length = response.headers.get("Content-Length", "")
+        left = int(length) if length.isdigit() else 0
         require_room(part.parent, left)
         whole = start + left if left else None
         bar = tqdm(desc=part.stem, initial=start, total=whole, unit="B", unit_scale=True, delay=1)

@@ -17,7 +17,7 @@ from torch import Tensor
 from otsr.datasets import data_dir, phone_crops, photos
 from otsr.degradation import Degradation
 from otsr.degradation.camera import estimate_camera
-from otsr.images import SUFFIXES, find_images, read
+from otsr.images import SUFFIXES, find_images, read, suggestion
 
 
 class EvaluationError(ValueError):
@@ -174,7 +174,8 @@ def _pictures_below(folder: Path) -> tuple[list[Path], list[Scene]]:
         EvaluationError: it is missing, a file, or holds no pictures.
     """
     if not folder.is_dir():
-        reason = "a file; name the folder that holds it" if folder.is_file() else "no such folder"
+        missing = f"no such folder{suggestion(folder)}"
+        reason = "a file; name the folder that holds it" if folder.is_file() else missing
         raise EvaluationError(f"{folder}: {reason}")
     unreadable: list[Scene] = []
     found = find_images([folder], lambda path, reason: unreadable.append(_failing(str(path), reason)))

@@ -14,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from otsr.evaluation import METRICS
+from otsr.machine import duration
 from otsr.training.checkpoints import named
 
 
@@ -148,15 +149,3 @@ class Progress:
     def _say(self, line: str) -> None:
         if self.shown:
             self._bar.write(line, file=sys.stderr)
-
-
-def duration(seconds: float) -> str:
-    """In words of two parts at most: "48 s", "12 min", "3 h 20 min", "2 d 4 h"."""
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if minutes < 60:
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h {minutes % 60:02} min"
-    return f"{minutes // 1440} d {minutes % 1440 // 60} h"

@@ -193,8 +193,11 @@ def _read(path: Path) -> Keys:
             content = file.read(LARGEST + 1)
         text = content.decode("utf-8")
     except FileNotFoundError:
-        names = ", ".join(recipes())
-        raise ConfigError(f"{path}: no such file, and no recipe of this name (there are {names})") from None
+        from otsr.images import did_you_mean, suggestion  # not at the top: recipes are read without torch
+
+        meant = did_you_mean(path.name, recipes()) or suggestion(path)
+        names = f"there are {', '.join(recipes())}{meant}"
+        raise ConfigError(f"{path}: no such file, and no recipe of this name; {names}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not a text file (not UTF-8); expected a recipe in YAML") from None
     except OSError as error:

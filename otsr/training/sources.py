@@ -22,7 +22,7 @@ import torch
 from tqdm import tqdm
 
 from otsr import datasets
-from otsr.images import SUFFIXES, atomic_path, find_images
+from otsr.images import SUFFIXES, atomic_path, find_images, suggestion
 from otsr.machine import available_memory
 from otsr.training.runtime import one_thread
 from otsr.training.store import SUFFIX, DataError, Store, StoreError, space_needed, write_store
@@ -166,7 +166,8 @@ def _course(place: str) -> dict[str, Path]:
 def _folder(folder: Path, problems: list[str]) -> dict[str, Path]:
     if not folder.is_dir():
         what = "not a folder" if folder.exists() else "no such folder"
-        raise DataError(f"{folder}: {what}; expected a folder of pictures, a {SUFFIX} store, or photos/train")
+        expected = f"expected a folder of pictures, a {SUFFIX} store, or photos/train"
+        raise DataError(f"{folder}: {what}; {expected}{suggestion(folder)}")
     files = _by_name([folder], problems)
     if not files and not problems:
         raise DataError(f"{folder}: no pictures in this folder (looked for {', '.join(sorted(SUFFIXES))})")

@@ -52,10 +52,10 @@ def read(path: str | os.PathLike[str]) -> RRDBNet | Compact:
             return ncnn.read(path, path.with_suffix(".bin"))
         if path.suffix == ".bin" and path.with_suffix(".param").exists():
             return ncnn.read(path.with_suffix(".param"), path)
+        if head[8:9] == b"{":  # before pickle, whose first byte its header's length may begin with
+            return _read_safetensors(path)
         if head.startswith((b"PK\x03\x04", b"\x80")):
             return network_from(_read_torch(path, head))
-        if head[8:9] == b"{":
-            return _read_safetensors(path)
         unknown = f"unknown binary data (it begins with {head[:8]!r})"
         known = (what for kind, what in _FOREIGN.items() if re.match(kind, head, re.DOTALL))
         raise WeightsError(next(known, unknown))

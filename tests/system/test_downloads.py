@@ -52,6 +52,7 @@ class Server:
         self.status = 200
         self.stop_after: list[int] = []  # per answer: bytes of body before the connection is closed
         self.say_length = True
+        self.length = ""  # in place of the true one
         self.seen: list[str | None] = []  # the Range of each request
         outer = self
 
@@ -82,7 +83,7 @@ class Server:
             body, status = self.content[start:], 206 if start < len(self.content) else 416
         request.send_response(status)
         if self.say_length:
-            request.send_header("Content-Length", str(len(body)))
+            request.send_header("Content-Length", self.length or str(len(body)))
         if status == 416:
             request.send_header("Content-Range", f"bytes */{len(self.content)}")
         if status == 206:
@@ -286,8 +287,11 @@ def test_a_file_that_rots_later_differs_from_its_recorded_hash(server: Server, t
     assert len(server.seen) == 2
 
 
-def test_a_file_of_unknown_hash_and_size_is_not_trusted(server: Server, target: Path) -> None:
-    server.say_length = False
+@pytest.mark.parametrize("fault", [{"say_length": False}, {"length": "many"}])
+def test_a_file_of_unknown_hash_and_size_is_not_trusted(
+    server: Server, target: Path, fault: dict[str, Any]
+) -> None:
+    vars(server).update(fault)
     with pytest.raises(DownloadError, match="neither its hash nor its size is known"):
         fetch([server.url], target, None)
     assert files(target) == {}

@@ -219,7 +219,7 @@ def test_only_broken_pictures_end_with_status_1_and_no_table(otsr: Run, camera: 
     [
         ([], "name --data"),
         (["--data", "EMPTY"], "no pictures in this folder"),
-        (["--data", "no/such/folder"], "no/such/folder: no such folder"),
+        (["--data", "HR2"], "no such folder; did you mean hr"),
         (["--data", "HR", "--weights", "otsr-huge"], "'otsr-huge'"),
         (["--data", "HR", "--degradation", "no.safetensors"], "no.safetensors: no such file"),
         (["--data", "HR", "--lr", "HR", "--cleanup", 2], "these are there already"),
@@ -241,7 +241,7 @@ def test_only_broken_pictures_end_with_status_1_and_no_table(otsr: Run, camera: 
 def test_a_wrong_command_line_ends_with_status_2(
     otsr: Run, hr: Path, tiny_weights: Path, tmp_path: Path, arguments: list[str], words: str
 ) -> None:
-    places = {"EMPTY": tmp_path, "HR": hr, "TINY": tiny_weights}
+    places = {"EMPTY": tmp_path, "HR": hr, "HR2": hr.with_name("hr2"), "TINY": tiny_weights}
     result = otsr("evaluate", *(places.get(str(a), a) for a in arguments))
     assert result.exit_code == 2
     assert words in result.stderr

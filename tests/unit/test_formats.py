@@ -81,6 +81,17 @@ def test_the_content_decides_not_the_suffix_nor_the_torch_that_wrote_it(tmp_path
         assert torch.equal(weights.load(tmp_path / name)(picture()), network(picture()))
 
 
+def test_safetensors_may_begin_with_the_byte_of_a_pickle(tmp_path: Path) -> None:
+    """Its first byte is the lower one of its header's length, a multiple of 8."""
+    network, path = rrdbnet(), tmp_path / "a.safetensors"
+    for length in range(0, 256, 8):
+        weights.save(network, path, {"note": "." * length})
+        if path.read_bytes()[0] == 0x80:
+            break
+    assert path.read_bytes()[0] == 0x80
+    assert torch.equal(weights.load(path)(picture()), network(picture()))
+
+
 def archive(names: list[str]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:

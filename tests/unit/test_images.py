@@ -290,6 +290,13 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, col
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_what_is_written_may_be_read_by_others(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    with images.atomic_path(tmp_path / "a.safetensors") as temporary:
+        temporary.touch(0o600)  # as the library safetensors does
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 @pytest.mark.parametrize(
     ("name", "array", "reason"),
     [

@@ -136,3 +136,20 @@ def test_memory_that_pytorch_holds_unused_is_free(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 200)
     assert machine.free_on(torch.device("cuda")) == 1500
     assert machine.free_on(torch.device("cpu")) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0 s"),
+        (48.4, "48 s"),
+        (89, "89 s"),
+        (90, "2 min"),
+        (12 * 60 + 3, "12 min"),
+        (3570, "1 h 00 min"),
+        (3 * 3600 + 5 * 60, "3 h 05 min"),
+        (52 * 3600, "2 d 4 h"),
+    ],
+)
+def test_a_duration_has_two_parts_at_most(seconds: float, words: str) -> None:
+    assert machine.duration(seconds) == words

@@ -186,6 +186,7 @@ def test_files_that_are_not_safetensors_are_refused_with_how_they_begin(tmp_path
         ("picture", "picture: not an intact safetensors file .*JFIF"),
         ("cut", "cut: not an intact safetensors file"),
         ("nothing", "nothing: no such file"),
+        ("picure", "did you mean picture"),
     ):
         with pytest.raises(DegradationError, match=message):
             Degradation.load(tmp_path / name)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from otsr.training import monitor
-from otsr.training.monitor import Progress, Watch, duration
+from otsr.training.monitor import Progress, Watch
 
 
 def watch() -> Watch:
@@ -73,23 +73,6 @@ def test_of_several_processes_the_earliest_fault_counts_and_numbers_are_averaged
 
 
 # --- progress
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0, "0 s"),
-        (48.4, "48 s"),
-        (89, "89 s"),
-        (90, "2 min"),
-        (12 * 60 + 3, "12 min"),
-        (3570, "1 h 00 min"),
-        (3 * 3600 + 5 * 60, "3 h 05 min"),
-        (52 * 3600, "2 d 4 h"),
-    ],
-)
-def test_a_duration_has_two_parts_at_most(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
 
 
 def test_a_line_tells_losses_rate_pace_and_the_time_left(

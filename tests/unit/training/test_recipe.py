@@ -141,6 +141,7 @@ def test_a_file_that_is_not_a_recipe_is_refused_with_its_line(
 def test_a_folder_a_missing_file_a_picture_and_a_disk_image_are_told_apart(tmp_path: Path) -> None:
     assert "directory" in refusal(tmp_path)
     assert "no such file" in refusal(tmp_path / "none.yml")
+    assert "did you mean tiny?" in refusal(Path("tinny"))
     (tmp_path / "photo.yml").write_bytes(b"\x89PNG\r\n\x1a\n\xff\xfe\x00")
     assert "not a text file" in refusal(tmp_path / "photo.yml")
     with (tmp_path / "huge.yml").open("wb") as file:
