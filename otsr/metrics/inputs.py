@@ -41,11 +41,11 @@ def as_pair(sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor]:
 def as_scaled(sr: Tensor, lr: Tensor, scale: int | None = None) -> tuple[Tensor, Tensor, int]:
     """Both as batches, and how many times as large sr is; that must be `scale` where it is given."""
     large, small = as_batch(sr, "sr"), as_batch(lr, "lr")
-    times = scale or max(1, large.shape[-1] // small.shape[-1])
-    if sr.shape != (*lr.shape[:-2], times * lr.shape[-2], times * lr.shape[-1]):
+    times = max(1, large.shape[-1] // small.shape[-1]) if scale is None else scale
+    if times < 1 or sr.shape != (*lr.shape[:-2], times * lr.shape[-2], times * lr.shape[-1]):
         raise ValueError(
             f"sr has shape {tuple(sr.shape)}, lr {tuple(lr.shape)}; expected "
-            f"{f'{scale} times' if scale else 'a whole multiple of'} lr's height and width: check the scale"
+            f"{'a whole multiple of' if scale is None else f'{scale} times'} lr's height and width: check the scale"
         )
     return large, small, times
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from otsr.metrics.inputs import as_batch, like_input
+from otsr.metrics.inputs import as_batch, cut_border, like_input
 from otsr.transport import wasserstein_1d
 
 _AT_ONCE = 16  # projections held in memory together
@@ -30,7 +30,8 @@ def patch_swd(sr: Tensor, hr: Tensor, patch: int = 7, projections: int = 128) ->
     Reference: Rabin, Peyré, Delon, Bernot, SSVM 2011, doi 10.1007/978-3-642-24785-9_37. Equals
     `ot.sliced_wasserstein_distance(..., p=2)` for equal directions.
     """
-    first, second = as_batch(sr, "sr").float(), as_batch(hr, "hr").float()
+    batches = (as_batch(sr, "sr"), as_batch(hr, "hr"))
+    first, second = (cut_border(x.float(), 0, patch, "patch-SWD") for x in batches)
     if sr.dim() != hr.dim() or len(first) != len(second):
         raise ValueError(f"sr has shape {tuple(sr.shape)}, hr {tuple(hr.shape)}; give as many in both")
     directions = _directions(patch, projections)

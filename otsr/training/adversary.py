@@ -74,10 +74,10 @@ class Adversary:
         Args:
             sr, reals: (b, 3, c, c); sr with its graph, reals of the same scenes or of others.
             step: of the training; draws the patches.
-            dtype: in which convolutions multiply.
+            dtype: in which convolutions multiply; float16 leaves them in float32, as no scaler guards these gradients.
         """
         with torch.autocast(sr.device.type, dtype, enabled=dtype == torch.bfloat16):
-            # What the critic sees. Gradients flow back through the fakes, to the generator.
+            # What the critic sees. Gradients flow back through the fakes to the generator, but not into the reals.
             fake = self._samples(sr, step, 0)
             with torch.no_grad():
                 real = self._samples(reals, step, 1)
@@ -105,7 +105,7 @@ class Adversary:
 
         numbers = {"loss": loss, "real": real_scores.mean(), "fake": fake_scores.mean()}
         self.log |= {name: number.detach() for name, number in numbers.items()}
-        if step < self.gan.start:
+        if step < self.gan.start:  # until then the critic learns alone
             return sr.new_zeros(())
         # A number with the value of the loss and the gradient `pull`. `along − along.detach()` is 0, but its derivative
         # with respect to the fakes is `pull`: so the backward pass goes on from here without the critic.
@@ -159,7 +159,7 @@ class Adversary:
         for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
             parameter.grad = gradient
         average_gradients(parameters, self.accelerator)
-        self.log["gradient"] = nn.utils.clip_grad_norm_(parameters, float("inf"))
+        self.log["gradient"] = nn.utils.clip_grad_norm_(parameters, float("inf"))  # clips nothing: its norm
 
     def _samples(self, images: Tensor, step: int, side: int) -> Tensor:
         """(n, C, h, w): pixels in [-1, 1] or features; `side` is 0 for fakes, 1 for reals."""

@@ -259,11 +259,13 @@ class Config(Part):  # a whole recipe; configs/ shows it by example
         return isinstance(other, Config) and self.model_dump() == other.model_dump()
 
     def misfits(self) -> Misfits:
-        crop, gan = self.data.crop, self.losses.gan
+        crop, gan, window = self.data.crop, self.losses.gan, self.losses.transport.window
         if crop % self.scale:
             yield "data.crop", f"is {crop}, expected a multiple of the scale, {self.scale}"
         if gan.weight and gan.space != "images" and gan.patch > crop:
             yield "losses.gan.patch", f"is {gan.patch}, expected at most the crop, {crop}"
+        if self.losses.transport.weight and (window or 0) > crop:
+            yield "losses.transport.window", f"is {window}, expected at most the crop, {crop}"
         if self.losses.views and crop < 64:
             yield "losses.views", f"leaves too little of a crop of {crop}; set data.crop to 64 or more"
         if gan.weight and self.critic is None:

@@ -165,7 +165,7 @@ class Trainer:
         lr, hr, reals = batch.to(self.device, self.layout)
         self._set_rates()
 
-        # Forward: SR, and what is wrong with it.
+        # Forward: the generator, run as this device is fastest at it, makes SR; the losses say what is wrong with it.
         sr = self.fast(lr)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             terms = self.losses(sr, hr, self.step)
@@ -176,9 +176,9 @@ class Trainer:
         parameters = self.fast.set_gradients(self.scaler.scale(torch.stack(list(terms.values())).sum()))
         runtime.average_gradients(parameters, self.accelerator)
         self.scaler.unscale_(self.optimiser)
-        norm = nn.utils.clip_grad_norm_(parameters, self.config.clip or float("inf"))
+        norm = nn.utils.clip_grad_norm_(parameters, self.config.clip or float("inf"))  # inf: only measured
 
-        # No weight has moved yet: a NaN that is found here leaves the state before it intact.
+        # The generator has not moved yet: a NaN that is found here leaves its state before it intact.
         numbers = dict(terms)
         if not self.scaler.is_enabled():  # with fp16, infinite gradients are normal now and then, see below
             numbers["gradient"] = norm

@@ -179,6 +179,8 @@ def _decay(optimiser: torch.optim.Optimizer, step: int, steps: int) -> None:
 
 
 def _descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+    if not loss.isfinite():
+        raise ValueError(f"the loss is {loss.item()}: are all samples finite?")
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()

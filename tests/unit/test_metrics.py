@@ -153,6 +153,8 @@ def test_lr_consistency_is_the_psnr_of_the_shrunk_picture() -> None:
 def test_lr_consistency_refuses_sizes_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match="expected 4 times lr's height and width"):
         lr_consistency(noise(3, 24, 35), noise(3, 6, 9), 4)
+    with pytest.raises(ValueError, match="expected 0 times"):
+        lr_consistency(noise(3, 24, 36), noise(3, 6, 9), 0)
 
 
 # ---- NIQE
@@ -429,6 +431,8 @@ def test_pictures_smaller_than_a_metric_needs_are_refused() -> None:
         psnr(small, small, border=-1)
     with pytest.raises(ValueError, match="ST-LPIPS needs 21 pixels"):
         st_lpips(small, small)
+    with pytest.raises(ValueError, match=r"patch-SWD needs 19 pixels .* the picture has 30×18"):
+        patch_swd(noise(3, 40, 40), small, patch=19)
     with pytest.raises(ValueError, match="as many in both"):
         patch_swd(noise(2, 3, 40, 40), noise(3, 3, 40, 40))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -86,3 +87,8 @@ def test_the_error_of_a_map_is_0_at_the_truth_and_100_at_the_mean() -> None:
     assert abs(l2_uvp(lambda s: truth(s).mean(0).expand(len(s), 2), truth, x) - 100) < 1e-6
     off = l2_uvp(lambda s: truth(s) + torch.tensor([1.0, 0.0]), truth, x)
     assert abs(off - 100 / float(COVARIANCE.trace())) < 1
+
+
+def test_samples_that_are_not_finite_end_the_game() -> None:
+    with pytest.raises(ValueError, match="the loss is nan"):
+        fit_map(standard, lambda n, g: standard(n, g) * float("nan"), 2, steps=1, batch=16)

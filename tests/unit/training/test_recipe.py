@@ -308,6 +308,8 @@ def test_what_is_wrong_is_named_with_its_line(path: Path, old: str, new: str, pr
          "10: losses.views leaves too little of a crop of 48"),
         ("conv3: 1", "conv5_4: 1", "11: losses.perceptual.layers.conv5_4 is not a layer of alex, which has conv1,"),
         ("{conv3: 1}", "{}", "11: losses.perceptual.layers is empty, expected at least 1 values"),
+        ("pixel: {weight: 1}", "pixel: {weight: 1}\n  transport: {weight: 1, window: 65}",
+         "11: losses.transport.window is 65, expected at most the crop, 64"),
         ("patch: 32", "patch: 65", "12: losses.gan.patch is 65, expected at most the crop, 64"),
         ("gan: {weight: 1,", "gan: {weight: 0,", "13: critic is set, but losses.gan.weight is 0"),
         ("critic: {name: patch, norm: spectral}", "critic:", "12: losses.gan needs a critic"),
