@@ -161,7 +161,9 @@ def test_the_versions_in_colab_are_new_enough() -> None:
 
 IN_COLAB = """
 import sys, types
-sys.modules["google.colab"] = types.ModuleType("google.colab")
+from importlib.machinery import ModuleSpec
+colab = sys.modules["google.colab"] = types.ModuleType("google.colab")
+colab.__spec__ = ModuleSpec("google.colab", None)  # accelerate asks
 {set_up}
 {imports}
 import otsr, otsr.weights
