@@ -34,10 +34,12 @@ def estimate(
     ),
     jpeg: tuple[int, int] | None = Option(None, metavar="LOW HIGH", help="Qualities.  [default: as found]"),
     cleanup: float = Option(1.0, min=1.0, help="Shrink clean photos by this much before degrading them."),
+    overwrite: Overwrite = False,
 ) -> None:
     """Estimate how a camera degrades: blur kernels, noise and JPEG quality, in one file.
 
-    A report is written beside it: OUT.json with the numbers and OUT.png with kernels, noise patches and spectra.
+    A report is written beside it: of phone.safetensors, phone.json has the numbers and phone_report.png shows kernels,
+    noise patches and spectra.
 
     \b
     Example:
@@ -45,13 +47,12 @@ def estimate(
     """
     from otsr.cli.jobs import Progress, say
 
-    report = (out.with_suffix(".json"), out.with_suffix(".png"))
+    report = (out.with_suffix(".json"), out.with_name(f"{out.stem}_report.png"))
     if scale not in (2, 4):
         refuse(f"--scale is {scale}, expected 2 or 4")
-    require_file(out, ".safetensors")
-    for path in (out, *report):
-        if path.exists():
-            say(f"note: {path} exists and will be replaced")
+    require_file(out, ".safetensors", overwrite=overwrite)
+    for path in report:
+        require_file(path, overwrite=overwrite)
     from otsr.degradation import Degradation
     from otsr.degradation.camera import estimate_camera
     from otsr.degradation.report import write_report

@@ -85,7 +85,7 @@ def test_estimate_writes_a_degradation_and_a_report(otsr: Run, tmp_path: Path) -
     ]
     result = otsr("estimate", *crops, "-o", tmp_path / "phone.safetensors")
     assert result.exit_code == 0, result.stderr
-    assert files(tmp_path) == ["phone.json", "phone.png", "phone.safetensors"]
+    assert files(tmp_path) == ["phone.json", "phone.safetensors", "phone_report.png"]
     degradation = Degradation.load(tmp_path / "phone.safetensors")
     report = json.loads((tmp_path / "phone.json").read_text())
     assert degradation.scale == report["scale"] == 4
@@ -94,7 +94,7 @@ def test_estimate_writes_a_degradation_and_a_report(otsr: Run, tmp_path: Path) -
     assert degradation.noise is not None and len(degradation.noise) == report["noise"]["patches"]
     for kernel in report["kernels"].values():
         assert 0.3 < kernel["sigma_minor"] <= kernel["sigma_major"] < 10
-    with Image.open(tmp_path / "phone.png") as drawn:
+    with Image.open(tmp_path / "phone_report.png") as drawn:
         assert drawn.size[0] > 800 and len(set(np.asarray(drawn.convert("L")).ravel())) > 50
 
 
@@ -167,7 +167,10 @@ def test_degrade_names_a_photo_that_is_too_small_and_does_the_rest(
         ("degrade {}/HR -o {}/out --degradation {}/wrong.safetensors", "wrong.safetensors"),
         ("estimate {}/HR/a.png -o {}/camera", ".safetensors"),
         ("estimate {}/HR/a.png -o {}/no/such/camera.safetensors", "no/such"),
-        ("estimate {}/HR/a.png -o {}/HR/a.safetensors", "would be overwritten"),
+        ("estimate {}/HR/a_report.png -o {}/HR/a.safetensors --overwrite", "would be overwritten"),
+        ("estimate {}/HR/a.png -o {}/HR/a.safetensors", "a_report.png is there already"),
+        ("estimate {}/HR/a.png -o {}/mine.safetensors", "mine.json is there already"),
+        ("estimate {}/HR/a.png -o {}/good.safetensors", "--overwrite"),
     ],
 )
 def test_estimate_and_degrade_refuse_what_they_cannot_write_or_read(
@@ -175,13 +178,15 @@ def test_estimate_and_degrade_refuse_what_they_cannot_write_or_read(
 ) -> None:
     from otsr.degradation import Degradation
 
-    kept = picture(tmp_path / "HR" / "a.png", 100, 100).read_bytes()
+    picture(tmp_path / "HR" / "a.png", 100, 100)
+    picture(tmp_path / "HR" / "a_report.png", 100, 100)
+    (tmp_path / "mine.json").write_text("{}")
     Degradation(4).save(tmp_path / "good.safetensors")
     (tmp_path / "wrong.safetensors").write_bytes(b"no tensors")
-    before = files(tmp_path)
+    before = {name: (tmp_path / name).read_bytes() for name in files(tmp_path)}
     result = otsr(*command.format(*[tmp_path] * 3).split())
     assert result.exit_code == 2 and words in result.stderr
-    assert files(tmp_path) == before and (tmp_path / "HR" / "a.png").read_bytes() == kept
+    assert {name: (tmp_path / name).read_bytes() for name in files(tmp_path)} == before
 
 
 def test_estimate_names_a_broken_photo_and_uses_the_rest(otsr: Run, tmp_path: Path) -> None:
