@@ -34,6 +34,8 @@ def compare(
     """
     from otsr.images import FORMATS, ImageError, read, suggestion, write
 
+    if photo.is_dir():
+        refuse(f"{photo} is a folder; name one photo")
     if not photo.is_file():
         refuse(f"{photo}: no such file{suggestion(photo)}")
     out = out or Path(f"{photo.stem}_compare.png")

@@ -79,6 +79,8 @@ def train(
 
     changes = list(overrides or ())
     if camera is not None:
+        if camera.is_dir():
+            refuse(f"--camera {camera} is a folder; first: otsr estimate {camera} -o camera.safetensors")
         if not camera.is_file():
             make = f"make it with: otsr estimate PHOTOS -o {camera}"
             refuse(f"--camera {camera}: no such file; {make}{suggestion(camera)}")

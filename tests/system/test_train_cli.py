@@ -78,6 +78,9 @@ def test_a_camera_is_the_degradation_of_the_recipe(otsr: Run, place: Path) -> No
     assert f"degradation: {place / 'my phone.safetensors'}" in result.stdout
     result = otsr("train", "adapt", "--camera", "none.safetensors")
     assert result.exit_code == 2 and "otsr estimate PHOTOS -o none.safetensors" in result.stderr
+    result = otsr("train", "adapt", "--camera", "photos")
+    assert result.exit_code == 2
+    assert "photos is a folder; first: otsr estimate photos -o camera.safetensors" in result.stderr
 
 
 def test_train_shows_the_whole_recipe_and_does_not_train(otsr: Run, place: Path) -> None:

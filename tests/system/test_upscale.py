@@ -291,6 +291,7 @@ def test_advice_names_only_what_would_help(upscale: Run, otsr: Run, tmp_path: Pa
         ("train tiny -o /proc/none/run", "nothing can be written"),
         ("estimate {}/in.png -o {}/x.safetensors --jpeg 95 60", "95"),
         ("evaluate --data {}/in.png", "in.png: a file; name the folder that holds it"),
+        ("compare {}", "is a folder; name one photo"),
         ("train nosuch", "there are adapt, "),
     ],
 )
