@@ -45,7 +45,7 @@ def estimate(
     Example:
       otsr estimate phone/*.jpg -o phone.safetensors
     """
-    from otsr.cli.jobs import Progress, say
+    from otsr.cli.jobs import NO_PICTURES, Progress, say
 
     report = (out.with_suffix(".json"), out.with_name(f"{out.stem}_report.png"))
     if scale not in (2, 4):
@@ -63,7 +63,13 @@ def estimate(
     except ValueError as error:
         refuse(error)
     problems: list[str] = []
-    found = find_images(photos, lambda path, reason: problems.append(f"{path}: {reason}"))
+    found: list[Path] = []
+    for top in photos:
+        known = len(problems)
+        pictures = find_images([top], lambda path, reason: problems.append(f"{path}: {reason}"))
+        if not pictures and len(problems) == known:
+            problems.append(f"{top}: {NO_PICTURES}")
+        found = list(dict.fromkeys([*found, *pictures]))
     clash = {path.resolve() for path in found} & {path.resolve() for path in (out, *report)}
     if clash:
         refuse(f"{clash.pop()} is one of the photos and would be overwritten; choose another name for --out")

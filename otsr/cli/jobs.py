@@ -21,6 +21,7 @@ from tqdm import tqdm
 from otsr.cli.root import refuse
 from otsr.images import FORMATS, SUFFIXES, UNREADABLE, find_images
 
+NO_PICTURES = f"no pictures in this folder (looked for {', '.join(sorted(SUFFIXES))})"
 _SILENCE = 30.0  # seconds without a sign of life where there is no terminal
 _FULL = 1 << 20  # bytes left on a disk that counts as full
 
@@ -88,7 +89,7 @@ def plan(
         if top.resolve() in out.resolve().parents:
             pictures = [path for path in pictures if out.resolve() not in path.resolve().parents]
         if not pictures and len(problems) == known:
-            report(top, f"no pictures in this folder (looked for {', '.join(sorted(SUFFIXES))})")
+            report(top, NO_PICTURES)
         for path in pictures:
             below = path.parent.relative_to(top) if path != top else Path()
             found.setdefault(path, below / (path.stem + (_kept(path) if suffix == "keep" else suffix)))

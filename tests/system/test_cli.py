@@ -206,6 +206,12 @@ def test_estimate_of_nothing_useful_fails_and_writes_nothing(otsr: Run, tmp_path
     assert files(tmp_path) == ["flat.png"]
 
 
+def test_estimate_names_a_folder_without_pictures(otsr: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    result = otsr("estimate", tmp_path / "empty", "-o", tmp_path / "c.safetensors")
+    assert result.exit_code == 1 and "empty: no pictures in this folder" in result.stderr
+
+
 def test_estimate_and_degrade_warn_that_there_is_no_noise_and_succeed(otsr: Run, tmp_path: Path) -> None:
     from otsr.datasets import photos
     from otsr.images import read, write
