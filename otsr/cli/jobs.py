@@ -144,13 +144,19 @@ class Progress:
 
 
 def run(
-    jobs: Sequence[Job], work: Callable[[Job, Progress], None], *, overwrite: bool = False, failed: int = 0
+    jobs: Sequence[Job],
+    work: Callable[[Job, Progress], None],
+    *,
+    overwrite: bool = False,
+    failed: int = 0,
+    perhaps: str = "",
 ) -> int:
     """Do each job that is not done (or all, to `overwrite`), report on stderr, and return the exit status.
 
     Args:
         work: makes `job.target` of `job.source`, atomically; calls the progress with (parts done, parts in all).
         failed: problems that were reported before.
+        perhaps: what may differ when outputs are made again, for the hint.
     """
     pending = [job for job in jobs if overwrite or not job.done]
     done, there = 0, len(jobs) - len(pending)
@@ -176,7 +182,7 @@ def run(
         return 130
     summary = f"{done} done"
     if there:
-        summary += f", {there} there already and left alone (--overwrite makes them again)"
+        summary += f", {there} there already and left alone (--overwrite makes them again{perhaps})"
     if failed:
         summary += f", {failed} failed"
     say(summary + (f": {pending[0].target}" if done == len(jobs) == 1 else ""))

@@ -106,7 +106,8 @@ def upscale(
         exif = images.metadata(job.source, location=keep_location) if keep_metadata else b""
         enlarge(upscaler, job.source, job.target, size, progress, depth=depth, quality=quality, exif=exif)
 
-    raise typer.Exit(jobs.run(planned, work, overwrite=overwrite, failed=failed))
+    perhaps = ", perhaps with other weights or another size"
+    raise typer.Exit(jobs.run(planned, work, overwrite=overwrite, failed=failed, perhaps=perhaps))
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,7 @@ def test_what_is_there_already_is_not_made_again(upscale: Run, tmp_path: Path) -
     assert result.exit_code == 0, result.stderr
     assert (tmp_path / "out" / "a.png").read_bytes() == b"made before"
     assert "1 done, 1 there already" in result.stderr
+    assert "--overwrite makes them again, perhaps with other weights or another size" in result.stderr
 
 
 def test_a_picture_that_changed_since_is_made_again_with_a_word(upscale: Run, tmp_path: Path) -> None:
