@@ -198,7 +198,7 @@ class Upscaler:
         beside = pixels * (int(scale**2 * 4) if scale != self.scale else 0)
         if deep:  # up to 8 bytes a pixel in place of 4, and 6 in place of 3
             beside = 2 * beside + pixels * (3 + 4 * self.scale**2)
-        side, block = self.plan(width, height, beside)
+        side, block = self.plan(width, height, beside, scale)
         cut = self.tiles(width, height, side)
         channels = (1 if picture.grey else 3) + (picture.alpha is not None)
         whole = Canvas(width * self.scale, height * self.scale, channels, deep)
@@ -254,11 +254,12 @@ class Upscaler:
         seen = sum(tile.rows.size * tile.columns.size for tile in self.tiles(width, height))
         return self.engine.seconds() * seen
 
-    def plan(self, width: int, height: int, beside: int = 0) -> tuple[int, int]:
+    def plan(self, width: int, height: int, beside: int = 0, scale: float | None = None) -> tuple[int, int]:
         """The tile and the block for a width × height picture, in LR pixels a side: the largest that fit now.
 
         The tile is the one asked for, or half of it, or a quarter …, whichever fits into free memory first, with
-        `beside` more bytes of main memory than `predict_memory`. If none does, that is a MemoryError with the numbers.
+        `beside` more bytes of main memory than `predict_memory`. If none does, that is a MemoryError with the numbers
+        and the size that was asked for (`scale`).
         """
         free, on_device = machine.available_memory(), machine.free_on(self.device)
         halves = (self.tile >> step for step in range(self.tile.bit_length()))
@@ -269,11 +270,14 @@ class Upscaler:
                 window = self.predict_window_memory(width, height, tile, block)
                 if on_device is None or window <= _SHARE * on_device:
                     return tile, block
-        size = f"{width}×{height} becomes {width * self.scale}×{height * self.scale}"
+        wide, high = scaled_size(width, height, scale or self.scale)
+        size = f"{width}×{height} becomes {wide}×{high}"
         if fits:
             raise MemoryError(f"{size}: {self.device} has too little free memory; use --device cpu")
         need = f"needs {needed / 1e9:.2f} GB of memory, {(free or 0) / 1e9:.2f} GB are free"
-        raise MemoryError(f"{size} and {need}; close other programs, or shrink the picture")
+        beyond = scale is not None and scale > self.scale
+        advice = "ask for a smaller --width" if beyond else "close other programs, or shrink the picture"
+        raise MemoryError(f"{size} and {need}; {advice}")
 
 
 def scaled_size(width: int, height: int, scale: float) -> tuple[int, int]:
