@@ -91,7 +91,8 @@ def estimate(
     for problem in problems:
         say(f"error: {problem}")
     typer.echo(f"{out}: {_summary(camera.degradation)}\n{report[0]}, {report[1]}: the report")
-    say(f"next: otsr train adapt --camera {out}   or   otsr degrade HR -o pairs --degradation {out}")
+    use = f"otsr train adapt --camera {out}   or   otsr degrade HR -o pairs --degradation {out}"
+    say(f"next: {use if camera.degradation.noise is not None else 'add photos with a plain wall or sky'}")
     raise typer.Exit(bool(problems))
 
 

@@ -220,6 +220,7 @@ def test_estimate_and_degrade_warn_that_there_is_no_noise_and_succeed(otsr: Run,
     result = otsr("estimate", tmp_path / "texture.png", "-o", tmp_path / "c.safetensors")
     assert result.exit_code == 0, result.stderr
     assert "warning: no noise" in result.stderr and "--max-variance" in result.stderr
+    assert result.stderr.splitlines()[-1] == "next: add photos with a plain wall or sky"
     inputs = (tmp_path / "texture.png", "-o", tmp_path / "out", "--degradation", tmp_path / "c.safetensors")
     result = otsr("degrade", *inputs)
     assert result.exit_code == 0 and "has no noise" in result.stderr
