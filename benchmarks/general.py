@@ -140,11 +140,9 @@ def unevenness(image: Tensor) -> float:
     return float((values - plane @ torch.linalg.lstsq(plane, values).solution).std())
 
 
-def middles() -> list[Tensor]:
-    """Of the test photos, shrunk by 2: TILE pixels a side."""
-    small = [resize(read(path), 0.5).clamp(0, 1) for path in photos("test")]
-    corners = [[(side - TILE) // 2 for side in photo.shape[-2:]] for photo in small]
-    return [photo[:, y : y + TILE, x : x + TILE] for photo, (y, x) in zip(small, corners, strict=True)]
+def middle(photo: Tensor, side: int) -> Tensor:
+    y, x = ((length - side) // 2 for length in photo.shape[-2:])
+    return photo[:, y : y + side, x : x + side]
 
 
 def ramp() -> Tensor:
@@ -182,17 +180,18 @@ def upscaled(network: nn.Module | None, images: Sequence[Tensor], device: torch.
     return [network(image[None].to(device))[0].float().clamp(0, 1).cpu() for image in images]
 
 
-def artefacts(network: nn.Module | None, tiles: Sequence[Tile], device: torch.device) -> dict[str, Any]:
-    """What each ruler says: one number a tile, one for each synthetic picture, or three for R, G, B."""
+def artefacts(
+    network: nn.Module | None, tiles: Sequence[Tile], busy: Sequence[Tensor], device: torch.device
+) -> dict[str, Any]:
+    """What each ruler says: one number a tile or busy picture, one for each synthetic picture, or three for R, G, B."""
     real = [tile.image for tile in tiles]
     saved = [Degradation(1, jpeg=(RESAVED, RESAVED)).apply(image, seed=0) for image in real]
     grey = torch.full((3, 64, 64), 0.5)
     made = {"ramp": ramp(), "flat": grey, "text": text(), "neutral": neutral_texture()}
-    pictures = iter(upscaled(network, [*real, *saved, *made.values(), *middles()], device))
+    pictures = iter(upscaled(network, [*real, *saved, *made.values(), *busy], device))
     pairs, blocks = ([(next(pictures), lr) for lr in images] for images in (real, saved))
     drawn = {name: (next(pictures), lr) for name, lr in made.items()}
     shifts = [metrics.colour_shift(sr, lr) for sr, lr in pairs]
-    photographed = list(pictures)
     return {
         "noise_gain": [float(metrics.noise_gain(sr, lr)) for sr, lr in pairs],
         "block_gain": [float(metrics.block_gain(sr, lr, SCALE)) for sr, lr in pairs],
@@ -200,7 +199,7 @@ def artefacts(network: nn.Module | None, tiles: Sequence[Tile], device: torch.de
         "checkerboard": {
             name: float(metrics.checkerboard(drawn[name][0], SCALE)) for name in ("ramp", "flat")
         },
-        "lattice": [float(metrics.checkerboard(sr, SCALE)) for sr in photographed],
+        "lattice": [float(metrics.checkerboard(sr, SCALE)) for sr in pictures],
         "colour_shift": {
             **{name: metrics.colour_shift(*drawn[name]).tolist() for name in ("text", "neutral")},
             "phone": max(shifts, key=lambda shift: float(shift.abs().max())).tolist(),
@@ -208,12 +207,14 @@ def artefacts(network: nn.Module | None, tiles: Sequence[Tile], device: torch.de
     }
 
 
+def spread(values: Sequence[float], digits: int) -> str:
+    """The median, and the largest in brackets."""
+    return f"{np.median(values):.{digits}f} ({max(values):.{digits}f})"
+
+
 def artefact_table(found: Mapping[str, Mapping[str, Any]]) -> str:
     titles = ("noise gain", "block gain", f"saved at {RESAVED}")
     gains = dict(zip(("noise_gain", "block_gain", "block_gain_resaved"), titles, strict=True))
-
-    def spread(values: Sequence[float], digits: int) -> str:
-        return f"{np.median(values):.{digits}f} ({max(values):.{digits}f})"
 
     def row(name: str, seen: Mapping[str, Any]) -> list[str]:
         peaks, shifts = seen["checkerboard"].values(), seen["colour_shift"].values()
@@ -231,16 +232,18 @@ def artefact_table(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 def rulers(networks: Mapping[str, nn.Module], device: torch.device) -> tuple[list[str], dict[str, Any]]:
     """The section on artefacts, and its numbers."""
-    tiles = flat_tiles()
+    tiles, whole = flat_tiles(), [read(path) for path in photos("test")]
+    busy = [middle(resize(photo, 0.5).clamp(0, 1), TILE) for photo in whole]
+    real = [float(metrics.checkerboard(middle(photo, SCALE * TILE), SCALE)) for photo in whole]
     rows = {BICUBIC: None, **networks}
-    found = {name: artefacts(network, tiles, device) for name, network in rows.items()}
+    found = {name: artefacts(network, tiles, busy, device) for name, network in rows.items()}
     lines = [
         "## Artefacts",
         f"Median (largest) gain over {len(tiles)} flat tiles of the phone's photos, bicubic being 1; block gain also "
         f"after the tiles were saved as JPEG of quality {RESAVED}, for the phone's own grid is faint. Peaks at the "
         "periods of upsampling over their neighbours, on a grey ramp, flat grey, and the middles of the test photos, "
-        "shrunk by 2 (median, largest). Shift of the means of R, G, B in "
-        "grey levels; of the phone's tiles that with the largest.",
+        f"shrunk by 2 (median, largest; as large a part of the photos themselves has {spread(real, 1)}). Shift of the "
+        "means of R, G, B in grey levels; of the phone's tiles that with the largest.",
         artefact_table(found),
         f"Tiles of {TILE}×{TILE} pixels, column and row of their corner: {'; '.join(map(str, tiles))}.",
     ]
