@@ -95,11 +95,15 @@ class FrameSlider(anywidget.AnyWidget):
         ratio = images[0].shape[0] / images[0].shape[1]
         columns = count if ratio > 0.6 else 1  # wide frames stand below each other
         width = _TWIN_INCHES / columns
-        size = (_TWIN_INCHES, (width * ratio + 1.0) * count / columns)
+        captions = [textwrap.fill(self.captions[index], round(11 * width)) for index in chosen]
+        lines = 1 + max(caption.count("\n") for caption in captions)
+        room = max(1.0, 0.4 + 0.2 * lines)  # inches for the label above and a caption of 12 points below
+        size = (_TWIN_INCHES, (width * ratio + room) * count / columns)
         figure, axes = plt.subplots(count // columns, columns, figsize=size, squeeze=False)
-        for axis, index, image in zip(axes.flat, chosen, images, strict=True):
+        for axis, index, image, caption in zip(axes.flat, chosen, images, captions, strict=True):
             frame(axis, image, self._role, f"{self.title} {self.labels[index]}".strip())
-            axis.set_xlabel(textwrap.fill(self.captions[index], round(11 * width)), fontsize=12)
+            axis.set_xlabel(caption, fontsize=12)
+            axis.set_anchor("N")  # what room is left is the caption's
         return rendered(figure)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:

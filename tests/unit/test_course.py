@@ -195,6 +195,15 @@ def test_a_photograph_in_a_slider_keeps_its_faint_noise() -> None:
     assert kept.std() == pytest.approx(photo.std(), rel=0.1)
 
 
+@pytest.mark.parametrize("lines", [1, 4, 7])
+def test_the_still_pictures_of_a_slider_leave_room_for_long_captions(lines: int) -> None:
+    plots.use_house_style()
+    caption = lines * "what is seen, in words " + "and g"
+    twin = np.array(FrameSlider([np.zeros((120, 120, 3), np.uint8)] * 3, list("abc"), 3 * [caption]).twin())
+    assert twin[:2].min() == twin[-2:].min() == 255, "letters are cut off"
+
+
+
 def test_no_caption_can_end_the_script_of_a_page() -> None:
     caption = "A tag </script><b> in words."
     page = FrameSlider([slider_frame(0)], ["only"], [caption]).html()
