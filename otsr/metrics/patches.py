@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from otsr.metrics.inputs import as_batch, cut_border, like_input
-from otsr.transport import wasserstein_1d
+from otsr.transport.sliced import unit_directions, wasserstein_1d
 
 _AT_ONCE = 16  # projections held in memory together
 
@@ -41,9 +41,8 @@ def patch_swd(sr: Tensor, hr: Tensor, patch: int = 7, projections: int = 128) ->
 
 def _directions(patch: int, projections: int) -> Tensor:
     """(projections, 3, patch, patch), uniform on the unit sphere."""
-    generator = torch.Generator().manual_seed(0)
-    normal = torch.randn(projections, 3, patch, patch, generator=generator)
-    return normal / normal.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    directions = unit_directions(projections, 3 * patch**2, torch.Generator().manual_seed(0))
+    return directions.unflatten(1, (3, patch, patch))
 
 
 def _sliced_w2(x: Tensor, y: Tensor, directions: Tensor) -> float:
