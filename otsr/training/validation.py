@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
@@ -64,18 +63,14 @@ class Validation:
     def __getitem__(self, index: int) -> ValidationPair:
         if not 0 <= index < self._count:
             raise IndexError(f"no validation photo {index}; there are {self._count}")
-        hr = _image(self.hr.read(index))
+        hr = read(self.hr.read(index))
         with one_thread():
             if self.lr is None:
                 hr, lr = self._degradation.pair(hr, seed=index)
             else:
-                lr = _image(self.lr.read(self._pairs[index]))
+                lr = read(self.lr.read(self._pairs[index]))
                 hr = hr[:, : self.scale * lr.shape[1], : self.scale * lr.shape[2]]
         return ValidationPair(self.hr.names[index], lr.contiguous(), hr.contiguous())
-
-
-def _image(pixels: np.ndarray) -> Tensor:
-    return torch.from_numpy(pixels).permute(2, 0, 1).float().div(255).contiguous()
 
 
 def validate(
