@@ -51,10 +51,8 @@ class Adversary:
         self.config, self.gan, self.accelerator = config, config.losses.gan, accelerator
         self.features: nn.Module | None = None
         if self.gan.space == "features":
-            layers = self.gan.layers or {_LAYER[self.gan.backbone]: 1.0}
-            if len(layers) != 1:
-                raise config.error("losses.gan.layers", f"names {len(layers)} layers, expected one")
-            self.features = backbone(self.gan.backbone, tuple(layers)).to(accelerator.device)
+            layer = tuple(self.gan.layers or (_LAYER[self.gan.backbone],))
+            self.features = backbone(self.gan.backbone, layer).to(accelerator.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.critic = self._build().to(accelerator.device)

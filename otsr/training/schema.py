@@ -191,6 +191,11 @@ class Gan(Features):  # losses.gan: a critic tells real from generated; see otsr
     ratio: Count = 1  # critic steps per generator step
     start: Whole = 0  # generator step from which the term counts; the critic learns from the beginning
 
+    def misfits(self) -> Misfits:
+        yield from super().misfits()
+        if self.weight and self.space == "features" and self.layers is not None and len(self.layers) != 1:
+            yield "layers", f"names {len(self.layers)} layers, expected one"
+
 
 class Transport(Features):  # losses.transport: transport between distributions of features; no critic
     kind: Literal["projected", "sliced"] = "projected"  # each channel is a projection, or random directions

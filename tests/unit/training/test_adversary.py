@@ -152,10 +152,3 @@ def test_the_critic_is_drawn_by_the_recipes_seed_and_leaves_the_global_generator
     weights = [adversary(f"seed={seed}").critic.body[0].weight for seed in (1, 1, 2)]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
     assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_more_than_one_layer_of_features_is_refused_with_its_line() -> None:
-    with pytest.raises(ValueError, match=r"losses\.gan\.layers names 2 layers, expected one"):
-        adversary(
-            "losses.gan.space=features", "losses.gan.backbone=alex", "losses.gan.layers={conv1: 1, conv2: 1}"
-        )

@@ -311,6 +311,8 @@ def test_what_is_wrong_is_named_with_its_line(path: Path, old: str, new: str, pr
         ("pixel: {weight: 1}", "pixel: {weight: 1}\n  transport: {weight: 1, window: 65}",
          "11: losses.transport.window is 65, expected at most the crop, 64"),
         ("patch: 32", "patch: 65", "12: losses.gan.patch is 65, expected at most the crop, 64"),
+        ("space: patches", "space: features, layers: {relu1_1: 1, relu2_1: 1}",
+         "12: losses.gan.layers names 2 layers, expected one"),
         ("gan: {weight: 1,", "gan: {weight: 0,", "13: critic is set, but losses.gan.weight is 0"),
         ("critic: {name: patch, norm: spectral}", "critic:", "12: losses.gan needs a critic"),
         ("name: patch,", "name: vgg, layers: 3,", "13: critic.layers is set, but only name: patch"),
