@@ -179,14 +179,14 @@ def test_the_cleanup_shrinks_the_truth_too(tmp_path: Path) -> None:
 
 
 def test_pairs_are_found_by_name_also_with_the_scale_in_it(tmp_path: Path) -> None:
-    for name in ("HR/a.png", "HR/sub/b.png"):
+    for name in ("HR/a.png", "HR/sub/b.png", "HR/sub/bx4.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         images.write(tmp_path / name, picture(1, 83, 80) if name == "HR/a.png" else picture(1, 80, 80))
-    for name in ("LR/ax4.png", "LR/sub/b.jpg"):
+    for name in ("LR/ax4.png", "LR/sub/b.jpg", "LR/sub/bx4.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         images.write(tmp_path / name, picture(2, 20, 20))
     scenes = matched(hr=tmp_path / "HR", lr=tmp_path / "LR")
-    assert [one.name for one in scenes] == ["a", "sub/b"]
+    assert [one.name for one in scenes] == ["a", "sub/b", "sub/bx4"]  # a name that HR has stays as it is
     for one in scenes:
         lr, hr = one.draw(0)
         assert hr is not None and hr.shape == (3, 80, 80) and lr.shape == (3, 20, 20)
@@ -258,6 +258,11 @@ def test_flat_pictures_have_no_niqe_and_the_table_says_so() -> None:
     note = next(note for note in to_json(table)["notes"] if note.startswith("NIQE: undefined for 1"))
     assert f"- {note}" in markdown(table)
     assert to_json(table)["values"]["bicubic"]["niqe"][1] == [None]
+
+
+def test_undefined_numbers_of_every_row_are_counted() -> None:
+    table = made({"bicubic": {"niqe": [5.0, math.nan]}, "a": {"niqe": [math.nan, math.nan]}})
+    assert [note.partition(" SR")[0] for note in to_json(table)["notes"]] == ["NIQE: undefined for 3"]
 
 
 def test_one_failing_picture_leaves_the_same_pictures_in_every_row() -> None:
