@@ -213,6 +213,13 @@ def test_patches_of_any_size_fill_fields_of_any_size(size: int) -> None:
     assert (field[..., -4:, -4:].std((-2, -1)) > 0.05).all()  # noise up to the last corner
 
 
+def test_crops_begin_on_the_grid_that_is_asked_for() -> None:
+    line = 8 * (torch.arange(64) % 16)  # from every 16th pixel on it looks the same
+    periodic = NoisePool((line[:, None] + line).byte().expand(1, 3, 64, 64), ["a"], [""])
+    aligned, free = (periodic.sample(9, 32, torch.Generator().manual_seed(0), grid) for grid in (16, 1))
+    assert torch.equal(aligned, aligned[:1].expand_as(aligned)) and not torch.equal(free, aligned)
+
+
 def test_injection_adds_zero_mean_noise_and_clips(pool: NoisePool) -> None:
     grey = torch.full((4, 3, 32, 32), 0.5)
     noisy_lr = pool.inject(grey, generator())
