@@ -105,13 +105,20 @@ def potentials(cost: Tensor) -> Potentials:
     Reference: Liu, Gu, Samaras, ICCV 2019, section 3, doi 10.1109/ICCV.2019.00493.
     """
     matrix = _checked(cost)
-    plan, log = ot.emd(*map(_uniform, matrix.shape), matrix, numItermax=10_000_000, log=True)
-    if log["warning"]:
-        raise ValueError(f"the network simplex did not finish: {log['warning']}")
-    h, g = centre_of_face(matrix, plan, -log["v"])
+    n, m = matrix.shape
+    plan, v = _simplex(_uniform(n), _uniform(m), matrix)
+    h, g = centre_of_face(matrix, plan, -v)
     shift = (h.sum() + g.sum()) / (len(h) + len(g))
     value = float((plan * matrix).sum())
     return Potentials(*(cost.new_tensor(array) for array in (h - shift, g - shift, plan, value)))
+
+
+def _simplex(a: np.ndarray, b: np.ndarray, cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """POT's exact plan and the prices of its columns; a ValueError where it stopped before it was exact."""
+    plan, log = ot.emd(a, b, cost, numItermax=10_000_000, log=True)
+    if log["warning"]:
+        raise ValueError(f"the network simplex did not finish: {log['warning']}")
+    return plan, log["v"]
 
 
 def centre_of_face(cost: np.ndarray, plan: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -250,5 +257,5 @@ def unbalanced_plan(cost: Tensor, reach: float) -> Tensor:
     n, m = matrix.shape
     extended = np.full((n + 1, m + 1), reach / 2)
     extended[:n, :m], extended[n, m] = matrix, 0.0
-    plan = ot.emd(np.append(_uniform(n), 1.0), np.append(_uniform(m), 1.0), extended)
+    plan, _ = _simplex(np.append(_uniform(n), 1.0), np.append(_uniform(m), 1.0), extended)
     return cost.new_tensor(plan[:n, :m])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -125,6 +126,17 @@ def test_any_answer_is_certified_and_moves_with_its_samples(n: int, m: int, seed
     moved = potentials(cost[rows][:, columns])
     assert torch.allclose(moved.real, found.real[rows], atol=1e-9)
     assert torch.allclose(moved.fake, found.fake[columns], atol=1e-9)
+
+
+@pytest.mark.parametrize("exact", [potentials, lambda cost: unbalanced_plan(cost, 1.0)])
+def test_a_plan_that_is_not_exact_yet_is_no_answer(
+    exact: Callable[[Tensor], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emd = ot.emd
+    monkeypatch.setattr(ot, "emd", lambda *given, **options: emd(*given, **(options | {"numItermax": 1})))
+    with pytest.raises(ValueError, match="did not finish"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exact(quadratic_cost(*batches(40, 40), K=1.0))
 
 
 def test_corners_of_the_optimal_face_depend_on_the_solver() -> None:
