@@ -9,10 +9,11 @@ import exercises_transport as transport
 import pytest
 import test_exercises_after as after
 import test_exercises_camera as camera
+import test_exercises_critic as critic
 
 from otsr.course.exercises import check
 
-TABLES = (after, camera, results, transport)
+TABLES = (after, camera, critic, results, transport)
 WRONG = [(name, *row) for table in TABLES for name, rows in table.WRONG.items() for row in rows]
 RIGHT = [answer for table in TABLES for answer in table.RIGHT]
 

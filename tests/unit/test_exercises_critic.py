@@ -1,4 +1,4 @@
-"""The bug hunt judges the student's tests: right ones pass, each usual mistake gets its own answer."""
+"""The bug hunt judges the student's tests (tables for test_exercise_tables.py), and its own rules are judged."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from scipy.optimize import linprog
 from torch import Tensor
@@ -68,21 +67,15 @@ def rises(rule: Rule) -> bool:
     return bool(rule(torch.zeros(3), torch.ones(3)) > rule(torch.zeros(3), 2 * torch.ones(3)))
 
 
-@pytest.mark.parametrize(
-    ("name", "test"),
-    [
-        ("hunt-labels", earns),
-        ("hunt-pairs", perfect),
-        ("hunt-pairs", permuted),
-        ("hunt-norm", known_norm),
-        ("hunt-slope", consistent),
-        ("hunt-generator", climbs),
-        ("hunt-generator", rises),
-    ],
-)
-def test_tests_that_expose_are_accepted(name: str, test: Rule, capsys: pytest.CaptureFixture[str]) -> None:
-    check(name, test)
-    assert capsys.readouterr().out == f"{name}: correct\n"
+RIGHT: list[tuple[str, Any]] = [
+    ("hunt-labels", earns),
+    ("hunt-pairs", perfect),
+    ("hunt-pairs", permuted),
+    ("hunt-norm", known_norm),
+    ("hunt-slope", consistent),
+    ("hunt-generator", climbs),
+    ("hunt-generator", rises),
+]
 
 
 def looks_for_the_box(rule: Rule) -> bool:
@@ -156,7 +149,7 @@ def chance(rule: Rule) -> bool:
     return bool(heads)
 
 
-ANSWERS: dict[str, list[tuple[Any, str]]] = {
+WRONG: dict[str, list[tuple[Any, str]]] = {
     "hunt-labels": [
         (
             looks_for_the_box,
@@ -205,25 +198,6 @@ ANSWERS: dict[str, list[tuple[Any, str]]] = {
         (no_squares, "in another dress: |mean D(y) − mean D(x)|. The value is not what moves the fakes"),
     ],
 }
-
-
-@pytest.mark.parametrize(
-    ("name", "test", "words"), [(n, t, w) for n, some in ANSWERS.items() for t, w in some]
-)
-def test_each_usual_mistake_gets_its_own_answer(
-    name: str, test: Any, words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    check(name, test)
-    said = capsys.readouterr().out
-    assert said.startswith(f"{name}: not yet. ")
-    assert words in said
-
-
-@pytest.mark.parametrize("name", HUNTS)
-def test_stubs_are_not_attempted(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    check(name, lambda rule: ...)
-    check(name, lambda rule: None)
-    assert capsys.readouterr().out == 2 * f"{name}: not attempted yet\n"
 
 
 def test_a_hunt_leaves_the_student_s_random_numbers_alone() -> None:
