@@ -118,10 +118,6 @@ def _hash(name: str) -> str:
     """sha256 of the file of weights; of an ncnn pair, the network's description."""
     import pooch
 
-    from otsr.weights import WeightsError, file_of, locate
+    from otsr.weights import file_of
 
-    try:
-        path = locate(name, download=False)
-    except WeightsError:
-        path = file_of(Path(name))
-    return pooch.file_hash(str(path))
+    return pooch.file_hash(str(file_of(name, download=False)))

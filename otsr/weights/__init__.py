@@ -36,19 +36,19 @@ def load(name_or_path: str | Path, *, download: bool = True) -> RRDBNet | Compac
     Raises:
         WeightsError: unknown name, missing or damaged file, or a file that holds something else.
     """
+    return read(file_of(name_or_path, download=download))
+
+
+def file_of(name_or_path: str | Path, *, download: bool = True) -> Path:
+    """The file that `load` reads: of a training's folder best.safetensors, else last.safetensors; see also `locate`.
+
+    Raises:
+        WeightsError: unknown name, named weights that cannot be had, or a folder that holds neither file.
+    """
     name, path = str(name_or_path), Path(name_or_path)
     is_path = path.exists() or path.suffix or path.name != name
     if find(name) is not None or not is_path:
-        return read(locate(name, download=download))
-    return read(file_of(path))
-
-
-def file_of(path: Path) -> Path:
-    """The weights that a path names: a file, or in the folder of a training best.safetensors, else last.safetensors.
-
-    Raises:
-        WeightsError: a folder that holds neither.
-    """
+        return locate(name, download=download)
     if not path.is_dir():
         return path
     for name in ("best.safetensors", "last.safetensors"):
