@@ -99,10 +99,10 @@ def require_file(out: Path, *suffixes: str, overwrite: bool = True) -> None:
         refuse(f"{out}: name a file with the suffix {' or '.join(suffixes)}")
     if not out.parent.is_dir():
         refuse(f"{out}: the folder {out.parent} does not exist; make it first")
-    if out.exists() and not overwrite:
-        refuse(f"{out} is there already; name another file, or give --overwrite")
     if out.is_dir():
         refuse(f"{out} is a folder; name a file")
+    if out.exists() and not overwrite:
+        refuse(f"{out} is there already; name another file, or give --overwrite")
     require_writable(out)
 
 

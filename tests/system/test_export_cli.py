@@ -44,12 +44,14 @@ def test_a_file_that_is_there_is_kept_until_overwrite_is_said(otsr: Run, small: 
     [
         ("otsr-smal", "a.onnx", "did you mean"),
         (None, "a.pth", "name a file with the suffix .onnx"),
+        (None, "folder.onnx", "folder.onnx is a folder; name a file"),
         (None, "missing/a.onnx", "make it first"),
     ],
 )
 def test_a_wish_that_cannot_be_met_is_named(
     otsr: Run, small: Path, tmp_path: Path, name: str | None, out: str, words: str
 ) -> None:
+    (tmp_path / "folder.onnx").mkdir()
     result = otsr("export", name or small, "-o", tmp_path / out)
     assert result.exit_code == 2
     assert words in result.stderr
