@@ -14,10 +14,7 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.mark.slow
-def test_ours_has_a_smaller_error_than_the_best_isotropic_gaussian(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.syspath_prepend(str(FOLDER))
+def test_ours_has_a_smaller_error_than_the_best_isotropic_gaussian(tmp_path: Path) -> None:
     import kernel_estimation as benchmark
 
     cases = benchmark.cases(5, split="val")
@@ -44,10 +41,7 @@ def test_a_cautious_filter_loses_no_more_with_ours_than_with_the_bicubic_kernel(
         assert value < lost["bicubic"][name] + 0.05 or name.startswith("bicubic"), name
 
 
-def test_the_true_kernel_loses_nothing_and_a_wrong_one_less_under_caution(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.syspath_prepend(str(FOLDER))
+def test_the_true_kernel_loses_nothing_and_a_wrong_one_less_under_caution() -> None:
     import kernel_families as benchmark
 
     case = benchmark.case("motion", 2, 0, photos("val"))
