@@ -176,12 +176,12 @@ def _sixteen_bits(path: Path, image: Image.Image) -> np.ndarray | None:
     """
     modes = {_raw_mode(tile) for tile in getattr(image, "tile", ())}
     if modes == {"LA;16B"}:  # opened as RGBA; its four bytes are those of grey and alpha
-        _take_for(image, "LA;16B", "RGBA")
+        _take_for(image, "RGBA")
         return np.ascontiguousarray(ImageOps.exif_transpose(image)).view(">u2").astype(np.uint16)
     if len(modes) != 1 or not (mode := modes.pop()).startswith(_COLOURS):
         return None
     with Image.open(path) as again:
-        _take_for(again, mode, mode[:-3] + _OTHER[mode[-3:]])
+        _take_for(again, mode[:-3] + _OTHER[mode[-3:]])
         lower = np.asarray(ImageOps.exif_transpose(again))
     values = np.asarray(ImageOps.exif_transpose(image)).astype(np.uint16)
     values <<= 8
@@ -193,9 +193,9 @@ def _raw_mode(tile: tuple) -> str:
     return str(tile[3][0] if isinstance(tile[3], tuple) else tile[3])
 
 
-def _take_for(image: Image.Image, mode: str, other: str) -> None:
+def _take_for(image: Image.Image, mode: str) -> None:
     image.tile = [  # type: ignore[attr-defined]
-        tile._replace(args=(other, *tile.args[1:]) if isinstance(tile.args, tuple) else other)
+        tile._replace(args=(mode, *tile.args[1:]) if isinstance(tile.args, tuple) else mode)
         for tile in image.tile  # type: ignore[attr-defined]
     ]
 
