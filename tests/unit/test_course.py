@@ -203,7 +203,6 @@ def test_the_still_pictures_of_a_slider_leave_room_for_long_captions(lines: int)
     assert twin[:2].min() == twin[-2:].min() == 255, "letters are cut off"
 
 
-
 def test_no_caption_can_end_the_script_of_a_page() -> None:
     caption = "A tag </script><b> in words."
     page = FrameSlider([slider_frame(0)], ["only"], [caption]).html()
