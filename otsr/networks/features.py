@@ -63,11 +63,7 @@ class AlexFeatures(nn.Module):
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Features of (B, 3, H, W) in [0, 1], one (B, C, h, w) a layer."""
-        if image.dim() != 4 or image.shape[1] != 3 or min(image.shape[-2:]) < self.smallest:
-            raise ValueError(
-                f"AlexNet's features need (B, 3, H, W) with sides of {self.smallest} pixels or more, "
-                f"got {tuple(image.shape)}; use a larger crop, or enlarge it"
-            )
+        check_size(image, self.smallest, "AlexNet's features")
         x = (2 * image - 1 - self.mean) / self.deviation
         x = x.contiguous(memory_format=torch.channels_last)  # convolutions and maxima take half the time
         conv1 = F.relu(self._halved_conv1(x))
@@ -139,6 +135,15 @@ class ShiftTolerantLPIPS(nn.Module):
             difference = (_direction(x) - _direction(y)).square()
             total = total + torch.einsum("bchw,c->b", difference, self.heads[layer]) / x[0, 0].numel()
         return total
+
+
+def check_size(image: Tensor, smallest: int, what: str) -> None:
+    """Refuse what is not (B, 3, H, W) with sides of `smallest` pixels or more."""
+    if image.dim() != 4 or image.shape[1] != 3 or min(image.shape[-2:]) < smallest:
+        raise ValueError(
+            f"{what} need (B, 3, H, W) with sides of {smallest} pixels or more, got {tuple(image.shape)}; "
+            "use a larger crop, or layers that need less"
+        )
 
 
 def _direction(x: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from otsr.download import DownloadError, cache_dir, fetch, matches
 from otsr.images import atomic_path
 from otsr.networks import VGG_BLOCKS, layer_names, vgg_places
-from otsr.networks.features import AlexFeatures, halve
+from otsr.networks.features import AlexFeatures, check_size, halve
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
 _CACHED = {"vgg16": "vgg16-st-lpips.safetensors", "vgg19": "vgg19-imagenet.safetensors"}
@@ -82,7 +82,7 @@ class VGG(nn.Module):
         self.register_buffer("deviation", torch.tensor(_DEVIATION).view(3, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        _check_size(image, self.smallest, "VGG's features")
+        check_size(image, self.smallest, "VGG's features")
         x = ((image - self.mean) / self.deviation).contiguous(memory_format=torch.channels_last)
         found = {}
         for name, convolution in self.convolutions.items():
@@ -123,7 +123,7 @@ class Patches(nn.Module):
 
     def _layers(self, image: Tensor) -> Iterable[tuple[str, int]]:
         what = type(self).__name__.lower()
-        _check_size(image, (self.size - 1) * max(self.spacing.values()) + 1, what)
+        check_size(image, (self.size - 1) * max(self.spacing.values()) + 1, what)
         return self.spacing.items()
 
 
@@ -175,14 +175,6 @@ def backbone(name: str, layers: tuple[str, ...] | None = None) -> nn.Module:
         weights = _weights(name)
         network.load_state_dict({key: weights[key] for key in network.state_dict()})
     return network.to(memory_format=torch.channels_last).requires_grad_(False).eval()  # type: ignore[call-overload]
-
-
-def _check_size(image: Tensor, smallest: int, what: str) -> None:
-    if image.dim() != 4 or image.shape[1] != 3 or min(image.shape[-2:]) < smallest:
-        raise ValueError(
-            f"{what} need (B, 3, H, W) with sides of {smallest} pixels or more, got {tuple(image.shape)}; "
-            "use a larger crop, or layers of earlier blocks"
-        )
 
 
 def _weights(name: str) -> dict[str, Tensor]:

@@ -21,15 +21,19 @@ MAX_BYTES = 2 << 30
 
 _WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "generator", "model")
 _PREFIXES = ("module.", "generator.", "netG.", "model_ema.")
-_DENSE = r"\.(\d+)\.[Rr][Dd][Bb]([123])\.conv([1-5])"
-_RENAMES: tuple[tuple[str, str], ...] = (
-    (r"(?:conv_first|model\.0)", "first"),
-    (r"(?:RRDB_trunk|body)" + _DENSE, "trunk.{0}.blocks.{1}.convolutions.{2}"),
-    (r"model\.1\.sub" + _DENSE + r"\.0", "trunk.{0}.blocks.{1}.convolutions.{2}"),
-    (r"(?:trunk_conv|conv_body|model\.1\.sub\.\d+)", "trunk_last"),
+_RENAMES: tuple[tuple[str, str], ...] = (  # ESRGAN's `model.N` after the trunk depend on the scale, ×1 to ×8
+    (r"conv_first|model\.0", "first"),
+    (
+        r"(?:RRDB_trunk|body|model\.1\.sub)\.(\d+)\.[Rr][Dd][Bb]([123])\.conv([1-5])(?:\.0)?",
+        "trunk.{0}.blocks.{1}.convolutions.{2}",
+    ),
+    (r"trunk_conv|conv_body|model\.1\.sub\.\d+", "trunk_last"),
     (r"(?:upconv|conv_up)(\d+)", "enlarge.{0}"),
-    (r"(?:HRconv|conv_hr)", "hr"),
-    (r"conv_last", "last"),
+    (r"model\.3", "enlarge.1"),
+    (r"model\.6", "enlarge.2"),
+    (r"model\.9", "enlarge.3"),
+    (r"HRconv|conv_hr|model\.(?:2|5|8|11)", "hr"),
+    (r"conv_last|model\.(?:4|7|10|13)", "last"),
 )
 _ONE_BASED = re.compile(r"(?<=blocks\.)\d|(?<=convolutions\.)\d|(?<=enlarge\.)\d+")
 _TELLTALES: tuple[tuple[str, str], ...] = (
@@ -107,23 +111,15 @@ def _unwrapped(state: Any) -> dict[str, Tensor]:
 
 def _renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Our names where a layout is recognised; other names stay, so that messages show what the file says."""
-    # In ESRGAN's first layout the layers after the trunk are `model.N`, and N depends on the scale.
-    numbers = sorted({int(m[1]) for key in tensors if (m := re.fullmatch(r"model\.(\d+)\.weight", key))})
-    tail = [f"model.{number}" for number in numbers if number > 1]
-    ours = [*(f"enlarge.{i}" for i in range(len(tail) - 2)), "hr", "last"] if len(tail) > 1 else []
-    known = dict(zip(tail, ours, strict=False))
     renamed = {}
     for key, tensor in tensors.items():
         stem, _, leaf = key.rpartition(".")
-        renamed[f"{known.get(stem) or _rename(stem)}.{leaf}"] = tensor
+        for pattern, ours in _RENAMES:
+            if match := re.fullmatch(pattern, stem):
+                stem = _ONE_BASED.sub(lambda number: str(int(number[0]) - 1), ours.format(*match.groups()))
+                break
+        renamed[f"{stem}.{leaf}"] = tensor
     return renamed
-
-
-def _rename(stem: str) -> str:
-    for pattern, ours in _RENAMES:
-        if match := re.fullmatch(pattern, stem):
-            return _ONE_BASED.sub(lambda number: str(int(number[0]) - 1), ours.format(*match.groups()))
-    return stem
 
 
 def _architecture(tensors: Mapping[str, Tensor]) -> dict[str, Any]:

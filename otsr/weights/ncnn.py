@@ -1,16 +1,13 @@
 """ncnn's `.param` (the graph, text) and `.bin` (the numbers) to an RRDBNet.
 
-RealSR and Real-ESRGAN are published as one and the same list of layers. That list is written out here for the size
-that the file names, and compared with the file layer by layer: only then its numbers go into the network.
+RealSR and Real-ESRGAN share one graph, and Real-ESRGAN's network for anime is a shorter one. Only a file whose graph
+is one of these is read: its numbers then go into the network in the file's order.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from itertools import zip_longest
+import hashlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,18 +17,12 @@ from otsr.networks.generators import RRDBNet
 from otsr.weights.layouts import WeightsError, fill
 
 MAGIC = b"7767517"
+GRAPHS = {  # `_graph` of the file to the RRDBNet's arguments
+    "40895f1a4f6093050176f98f1af5a7572e6eecd0851a1a2d292712ae156544f9": {"nb": 23},
+    "72a7455f439e60acc9abdaf900731dc1109288d2c1200c7526d5fe01002cfe94": {"nb": 6},
+}
 _FP16, _FP32 = 0x01306B47, 0
 _MAX_TEXT = 16 << 20
-_SUM, _ARRAY = (1,), -23300  # Eltwise: 0=1 adds; an array stands under the key -23300 - k
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """One layer. Copies (`Split`) are left out: `inputs` are the numbers of the layers that made them."""
-
-    kind: str
-    inputs: tuple[int, ...]
-    options: dict[int, tuple[float, ...]]
 
 
 def read(param: Path, weights: Path) -> RRDBNet:
@@ -44,104 +35,56 @@ def read(param: Path, weights: Path) -> RRDBNet:
         if not path.is_file():
             pair = f"{param.name} + {weights.name}"
             raise WeightsError(f"{path.name}: no such file; an ncnn model is a pair {pair}")
-    names, layers = _parse(param)
-    network = _empty(layers)
-    for name, found, expected in zip_longest(names, layers, _graph(network), fillvalue=None):
-        if found != expected:
-            raise WeightsError(f"layer {name or 'after the last'} is not what an RRDBNet of this size has")
+    arguments = GRAPHS.get(_graph(param))
+    if arguments is None:
+        raise WeightsError("its layers are not those of RealSR's or Real-ESRGAN's ×4 networks for ncnn")
+    with torch.device("meta"):
+        network = RRDBNet(**arguments)
     return fill(network, _numbers(weights, network))  # type: ignore[return-value]
 
 
-def _parse(path: Path) -> tuple[list[str], list[_Layer]]:
-    """Names and layers, in the file's order."""
+def _graph(path: Path) -> str:
+    """SHA-256 of the layers in the file's order: kind, the numbers of the layers that it reads, options.
+
+    Names are left out, and so are copies (`Split`): they stand for the layer that they copy.
+    """
     if path.stat().st_size > _MAX_TEXT:
         raise WeightsError("too large for a graph in text")
-    lines = [line for line in path.read_text("ascii", errors="replace").splitlines() if line.strip()]
-    if not lines or lines[0].strip() != MAGIC.decode():
-        raise WeightsError(
-            f"begins with {(lines or [''])[0][:40]!r}, expected ncnn's text ({MAGIC.decode()})"
-        )
-    names: list[str] = []
-    layers: list[_Layer] = []
+    magic, count, *lines = [*path.read_text("ascii", errors="replace").splitlines(), "", ""]
+    if magic.strip() != MAGIC.decode():
+        raise WeightsError(f"begins with {magic[:40]!r}, expected ncnn's text ({MAGIC.decode()})")
+    layers: list[tuple[str, list[int], list[tuple[int, list[float]]]]] = []
     makers: dict[str, int] = {}  # of each blob, the number of its layer
+    filled = [line for line in lines if line.strip()]
     try:
-        for line in lines[2:]:
-            kind, name, ins, outs, *rest = line.split()
-            inputs = tuple(makers[blob] for blob in rest[: int(ins)])
+        for line in filled:
+            kind, _, ins, outs, *rest = line.split()
+            inputs = [makers[blob] for blob in rest[: int(ins)]]
             outputs, options = rest[int(ins) :][: int(outs)], rest[int(ins) + int(outs) :]
             if kind != "Split":
-                names.append(name)
                 pairs = (option.split("=") for option in options)  # k=v, or an array as -23300-k=n,v,v…
-                values = {int(key): tuple(map(float, text.split(","))) for key, text in pairs}
-                layers.append(_Layer(kind, inputs, values))
+                values = sorted((int(key), [float(n) for n in text.split(",")]) for key, text in pairs)
+                layers.append((kind, inputs, values))
             makers.update(dict.fromkeys(outputs, inputs[0] if kind == "Split" else len(layers) - 1))
-        if len(lines) - 2 != int(lines[1].split()[0]):
-            raise ValueError
+        whole = len(filled) == int(count.split()[0])
     except (ValueError, IndexError, KeyError):
-        raise WeightsError(f"damaged behind layer {(names or ['0'])[-1]}; fetch it again") from None
-    return names, layers
-
-
-def _empty(layers: list[_Layer]) -> RRDBNet:
-    """An RRDBNet without numbers, of the size that the file's counts say."""
-    widths = [int(layer.options.get(0, (0,))[0]) for layer in layers if layer.kind == "Convolution"]
-    stages = sum(layer.kind == "Interp" for layer in layers)
-    nb, rest = divmod(len(widths) - 4 - stages, 15)
-    if rest or nb < 1 or stages not in (1, 2):
-        raise WeightsError(f"{len(widths)} convolutions and {stages} enlargements make no RRDBNet")
-    try:
-        with torch.device("meta"):
-            return RRDBNet(widths[0], nb, widths[1], 2**stages)
-    except ValueError as error:
-        raise WeightsError(str(error)) from None
-
-
-def _graph(network: Any) -> list[_Layer]:
-    """The layers that the file must have."""
-    layers: list[_Layer] = []
-
-    def add(kind: str, inputs: list[int], options: dict[int, tuple[float, ...]] | None = None) -> int:
-        layers.append(_Layer(kind, tuple(inputs), options or {}))
-        return len(layers) - 1
-
-    def convolution(x: int, module: nn.Conv2d, leaky: bool = True) -> int:
-        outputs, size = module.out_channels, module.weight.numel()
-        activation = {9: (2,), _ARRAY - 10: (1, 0.2)} if leaky else {}
-        return add("Convolution", [x], {0: (outputs,), 1: (3,), 4: (1,), 5: (1,), 6: (size,)} | activation)
-
-    def residual(x: int, change: int) -> int:
-        return add("Eltwise", [change, x], {0: _SUM, _ARRAY - 1: (2, 0.2, 1.0)})
-
-    x = shallow = convolution(add("Input", []), network.first, leaky=False)
-    for block in network.trunk:
-        outer = x
-        for dense in block.blocks:
-            seen = [x]
-            for module in dense.convolutions:
-                joined = add("Concat", seen) if len(seen) > 1 else x
-                seen.append(convolution(joined, module, leaky=len(seen) < 5))
-            x = residual(x, seen[-1])
-        x = residual(outer, x)
-    x = add("BinaryOp", [shallow, convolution(x, network.trunk_last, leaky=False)])
-    for module in network.enlarge:
-        x = convolution(add("Interp", [x], {0: (1,), 1: (2.0,), 2: (2.0,)}), module)
-    convolution(convolution(x, network.hr), network.last, leaky=False)
-    return layers
+        whole = False
+    if not whole:
+        raise WeightsError(f"damaged behind its layer {len(layers)}; fetch it again")
+    return hashlib.sha256(repr(layers).encode()).hexdigest()
 
 
 def _numbers(path: Path, network: RRDBNet) -> dict[str, Tensor]:
-    """Per convolution: a tag, the weights (fp16 padded to 4 bytes, or fp32), the bias (fp32)."""
+    """Per convolution: a tag, the weights (fp16 or fp32), the bias (fp32)."""
     data = path.read_bytes()
     position = 0
 
     def take(kind: str, count: int, name: str) -> np.ndarray:
         nonlocal position
-        end = position + count * np.dtype(kind).itemsize
-        if end > len(data):
+        start, position = position, position + count * np.dtype(kind).itemsize
+        if position > len(data):
             raise WeightsError(f"{path.name} ends at byte {len(data)} inside {name}: truncated")
-        array = np.frombuffer(data, kind, count, position)
-        position = end + -end % 4
-        return array
+        return np.frombuffer(data, kind, count, start)
 
     tensors = {}
     for name, module in network.named_modules():
@@ -150,10 +93,10 @@ def _numbers(path: Path, network: RRDBNet) -> dict[str, Tensor]:
         tag = int(take("<u4", 1, name)[0])
         if tag not in (_FP16, _FP32):
             raise WeightsError(f"{path.name}: {name} has tag {tag:#010x}, not that of fp16 or fp32")
-        shape = module.weight.shape
-        weight = take("<f2" if tag == _FP16 else "<f4", math.prod(shape), name)
-        tensors[f"{name}.weight"] = torch.from_numpy(weight.astype(np.float32)).view(shape)
-        tensors[f"{name}.bias"] = torch.from_numpy(take("<f4", shape[0], name).astype(np.float32))
+        weight = take("<f2" if tag == _FP16 else "<f4", module.weight.numel(), name)
+        tensors[f"{name}.weight"] = torch.from_numpy(weight.astype(np.float32)).view(module.weight.shape)
+        bias = take("<f4", module.out_channels, name)
+        tensors[f"{name}.bias"] = torch.from_numpy(bias.astype(np.float32))
     if position != len(data):
         left = len(data) - position
         raise WeightsError(f"{path.name}: {left} bytes are left over; it belongs to another .param")

@@ -10,6 +10,7 @@ import pytest
 import test_exercises_after as after
 import test_exercises_camera as camera
 import test_exercises_critic as critic
+from torch import Tensor
 
 from otsr.course.exercises import check
 
@@ -41,6 +42,20 @@ def test_a_stub_is_not_attempted_yet(name: str, capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out == 4 * f"{name}: not attempted yet\n"
 
 
-def test_an_answer_that_is_printed_and_not_returned_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
-    check(RIGHT[0][0], lambda *given: print(len(given)))
-    assert "Your function returns nothing" in capsys.readouterr().out
+def forgetful(sr: Tensor, hr: Tensor) -> None:
+    """Names nothing but its own variables."""
+    error = sr - hr  # noqa: F841
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda *given: print(len(given)), "Your function returns nothing"),
+        (forgetful, "Your function returns nothing"),
+        (27.5, "A function is expected, not float 27.5: give its name alone"),
+        (lambda sr, hr: "27.5", "One number is expected, your function returned str '27.5'"),
+    ],
+)
+def test_what_is_no_answer_is_told_so(answer: Any, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    check("psnr", answer)
+    assert f"psnr: not yet. {words}" in capsys.readouterr().out

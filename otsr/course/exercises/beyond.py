@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from otsr.course.exercises.checking import ask, up_to_one
+from otsr.course.exercises.checking import ask
 
 Velocity = Callable[[Tensor, float], Tensor]
 
@@ -24,9 +24,9 @@ def _gain(decibels: float) -> float:
 
 ask(
     "strength",
-    cases=lambda: ((0.8, 0.5, 1.0), (0.8, 0.5, 0.25), (2.0, 0.1, 1.0), (0.3, 3.0, 3.0)),
+    cases=lambda: ((0.5, 0.8, 0.5), (0.8, 0.5, 0.25), (2.0, 0.1, 1.0), (0.3, 3.0, 3.0)),  # no mistake ends above 1
     right=lambda mse, w2, dB: min(1.0, _free(mse, w2, dB)),
-    mistakes=up_to_one([
+    mistakes=[
         (_free, "Above 1 nothing is left to carry: you would leave the real patches."),
         (lambda mse, w2, dB: _gain(dB) * mse / w2, "The price grows with the square of the strength."),
         (lambda mse, w2, dB: _free(w2, mse, dB), "Which is the error without transport, and which is the price?"),
@@ -38,7 +38,7 @@ ask(
          "Decibels belong to the logarithm to base ten."),
         (lambda mse, w2, dB: math.sqrt(dB * mse / w2), "Decibels are a logarithm: turn them into a factor first."),
         (lambda mse, w2, dB: math.sqrt(-_gain(-dB) * mse / w2), "The error may grow, it does not shrink."),
-    ]),
+    ],
     otherwise="Write the error at strength t, divide by the error at 0, and solve for t.",
     case="For mse {0}, w2 {1} and {2} dB the strength is {right:.3f}, yours is {got:.3f}.",
 )  # fmt: skip

@@ -34,26 +34,15 @@ def _lopsided(size: int) -> Tensor:
 
 def camera(hr: Tensor, kernel: Tensor, s: int, noise: Tensor) -> Tensor:
     """What `Degradation` makes: clip(clip((x * k)↓s) + n)."""
-    return (_small(hr, kernel, s) + noise).clamp(0, 1)
+    return (kernels.downsample(hr, kernel, s).clamp(0, 1) + noise).clamp(0, 1)
 
 
-def _small(hr: Tensor, kernel: Tensor, s: int) -> Tensor:
-    return kernels.downsample(hr, kernel, s).clamp(0, 1)
-
-
-def _blurred(hr: Tensor, kernel: Tensor, mode: str) -> Tensor:
-    """(x * k) at every place, as the notebook's `blur` returns it."""
+def _from(row: int, column: int, hr: Tensor, kernel: Tensor, s: int, noise: Tensor, mode: str) -> Tensor:
+    """The same from another first pixel of what the notebook's `blur` returns, or with another border."""
     padded = F.pad(hr[:, None], [kernel.shape[-1] // 2] * 4, mode=mode)
-    return F.conv2d(padded, kernel.flip(0, 1)[None, None])[:, 0]
-
-
-def _dark_border(hr: Tensor, kernel: Tensor, s: int, noise: Tensor) -> Tensor:
-    return (_blurred(hr, kernel, "constant")[:, s // 2 :: s, s // 2 :: s] + noise).clamp(0, 1)
-
-
-def _other_grid(row: int, column: int, hr: Tensor, kernel: Tensor, s: int, noise: Tensor) -> Tensor | None:
-    kept = _blurred(hr, kernel, "reflect")[:, row::s, column::s][:, : noise.shape[1], : noise.shape[2]]
-    return (kept.clamp(0, 1) + noise).clamp(0, 1) if kept.shape == noise.shape else None
+    blurred = F.conv2d(padded, kernel.flip(0, 1)[None, None])[:, 0]
+    kept = blurred[:, row % s :: s, column % s :: s][:, : noise.shape[1], : noise.shape[2]]
+    return (kept.clamp(0, 1) + noise).clamp(0, 1)
 
 
 def _size_hint(got: Any, expected: Tensor, hr: Tensor, kernel: Tensor, s: int, noise: Tensor) -> str:
@@ -74,8 +63,8 @@ def _size_hint(got: Any, expected: Tensor, hr: Tensor, kernel: Tensor, s: int, n
 _GREY_LEVELS = "The noise is in units of [0, 1] already, not in grey levels."
 _GRID = "You keep the pixels of another grid: the first is number s // 2 of what blur returns."
 _MISTAKES: list[tuple[Callable[..., Any], str]] = [
-    (lambda x, k, s, n: _small(x, k, s), "The noise is missing."),
-    (lambda x, k, s, n: _small(x, k, s) + n, "Clip the sum to [0, 1]: nothing is darker than black."),
+    (lambda x, k, s, n: camera(x, k, s, 0 * n), "The noise is missing."),
+    (lambda x, k, s, n: camera(x, k, s, 0 * n) + n, "Clip the sum to [0, 1]: nothing is darker than black."),
     (lambda x, k, s, n: (kernels.downsample(x, k, s) + n).clamp(0, 1),
      "Clip before you add the noise as well: the sensor sees no negative light."),
     (lambda x, k, s, n: kernels.downsample(x, k, s) + n, "Clip to [0, 1], before and after the noise is added."),
@@ -84,8 +73,9 @@ _MISTAKES: list[tuple[Callable[..., Any], str]] = [
     (lambda x, k, s, n: camera(x, k, s, n * 255), _GREY_LEVELS),
     (lambda x, k, s, n: camera(x, k.flip(0, 1), s, n),
      "Your kernel is mirrored: conv2d correlates, a convolution flips the kernel first."),
-    (_dark_border, "Look at the border: mirror the picture there, do not fill with zeros."),
-    *((partial(_other_grid, row, column), _GRID) for row, column in product(range(4), repeat=2)),
+    (lambda x, k, s, n: _from(s // 2, s // 2, x, k, s, n, "constant"),
+     "Look at the border: mirror the picture there, do not fill with zeros."),
+    *((partial(_from, row, column, mode="reflect"), _GRID) for row, column in product(range(4), repeat=2)),
 ]  # fmt: skip
 
 ask(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dis
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 Mistakes = Sequence[tuple[Callable[..., Any], str]]
 
 _CHECKS: dict[str, Callable[[Any], str | None]] = {}
+_IN_STUBS = {"RESUME", "NOP", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST"}
 
 
 class NotAttemptedError(Exception):
@@ -57,25 +59,39 @@ def exercise(name: str) -> Callable[[Callable[[Any], str | None]], Callable[[Any
     return register
 
 
-def call(function: Callable[..., Any], *arguments: Any) -> Any:
+def call(function: Any, *arguments: Any, stops: Mapping[str, str] | None = None) -> Any:
     """What the student's function returns.
+
+    Args:
+        stops: words in an error's message to what they mean here.
 
     Raises:
         NotAttemptedError: it is still a stub.
-        StoppedError: it raised an error, or returns nothing though it does something.
+        StoppedError: it is no function, it raised an error, or it returns nothing though it does something.
     """
+    if not callable(function):
+        raise StoppedError(
+            f"A function is expected, not {described(function)}: give its name alone, without ( )."
+        )
     try:
         result = function(*arguments)
     except StoppedError:
         raise
     except Exception as error:
-        raise StoppedError(f"Your function stopped with {type(error).__name__}: {error}") from error
-    code = getattr(function, "__code__", None)
-    if result is None and code is not None and code.co_names:  # a stub names nothing
+        meant = [meaning for words, meaning in (stops or {}).items() if words in str(error)]
+        what = f"Your function stopped with {type(error).__name__}: {error}"
+        raise StoppedError(" ".join([what.rstrip(".") + ".", *meant])) from error
+    if result is None and _does_something(function):
         raise StoppedError(
-            "Your function returns nothing. End it with return: what it prints, no one can check."
+            "Your function returns nothing. End it with return: no one can check what it prints."
         )
     return _attempted(result)
+
+
+def _does_something(function: Any) -> bool:
+    """Whether it has any instruction but those of a stub: return None."""
+    code = getattr(function, "__code__", None)
+    return code is not None and any(step.opname not in _IN_STUBS for step in dis.get_instructions(code))
 
 
 def described(value: Any) -> str:
@@ -109,17 +125,13 @@ def ask(
             apart they are, {off}.
         near: largest difference that counts as none, relative to values above 1.
         shape_hint: (got, right, *arguments) to a hint, where a tensor has the wrong shape.
-        stops: words in an error's message to what they mean here.
+        stops: as in `call`.
     """
 
     def judge(answer: Any) -> str | None:
         for arguments in cases():
             given = copy.deepcopy(arguments)
-            try:
-                got = call(answer, *given)
-            except StoppedError as error:
-                meaning = [meant for words, meant in (stops or {}).items() if words in str(error)]
-                raise StoppedError(" ".join([f"{error}".rstrip(".") + ".", *meaning])) from error
+            got = call(answer, *given, stops=stops)
             if not all(map(_unchanged, given, arguments)):
                 return "Your function changes what it was given: write x = x + …, not x += …"
             expected = torch.as_tensor(right(*arguments))
@@ -138,16 +150,9 @@ def ask(
     exercise(name)(judge)
 
 
-def up_to_one(mistakes: Mistakes) -> Mistakes:
-    """Each mistake as it is, and cut off at 1."""
-    cut = [(lambda *given, made=made: min(1.0, made(*given)), hint) for made, hint in mistakes]
-    return [one for pair in zip(mistakes, cut, strict=True) for one in pair]
-
-
 def _hint(found: Tensor, arguments: tuple[Any, ...], mistakes: Mistakes, otherwise: str, near: float) -> str:
     for mistake, hint in mistakes:
-        value = mistake(*arguments)
-        if value is not None and _near(found, torch.as_tensor(value), near):
+        if _near(found, torch.as_tensor(mistake(*arguments)), near):
             return hint
     return otherwise
 
@@ -158,14 +163,14 @@ def _near(found: Tensor, expected: Tensor, near: float) -> bool:
 
 
 def _converted(got: Any, expected: Tensor) -> Tensor | None:
-    """The answer as a tensor of the expected shape, in float64; None when it is no such thing."""
-    if expected.dim():
-        same = isinstance(got, Tensor) and got.shape == expected.shape
-        return got.detach().double() if same else None
+    """The answer in float64, if it has the shape of what is expected; any lone number fits where one is."""
     try:
-        return torch.tensor(float(got), dtype=torch.float64)
+        found = torch.as_tensor(got).detach()
     except (TypeError, ValueError, RuntimeError):
         return None
+    if found.numel() == 1 and not expected.dim():
+        found = found.reshape(())
+    return found.double() if found.shape == expected.shape else None
 
 
 def _unchanged(given: Any, before: Any) -> bool:

@@ -9,28 +9,21 @@ import numpy as np
 import ot
 import torch
 
-from otsr.course.exercises.checking import StoppedError, ask, call, exercise
+from otsr.course.exercises.checking import ask, call, described, exercise
 from otsr.transport.sliced import wasserstein_1d
 
 Case = tuple[tuple[np.ndarray, ...], bool, str]
 
-_AXES = (
-    "Look at the axes: plan.sum(1) has a number for each row, as a has; and u goes down the rows, u[:, None]."
-)
+_AXES = "Look at the axes: plan.sum(1) has a number a row, as a has; and u goes down the rows, u[:, None]."
 
 
 @exercise("judge")
 def _judge(answer: Any) -> str | None:
     """A plan and prices prove each other: all is moved, no route is overcharged, income equals cost."""
     for arguments, honest, words in _submissions():
-        try:
-            verdict = call(answer, *(array.copy() for array in arguments))
-        except StoppedError as error:
-            hint = _AXES if "broadcast" in str(error) else ""
-            raise StoppedError(f"{str(error).strip().rstrip('.')}. {hint}".rstrip()) from error
+        verdict = call(answer, *(array.copy() for array in arguments), stops={"broadcast": _AXES})
         if not isinstance(verdict, bool | np.bool_):
-            kind = type(verdict).__name__
-            return f"True or False is expected, your function returned {kind}."
+            return f"True or False is expected, your function returned {described(verdict)}."
         if bool(verdict) != honest:
             return f"Your judge {'accepts' if verdict else 'refuses'} {words}."
     return None
@@ -55,25 +48,18 @@ def _submissions() -> list[Case]:
     tilt = np.array([0.05 / a[0], -0.05 / a[1], 0, 0, 0])
     circle = np.zeros_like(plan)
     circle[:2, :2] = [[1, -1], [-1, 1]]
-    shifted = (plan, cost, a, b, u + 0.3, v - 0.3)
-    poor = (plan, cost, a, b, u - 0.01, v)
-    unfair = (plan, cost, a, b, u + tilt, v)
-    rounded = (plan, cost, a, b, u + rounding, v)
     return [
-        (rounded, True, "an optimal plan with its prices (after rounding, at 1e-13)"),
-        (shifted, True, "prices that are all shifted, u by +0.3 and v by −0.3: a proof too"),
-        (poor, False, "prices that earn less than the plan costs: they prove nothing"),
+        ((plan, cost, a, b, u + rounding, v), True, "an optimal plan with its prices (after rounding, at 1e-13)"),
+        ((plan, cost, a, b, u + 0.3, v - 0.3), True,
+         "prices that are all shifted, u by +0.3 and v by −0.3: a proof too"),
+        ((plan, cost, a, b, u - 0.01, v), False, "prices that earn less than the plan costs: they prove nothing"),
         ((np.outer(a, b), cost, a, b, u, v), False, "a plan that costs more than the prices earn"),
         (free(0 * plan), False, "a plan that moves nothing: compare its sums with a and b"),
-        (
-            free(short),
-            False,
-            "a plan that fetches only half of the first pile, and the other half from the second",
-        ),
+        (free(short), False, "a plan that fetches only half of the first pile, and the other half from the second"),
         (free(np.outer(a[::-1], b)), False, "a plan that fills the holes by wrong amounts"),
-        (unfair, False, "prices that overcharge a route and give it back on another"),
+        ((plan, cost, a, b, u + tilt, v), False, "prices that overcharge a route and give it back on another"),
         (free(plan + circle), False, "a plan with negative masses: nobody can carry less than nothing"),
-    ]
+    ]  # fmt: skip
 
 
 def _clouds() -> Iterator[tuple[np.ndarray, np.ndarray]]:

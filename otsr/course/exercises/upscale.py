@@ -22,11 +22,11 @@ _RADIUS = 3  # LR pixels that the exercise's network sees around each
 
 def _field(layers: Layers) -> int:
     """1 + Σ (kernel − 1) · product of the strides before it."""
-    return 1 + sum((kernel - 1) * _strides(layers[:i]) for i, (kernel, _) in enumerate(layers))
-
-
-def _strides(layers: Layers) -> int:
-    return prod(stride for _, stride in layers)
+    width, step = 1, 1
+    for kernel, stride in layers:
+        width += (kernel - 1) * step
+        step *= stride
+    return width
 
 
 ask(
@@ -46,7 +46,7 @@ ask(
          "Kernels add up, they do not multiply: neighbours see nearly the same."),
         (lambda layers: 1 + sum(kernel - 1 for kernel, _ in layers),
          "After a stride of 2, neighbours lie 2 input pixels apart."),
-        (lambda layers: 1 + sum((kernel - 1) * _strides(layers[: i + 1]) for i, (kernel, _) in enumerate(layers)),
+        (lambda layers: 1 + sum((k - 1) * prod(s for _, s in layers[: i + 1]) for i, (k, _) in enumerate(layers)),
          "A layer's own stride spreads the layers after it, not itself."),
         (lambda layers: _field(layers[::-1]),
          "The strides before a layer count, not those after it: go from the input to the output."),
@@ -56,23 +56,13 @@ ask(
 )  # fmt: skip
 
 
-def _network(scale: int) -> Enlarge:
+def _network(scale: int) -> nn.Module:
     """Three 3×3 convolutions and a pixel shuffle: it sees 3 LR pixels around each, and knows where zeros are."""
-    generator = torch.Generator().manual_seed(7)
-    layers: list[nn.Module] = []
-    for inside, outside in ((3, 6), (6, 6), (6, 3 * scale**2)):
-        layer = nn.Conv2d(inside, outside, 3, padding=1)
-        with torch.no_grad():
-            for parameter in layer.parameters():
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) / inside**0.5 / 2)
-        layers += [layer, nn.Tanh()]
-    body = nn.Sequential(*layers[:-1], nn.PixelShuffle(scale))
-
-    def enlarge(lr: Tensor) -> Tensor:
-        with torch.no_grad():
-            return body(lr[None])[0]
-
-    return enlarge
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        layers = [nn.Conv2d(3, 6, 3, padding=1), nn.Tanh(), nn.Conv2d(6, 6, 3, padding=1), nn.Tanh()]
+        body = nn.Sequential(*layers, nn.Conv2d(6, 3 * scale**2, 3, padding=1), nn.PixelShuffle(scale))
+    return body.requires_grad_(False)
 
 
 def _photos() -> Iterator[tuple[Enlarge, Tensor, int, int, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from otsr.course.exercises.checking import ask, up_to_one
+from otsr.course.exercises.checking import ask
 
 
 def _gain(decibels: float, per: float = 10) -> float:
@@ -23,7 +23,7 @@ ask(
     "budget",
     cases=lambda: ((1.0, 0.2, 0.9), (0.5, 0.24, 0.41), (0.0, 0.2, 0.3), (3.0, 0.1, 0.2)),
     right=lambda dB, D, P: min(1.0, _bought(dB, D, P)),
-    mistakes=up_to_one([
+    mistakes=[
         (_bought, "More than the whole way is not on offer: a weight ends at 1."),
         (lambda dB, D, P: _bought(dB, D, P) ** 2, _ROOT),
         (lambda dB, D, P: D * _gain(dB) / P, _ROOT),
@@ -39,7 +39,7 @@ ask(
         (lambda dB, D, P: math.sqrt(D * -_gain(-dB)) / P,
          "A loss makes D larger, by the factor 10^(d/10); yours makes it smaller."),
         (lambda dB, D, P: max(1.0, _bought(dB, D, P)), "max keeps the larger of the two; a weight ends at 1."),
-    ]),
+    ],
     otherwise="Put your weight into D = D* + (t P*)², and compare with D* in decibels.",
     case="With {0:g} dB to spend, D* = {1:g} and P* = {2:g} yours is {got:.3f}.",
     stops={"math domain": "A loss makes D larger: what you may add to D* is positive."},
