@@ -51,7 +51,6 @@ def use_house_style() -> None:
             ),
             "axes.spines.top": False,
             "axes.spines.right": False,
-            "axes.grid": False,
             "lines.linewidth": 2.5,
             "legend.frameon": False,
             "image.cmap": "cividis",
@@ -66,17 +65,14 @@ def show(figure: Figure, alt: str) -> None:
 
 def drawing(name: str) -> None:
     """Put one of the course's drawings into the notebook; figures/draw.py makes them, and writes their alt texts."""
-    installed, checkout = (
-        Path(__file__).parents[1] / "drawings",
-        Path(__file__).parents[2] / "figures" / "drawings",
-    )
-    path = (installed if installed.is_dir() else checkout) / f"{name}.png"
-    _display("image/png", path.read_bytes(), Image.open(path).info["Description"])
+    package = Path(__file__).parents[1]
+    folder = package / "drawings"  # in a wheel
+    path = (folder if folder.is_dir() else package.parent / "figures" / "drawings") / f"{name}.png"
+    _display("image/png", base64.b64encode(path.read_bytes()).decode(), Image.open(path).info["Description"])
 
 
-def _display(mime: str, data: bytes, alt: str) -> None:
-    bundle = {mime: base64.b64encode(data).decode(), "text/plain": f"[figure] {alt}"}
-    display(bundle, metadata={mime: {"alt": alt}}, raw=True)
+def _display(mime: str, data: str, alt: str) -> None:
+    display({mime: data, "text/plain": f"[figure] {alt}"}, metadata={mime: {"alt": alt}}, raw=True)
 
 
 def rendered(figure: Figure) -> Image.Image:
@@ -87,14 +83,14 @@ def rendered(figure: Figure) -> Image.Image:
     return Image.open(buffer)
 
 
-def encode(picture: Image.Image, quality: int = 84) -> tuple[str, bytes]:
-    """(MIME type, bytes) of a picture: PNG if that is small, else JPEG of this quality, in full colour."""
-    png, jpeg = io.BytesIO(), io.BytesIO()
-    picture.save(png, "PNG")
-    if png.tell() <= _PNG_LIMIT:
-        return "image/png", png.getvalue()
-    picture.convert("RGB").save(jpeg, "JPEG", quality=quality, subsampling=0)
-    return "image/jpeg", jpeg.getvalue()
+def encode(picture: Image.Image, quality: int = 84) -> tuple[str, str]:
+    """(MIME type, base64) of a picture: PNG if that is small, else JPEG of this quality, in full colour."""
+    mime, file = "image/png", io.BytesIO()
+    picture.save(file, "PNG")
+    if file.tell() > _PNG_LIMIT:
+        mime, file = "image/jpeg", io.BytesIO()
+        picture.convert("RGB").save(file, "JPEG", quality=quality, subsampling=0)
+    return mime, base64.b64encode(file.getvalue()).decode()
 
 
 @dataclass(frozen=True)
@@ -156,9 +152,7 @@ def radial_spectrum(image: Tensor, bins: int = 32) -> tuple[np.ndarray, np.ndarr
     """
     brightness = luma(image)[0].double()
     height, width = brightness.shape
-    window = torch.outer(
-        torch.hann_window(height, dtype=torch.float64), torch.hann_window(width, dtype=torch.float64)
-    )
+    window = torch.outer(*(torch.hann_window(side, dtype=torch.float64) for side in (height, width)))
     power = torch.fft.fft2(window * (brightness - brightness.mean())).abs() ** 2
     power /= height * width * window.square().mean()
     radius = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.fftfreq(width)[None]).flatten()

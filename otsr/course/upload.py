@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,10 @@ from PIL import Image
 from otsr.images import ImageError, open_picture
 
 ACCEPT = ".jpg,.jpeg,.png,.webp,.tif,.tiff,.bmp,.heic,.heif"
+_HEIC = (
+    "(An iPhone's HEIC is read where pillow-heif is installed: pip install pillow-heif, then restart the kernel; "
+    "or share the photo as JPEG.)"
+)
 
 
 class PhotoUpload(ipywidgets.VBox):
@@ -43,57 +46,40 @@ class PhotoUpload(ipywidgets.VBox):
         self.button = ipywidgets.FileUpload(
             accept=ACCEPT, multiple=False, description="Your photo", layout={"width": "240px"}
         )
-        self.button.observe(lambda change: self._take(change["new"]), "value")
+        self.button.observe(self._chosen, "value")
         in_colab = "google.colab" in sys.modules
         super().__init__(children=[self.line] if in_colab else [self.button, self.line])
         if in_colab:
-            self._choose(_colab_dialogue())
+            from google.colab import files
+
+            for name, content in files.upload().items():  # nothing, when it is cancelled
+                self._take(name, content)
+                Path(name).unlink(missing_ok=True)  # Colab leaves a copy on its disk
 
     def image(self) -> Image.Image:
         """The photo as PIL opens it: not yet turned upright, metadata in place."""
         return Image.open(io.BytesIO(self.content))
 
-    def _take(self, value: Any) -> None:
-        """The widget's value: in ipywidgets 8 a tuple of {name, content}."""
-        self._choose({file["name"]: bytes(file["content"]) for file in value})
+    def _chosen(self, change: Any) -> None:
+        for file in change["new"]:
+            self._take(file["name"], file["content"])
 
-    def _choose(self, files: Mapping[str, bytes]) -> None:
-        """Use the first of the files if it is a picture; else keep what there was, and say why."""
-        for name, content in files.items():
-            try:
-                _check(name, content)
-            except ImageError as error:
-                self.line.value = f"{error} Still in use: {self.name}."
-                return
-            self.name, self.content = Path(name).name, content
+    def _take(self, name: str, content: bytes | memoryview) -> None:
+        """Use this file if it is a picture; else keep what there was, and say why."""
+        try:
+            with Image.open(io.BytesIO(content)) as image:
+                open_picture(image)
+        except ImageError as error:
+            problem = f"{name}: {error}."
+        except Exception:  # Pillow's decoders raise many kinds for damaged files
+            problem = f"{name} cannot be read as a picture: choose a JPEG, PNG, WebP or TIFF. {_HEIC}"
+        else:
+            self.name, self.content = Path(name).name, bytes(content)
             self.line.value = f"Your photo: {self.name}. Now run the cells below."
             return
+        self.line.value = f"{problem} Still in use: {self.name}."
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         bundle = dict(super()._repr_mimebundle_(**kwargs))  # holds the live widget
         bundle["text/plain"] = f"[upload] {self.line.value}"
         return bundle
-
-
-def _check(name: str, content: bytes) -> None:
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            open_picture(image)
-    except ImageError as error:
-        raise ImageError(f"{name}: {error}.") from None
-    except Exception:  # Pillow's decoders raise many kinds for damaged files
-        raise ImageError(
-            f"{name} cannot be read as a picture: choose a JPEG, PNG, WebP or TIFF. "
-            "(An iPhone's HEIC is read where pillow-heif is installed: pip install pillow-heif, then restart the "
-            "kernel; or share the photo as JPEG.)"
-        ) from None
-
-
-def _colab_dialogue() -> dict[str, bytes]:
-    """Colab's own upload, without the copy that it leaves on Colab's disk; empty when it is cancelled."""
-    from google.colab import files
-
-    uploaded: dict[str, bytes] = files.upload()
-    for name in uploaded:
-        Path(name).unlink(missing_ok=True)
-    return uploaded

@@ -75,17 +75,13 @@ class FrameSlider(anywidget.AnyWidget):
             title=title,
             labels=list(labels),
             captions=list(captions),
-            frames=["data:{};base64,{}".format(*_encoded(picture, _QUALITY)) for picture in self._pictures],
+            frames=["data:{};base64,{}".format(*encode(picture, _QUALITY)) for picture in self._pictures],
         )
 
     def description(self) -> str:
         """All labels and captions in words; the same on every machine."""
         lines = [f"{label}: {caption}" for label, caption in zip(self.labels, self.captions, strict=True)]
         return "\n".join([f"[slider] {self.title}".rstrip(), *lines])
-
-    def html(self) -> str:
-        """The live slider as HTML that needs nothing else: no kernel, no network. Paste it into a page."""
-        return as_html(self.title, self.labels, self.captions, self.frames)
 
     def twin(self) -> Image.Image:
         """The first, the middle and the last frame with their labels."""
@@ -108,13 +104,13 @@ class FrameSlider(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         bundle, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})  # holds the live widget
-        mime, twin = _encoded(self.twin())
+        mime, twin = encode(self.twin())
         bundle |= {"text/plain": self.description(), mime: twin}
         return bundle, {**metadata, mime: {"alt": self.description()}}
 
 
 def as_html(title: str, labels: list[str], captions: list[str], frames: list[str]) -> str:
-    """A slider as HTML; `frames` are the pictures' addresses."""
+    """A live slider as HTML that needs nothing else, no kernel and no network; `frames` are addresses of pictures."""
     state = {"title": title, "labels": labels, "captions": captions, "frames": frames}
     text = json.dumps(state).replace("<", "\\u003c")  # nothing in it can end the script
     code = Path(__file__).with_name("frame_slider.js").read_bytes()
@@ -136,8 +132,3 @@ def _validate(frames: Sequence[Any], labels: Sequence[str], captions: Sequence[s
 
 def _picture(frame: ImageSource | Figure) -> Image.Image:
     return rendered(frame) if isinstance(frame, Figure) else Image.fromarray(open_picture(frame).pixels)
-
-
-def _encoded(picture: Image.Image, quality: int = 84) -> tuple[str, str]:
-    mime, data = encode(picture, quality)
-    return mime, base64.b64encode(data).decode()

@@ -27,7 +27,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from otsr.course.widgets import FrameSlider
+from otsr.course.widgets import FrameSlider, as_html
 from tests.browser import chromium, programs
 
 SECONDS = 90
@@ -214,9 +214,9 @@ def test_the_picture_follows_in_a_page_without_kernel(browser: webdriver.Chrome,
     made: dict[str, FrameSlider] = {}
     exec(SOURCE.replace("\nFrameSlider", "\nslider = FrameSlider"), made)
     page = tmp_path / "page.html"
-    page.write_text(
-        f"<!DOCTYPE html><meta charset=utf-8><title>A slider</title>{made['slider'].html()}", "utf-8"
-    )
+    state = {name: getattr(made["slider"], name) for name in ("title", "labels", "captions", "frames")}
+    head = "<!DOCTYPE html><meta charset=utf-8><title>A slider</title>"
+    page.write_text(head + as_html(**state), "utf-8")
     browser.get(page.as_uri())
     drag_and_type(browser)
     assert not browser.get_log("browser"), "the console has a complaint"

@@ -138,6 +138,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (lambda sr, hr, c: nearest(sr, hr, c, BOTH)[::-1], "in this order"),
         (lambda sr, hr, c: ("luma", 4), "The channel is 'rgb' or 'y'"),
         (lambda sr, hr, c: ("y", 2), "the border 0 or 4"),
+        (lambda sr, hr, c: (np.array(["y", "rgb"]), 4), "The channel is 'rgb' or 'y'"),
     ],
     "report": [
         (lambda v, t: t.mean(1).max(), "they must not choose"),
@@ -149,6 +150,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (lambda v, t: t[v.mean(1).argmin()].mean(), "the worst one"),
         (lambda v, t: t[v.max(1).argmax()].mean(), "one single validation photo"),
         (lambda v, t: v.mean(1).argmax(), "the number of the checkpoint"),
+        (lambda v, t: t[v.mean(0).argmax()].mean(), "that of a photo"),
         (lambda v, t: 20.0, "Each pile has one task"),
     ],
     "strength": [

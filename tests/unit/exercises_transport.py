@@ -95,6 +95,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (lambda x, y: 0.0, "optimal ways do not cross"),
         (lambda x, y: paired(x, y) ** 2, "take the mean of their squares"),
         (lambda x, y: x.sort() - y.sort(), "np.sort(x) returns a sorted copy"),
+        (lambda x, y: sorted(x) - sorted(y), "np.sort(x) is an array"),
     ],
     "budget": [
         (lambda d, D, P: math.sqrt(D * (ratio(d) - 1)) / P, "ends at 1"),

@@ -146,6 +146,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (lambda a, b: abs(pad(a, b) - b).mean(), "Sort both first"),
         (lambda a, b: abs(a[:, None] - b).mean(), "pairs everyone with everyone"),
         (lambda a, b: 99.0, "as many entries as the longer one"),
+        (lambda a, b: sorted(a) - sorted(b), "np.sort(a) is an array"),
         (lambda a, b: abs(np.sort(a) - np.sort(b)), "the distance is their mean"),
         (lambda a, b: abs(np.sort(a) - np.sort(b)).mean() if len(a) == len(b) else a + b, "stopped with"),
         (lambda a, b: abs(np.sort(a) - np.sort(b)).mean() if len(a) == len(b) else a + b, "as many entries"),

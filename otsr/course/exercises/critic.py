@@ -22,13 +22,8 @@ from otsr.course.exercises.checking import NotAttemptedError, StoppedError, exer
 from otsr.transport import potentials
 
 _SEEDS = (0, 1, 2)
-
-
-Rules = dict[str, Callable[..., Any]]
-"""What each rule is, in words, and the rule."""
-
-Meals = list[tuple[Any, ...]]
-"""All inputs that a test gave to rules."""
+Rules = dict[str, Callable[..., Any]]  # what each rule is, in words, and the rule
+Meals = list[tuple[Any, ...]]  # all inputs that a test gave to rules
 
 
 class Hunt(NamedTuple):
@@ -47,28 +42,27 @@ def judge(hunt: Hunt, test: Any) -> str | None:
         return f"A function test(rule) is expected, got {type(test).__name__}."
     meals: Meals = []
     rules = hunt.right | hunt.wrong
-    verdicts = {
-        words: {_verdict(test, words, rule, seed, meals) for seed in _SEEDS} for words, rule in rules.items()
-    }
-    torn = next((words for words, found in verdicts.items() if len(found) > 1), None)
-    if torn:
-        return (
-            f"Your test passes {torn} at one seed and refuses the same rule at another: chance decides. "
-            "Fix its inputs, or take more of them."
-        )
-    refused = [words for words in hunt.right if False in verdicts[words]]
-    passed = [words for words in hunt.wrong if True in verdicts[words]]
-    first = next(iter(hunt.wrong))
+    passes = {}
+    for words, rule in rules.items():
+        verdicts = {_verdict(test, words, rule, seed, meals) for seed in _SEEDS}
+        if len(verdicts) > 1:
+            return (
+                f"Your test passes {words} at one seed and refuses the same rule at another: chance decides. "
+                "Fix its inputs, or take more of them."
+            )
+        passes[words] = verdicts.pop()
+    refused = [words for words in hunt.right if not passes[words]]
+    passed = [words for words in hunt.wrong if passes[words]]
     if not refused and not passed:
         return None
     lines = [f"Your test judges {len(rules) - len(refused) - len(passed)} of {len(rules)} rules rightly."]
-    if len(refused) == len(hunt.right) and not passed:
+    if not any(passes.values()):
         return f"{lines[0]} It refuses every rule: run it on a right one and print what you compare."
     if refused:
         lines.append(f"It refuses a right rule: {refused[0]}. {hunt.refusal}")
-    if first in passed:
+    if passed and passed[0] == next(iter(hunt.wrong)):
         seen = "Your inputs do show the mistake: compare something that it changes."
-        lines += [f"It lets the published rule pass: {first}.", hunt.hidden(meals) or seen]
+        lines += [f"It lets the published rule pass: {passed[0]}.", hunt.hidden(meals) or seen]
     elif passed:
         catches = "It catches the published rule, but lets its mistake pass in another dress:"
         lines.append(f"{catches} {passed[0]}. {hunt.symptom}")
@@ -205,9 +199,7 @@ def _under_root(gradient: Tensor, step: Tensor, K: float) -> Tensor:
 
 
 def _by_channel(gradient: Tensor, step: Tensor, K: float) -> Tensor:
-    slope, demand = (
-        part.flatten(2).norm(dim=2) if part.dim() > 2 else part.abs() for part in (gradient, step)
-    )
+    slope, demand = (part[..., None].flatten(2).norm(dim=2) for part in (gradient, step))
     return (slope - K * demand).square().mean()
 
 

@@ -13,25 +13,26 @@ from otsr import metrics
 from otsr.course.exercises.checking import ask, call, described, exercise
 from otsr.metrics.fidelity import Channel
 
-_CHANNELS: tuple[Channel, ...] = ("rgb", "y")
-_BORDERS = (0, 4)
+_CHOICES: tuple[tuple[Channel, int], ...] = (("y", 4), ("rgb", 0), ("y", 0), ("rgb", 4))
 
 
 @exercise("settings")
 def _settings(answer: Any) -> str | None:
     """Among channels rgb and y and borders 0 and 4, the pair whose PSNR is the one claimed."""
-    for seed, channel, border in ((0, "y", 4), (1, "rgb", 0), (2, "y", 0), (3, "rgb", 4)):
+    for seed, (channel, border) in enumerate(_CHOICES):
         sr, hr = _pictures(seed)
-        claimed = round(_psnr(sr, hr, channel, border), 2)
+        psnrs = {choice: float(metrics.psnr(sr, hr, choice[1], choice[0])) for choice in _CHOICES}
+        claimed = round(psnrs[channel, border], 2)
         got = call(answer, sr.clone(), hr.clone(), claimed)
         if not isinstance(got, (tuple, list)) or len(got) != 2:
             return f"A pair (channel, border) is expected, your function returned {described(got)}."
-        theirs = got[0], got[1]
-        if theirs[0] not in _CHANNELS or theirs[1] not in _BORDERS:
-            return f"The channel is 'rgb' or 'y', the border 0 or 4, in this order; you returned {theirs}."
+        theirs = next((choice for choice in _CHOICES if [*map(str, choice)] == [*map(str, got)]), None)
+        if theirs is None:
+            return (
+                f"The channel is 'rgb' or 'y', the border 0 or 4, in this order; you returned {tuple(got)}."
+            )
         if theirs != (channel, border):
-            found = _psnr(sr, hr, *theirs)
-            asked = f"With {theirs} the PSNR is {found:.2f} dB, {claimed:.2f} were claimed."
+            asked = f"With {theirs} the PSNR is {psnrs[theirs]:.2f} dB, {claimed:.2f} were claimed."
             return f"{asked} {_settings_hint(theirs, channel, border)}"
     return None
 
@@ -53,10 +54,6 @@ def _pictures(seed: int) -> tuple[Tensor, Tensor]:
     error = torch.tensor([0.02, 0.01, 0.06])[:, None, None] * torch.randn(3, 40, 56, generator=drawing)
     error[:, 4:-4, 4:-4] *= 0.6
     return (hr + error).clamp(0, 1), hr
-
-
-def _psnr(sr: Tensor, hr: Tensor, channel: str, border: int) -> float:
-    return float(metrics.psnr(sr, hr, border, "y" if channel == "y" else "rgb"))
 
 
 def _scores() -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -84,6 +81,8 @@ ask(
         (lambda v, t: t[_chosen(-v)].mean(), "You chose the worst one: with PSNR more is better."),
         (lambda v, t: t[v.max(axis=1).argmax()].mean(),
          "You chose by one single validation photo; take the mean over all of them."),
+        (lambda v, t: t[v.mean(axis=0).argmax()].mean(),
+         "You averaged over checkpoints, so the place of the largest mean is that of a photo."),
         (lambda v, t: _chosen(v), "That is the number of the checkpoint; its score is asked for."),
     ],
     otherwise="Which photos choose the checkpoint, and which ones judge it? Each pile has one task.",

@@ -68,5 +68,8 @@ ask(
     otherwise="Give the shorter list as many entries as the longer one, sort both, and pair them in order.",
     case="Between {0} and {1} it is {right:.3f}, yours is {got:.3f}.",
     shape_hint=lambda *_: "Those are the single gaps; the distance is their mean.",
-    stops={"broadcast": "Give the shorter list as many entries as the longer one."},
+    stops={
+        "broadcast": "Give the shorter list as many entries as the longer one.",
+        "'list'": "sorted(a) is a list, which cannot be subtracted; np.sort(a) is an array.",
+    },
 )  # fmt: skip

@@ -10,8 +10,18 @@ from torch import Tensor
 
 from otsr.course.exercises.checking import ask, call, exercise
 
-_KEPT = {"weights", "average", "adam", "step", "recipe"}
-_LEFT = {"batches", "rate", "gradients"}
+_KEPT = {  # and what it means to forget it
+    "weights": "Without the weights there is nothing to go on with.",
+    "average": "The running average cannot be computed from the weights of one step: it remembers many.",
+    "adam": "Look at the table above: Adam's memory of past gradients decides the next step too.",
+    "step": "Batch, learning rate and decay are functions of a number. Which one?",
+    "recipe": "How would a resumed training notice that somebody has changed the recipe?",
+}
+_LEFT = {  # and why
+    "batches": "The batch of a step can be made again from the seed and the step: no need to keep it.",
+    "rate": "The learning rate is a function of the step and the recipe: no need to keep it.",
+    "gradients": "Gradients are computed anew in each step, before they are used: no need to keep them.",
+}
 
 
 def _features() -> Iterator[tuple[Tensor, Tensor, int]]:
@@ -37,10 +47,6 @@ def _heaps(values: Tensor, k: int) -> Tensor:
     return _tiles(values, k).transpose(1, 2).flatten(2)
 
 
-def _crops(values: Tensor, k: int) -> Tensor:
-    return values.flatten(2)
-
-
 def _moved(x: Tensor, y: Tensor, k: int, cut: Callable[[Tensor, int], Tensor] = _tiles) -> Tensor:
     return (cut(x, k).sort().values - cut(y, k).sort().values).abs()
 
@@ -56,7 +62,7 @@ ask(
     mistakes=[
         (lambda x, y, k: _moved(x, y, k).mean(),
          "That is how far they move; the loss divides it by the mean size of HR's features, mean |y|."),
-        (lambda x, y, k: _moved(x, y, k, _crops).mean() / _size(y),
+        (lambda x, y, k: _moved(x, y, k, lambda values, k: values.flatten(2)).mean() / _size(y),
          "You sort over the whole crop: what is in one window may not pay for another."),
         (lambda x, y, k: (x - y).abs().mean() / _size(y),
          "You compare place by place: sort the values of each window first."),
@@ -84,20 +90,7 @@ def _checkpoint(answer: Any) -> str | None:
     if isinstance(named, str) or not isinstance(named, Iterable):
         return f'A set of words is expected, such as {{"weights", "rate"}}, not {type(named).__name__}.'
     chosen = {str(word) for word in named}
-    unknown = sorted(chosen - _KEPT - _LEFT)
-    if unknown:
-        return f"{unknown[0]!r} is none of the eight words: {', '.join(sorted(_KEPT | _LEFT))}."
-    reasons = {
-        "weights": "Without the weights there is nothing to go on with.",
-        "average": "The running average cannot be computed from the weights of one step: it remembers many.",
-        "adam": "Look at the table above: Adam's memory of past gradients decides the next step too.",
-        "step": "Batch, learning rate and decay are functions of a number. Which one?",
-        "recipe": "How would a resumed training notice that somebody has changed the recipe?",
-        "batches": "The batch of a step can be made again from the seed and the step: no need to keep it.",
-        "rate": "The learning rate is a function of the step and the recipe: no need to keep it.",
-        "gradients": "Gradients are computed anew in each step, before they are used: no need to keep them.",
-    }
-    for word, reason in reasons.items():
-        if (word in _KEPT) != (word in chosen):
-            return reason
-    return None
+    words = _KEPT | _LEFT
+    if unknown := sorted(chosen - set(words)):
+        return f"{unknown[0]!r} is none of the eight words: {', '.join(sorted(words))}."
+    return next((reason for word, reason in words.items() if (word in _KEPT) != (word in chosen)), None)

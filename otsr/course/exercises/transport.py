@@ -95,6 +95,9 @@ ask(
     otherwise="On a line optimal ways do not cross: the smallest goes to the smallest, the next to the next.",
     case="For {0.size} numbers on each side it should be {right:.4f}, yours is {got:.4f}.",
     shape_hint=lambda *_: "Those are the single ways; take the mean of their squares.",
-    stops={"NoneType": "x.sort() sorts x itself and returns nothing; np.sort(x) returns a sorted copy."},
+    stops={
+        "NoneType": "x.sort() sorts x itself and returns nothing; np.sort(x) returns a sorted copy.",
+        "'list'": "sorted(x) is a list, which cannot be subtracted; np.sort(x) is an array.",
+    },
     near=1e-9,
 )  # fmt: skip
