@@ -69,7 +69,10 @@ class FrameSlider(anywidget.AnyWidget):
         role: str = "generated",
     ) -> None:
         _validate(frames, labels, captions)
-        self._pictures = [_picture(one) for one in frames]
+        self._pictures = [
+            rendered(one) if isinstance(one, Figure) else Image.fromarray(open_picture(one).pixels)
+            for one in frames
+        ]
         self._role = role
         super().__init__(
             title=title,
@@ -128,7 +131,3 @@ def _validate(frames: Sequence[Any], labels: Sequence[str], captions: Sequence[s
         raise ValueError(f"FrameSlider: labels must differ from each other, got {list(labels)}")
     if not all(caption.strip() for caption in captions):
         raise ValueError("FrameSlider: each frame needs a caption that says what is seen")
-
-
-def _picture(frame: ImageSource | Figure) -> Image.Image:
-    return rendered(frame) if isinstance(frame, Figure) else Image.fromarray(open_picture(frame).pixels)

@@ -111,7 +111,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (lambda layers: math.prod(kernel for kernel, _ in layers), "do not multiply"),
         (lambda layers: 1 + sum(kernel - 1 for kernel, _ in layers), "2 input pixels apart"),
         (own_stride, "own stride spreads the layers after it"),
-        (lambda layers: field(layers[::-1]), "not those after it"),
+        (lambda layers: field(layers[::-1]), "not those after"),
         (lambda layers: 100, "Begin with one pixel"),
     ],
     "tiles": [
@@ -150,7 +150,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (lambda v, t: t[v.mean(1).argmin()].mean(), "the worst one"),
         (lambda v, t: t[v.max(1).argmax()].mean(), "one single validation photo"),
         (lambda v, t: v.mean(1).argmax(), "the number of the checkpoint"),
-        (lambda v, t: t[v.mean(0).argmax()].mean(), "that of a photo"),
+        (lambda v, t: t[v.mean(0).argmax()].mean(), "argmax names a photo"),
         (lambda v, t: 20.0, "Each pile has one task"),
     ],
     "strength": [
@@ -158,8 +158,8 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (lambda m, w, d: min(1, (10 ** (d / 10) - 1) * m / w), "square of the strength"),
         (lambda m, w, d: min(1, math.sqrt((10 ** (d / 10) - 1) * w / m)), "which is the price"),
         (lambda m, w, d: min(1, math.sqrt(10 ** (d / 10) * m / w)), "already there"),
-        (lambda m, w, d: min(1, math.sqrt((10 ** (d / 20) - 1) * m / w)), "not twenty"),
-        (lambda m, w, d: min(1, math.sqrt((math.exp(d / 10) - 1) * m / w)), "base ten"),
+        (lambda m, w, d: min(1, math.sqrt((10 ** (d / 20) - 1) * m / w)), "a factor of ten, not 20"),
+        (lambda m, w, d: min(1, math.sqrt((math.exp(d / 10) - 1) * m / w)), "powers of ten"),
         (lambda m, w, d: min(1, math.sqrt(d / 2 * m / w)), "solve for t"),
         (lambda m, w, d: math.sqrt(d * m / w), "turn them into a factor"),
         (lambda m, w, d: min(1, math.sqrt((1 - 10 ** (-d / 10)) * m / w)), "does not shrink"),

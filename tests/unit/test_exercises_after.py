@@ -15,7 +15,7 @@ def now(A: float, B: float, s: float, t: float) -> float:
 
 WRONG: dict[str, list[tuple[Any, str]]] = {
     "stretch": [
-        (lambda A, B, s, t: now(A, B, s, t) / (A + s**2), "grow by its root"),
+        (lambda A, B, s, t: now(A, B, s, t) / (A + s**2), "the numbers by its root"),
         (lambda A, B, s, t: math.sqrt(now(A, B, s, t) / A), "at t = 0 the factor must be 1"),
         (lambda A, B, s, t: math.sqrt(now(A, B, s, t)), "the spread at time t"),
         (lambda A, B, s, t: math.sqrt((A + (1 - t) * s**2 + t * (B - A)) / (A + s**2)), "squares of both"),

@@ -123,7 +123,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (lambda c: root(c).mean(0), "a covariance is its square"),
         (lambda c: root(c).mean(0) @ root(c).mean(0), "iterate"),
         (lambda c: iterate(c, 1, power=1, undone=False), "on both sides"),
-        (lambda c: iterate(c, 1, power=1), "to be squared"),
+        (lambda c: iterate(c, 1, power=1), "Square the mean of the roots"),
         (lambda c: iterate(c, 1), "That is the first step"),
         (lambda c: torch.eye(2, dtype=torch.float64), "from S = 3.5 I"),
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ def _gain(decibels: float) -> float:
 
 ask(
     "strength",
-    cases=lambda: ((0.5, 0.8, 0.5), (0.8, 0.5, 0.25), (2.0, 0.1, 1.0), (0.3, 3.0, 3.0)),  # no mistake ends above 1
+    cases=[(0.5, 0.8, 0.5), (0.8, 0.5, 0.25), (2.0, 0.1, 1.0), (0.3, 3.0, 3.0)],  # in the first none ends above 1
     right=lambda mse, w2, dB: min(1.0, _free(mse, w2, dB)),
     mistakes=[
         (_free, "Above 1 nothing is left to carry: you would leave the real patches."),
@@ -32,10 +32,8 @@ ask(
         (lambda mse, w2, dB: _free(w2, mse, dB), "Which is the error without transport, and which is the price?"),
         (lambda mse, w2, dB: math.sqrt(10 ** (dB / 10) * mse / w2),
          "That strength makes the price alone so large: the first mse is already there."),
-        (lambda mse, w2, dB: _free(mse, w2, dB / 2),
-         "Decibels of a squared error count ten to the factor of ten, not twenty."),
-        (lambda mse, w2, dB: math.sqrt((math.exp(dB / 10) - 1) * mse / w2),
-         "Decibels belong to the logarithm to base ten."),
+        (lambda mse, w2, dB: _free(mse, w2, dB / 2), "For a squared error 10 dB are a factor of ten, not 20."),
+        (lambda mse, w2, dB: math.sqrt((math.exp(dB / 10) - 1) * mse / w2), "Decibels use powers of ten, not of e."),
         (lambda mse, w2, dB: math.sqrt(dB * mse / w2), "Decibels are a logarithm: turn them into a factor first."),
         (lambda mse, w2, dB: math.sqrt(-_gain(-dB) * mse / w2), "The error may grow, it does not shrink."),
     ],
@@ -48,9 +46,7 @@ def _velocity(x: Tensor, t: float) -> Tensor:
     return x.flip(1) * (1 + t) + torch.sin(3 * x) + t**2
 
 
-def _journeys() -> Iterator[tuple[Velocity, Tensor, int]]:
-    start = torch.tensor([[0.3, -0.2], [1.0, 0.5], [-0.7, 0.9]], dtype=torch.float64)
-    return ((_velocity, start, steps) for steps in (1, 3, 5))
+_START = torch.tensor([[0.3, -0.2], [1.0, 0.5], [-0.7, 0.9]], dtype=torch.float64)
 
 
 def _walk(step: Callable[[Velocity, Tensor, float, float], Tensor]) -> Callable[..., Tensor]:
@@ -66,11 +62,10 @@ def _walk(step: Callable[[Velocity, Tensor, float, float], Tensor]) -> Callable[
 
 ask(
     "heun",
-    cases=_journeys,
+    cases=[(_velocity, _START, steps) for steps in (1, 3, 5)],
     right=_walk(lambda v, x, t, dt: dt * (v(x, t) + v(x + dt * v(x, t), t + dt)) / 2),
     mistakes=[
-        (_walk(lambda v, x, t, dt: dt * v(x, t)),
-         "That is Euler's step: look ahead, and look at the velocity there."),
+        (_walk(lambda v, x, t, dt: dt * v(x, t)), "That is Euler's step: look ahead, and look at the velocity there."),
         (_walk(lambda v, x, t, dt: dt * (v(x, t) + v(x + dt * v(x, t), t)) / 2),
          "The second velocity is looked up at the wrong time."),
         (_walk(lambda v, x, t, dt: dt * (v(x, t) + v(x, t + dt)) / 2),

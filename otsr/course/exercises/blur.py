@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from ot.gaussian import bures_wasserstein_barycenter
 from torch import Tensor
@@ -12,29 +10,21 @@ from otsr.course.exercises.checking import ask
 
 ask(
     "unbias",
-    cases=lambda: ((2.4, 0.4, 2), (3.0, 0.5, 4), (1.6, 0.0, 3)),
+    cases=[(2.4, 0.4, 2), (3.0, 0.5, 4), (1.6, 0.0, 3)],
     right=lambda found, scene, s: found / (1 - 1 / s**2) - scene,
     mistakes=[
         (lambda found, scene, s: found / (1 - 1 / s**2), "The scene's own blur is still in it."),
         (lambda found, scene, s: found / (1 - 1 / s**2) + scene, "The scene's blur is to be taken away, not added."),
-        (lambda found, scene, s: found * (1 - 1 / s**2) - scene,
-         "v' is the smaller share of the whole blur, so divide by the share."),
+        (lambda found, scene, s: found * (1 - 1 / s**2) - scene, "v' is a share of the whole, so divide by the share."),
         (lambda found, scene, s: (found - scene) / (1 - 1 / s**2),
          "v' is a share of both blurs together: divide first, then take the scene's away."),
-        (lambda found, scene, s: 4 * found / 3 - scene,
-         "¾ holds for s = 2. Do the derivation again with s² in place of 4."),
-        (lambda found, scene, s: found - scene,
-         "The blur of the photo itself is missing: it takes part of the work off k'."),
+        (lambda found, scene, s: 4 * found / 3 - scene, "¾ holds for s = 2. Derive it again with s² in place of 4."),
+        (lambda found, scene, s: found - scene, "The photo's own blur is missing: it takes part of the work off k'."),
     ],
     otherwise="Set the photo's blur and the shrunk photo's blur equal, and solve for v_k.",
     case="For v' = {0}, v_b = {1} and s = {2} it should be {right:.3f}, yours is {got:.3f}.",
     near=1e-4,
 )  # fmt: skip
-
-
-def _lenses() -> Iterator[tuple[Tensor]]:
-    yield (torch.stack([_covariance(6, 1, 0), _covariance(6, 1, 90)]),)
-    yield (torch.stack([_covariance(6, 1, 10), _covariance(5, 0.5, 60), _covariance(2, 1, 140)]),)
 
 
 def _covariance(first: float, second: float, degrees: float) -> Tensor:
@@ -70,17 +60,17 @@ def _undone(inner: Tensor, covariances: Tensor) -> Tensor:
 
 ask(
     "barycentre",
-    cases=_lenses,
+    cases=[
+        (torch.stack([_covariance(6, 1, 0), _covariance(6, 1, 90)]),),
+        (torch.stack([_covariance(6, 1, 10), _covariance(5, 0.5, 60), _covariance(2, 1, 140)]),),
+    ],
     right=_barycentre,
     mistakes=[
-        (lambda c: c.mean(0),
-         "That is the average of the covariances: the blur of the averaged kernel, not of the barycentre."),
+        (lambda c: c.mean(0), "That is the average of the covariances: the blur of the averaged kernel."),
         (_mean_root, "That is a standard deviation; a covariance is its square."),
-        (lambda c: _mean_root(c) @ _mean_root(c),
-         "Squared mean of roots: right for crossed kernels, not for others; iterate."),
+        (lambda c: _mean_root(c) @ _mean_root(c), "Squared mean of roots: right only for crossed kernels; iterate."),
         (_inner, "The step ends with S^(-1/2) on both sides."),
-        (lambda c: _undone(_inner(c), c),
-         "The mean of the roots is to be squared before S^(-1/2) goes on both sides."),
+        (lambda c: _undone(_inner(c), c), "Square the mean of the roots before S^(-1/2) goes on both sides."),
         (lambda c: _undone(_inner(c) @ _inner(c), c), "That is the first step. Repeat it until nothing changes."),
     ],
     otherwise="Do one step by hand for crossed kernels: from S = 3.5 I it ends at 2.975 I.",

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from otsr.course.exercises.checking import ask
+from otsr.course.exercises.checking import Mistakes, ask
 from otsr.degradation import kernels
 
 
-def _chains() -> Iterator[tuple[Tensor, Tensor, int, Tensor]]:
+def _chain(s: int, kernel: Tensor) -> tuple[Tensor, Tensor, int, Tensor]:
     """(hr, kernel, s, noise)"""
     generator = torch.Generator().manual_seed(1)
-    for scale, kernel in ((4, _lopsided(8)), (3, _lopsided(7)), (2, kernels.bicubic(2))):
-        hr = torch.rand(3, 24 * scale, 24 * scale, generator=generator, dtype=torch.float64)
-        hr = hr.round() if scale == 2 else 0.3 + 0.4 * hr  # black and white: bicubic overshoots
-        noise = 0.1 * torch.randn(3, 24, 24, generator=generator, dtype=torch.float64)
-        yield hr, kernel.double(), scale, noise
+    hr = torch.rand(3, 24 * s, 24 * s, generator=generator, dtype=torch.float64)
+    hr = hr.round() if s == 2 else 0.3 + 0.4 * hr  # black and white: bicubic overshoots
+    return hr, kernel.double(), s, 0.1 * torch.randn(3, 24, 24, generator=generator, dtype=torch.float64)
 
 
 def _lopsided(size: int) -> Tensor:
@@ -45,9 +41,7 @@ def _from(row: int, column: int, hr: Tensor, kernel: Tensor, s: int, noise: Tens
     return (kept.clamp(0, 1) + noise).clamp(0, 1)
 
 
-def _size_hint(got: Any, expected: Tensor, hr: Tensor, kernel: Tensor, s: int, noise: Tensor) -> str:
-    if not isinstance(got, Tensor) or got.ndim != 3:
-        return ""
+def _size_hint(got: Tensor, expected: Tensor, hr: Tensor, kernel: Tensor, s: int, noise: Tensor) -> str:
     if got.shape[0] != expected.shape[0]:
         return "The first axis holds red, green and blue: sample the other two."
     surplus = sorted(side - right for side, right in zip(got.shape[1:], expected.shape[1:], strict=True))
@@ -62,7 +56,7 @@ def _size_hint(got: Any, expected: Tensor, hr: Tensor, kernel: Tensor, s: int, n
 
 _GREY_LEVELS = "The noise is in units of [0, 1] already, not in grey levels."
 _GRID = "You keep the pixels of another grid: the first is number s // 2 of what blur returns."
-_MISTAKES: list[tuple[Callable[..., Any], str]] = [
+_MISTAKES: Mistakes = [
     (lambda x, k, s, n: camera(x, k, s, 0 * n), "The noise is missing."),
     (lambda x, k, s, n: camera(x, k, s, 0 * n) + n, "Clip the sum to [0, 1]: nothing is darker than black."),
     (lambda x, k, s, n: (kernels.downsample(x, k, s) + n).clamp(0, 1),
@@ -80,7 +74,7 @@ _MISTAKES: list[tuple[Callable[..., Any], str]] = [
 
 ask(
     "degrade",
-    cases=_chains,
+    cases=[_chain(4, _lopsided(8)), _chain(3, _lopsided(7)), _chain(2, kernels.bicubic(2))],
     right=camera,
     mistakes=_MISTAKES,
     otherwise="Follow the chain: blur, sample, clip, add the noise, clip.",
@@ -91,7 +85,7 @@ ask(
 
 ask(
     "alias",
-    cases=lambda: ((0.27, 4), (0.05, 4), (0.25, 4), (0.23, 4), (0.45, 2), (0.3, 3)),
+    cases=[(0.27, 4), (0.05, 4), (0.25, 4), (0.23, 4), (0.45, 2), (0.3, 3)],
     right=lambda f, s: abs(s * f - round(s * f)),
     mistakes=[
         (lambda f, s: f, "That is the wave as it was; first count its cycles per LR pixel, which is s HR pixels wide."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dis
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,9 @@ from torch import Tensor
 
 Mistakes = Sequence[tuple[Callable[..., Any], str]]
 
-_CHECKS: dict[str, Callable[[Any], str | None]] = {}
+CHECKS: dict[str, Callable[[Any], str | None]] = {}
+"""Of each exercise, by name: a function from an answer to what is wrong with it, None if it is right."""
+
 _IN_STUBS = {"RESUME", "NOP", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST"}
 
 
@@ -35,26 +37,16 @@ def check(name: str, answer: Any) -> None:
     Raises:
         KeyError: no such exercise.
     """
-    if name not in _CHECKS:
-        raise KeyError(f"no exercise {name!r}; there are: {', '.join(sorted(_CHECKS))}")
+    if name not in CHECKS:
+        raise KeyError(f"no exercise {name!r}; there are: {', '.join(sorted(CHECKS))}")
     try:
-        fault = _CHECKS[name](_attempted(answer))
+        fault = CHECKS[name](_attempted(answer))
     except NotAttemptedError:
         print(f"{name}: not attempted yet")
     except StoppedError as error:
         print(f"{name}: not yet. {error}")
     else:
         print(f"{name}: correct" if fault is None else f"{name}: not yet. {fault}")
-
-
-def exercise(name: str) -> Callable[[Callable[[Any], str | None]], Callable[[Any], str | None]]:
-    """Register the decorated function as the check of exercise `name`."""
-
-    def register(function: Callable[[Any], str | None]) -> Callable[[Any], str | None]:
-        _CHECKS[name] = function
-        return function
-
-    return register
 
 
 def call(function: Any, *arguments: Any, stops: Mapping[str, str] | None = None) -> Any:
@@ -102,7 +94,7 @@ def described(value: Any) -> str:
 def ask(
     name: str,
     *,
-    cases: Callable[[], Iterable[tuple[Any, ...]]],
+    cases: Sequence[tuple[Any, ...]],
     right: Callable[..., Any],
     mistakes: Mistakes,
     otherwise: str,
@@ -122,12 +114,13 @@ def ask(
         case: what was asked and what came, a format with the arguments {0}, {1}, …, {right}, {got} and, how far
             apart they are, {off}.
         near: largest difference that counts as none, relative to values above 1.
-        shape_hint: (got, right, *arguments) to a hint, where a tensor has the wrong shape.
+        shape_hint: (got, right, *arguments) to a hint, where an array has the right number of axes and the wrong
+            shape, or stands in place of a number.
         stops: as in `call`.
     """
 
     def judge(answer: Any) -> str | None:
-        for arguments in cases():
+        for arguments in cases:
             given = copy.deepcopy(arguments)
             got = call(answer, *given, stops=stops)
             if not all(map(_unchanged, given, arguments)):
@@ -136,23 +129,22 @@ def ask(
             found = _converted(got, expected)
             if found is None:
                 kind = f"A tensor {tuple(expected.shape)}" if expected.dim() else "One number"
-                hint = shape_hint(got, expected, *arguments)
+                ranked = isinstance(got, Tensor | np.ndarray) and (
+                    got.ndim == expected.dim() or not expected.dim()
+                )
+                hint = shape_hint(got, expected, *arguments) if ranked else ""
                 return f"{kind} is expected, your function returned {described(got)}. {hint}".rstrip()
             if not _near(found, expected, near):
                 off = (found - expected).abs().max().item()
                 shown = {"right": expected.item(), "got": found.item()} if not expected.dim() else {}
                 asked = case.format(*arguments, off=off, **shown)
-                return f"{asked} {_hint(found, arguments, mistakes, otherwise, near)}"
+                made = (
+                    hint for rule, hint in mistakes if _near(found, torch.as_tensor(rule(*arguments)), near)
+                )
+                return f"{asked} {next(made, otherwise)}"
         return None
 
-    exercise(name)(judge)
-
-
-def _hint(found: Tensor, arguments: tuple[Any, ...], mistakes: Mistakes, otherwise: str, near: float) -> str:
-    for mistake, hint in mistakes:
-        if _near(found, torch.as_tensor(mistake(*arguments)), near):
-            return hint
-    return otherwise
+    CHECKS[name] = judge
 
 
 def _near(found: Tensor, expected: Tensor, near: float) -> bool:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from otsr.course import published
-from otsr.course.exercises.checking import NotAttemptedError, StoppedError, exercise
+from otsr.course.exercises.checking import CHECKS, Mistakes, NotAttemptedError, StoppedError
 from otsr.transport import potentials
 
 _SEEDS = (0, 1, 2)
@@ -33,7 +33,7 @@ class Hunt(NamedTuple):
     wrong: Rules  # that it must refuse, the published one first
     refusal: str  # what to consider when it refuses a right rule
     symptom: str  # what to consider when it catches the published rule and not the others
-    hidden: Callable[[Meals], str | None]  # can the mistake not be seen in these inputs, and why
+    hidden: Mistakes  # of a rule's input: why no mistake can be seen there
 
 
 def judge(hunt: Hunt, test: Any) -> str | None:
@@ -61,8 +61,9 @@ def judge(hunt: Hunt, test: Any) -> str | None:
     if refused:
         lines.append(f"It refuses a right rule: {refused[0]}. {hunt.refusal}")
     if passed and passed[0] == next(iter(hunt.wrong)):
+        why = (hint for hides, hint in hunt.hidden if all(hides(*meal) for meal in meals))
         seen = "Your inputs do show the mistake: compare something that it changes."
-        lines += [f"It lets the published rule pass: {passed[0]}.", hunt.hidden(meals) or seen]
+        lines += [f"It lets the published rule pass: {passed[0]}.", next(why, seen)]
     elif passed:
         catches = "It catches the published rule, but lets its mistake pass in another dress:"
         lines.append(f"{catches} {passed[0]}. {hunt.symptom}")
@@ -127,70 +128,25 @@ def _central(cost: Tensor) -> tuple[Tensor, Tensor]:
     return solved.real, solved.fake
 
 
-def _box_is_wide(meals: Meals) -> str | None:
-    for cost, *_ in meals:
-        h, g = published.boxed_labels(cost)
-        if abs(float(h.mean() - g.mean() - potentials(cost).value)) > 1e-5:
-            return None
-    return (
-        "For every cost that you gave it, the box is wide enough and the rule is right. How large are the costs "
-        "between two images?"
-    )
+def _box_is_wide(cost: Tensor) -> bool:
+    h, g = published.boxed_labels(cost)
+    return abs(float(h.mean() - g.mean() - potentials(cost).value)) < 1e-5
 
 
-# --- suspects 2 to 5: do the inputs show the difference at all?
-
-
-def _pairs_are_hidden(meals: Meals) -> str | None:
-    if all(scores.dim() == 1 for scores, _ in meals):
-        return "You give it scores of shape (m,). A network returns (m, 1): try that shape."
-    if all(len(scores) == 1 or labels.std() < 1e-6 for scores, labels in meals):
-        return "Where all labels are equal, or the batch holds one sample, it does not matter which label goes where."
-    if _same(published.spread_loss, _paired, meals):
-        return "For these scores and labels both rules give the same number by chance: choose others."
-    return None
+# --- suspects 2 to 5
 
 
 def _paired(scores: Tensor, labels: Tensor) -> Tensor:
     return (scores.flatten() - labels).square().mean() / 2
 
 
-def _reshaped(scores: Tensor, labels: Tensor) -> Tensor:
-    return (scores.double() - labels.double().view(scores.shape)).square().mean() / 2
-
-
-def _norm_is_hidden(meals: Meals) -> str | None:
-    if all(gradient[0].numel() == gradient.shape[1] for gradient, *_ in meals):
-        return "Each of your samples is one pixel: there, its channels are the whole sample."
-    if _same(published.pixel_penalty, _whole, meals):
-        return (
-            "With these inputs both ways of taking the norm give the same penalty (a slope that is right at every "
-            "pixel is right in sum, too). Choose a gradient whose norm you know, and another step."
-        )
-    return None
-
-
 def _whole(gradient: Tensor, step: Tensor, K: float) -> Tensor:
     return (gradient.flatten(1).norm(dim=1) - K * step.flatten(1).norm(dim=1)).square().mean()
 
 
-def _factor_is_hidden(meals: Meals) -> str | None:
-    if all(torch.equal(fake, real) for fake, real, *_ in meals):
-        return "Where fake and real are the same, cost and slope are both 0, whatever the factor."
-    return (
-        "Do not ask whether the slope is K‖x − y‖; ask whether it is the slope of this cost: at the optimum the "
-        "critic rises as fast as the cost falls."
-    )
-
-
-def _gap_is_hidden(meals: Meals) -> str | None:
-    if all(float(fake.detach().mean()) <= float(real.detach().mean()) for real, fake in meals):
-        return "In all your batches the reals score higher than the fakes. They need not."
-    return None
-
-
-def _same(first: Callable[..., Tensor], second: Callable[..., Tensor], meals: Meals) -> bool:
-    return all(torch.allclose(first(*meal).double(), second(*meal).double(), rtol=1e-4) for meal in meals)
+def _same(first: Callable[..., Tensor], second: Callable[..., Tensor]) -> Callable[..., bool]:
+    """Whether both rules give the same number for an input."""
+    return lambda *meal: torch.allclose(first(*meal).double(), second(*meal).double(), rtol=1e-4)
 
 
 def _under_root(gradient: Tensor, step: Tensor, K: float) -> Tensor:
@@ -225,17 +181,29 @@ HUNTS = {
         },
         refusal="Optimal potentials are not unique. Demand what they have in common: what they obey, what they earn.",
         symptom="You look for a sign of the box, not for what it destroys. What must optimal potentials earn?",
-        hidden=_box_is_wide,
+        hidden=[
+            (_box_is_wide,
+             "For every cost that you gave it, the box is wide enough and the rule is right. How large are the costs "
+             "between two images?"),
+        ],
     ),
     "hunt-pairs": Hunt(
         right={
             "scores flattened to (m,) first": _paired,
-            "labels given the shape of the scores, in float64": _reshaped,
+            "labels given the shape of the scores, in float64":
+                lambda scores, labels: _paired(scores.double(), labels.double()),
         },
         wrong={"(m, 1) − (m,), every score minus every label": published.spread_loss},
         refusal="It computes ½ mean (D(x_i) − g_i)², up to rounding in the seventh digit.",
         symptom="",
-        hidden=_pairs_are_hidden,
+        hidden=[
+            (lambda scores, labels: scores.dim() == 1,
+             "You give it scores of shape (m,). A network returns (m, 1): try that shape."),
+            (lambda scores, labels: len(scores) == 1 or labels.std() < 1e-6,
+             "Where all labels are equal, or the batch holds one sample, it does not matter which label goes where."),
+            (_same(published.spread_loss, _paired),
+             "For these scores and labels both rules give the same number by chance: choose others."),
+        ],
     ),
     "hunt-norm": Hunt(
         right={
@@ -248,7 +216,13 @@ HUNTS = {
         },
         refusal="It takes the norm over all values of a sample, as it should; mind rounding.",
         symptom="Choose a gradient that differs from pixel to pixel and from channel to channel.",
-        hidden=_norm_is_hidden,
+        hidden=[
+            (lambda gradient, *_: gradient[0].numel() == gradient.shape[1],
+             "Each of your samples is one pixel: there, its channels are the whole sample."),
+            (_same(published.pixel_penalty, _whole),
+             "With these inputs both ways of taking the norm give the same penalty (a slope that is right at every "
+             "pixel is right in sum, too). Choose a gradient whose norm you know, and another step."),
+        ],
     ),
     "hunt-slope": Hunt(
         right={
@@ -263,7 +237,13 @@ HUNTS = {
         },
         refusal="This cost and this slope belong together. Do not demand one factor; demand that the two agree.",
         symptom="Do not look for one pair of factors; let the cost itself tell you its slope.",
-        hidden=_factor_is_hidden,
+        hidden=[
+            (lambda fake, real, *_: torch.equal(fake, real),
+             "Where fake and real are the same, cost and slope are both 0, whatever the factor."),
+            (lambda *_: True,
+             "Do not ask whether the slope is K‖x − y‖; ask whether it is the slope of this cost: at the optimum the "
+             "critic rises as fast as the cost falls."),
+        ],
     ),
     "hunt-generator": Hunt(
         right={
@@ -277,9 +257,12 @@ HUNTS = {
         },
         refusal="The scores of the reals add a constant to the term. What the generator feels is its gradient.",
         symptom="The value is not what moves the fakes. Look at where its gradient sends them.",
-        hidden=_gap_is_hidden,
+        hidden=[
+            (lambda real, fake: float(fake.detach().mean()) <= float(real.detach().mean()),
+             "In all your batches the reals score higher than the fakes. They need not."),
+        ],
     ),
 }  # fmt: skip
 
 for _name, _hunt in HUNTS.items():
-    exercise(_name)(partial(judge, _hunt))
+    CHECKS[_name] = partial(judge, _hunt)

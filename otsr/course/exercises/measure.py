@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,13 +9,12 @@ import torch
 from torch import Tensor
 
 from otsr import metrics
-from otsr.course.exercises.checking import ask, call, described, exercise
+from otsr.course.exercises.checking import CHECKS, ask, call, described
 from otsr.metrics.fidelity import Channel
 
 _CHOICES: tuple[tuple[Channel, int], ...] = (("y", 4), ("rgb", 0), ("y", 0), ("rgb", 4))
 
 
-@exercise("settings")
 def _settings(answer: Any) -> str | None:
     """Among channels rgb and y and borders 0 and 4, the pair whose PSNR is the one claimed."""
     for seed, (channel, border) in enumerate(_CHOICES):
@@ -33,18 +31,20 @@ def _settings(answer: Any) -> str | None:
             )
         if theirs != (channel, border):
             asked = f"With {theirs} the PSNR is {psnrs[theirs]:.2f} dB, {claimed:.2f} were claimed."
-            return f"{asked} {_settings_hint(theirs, channel, border)}"
+            hint = "Compute all four PSNRs, and take the one that is nearest to the claim."
+            if theirs[1] == border:
+                hint = "The border is right, the channel is not."
+            elif theirs[0] == channel == "y":
+                hint = (
+                    "The border is wrong, or your luma: MATLAB's runs from 16 to 235, and green counts most."
+                )
+            elif theirs[0] == channel:
+                hint = "The channel is right. A border is cut off on all four sides, and of both pictures."
+            return f"{asked} {hint}"
     return None
 
 
-def _settings_hint(theirs: tuple[Any, Any], channel: str, border: int) -> str:
-    if channel == "y" and theirs == ("y", 4 - border):
-        return "The border is wrong, or your luma: MATLAB's runs from 16 to 235 of 255, and green counts most in it."
-    if theirs[0] == channel:
-        return "The channel is right. A border is cut off on all four sides, and of both pictures."
-    if theirs[1] == border:
-        return "The border is right, the channel is not."
-    return "Compute all four PSNRs, and take the one that is nearest to the claim."
+CHECKS["settings"] = _settings
 
 
 def _pictures(seed: int) -> tuple[Tensor, Tensor]:
@@ -56,11 +56,7 @@ def _pictures(seed: int) -> tuple[Tensor, Tensor]:
     return (hr + error).clamp(0, 1), hr
 
 
-def _scores() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    drawing = np.random.default_rng(0)
-    for checkpoints, photos in ((6, 5), (9, 8), (4, 3)):
-        validation, test = 22 + drawing.normal(size=(2, checkpoints, photos))
-        yield validation, test
+_DRAWING = np.random.default_rng(0)
 
 
 def _chosen(scores: np.ndarray) -> int:
@@ -69,7 +65,7 @@ def _chosen(scores: np.ndarray) -> int:
 
 ask(
     "report",
-    cases=_scores,
+    cases=[tuple(22 + _DRAWING.normal(size=(2, *size))) for size in ((6, 5), (9, 8), (4, 3))],
     right=lambda v, t: t[_chosen(v)].mean(),
     mistakes=[
         (lambda v, t: t[_chosen(t)].mean(), "That is the best mean on the test photos: they must not choose."),
@@ -79,10 +75,8 @@ ask(
         (lambda v, t: t.mean(), "That is the mean over all checkpoints; you have to choose one."),
         (lambda v, t: t[-1].mean(), "That is the last checkpoint. What were the validation photos for?"),
         (lambda v, t: t[_chosen(-v)].mean(), "You chose the worst one: with PSNR more is better."),
-        (lambda v, t: t[v.max(axis=1).argmax()].mean(),
-         "You chose by one single validation photo; take the mean over all of them."),
-        (lambda v, t: t[v.mean(axis=0).argmax()].mean(),
-         "You averaged over checkpoints, so the place of the largest mean is that of a photo."),
+        (lambda v, t: t[v.max(axis=1).argmax()].mean(), "You chose by one single validation photo; use the mean."),
+        (lambda v, t: t[v.mean(axis=0).argmax()].mean(), "You averaged over checkpoints: argmax names a photo."),
         (lambda v, t: _chosen(v), "That is the number of the checkpoint; its score is asked for."),
     ],
     otherwise="Which photos choose the checkpoint, and which ones judge it? Each pile has one task.",

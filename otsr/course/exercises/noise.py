@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from otsr.course.exercises.checking import ask
@@ -14,7 +12,7 @@ _HOW_MANY = "That is how many; a p-value is a share of all orders."
 
 ask(
     "p-value",
-    cases=lambda: ((observed, _SHUFFLED) for observed in (0.6, 1.0, 0.85, 0.1)),  # the first tells mistakes apart
+    cases=[(observed, _SHUFFLED) for observed in (0.6, 1.0, 0.85, 0.1)],  # the first tells mistakes apart
     right=lambda o, s: (1 + np.sum(s >= o)) / (1 + len(s)),
     mistakes=[
         (lambda o, s: np.mean(s >= o), "The order that you observed is a possible one: count it too, above and below."),
@@ -33,12 +31,6 @@ ask(
 )  # fmt: skip
 
 
-def _lines() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    yield np.array([0.0, 4.0]), np.array([6.0, -1.0])
-    yield np.array([3.0, -1.0, 0.5]), np.array([0.2, 4.0, -2.0, 1.0, 2.5, -0.5])
-    yield np.array([2.0]), np.array([7.0, 1.0, 0.0])
-
-
 def _repeated(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.repeat(a, len(b) // len(a))
 
@@ -51,11 +43,14 @@ _UNSORTED = "Sort both first: smallest to smallest is the cheapest way to pair."
 
 ask(
     "line",
-    cases=_lines,
+    cases=[
+        (np.array([0.0, 4.0]), np.array([6.0, -1.0])),
+        (np.array([3.0, -1.0, 0.5]), np.array([0.2, 4.0, -2.0, 1.0, 2.5, -0.5])),
+        (np.array([2.0]), np.array([7.0, 1.0, 0.0])),
+    ],
     right=lambda a, b: abs(_gaps(a, b)).mean(),
     mistakes=[
-        (lambda a, b: abs(_gaps(a, b).mean()),
-         "That is the distance of the means; take absolute values before you average."),
+        (lambda a, b: abs(_gaps(a, b).mean()), "That is the distance of the means; take absolute values first."),
         (lambda a, b: _gaps(a, b).mean(), "Gaps to the left and to the right cancel: a distance has no sign."),
         (lambda a, b: abs(_gaps(a, b)).sum(), "That is the sum; each number carries the same share of a mass of 1."),
         (lambda a, b: (_gaps(a, b) ** 2).mean(), "You squared the gaps: here the cost is the distance itself."),

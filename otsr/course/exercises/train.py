@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from otsr.course.exercises.checking import ask, call, exercise
+from otsr.course.exercises.checking import CHECKS, ask, call
 
 _KEPT = {  # and what it means to forget it
     "weights": "Without the weights there is nothing to go on with.",
@@ -24,27 +24,15 @@ _LEFT = {  # and why
 }
 
 
-def _features() -> Iterator[tuple[Tensor, Tensor, int]]:
-    drawing = torch.Generator().manual_seed(0)
-    for k in (2, 4):
-        x, y = (torch.rand(2, 3, 8, 12, generator=drawing) for _ in range(2))
-        yield x, y, k
+def _features() -> tuple[Tensor, Tensor]:
+    x, y = torch.rand(2, 2, 3, 8, 12, generator=torch.Generator().manual_seed(0))
+    return x, y
 
 
 def _tiles(values: Tensor, k: int) -> Tensor:
     """(B, C, windows, k²)."""
     b, c, h, w = values.shape
     return values.reshape(b, c, h // k, k, w // k, k).transpose(3, 4).reshape(b, c, -1, k * k)
-
-
-def _rows(values: Tensor, k: int) -> Tensor:
-    """Pieces of rows in place of squares."""
-    return values.reshape(*values.shape[:2], -1, k * k)
-
-
-def _heaps(values: Tensor, k: int) -> Tensor:
-    """All channels of a window in one heap."""
-    return _tiles(values, k).transpose(1, 2).flatten(2)
 
 
 def _moved(x: Tensor, y: Tensor, k: int, cut: Callable[[Tensor, int], Tensor] = _tiles) -> Tensor:
@@ -57,25 +45,21 @@ def _size(values: Tensor) -> Tensor:
 
 ask(
     "windows",
-    cases=_features,
+    cases=[(*_features(), 2), (*_features(), 4)],
     right=lambda x, y, k: _moved(x, y, k).mean() / _size(y),
     mistakes=[
         (lambda x, y, k: _moved(x, y, k).mean(),
          "That is how far they move; the loss divides it by the mean size of HR's features, mean |y|."),
-        (lambda x, y, k: _moved(x, y, k, lambda values, k: values.flatten(2)).mean() / _size(y),
+        (lambda x, y, k: _moved(x, y, k, lambda v, k: v.flatten(2)).mean() / _size(y),
          "You sort over the whole crop: what is in one window may not pay for another."),
-        (lambda x, y, k: (x - y).abs().mean() / _size(y),
-         "You compare place by place: sort the values of each window first."),
-        (lambda x, y, k: _moved(x, y, k, _rows).mean() / _size(y),
+        (lambda x, y, k: (x - y).abs().mean() / _size(y), "You compare place by place: sort each window first."),
+        (lambda x, y, k: _moved(x, y, k, lambda v, k: v.reshape(*v.shape[:2], -1, k * k)).mean() / _size(y),
          "Your pieces are no squares: a reshape alone cuts rows. Cut rows and columns, then permute."),
-        (lambda x, y, k: _moved(x, y, k, _heaps).mean() / _size(y),
+        (lambda x, y, k: _moved(x, y, k, lambda v, k: _tiles(v, k).transpose(1, 2).flatten(2)).mean() / _size(y),
          "You sort all channels of a window in one heap; each channel has a line of its own."),
-        (lambda x, y, k: _moved(x, y, k).square().mean() / _size(y),
-         "You square the distance; here the cost is the distance itself (W₁)."),
-        (lambda x, y, k: _moved(x, y, k).sum() / _size(y),
-         "You add up where the mean is meant: the loss would grow with the size of the crop."),
-        (lambda x, y, k: _moved(x, y, k).mean() / _size(x),
-         "Divide by the size of HR's features y, not by those of SR."),
+        (lambda x, y, k: _moved(x, y, k).square().mean() / _size(y), "You square the distance; here it is the cost."),
+        (lambda x, y, k: _moved(x, y, k).sum() / _size(y), "Take the mean: a sum grows with the size of the crop."),
+        (lambda x, y, k: _moved(x, y, k).mean() / _size(x), "Divide by the size of HR's features y, not of SR's."),
     ],
     otherwise="Take one channel of one window of 2×2 and do it on paper: four values here, four there.",
     case="With windows of side k = {2} it is {right:.4f}, yours says {got:.4f}.",
@@ -83,7 +67,6 @@ ask(
 )  # fmt: skip
 
 
-@exercise("checkpoint")
 def _checkpoint(answer: Any) -> str | None:
     """All that the next step depends on and that cannot be computed anew."""
     named = call(answer) if callable(answer) else answer
@@ -94,3 +77,6 @@ def _checkpoint(answer: Any) -> str | None:
     if unknown := sorted(chosen - set(words)):
         return f"{unknown[0]!r} is none of the eight words: {', '.join(sorted(words))}."
     return next((reason for word, reason in words.items() if (word in _KEPT) != (word in chosen)), None)
+
+
+CHECKS["checkpoint"] = _checkpoint

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import ot
 import torch
 
-from otsr.course.exercises.checking import ask, call, described, exercise
+from otsr.course.exercises.checking import CHECKS, ask, call, described
 from otsr.transport.sliced import wasserstein_1d
 
 Case = tuple[tuple[np.ndarray, ...], bool, str]
@@ -17,7 +16,6 @@ Case = tuple[tuple[np.ndarray, ...], bool, str]
 _AXES = "Look at the axes: plan.sum(1) has a number a row, as a has; and u goes down the rows, u[:, None]."
 
 
-@exercise("judge")
 def _judge(answer: Any) -> str | None:
     """A plan and prices prove each other: all is moved, no route is overcharged, income equals cost."""
     for arguments, honest, words in _submissions():
@@ -27,6 +25,9 @@ def _judge(answer: Any) -> str | None:
         if bool(verdict) != honest:
             return f"Your judge {'accepts' if verdict else 'refuses'} {words}."
     return None
+
+
+CHECKS["judge"] = _judge
 
 
 def _submissions() -> list[Case]:
@@ -50,8 +51,7 @@ def _submissions() -> list[Case]:
     circle[:2, :2] = [[1, -1], [-1, 1]]
     return [
         ((plan, cost, a, b, u + rounding, v), True, "an optimal plan with its prices (after rounding, at 1e-13)"),
-        ((plan, cost, a, b, u + 0.3, v - 0.3), True,
-         "prices that are all shifted, u by +0.3 and v by −0.3: a proof too"),
+        ((plan, cost, a, b, u + 0.3, v - 0.3), True, "prices all shifted, u by +0.3 and v by −0.3: a proof too"),
         ((plan, cost, a, b, u - 0.01, v), False, "prices that earn less than the plan costs: they prove nothing"),
         ((np.outer(a, b), cost, a, b, u, v), False, "a plan that costs more than the prices earn"),
         (free(0 * plan), False, "a plan that moves nothing: compare its sums with a and b"),
@@ -62,10 +62,9 @@ def _submissions() -> list[Case]:
     ]  # fmt: skip
 
 
-def _clouds() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    random = np.random.default_rng(4)
-    for count in (7, 400):
-        yield random.standard_normal(count), 2 * random.standard_normal(count) + 1
+def _clouds(count: int) -> tuple[np.ndarray, np.ndarray]:
+    x, y = np.random.default_rng(4).standard_normal((2, count))
+    return x, 2 * y + 1
 
 
 def _gaps(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -74,18 +73,16 @@ def _gaps(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 ask(
     "sorted-transport",
-    cases=_clouds,
+    cases=[_clouds(7), _clouds(400)],
     right=lambda x, y: wasserstein_1d(torch.from_numpy(x), torch.from_numpy(y), p=2),
     mistakes=[
         (lambda x, y: np.mean((x - y) ** 2), "You pair the numbers as they come; sort both first."),
         (lambda x, y: np.mean((np.sort(x) - np.sort(y)[::-1]) ** 2),
          "One side is sorted upwards, the other downwards: the dearest plan of all."),
-        (lambda x, y: np.sum(_gaps(x, y) ** 2),
-         "Each point carries mass 1/n: take the mean of the squares, not their sum."),
+        (lambda x, y: np.sum(_gaps(x, y) ** 2), "Each point has mass 1/n: take the squares' mean, not their sum."),
         (lambda x, y: np.mean(np.abs(_gaps(x, y))), "That is the cost |x − y|; here it is (x − y)²."),
         (lambda x, y: np.sqrt(np.mean(_gaps(x, y) ** 2)), "That is W2; its square is asked for."),
-        (lambda x, y: np.mean(_gaps(x, y)) ** 2,
-         "Square each difference, then take the mean: not the other way round."),
+        (lambda x, y: np.mean(_gaps(x, y)) ** 2, "Square each difference first, then take the mean."),
         (lambda x, y: np.mean((np.argsort(x) - np.argsort(y)) ** 2),
          "argsort gives places in the list; it is the numbers that travel: np.sort."),
         (lambda x, y: (x.mean() - y.mean()) ** 2 + (x.std() - y.std()) ** 2,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from itertools import product
 from math import prod
@@ -31,25 +31,21 @@ def _field(layers: Layers) -> int:
 
 ask(
     "field",
-    cases=lambda: (
+    cases=[
         ([(3, 1), (5, 1), (1, 1)],),
         ([(5, 2), (3, 3), (4, 1)],),
         ([(3, 1), (4, 2), (3, 1), (4, 2), (3, 1)],),
-    ),
+    ],
     right=_field,
     mistakes=[
         (lambda layers: (_field(layers) - 1) / 2, "That is one side only; count both sides, and the middle."),
         (lambda layers: _field(layers) - 1, "Without any layer an output pixel sees one pixel: itself."),
-        (lambda layers: sum(kernel for kernel, _ in layers),
-         "A kernel of 3 adds 2 new pixels, not 3: one it had already."),
-        (lambda layers: prod(kernel for kernel, _ in layers),
-         "Kernels add up, they do not multiply: neighbours see nearly the same."),
-        (lambda layers: 1 + sum(kernel - 1 for kernel, _ in layers),
-         "After a stride of 2, neighbours lie 2 input pixels apart."),
+        (lambda layers: sum(kernel for kernel, _ in layers), "A kernel of 3 adds 2 new pixels: one it had already."),
+        (lambda layers: prod(kernel for kernel, _ in layers), "Kernels add up, they do not multiply."),
+        (lambda layers: 1 + sum(k - 1 for k, _ in layers), "After a stride of 2, neighbours lie 2 input pixels apart."),
         (lambda layers: 1 + sum((k - 1) * prod(s for _, s in layers[: i + 1]) for i, (k, _) in enumerate(layers)),
          "A layer's own stride spreads the layers after it, not itself."),
-        (lambda layers: _field(layers[::-1]),
-         "The strides before a layer count, not those after it: go from the input to the output."),
+        (lambda layers: _field(layers[::-1]), "The strides before a layer count, not those after: begin at the input."),
     ],
     otherwise="Begin with one pixel; what does each layer add, measured in input pixels?",
     case="The chain {0}, each (kernel, stride), sees {right} input pixels, yours says {got:g}.",
@@ -65,11 +61,10 @@ def _network(scale: int) -> nn.Module:
     return body.requires_grad_(False)
 
 
-def _photos() -> Iterator[tuple[Enlarge, Tensor, int, int, int]]:
+def _photo(height: int, width: int, tile: int, scale: int) -> tuple[Enlarge, Tensor, int, int, int]:
     """(enlarge, lr, tile, overlap, s); `enlarge` is the network with a bound on its memory."""
-    for scale, size, tile in ((4, (30, 26), 10), (2, (23, 37), 8)):
-        lr = torch.rand(3, *size, generator=torch.Generator().manual_seed(scale))
-        yield partial(_bounded, _network(scale), tile + 2 * _RADIUS), lr, tile, _RADIUS, scale
+    lr = torch.rand(3, height, width, generator=torch.Generator().manual_seed(scale))
+    return partial(_bounded, _network(scale), tile + 2 * _RADIUS), lr, tile, _RADIUS, scale
 
 
 def _bounded(network: Enlarge, side: int, window: Tensor) -> Tensor:
@@ -82,31 +77,28 @@ def _bounded(network: Enlarge, side: int, window: Tensor) -> Tensor:
     return network(window)
 
 
-def _glued(lr: Tensor, tile: int, overlap: int, scale: int, offset: int = 0) -> Tensor:
-    """Tiles with that overlap; with an offset, `lr` has a margin of it on every side, which windows may see."""
-    network = _network(scale)
-    height, width = (n - 2 * offset for n in lr.shape[-2:])
-    result = torch.empty(3, scale * height, scale * width)
+def _glued(lr: Tensor, tile: int, overlap: int, s: int) -> Tensor:
+    height, width = lr.shape[-2:]
+    result = torch.empty(3, s * height, s * width)
     for top, left in product(range(0, height, tile), range(0, width, tile)):
         bottom, right = min(top + tile, height), min(left + tile, width)
-        above, before = max(0, top + offset - overlap), max(0, left + offset - overlap)
-        seen = network(lr[:, above : bottom + offset + overlap, before : right + offset + overlap])
-        down, across = scale * (top + offset - above), scale * (left + offset - before)
-        kept = seen[:, down : down + scale * (bottom - top), across : across + scale * (right - left)]
-        result[:, scale * top : scale * bottom, scale * left : scale * right] = kept
+        above, before = max(0, top - overlap), max(0, left - overlap)
+        seen = _network(s)(lr[:, above : bottom + overlap, before : right + overlap])
+        kept = seen[:, s * (top - above) :, s * (left - before) :][
+            :, : s * (bottom - top), : s * (right - left)
+        ]
+        result[:, s * top : s * bottom, s * left : s * right] = kept
     return result
 
 
-def _with_margin(mode: str, lr: Tensor, tile: int, overlap: int, scale: int) -> Tensor:
-    around = F.pad(lr[None], [overlap] * 4, mode=mode)[0]
-    return _glued(around, tile, overlap, scale, offset=overlap)
+def _bordered(lr: Tensor, overlap: int, s: int, mode: str) -> Tensor:
+    """What tiles show whose windows see a margin around the picture."""
+    cut = s * overlap
+    return _network(s)(F.pad(lr[None], [overlap] * 4, mode=mode)[0])[:, cut:-cut, cut:-cut]
 
 
-def _size_hint(
-    got: Any, expected: Tensor, enlarge: Enlarge, lr: Tensor, tile: int, overlap: int, s: int
-) -> str:
-    if not isinstance(got, Tensor) or got.dim() != 3:
-        return ""
+def _size_hint(got: Tensor, expected: Tensor, *arguments: Any) -> str:
+    *_, tile, _, s = arguments
     height, width = expected.shape[-2:]
     found = tuple(got.shape[-2:])
     if found == (width, height):
@@ -127,7 +119,7 @@ _BORDER = (
 
 ask(
     "tiles",
-    cases=_photos,
+    cases=[_photo(30, 26, tile=10, scale=4), _photo(23, 37, tile=8, scale=2)],
     right=lambda enlarge, lr, tile, overlap, s: _network(s)(lr),
     mistakes=[
         (lambda enlarge, lr, tile, overlap, s: _glued(lr, tile, 0, s),
@@ -135,7 +127,7 @@ ask(
         *((lambda enlarge, lr, tile, overlap, s, seen=seen: _glued(lr, tile, seen, s),
            f"Your windows see {words} beside their tile, not 3: seams are left.")
           for seen, words in ((1, "1 pixel"), (2, "2 pixels"))),
-        *((lambda enlarge, *rest, mode=mode: _with_margin(mode, *rest), _BORDER)
+        *((lambda enlarge, lr, tile, overlap, s, mode=mode: _bordered(lr, overlap, s, mode), _BORDER)
           for mode in ("constant", "replicate", "reflect")),
     ],
     otherwise="Take one window, and draw what it sees and what of it is kept. Cuts lie at multiples of s · tile.",

@@ -21,14 +21,13 @@ _ROOT = "(t P*)² is what you may add to D*: the root is missing."
 
 ask(
     "budget",
-    cases=lambda: ((1.0, 0.2, 0.9), (0.5, 0.24, 0.41), (0.0, 0.2, 0.3), (3.0, 0.1, 0.2)),
+    cases=[(1.0, 0.2, 0.9), (0.5, 0.24, 0.41), (0.0, 0.2, 0.3), (3.0, 0.1, 0.2)],  # in the first none ends above 1
     right=lambda dB, D, P: min(1.0, _bought(dB, D, P)),
     mistakes=[
         (_bought, "More than the whole way is not on offer: a weight ends at 1."),
         (lambda dB, D, P: _bought(dB, D, P) ** 2, _ROOT),
         (lambda dB, D, P: D * _gain(dB) / P, _ROOT),
-        (lambda dB, D, P: 1 - min(1.0, _bought(dB, D, P)),
-         "That is the weight of the best guess; the OT weight is the rest."),
+        (lambda dB, D, P: 1 - min(1.0, _bought(dB, D, P)), "That weighs the best guess; the OT weight is the rest."),
         (lambda dB, D, P: math.sqrt(D * _gain(dB, per=20)) / P,
          "D is a mean square already: 10 dB are a factor of 10, not 20 dB."),
         (lambda dB, D, P: math.sqrt(D * (1 + _gain(dB))) / P,
@@ -36,8 +35,7 @@ ask(
         (lambda dB, D, P: math.sqrt(D * _gain(dB)), "That is a distance; the weight is its share of P*."),
         (lambda dB, D, P: math.sqrt(_gain(dB)) / P, "Decibels are a ratio: they multiply D*, whatever its size."),
         (lambda dB, D, P: math.sqrt(D * (math.exp(dB / 10) - 1)) / P, "Decibels count in powers of 10, not of e."),
-        (lambda dB, D, P: math.sqrt(D * -_gain(-dB)) / P,
-         "A loss makes D larger, by the factor 10^(d/10); yours makes it smaller."),
+        (lambda dB, D, P: math.sqrt(D * -_gain(-dB)) / P, "A loss makes D larger, by 10^(d/10), yours smaller."),
         (lambda dB, D, P: max(1.0, _bought(dB, D, P)), "max keeps the larger of the two; a weight ends at 1."),
     ],
     otherwise="Put your weight into D = D* + (t P*)², and compare with D* in decibels.",
@@ -58,15 +56,13 @@ _BOTH_SIDES = "You counted both sides. The question here is about one: at least 
 
 ask(
     "coin",
-    cases=lambda: ((4, 6), (6, 6), (0, 4), (14, 20), (3, 6)),
+    cases=[(4, 6), (6, 6), (0, 4), (14, 20), (3, 6)],
     right=_at_least,
     mistakes=[
-        (lambda k, n: _at_least(k, n) - _exactly(k, n),
-         "A coin that gives exactly as many is as good as you: count it too."),
+        (lambda k, n: _at_least(k, n) - _exactly(k, n), "A coin with exactly as many is as good as you: count it too."),
         (_exactly, "That is the chance of exactly so many; more would have impressed you as well."),
         (lambda k, n: 1 - _at_least(k, n), "That is the chance of fewer. A small number should speak against luck."),
-        (lambda k, n: 1 - _at_least(k, n) + _exactly(k, n),
-         "You summed the other side: at most so many. It is at least that counts."),
+        (lambda k, n: 1 - _at_least(k, n) + _exactly(k, n), "That is the other side, at most so many. Count at least."),
         (lambda k, n: min(1.0, 2 * _at_least(k, n)), _BOTH_SIDES),
         (lambda k, n: 2 * _at_least(k, n), _BOTH_SIDES),
         (lambda k, n: _at_least(k, n) * 2**n, "That is how many sequences; a chance is a share of all of them."),
