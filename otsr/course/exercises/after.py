@@ -83,5 +83,4 @@ ask(
     ],
     otherwise="On the line z = (1 − t) n + t x: write x − n with z, x and t alone, and let the denoiser say x.",
     case="At t = {2:g} it is off by up to {off:.2g}.",
-    near=1e-5,
 )  # fmt: skip

@@ -82,5 +82,4 @@ ask(
     ],
     otherwise="One step: a velocity here, a velocity where Euler's step would end, and the mean of the two.",
     case="With {2} steps it is off by up to {off:.2g}.",
-    near=1e-5,
 )  # fmt: skip

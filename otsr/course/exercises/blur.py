@@ -23,7 +23,6 @@ ask(
     ],
     otherwise="Set the photo's blur and the shrunk photo's blur equal, and solve for v_k.",
     case="For v' = {0}, v_b = {1} and s = {2} it should be {right:.3f}, yours is {got:.3f}.",
-    near=1e-4,
 )  # fmt: skip
 
 
@@ -75,5 +74,4 @@ ask(
     ],
     otherwise="Do one step by hand for crossed kernels: from S = 3.5 I it ends at 2.975 I.",
     case="For {0.shape[0]} kernels yours is off by up to {off:.3f}.",
-    near=5e-4,
 )  # fmt: skip

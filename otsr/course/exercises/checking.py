@@ -99,7 +99,6 @@ def ask(
     mistakes: Mistakes,
     otherwise: str,
     case: str,
-    near: float = 1e-6,
     shape_hint: Callable[..., str] = lambda *_: "",
     stops: Mapping[str, str] | None = None,
 ) -> None:
@@ -113,7 +112,6 @@ def ask(
         otherwise: the hint for any other wrong value.
         case: what was asked and what came, a format with the arguments {0}, {1}, …, {right}, {got} and, how far
             apart they are, {off}.
-        near: largest difference that counts as none, relative to values above 1.
         shape_hint: (got, right, *arguments) to a hint, where an array has the right number of axes and the wrong
             shape, or stands in place of a number.
         stops: as in `call`.
@@ -134,22 +132,21 @@ def ask(
                 )
                 hint = shape_hint(got, expected, *arguments) if ranked else ""
                 return f"{kind} is expected, your function returned {described(got)}. {hint}".rstrip()
-            if not _near(found, expected, near):
+            if not _near(found, expected):
                 off = (found - expected).abs().max().item()
                 shown = {"right": expected.item(), "got": found.item()} if not expected.dim() else {}
                 asked = case.format(*arguments, off=off, **shown)
-                made = (
-                    hint for rule, hint in mistakes if _near(found, torch.as_tensor(rule(*arguments)), near)
-                )
+                made = (hint for rule, hint in mistakes if _near(found, torch.as_tensor(rule(*arguments))))
                 return f"{asked} {next(made, otherwise)}"
         return None
 
     CHECKS[name] = judge
 
 
-def _near(found: Tensor, expected: Tensor, near: float) -> bool:
+def _near(found: Tensor, expected: Tensor) -> bool:
+    """Whether they differ by no more than rounding and other roads to the same number may."""
     size = max(1.0, expected.abs().max().item())
-    return found.shape == expected.shape and bool((found - expected).abs().max() <= near * size)
+    return found.shape == expected.shape and bool((found - expected).abs().max() <= 1e-4 * size)
 
 
 def _converted(got: Any, expected: Tensor) -> Tensor | None:

@@ -27,7 +27,6 @@ ask(
     ],
     otherwise="It is the share of all orders, observed and shuffled, whose distance is at least the observed one.",
     case="Observed {0}, shuffled {1}: yours is {got:.3g}.",
-    near=1e-9,
 )  # fmt: skip
 
 

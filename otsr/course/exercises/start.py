@@ -43,5 +43,4 @@ ask(
     ],
     otherwise="Follow the formula from the inside out: difference, square, mean, logarithm, factor.",
     case="It should be {right:.2f} dB, yours is {got:.2f}.",
-    near=2e-4,
 )  # fmt: skip

@@ -96,5 +96,4 @@ ask(
         "NoneType": "x.sort() sorts x itself and returns nothing; np.sort(x) returns a sorted copy.",
         "'list'": "sorted(x) is a list, which cannot be subtracted; np.sort(x) is an array.",
     },
-    near=1e-9,
 )  # fmt: skip

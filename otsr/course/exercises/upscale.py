@@ -84,9 +84,8 @@ def _glued(lr: Tensor, tile: int, overlap: int, s: int) -> Tensor:
         bottom, right = min(top + tile, height), min(left + tile, width)
         above, before = max(0, top - overlap), max(0, left - overlap)
         seen = _network(s)(lr[:, above : bottom + overlap, before : right + overlap])
-        kept = seen[:, s * (top - above) :, s * (left - before) :][
-            :, : s * (bottom - top), : s * (right - left)
-        ]
+        y, x = s * (top - above), s * (left - before)
+        kept = seen[:, y : y + s * (bottom - top), x : x + s * (right - left)]
         result[:, s * top : s * bottom, s * left : s * right] = kept
     return result
 
@@ -132,6 +131,5 @@ ask(
     ],
     otherwise="Take one window, and draw what it sees and what of it is kept. Cuts lie at multiples of s · tile.",
     case="With tile = {2}, overlap = {3}, s = {4} it differs from the whole picture.",
-    near=1e-5,
     shape_hint=_size_hint,
 )  # fmt: skip
