@@ -33,11 +33,11 @@ def pack(
     """
     require_file(out, ".lmdb", overwrite=overwrite)
     from otsr.training.sources import pack as write_store
-    from otsr.training.store import StoreError
+    from otsr.training.store import DataError
 
     try:
         packed = write_store(inputs, out, cleanup, overwrite=overwrite, workers=workers)
-    except (StoreError, OSError, MemoryError) as error:
+    except (DataError, OSError, MemoryError) as error:
         fail(error)
     for failure in packed.failures:
         typer.echo(f"error: {failure}", err=True)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from otsr.datasets import data_dir, phone_crops, photos
-from otsr.degradation import Degradation
+from otsr.degradation import Degradation, DegradationError
 from otsr.degradation.camera import estimate_camera
 from otsr.images import SUFFIXES, find_images, read, suggestion
 
@@ -132,7 +132,12 @@ def choose(
         scale = scale or 4
         return matched(hr=Path(data) if data else None, lr=lr, made=sr, scale=scale), scale, settings
     assert data is not None
-    camera = _degradation(degradation or "phone", cleanup, scale, note)
+    if degradation in (None, "phone"):
+        note("estimating how the course's phone degrades")
+    try:
+        camera = named_degradation(degradation or "phone", scale, cleanup)
+    except (OSError, ValueError) as error:
+        raise EvaluationError(str(error)) from None
     settings |= {"degradation": degradation or "phone", "details": repr(camera), "seed": seed}
     split = data.removeprefix("photos/")
     if data.startswith("photos/") and split in ("train", "val", "test"):
@@ -155,6 +160,32 @@ def middle(scene: Scene, side: int, scale: int) -> Scene:
         return View(None if lr is None else window(lr, 1), None if hr is None else window(hr, scale))
 
     return Scene(scene.name, draw)
+
+
+def named_degradation(name: str, scale: int | None = None, cleanup: float | None = None) -> Degradation:
+    """A degradation by its name, or from a file of `otsr estimate`.
+
+    Args:
+        name: "bicubic", "phone" (`phone_degradation`), "general" (`Degradation.general`), or a path.
+        scale: None: that of the file, or 4.
+        cleanup: in place of the file's; None: that of the file, or 1.
+
+    Raises:
+        DegradationError: no such file, damaged, or made for another scale.
+    """
+    if name == "phone":
+        return phone_degradation(scale or 4, cleanup or 1.0)
+    if name == "general":
+        return Degradation.general(scale or 4, cleanup or 1.0)
+    if name == "bicubic":
+        return Degradation(scale or 4, cleanup=cleanup or 1.0)
+    found = Degradation.load(name)
+    if scale not in (None, found.scale):
+        raise DegradationError(
+            f"{name}: made for ×{found.scale}, not ×{scale}; estimate it with --scale {scale}"
+        )
+    found.cleanup = cleanup or found.cleanup
+    return found
 
 
 def phone_degradation(scale: int = 4, cleanup: float = 1.0) -> Degradation:
@@ -184,29 +215,6 @@ def _pictures_below(folder: Path) -> tuple[list[Path], list[Scene]]:
             f"{folder}: no pictures in this folder (looked for {', '.join(sorted(SUFFIXES))})"
         )
     return found, unreadable
-
-
-def _degradation(
-    name: str, cleanup: float | None, scale: int | None, note: Callable[[str], None]
-) -> Degradation:
-    if name == "phone":
-        note("estimating how the course's phone degrades")
-        return phone_degradation(scale or 4, cleanup or 1.0)
-    if name == "general":
-        return Degradation.general(scale or 4, cleanup or 1.0)
-    if name == "bicubic":
-        return Degradation(scale or 4, cleanup=cleanup or 1.0)
-    try:
-        camera = Degradation.load(name)
-    except (OSError, ValueError) as error:
-        raise EvaluationError(str(error)) from None
-    if scale is not None and camera.scale != scale:
-        raise EvaluationError(
-            f"{name} degrades by ×{camera.scale}, but the weights are for ×{scale}; estimate it with --scale {scale}"
-        )
-    if cleanup is not None:
-        camera.cleanup = cleanup
-    return camera
 
 
 def _failing(name: str, reason: str) -> Scene:

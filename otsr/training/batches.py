@@ -6,7 +6,6 @@ training that is resumed, or spread over other processes, sees what one uninterr
 
 from __future__ import annotations
 
-import multiprocessing
 import sys
 from collections.abc import Generator
 from functools import partial
@@ -20,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from otsr.training import schema
 from otsr.training.runtime import Stream, choose, generator, one_thread, outlive_ctrl_c, sigchld_as_it_was
-from otsr.training.sources import COURSE, Photos, listed
+from otsr.training.sources import Photos, listed
 from otsr.training.store import DataError
 from otsr.training.synthesis import Synthesis, load_degradation
 
@@ -67,7 +66,6 @@ class TrainingBatches:
         process, processes: this one makes samples process·b to (process + 1)·b − 1 of a batch of processes·b.
         reals: also draw independent HR crops.
         folder: of the run; keeps the estimate of the degradation "phone".
-        memory, start_method: see `Photos` and `multiprocessing`; None: their defaults.
 
     Raises:
         DataError, DegradationError: photos are missing, damaged, smaller than the crop, or do not match; each is named.
@@ -83,27 +81,21 @@ class TrainingBatches:
         *,
         reals: bool = False,
         folder: Path | None = None,
-        memory: int | None = None,
-        start_method: str | None = None,
     ) -> None:
         if data.batch % processes:
             raise DataError(f"data.batch is {data.batch}, which {processes} processes cannot share evenly")
-        if measuring := [place for place in data.hr if COURSE.get(place, "train") != "train"]:
-            raise DataError(f"data.hr is {measuring[0]}, photos for measuring; train on photos/train")
         self.data, self.scale, self.seed = data, scale, seed
         self._places = range(process * data.batch // processes, (process + 1) * data.batch // processes)
         self._reals = reals
-        self._start_method = start_method or multiprocessing.get_context().get_start_method()
-        self.hr = Photos(data.hr, data.cleanup, memory)
+        readers = processes * max(1, data.workers)
+        self.hr = Photos(data.hr, data.cleanup, readers)
         self._refuse_small()
         self.lr: Photos | None = None
         if data.lr is None:
             self._synthesis = Synthesis(load_degradation(data.degradation, scale, data.cleanup, folder))
         else:
-            self.lr = Photos([data.lr], memory=memory)
+            self.lr = Photos([data.lr], processes=readers)
             self._pairs = match_pairs(self.hr, self.lr, scale)
-        for photos in self._sources():
-            photos.share_memory(processes if self._start_method == "fork" else processes * data.workers)
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, made here and now."""
@@ -124,15 +116,12 @@ class TrainingBatches:
         Raises:
             DataError: a worker failed or died; says what to do.
         """
-        for photos in self._sources() if self.data.workers and self._start_method == "fork" else ():
-            photos.preload()  # once, for all that are forked
         loader = DataLoader(
             _Steps(self),
             batch_size=None,
             sampler=range(first, sys.maxsize),
             num_workers=self.data.workers,
             worker_init_fn=outlive_ctrl_c,
-            multiprocessing_context=self._start_method if self.data.workers else None,
             generator=torch.Generator(),  # else it would draw from the generator of all others
         )
         with sigchld_as_it_was():

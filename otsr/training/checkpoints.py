@@ -144,17 +144,12 @@ def starting_generator(config: Config) -> RRDBNet | Compact:
 
 
 def _loaded(config: Config, start: str | Pruned) -> RRDBNet | Compact:
-    key, name = ("start.weights", start.weights) if isinstance(start, Pruned) else ("start", start)
     try:
-        network = weights.load(name)
-    except weights.WeightsError as error:
-        raise config.error(key, f"cannot be loaded: {error}") from None
-    if not isinstance(start, Pruned):
-        return network
-    if not isinstance(network, RRDBNet):
-        found = network.architecture["name"]
-        raise config.error(key, f"are {name}, a {found}; expected an RRDBNet, which has blocks")
-    try:
+        if isinstance(start, str):
+            return weights.load(start)
+        network = weights.load(start.weights)
+        if isinstance(network, Compact):
+            raise ValueError(f"{start.weights} is a Compact; expected an RRDBNet, which has blocks")
         return prune(network, start.blocks)
     except ValueError as error:
-        raise config.error("start.blocks", f"do not fit {name}: {error}") from None
+        raise config.error("start", f"cannot be loaded: {error}") from None

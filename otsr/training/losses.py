@@ -8,7 +8,6 @@ transport    W(φ(sr), φ(hr)), features of a window as a distribution   what is
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable
 
@@ -66,7 +65,7 @@ class Losses(nn.Module):
                 name, weights = losses.perceptual.backbone, layer_weights(losses.perceptual)
                 terms["perceptual"] = feature_distance(of_sr[name], of_hr[name], weights, self.average)
             if losses.edge.weight:
-                terms["edge"] = edge_distance(sr, hr, losses.edge.kind, self.average)
+                terms["edge"] = edge_distance(sr, hr)
             if losses.transport.weight:
                 side = seen.shape[-1]
                 terms["transport"] = transport_distance(
@@ -185,13 +184,9 @@ def _size(features: Tensor, average: Average) -> Tensor:
     return average(features.detach().abs().mean()).clamp(min=1e-6)
 
 
-def edge_distance(sr: Tensor, hr: Tensor, kind: str, average: Average = alone) -> Tensor:
-    """Mean |∇ sr − ∇ hr| of luma's Sobel gradients; kind "canny" counts only HR's edges, where the eye looks."""
-    difference = (sobel(sr) - sobel(hr)).abs().mean(1, keepdim=True)
-    if kind == "sobel":
-        return difference.mean()
-    edges = canny(hr).float()
-    return (difference * edges).sum() / average(edges.sum()).clamp(min=1)
+def edge_distance(sr: Tensor, hr: Tensor) -> Tensor:
+    """Mean |∇ sr − ∇ hr| of luma's Sobel gradients."""
+    return (sobel(sr) - sobel(hr)).abs().mean()
 
 
 def sobel(image: Tensor) -> Tensor:
@@ -200,38 +195,3 @@ def sobel(image: Tensor) -> Tensor:
     smooth, slope = y.new_tensor([1.0, 2.0, 1.0]) / 4, y.new_tensor([-1.0, 0.0, 1.0]) / 2
     kernel = torch.stack([torch.outer(smooth, slope), torch.outer(slope, smooth)])
     return F.conv2d(y, kernel[:, None])
-
-
-@torch.no_grad()
-def canny(image: Tensor, sigma: float = 1.0, low: float = 0.02, high: float = 0.06) -> Tensor:
-    """Canny's edges, (B, 1, H, W) bool: ridges of the gradient that are strong, or weak and joined to a strong one.
-
-    Args:
-        image: (B, 3, H, W) in [0, 1].
-        sigma: of the Gaussian that smooths first, in pixels.
-        low, high: slopes of luma per pixel: above `high` an edge begins, down to `low` it goes on.
-
-    Reference: Canny, TPAMI 1986, doi 10.1109/TPAMI.1986.4767851.
-    """
-    radius = math.ceil(3 * sigma)
-    offsets = torch.arange(-radius, radius + 1, device=image.device, dtype=image.dtype)
-    taps = torch.exp(-offsets.square() / (2 * sigma**2))
-    kernel = torch.outer(taps, taps) / taps.sum() ** 2
-    padded = F.pad(image, (radius,) * 4, mode="replicate")
-    gradient = sobel(F.conv2d(padded, kernel.expand(3, 1, -1, -1), groups=3))
-    strength = gradient.norm(dim=1, keepdim=True)
-    ridge = strength > low
-    # Along each of four directions, neighbours before and behind must not be steeper.
-    sector = (torch.atan2(gradient[:, 1:], gradient[:, :1]) * 4 / math.pi).round().long() % 4
-    around = F.pad(strength, (1, 1, 1, 1))
-    height, width = strength.shape[-2:]
-    for number, (dy, dx) in enumerate(((0, 1), (1, 1), (1, 0), (1, -1))):
-        before = around[..., 1 - dy : 1 - dy + height, 1 - dx : 1 - dx + width]
-        behind = around[..., 1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width]
-        ridge &= (sector != number) | ((strength >= before) & (strength > behind))
-    edges = ridge & (strength > high)
-    while True:
-        grown = ridge & (F.max_pool2d(edges.float(), 3, 1, 1) > 0)
-        if bool((grown == edges).all()):
-            return edges
-        edges = grown

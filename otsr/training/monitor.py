@@ -73,29 +73,25 @@ class TensorBoard:
         with named(self._folder):
             self._writer = SummaryWriter(str(self._folder), purge_step=first or None)
 
-    def scalars(self, values: dict[str, float], step: int) -> None:
-        """A point of each curve, by "group/name"."""
+    def write(self, step: int, curves: Mapping[str, float], pictures: Mapping[str, Tensor]) -> None:
+        """A point of each curve, and pictures (1 or 3, H, W) in [0, 1], by "group/name"."""
         with named(self._folder):
-            for name, value in values.items():
+            for name, value in curves.items():
                 self._writer.add_scalar(name, value, step)
-
-    def pictures(self, pictures: dict[str, Tensor], step: int) -> None:
-        """Validation pictures (3, H, W) in [0, 1], by name."""
-        with named(self._folder):
             for name, picture in pictures.items():
-                self._writer.add_image(f"validation/{name}", picture, step)
-
-    def plan(self, plan: Tensor, step: int) -> None:
-        """A transport plan (n, m): row j is a real, column i a generated sample, white carries most."""
-        grey = (plan / plan.max().clamp(min=1e-30)).float().cpu()
-        for axis, side in enumerate(grey.shape):
-            grey = grey.repeat_interleave(max(1, 256 // side), axis)
-        with named(self._folder):
-            self._writer.add_image("transport/plan", grey[None], step)
+                self._writer.add_image(name, picture, step)
 
     def close(self) -> None:  # writes what is buffered
         with named(self._folder):
             self._writer.close()
+
+
+def plan_picture(plan: Tensor) -> Tensor:
+    """(1, H, W) of a transport plan (n, m): row j is a real, column i a generated sample, white carries most."""
+    grey = (plan / plan.max().clamp(min=1e-30)).float().cpu()
+    for axis, side in enumerate(grey.shape):
+        grey = grey.repeat_interleave(max(1, 256 // side), axis)
+    return grey[None]
 
 
 class Progress:
@@ -135,10 +131,7 @@ class Progress:
                 row += f"  {scores[metric.key]:>{width}.{metric.digits}f}"
         self._say(heads)
         self._say(f"{row}{'  best' if better else ''}")
-
-    def pause(self, seconds: float) -> None:
-        """Time that was spent on something else than steps."""
-        self._since += seconds
+        self._mark, self._since = step, time.perf_counter()  # the validation's time is not a step's
 
     def close(self) -> None:
         self._bar.close()

@@ -23,7 +23,6 @@ from otsr.training.schema import Config, ConfigError, Keys
 
 LARGEST = 64 * 1024  # bytes; the recipes in configs/ have 2000
 _TAG = "tag:yaml.org,2002:"
-_DEEPEST = 20  # levels of YAML
 
 
 def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Config:
@@ -53,19 +52,13 @@ class _Loader(yaml.SafeLoader):
     """Mappings, lists, numbers and text. 1e-4 is a number (YAML 1.1: text); yes and 1:30 are text (YAML 1.1: not)."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
-    depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Refuse, before anything is built, what could grow without bound."""
+        """Refuse copies of copies, which can grow without bound, before anything is built."""
         event = self.peek_event()
         if getattr(event, "anchor", None) is not None:
             raise _invalid("anchors and aliases (& and *) are not supported; write the value out", event)
-        if self.depth == _DEEPEST:
-            raise _invalid("too deeply nested", event)
-        self.depth += 1
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
+        return super().compose_node(parent, index)
 
     def value(self, node: yaml.Node, source: str) -> Any:
         """What a node says; mappings are `Keys`."""
@@ -117,9 +110,11 @@ def parse(text: str, source: str) -> Any:
         words = " ".join(filter(None, (error.context, error.problem)))
         hint = "; indent with spaces" if "'\\t'" in words else ""
         raise ConfigError(f"{source}{line}: not valid YAML: {words}{hint}") from None
-    except (yaml.YAMLError, ValueError) as error:  # a character that may not be, or !!int of a word
-        if isinstance(error, ConfigError):
-            raise
+    except ConfigError:
+        raise
+    except RecursionError:
+        raise ConfigError(f"{source}: not valid YAML: too deeply nested") from None
+    except (yaml.YAMLError, ValueError, LookupError) as error:  # a control character, or !!int of a word
         number = 1 + text.count("\n", 0, getattr(error, "position", 0))
         raise ConfigError(f"{source}:{number}: not valid YAML: {getattr(error, 'reason', error)}") from None
 
@@ -230,13 +225,12 @@ _EXPECTED = {
 
 def _line(error: Any, values: Keys) -> str:
     """One finding of pydantic in our words: place, key, what was found, what was expected."""
-    kind, context, location = error["type"], error.get("ctx", {}), error["loc"]
-    key = location[:1] + location[2:] if location[1:2] and location[1] in _KINDS else location
+    kind, context, key = error["type"], error.get("ctx", {}), _plain(error["loc"])
     if kind == "misfit":
         key = (*key, *filter(None, context["key"].split(".")))
         return f"{values.where(key)}: {dotted(key)} {context['words']}"
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{values.where(key)}: unknown key {dotted(key)}; {_nearest(location, key)}"
+        return f"{values.where(key)}: unknown key {dotted(key)}; {_nearest(error['loc'])}"
     place, found = values.where(key), describe(error["input"])
     if kind == "missing" and isinstance(key[-1], int):
         return f"{place}: {dotted(key[:-1])} is {found}, expected more values"
@@ -248,6 +242,11 @@ def _line(error: Any, values: Keys) -> str:
         return f"{place}: {dotted(key)} is {found}, {_choice(error['input'], context['expected'])}"
     expected = _EXPECTED[kind].format(**context) if kind in _EXPECTED else error["msg"]
     return f"{place}: {dotted(key)} is {found}, expected {expected}"
+
+
+def _plain(location: Key) -> Key:
+    """The key as a recipe has it: without the part that pydantic chose."""
+    return location[:1] + location[2:] if location[1:2] and location[1] in _KINDS else location
 
 
 def dotted(key: Key) -> str:
@@ -274,29 +273,23 @@ def _choice(found: object, expected: str) -> str:
     return f"expected {'one of ' * (len(choices) > 1)}{', '.join(choices)}{hint}"
 
 
-def _nearest(location: Key, key: Key) -> str:
+def _nearest(location: Key) -> str:
     """Words that lead to the key that was meant: a similar one beside it, or one of the same name elsewhere."""
-    part: Any = Config
-    for name in location[:-1]:
-        kinds = [kind for kind in get_args(part) if getattr(kind, "__name__", "") == name]
-        part = kinds[0] if kinds else _keys(part).get(str(name), part)
-    beside = _keys(part)
-    close = difflib.get_close_matches(str(key[-1]), beside, 1, 0.6)
-    elsewhere = [k for k in _all_keys(Config) if k.split(".")[-1] == key[-1] and k != dotted(key)]
-    if meant := [dotted((*key[:-1], *close))] if close else elsewhere:
-        return f"did you mean {' or '.join(meant)}?"
+    key, known = _plain(location), list(_keys(Config))
+    beside = [str(other[-1]) for other in known if other[:-1] == location[:-1]]
+    meant = [(*key[:-1], close) for close in difflib.get_close_matches(str(key[-1]), beside, 1, 0.6)]
+    meant = meant or [_plain(other) for other in known if other[-1] == key[-1] and _plain(other) != key]
+    if meant:
+        return f"did you mean {' or '.join(dict.fromkeys(map(dotted, meant)))}?"
     return f"{dotted(key[:-1]) or 'a recipe'} has the keys {', '.join(beside)}"
 
 
-def _keys(part: Any) -> dict[str, Any]:
-    """The keys of a part and their types; of a choice between parts, those of all."""
-    fields = getattr(part, "model_fields", None) or getattr(part, "__pydantic_fields__", None)
-    if fields is not None:
-        return {name: field.annotation for name, field in fields.items()}
-    return {name: kind for choice in get_args(part) for name, kind in _keys(choice).items()}
-
-
-def _all_keys(part: Any, above: str = "") -> Iterator[str]:
-    for name, kind in _keys(part).items():
-        yield f"{above}{name}"
-        yield from _all_keys(kind, f"{above}{name}.")
+def _keys(part: Any, above: Key = ()) -> Iterator[Key]:
+    """Every key of a recipe, at the place where pydantic sees it."""
+    for choice in get_args(part):
+        name = getattr(choice, "__name__", "")
+        yield from _keys(choice, (*above, name) if name in _KINDS else above)
+    fields = getattr(part, "model_fields", None) or getattr(part, "__pydantic_fields__", {})
+    for name, field in fields.items():
+        yield (*above, name)
+        yield from _keys(field.annotation, (*above, name))

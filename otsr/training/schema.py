@@ -119,6 +119,8 @@ class Data(Pictures):  # data: what the generator learns from
 
     def misfits(self) -> Misfits:
         yield from super().misfits()
+        if measuring := {"photos/val", "photos/test"} & {*self.hr}:
+            yield "hr", f"is {measuring.pop()}, photos for measuring; train on photos/train"
         if self.lr is not None and self.degradation is not None:
             yield "degradation", "is set, but so is data.lr: LR is either read or made from HR; remove one"
 
@@ -126,6 +128,11 @@ class Data(Pictures):  # data: what the generator learns from
 class Validation(Pictures):  # validation: the photos that choose the best weights; LR made with fixed seeds
     hr: Sources = ("photos/val",)
     images: Whole | None = None  # only the first so many; None: all; 0: no validation
+
+    def misfits(self) -> Misfits:
+        yield from super().misfits()
+        if "photos/test" in self.hr:
+            yield "hr", "is photos/test, which must not choose weights; use photos/val"
 
 
 class Schedule(Part):  # optimiser.schedule: the learning rate over the steps; see otsr.training.runtime.rate
@@ -160,7 +167,7 @@ class Pixel(Part):  # losses.pixel: mean absolute difference
 
 class Edge(Part):  # losses.edge: mean absolute difference of edge maps
     weight: Number = 0.0
-    kind: Literal["sobel", "canny"] = "sobel"
+    kind: Literal["sobel"] = "sobel"
 
 
 class Features(Part):  # what terms that compare deep features have in common

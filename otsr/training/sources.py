@@ -11,10 +11,10 @@ import math
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pooch
@@ -25,13 +25,12 @@ from otsr import datasets
 from otsr.images import SUFFIXES, atomic_path, find_images, suggestion
 from otsr.machine import available_memory
 from otsr.training.runtime import one_thread
-from otsr.training.store import SUFFIX, DataError, Store, StoreError, space_needed, write_store
+from otsr.training.store import SUFFIX, DataError, Store, space_needed, write_store
 from otsr.training.synthesis import clean_photo, cleaned_size
 
 MEMORY = 4 << 30  # bytes of decoded photos that are kept, but no more than half of what is free
 COURSE = {f"photos/{split}": split for split in ("train", "val", "test")}
 _SHOWN = 5  # offenders that a message lists
-Photo = tuple[str, tuple[int, int], Path | tuple[Store, int]]  # name, (height, width), where it is
 
 
 def listed(offenders: Sequence[str], separator: str = ", ") -> str:
@@ -40,30 +39,45 @@ def listed(offenders: Sequence[str], separator: str = ", ") -> str:
     return separator.join([*offenders[:_SHOWN], *more])
 
 
+class Photo(NamedTuple):
+    """A photo and where it is: a file, or a number in a store."""
+
+    name: str
+    shape: tuple[int, int]  # height, width
+    file: Path
+    store: Store | None = None
+    number: int = 0
+
+
 class Photos:
     """The photos of folders, .lmdb stores, and the course (names in `COURSE`), in the order of places and names.
 
     Args:
         cleanup: by which photos of folders are shrunk when they are read; stores must have been packed with it.
-        memory: bytes of decoded photos to keep; None: `MEMORY`.
+        processes: that each keep photos in memory, and so share the budget of `MEMORY`; 0: none are kept.
 
     Raises:
         DataError: a place holds no photos, some cannot be read (each is named), or a store has another clean-up.
     """
 
-    def __init__(self, places: Sequence[str], cleanup: float = 1.0, memory: int | None = None) -> None:
+    def __init__(self, places: Sequence[str], cleanup: float = 1.0, processes: int = 0) -> None:
         self.cleanup = cleanup
-        problems: list[str] = []
-        found = [photo for place in places for photo in _photos(place, cleanup, problems)]
-        if problems:
-            raise DataError(f"{listed(problems, '; ')}: repair or remove what cannot be read")
-        self.names = [name for name, _, _ in found]
-        self.shapes = [shape for _, shape, _ in found]
-        self._where = [where for _, _, where in found]
-        self._files = [index for index, where in enumerate(self._where) if isinstance(where, Path)]
-        free = available_memory()
-        self._room = min(MEMORY, MEMORY if free is None else free // 2) if memory is None else memory
+        failures: list[str] = []
+        self._photos = [photo for place in places for photo in _photos(place, cleanup, failures)]
+        if failures:
+            raise DataError(f"{listed(failures, '; ')}: repair or remove what cannot be read")
+        self.names = [photo.name for photo in self._photos]
+        self.shapes = [photo.shape for photo in self._photos]
         self._kept: dict[int, np.ndarray] = {}
+        free = available_memory() or 2 * MEMORY
+        self._room = min(MEMORY, free // 2) // processes if processes else 0
+        needed = sum(3 * math.prod(photo.shape) for photo in self._photos if photo.store is None)
+        if needed > self._room and processes:
+            warnings.warn(
+                f"decoded photos take {needed / 1e9:.2f} GB, but {self._room / 1e9:.2f} GB are kept in memory; the "
+                f"rest is decoded for each crop, slowly. Pack them: otsr pack FOLDER -o NAME{SUFFIX}",
+                stacklevel=3,
+            )
 
     def __len__(self) -> int:
         return len(self.names)
@@ -73,111 +87,77 @@ class Photos:
 
     def place(self, index: int) -> str:
         """File of a photo, or store and name: for messages."""
-        where = self._where[index]
-        return str(where) if isinstance(where, Path) else f"{where[0].path}: {self.names[index]}"
+        photo = self._photos[index]
+        return str(photo.file) if photo.store is None else f"{photo.file}: {photo.name}"
 
     def crop(self, index: int, top: int, left: int, height: int, width: int) -> np.ndarray:
         """(height, width, 3) uint8 of a photo; not to be written to."""
-        where = self._where[index]
-        if not isinstance(where, Path):
-            return where[0].crop(where[1], top, left, height, width)
+        photo = self._photos[index]
+        if photo.store is not None:
+            return photo.store.crop(photo.number, top, left, height, width)
         if (pixels := self._kept.get(index)) is None:
-            pixels = self._decode(index)
-            self._keep(index, pixels)
+            with one_thread():
+                pixels = clean_photo(photo.file, self.cleanup)
+            if pixels.shape[:2] != photo.shape:
+                was, now = (f"{width}×{height}" for height, width in (photo.shape, pixels.shape[:2]))
+                raise DataError(
+                    f"{photo.file}: {now} pixels, but {was} at the start; was it changed? Start again"
+                )
+            if pixels.nbytes <= self._room:
+                self._room -= pixels.nbytes
+                self._kept[index] = pixels
         return pixels[top : top + height, left : left + width]
 
     def read(self, index: int) -> np.ndarray:
         """(H, W, 3) uint8 of a whole photo; not to be written to."""
         return self.crop(index, 0, 0, *self.shapes[index])
 
-    def share_memory(self, processes: int) -> None:
-        """Divide the memory to keep photos in: so many processes each decode for themselves."""
-        self._room //= max(1, processes)
-        needed = sum(map(self._size, self._files))
-        if needed > self._room:
-            warnings.warn(
-                f"decoded photos take {needed / 1e9:.2f} GB, but {self._room / 1e9:.2f} GB are kept in memory; the "
-                f"rest is decoded for each crop, slowly. Pack them: otsr pack FOLDER -o NAME{SUFFIX}",
-                stacklevel=3,
-            )
-
-    def preload(self) -> None:
-        """Decode now what fits into memory, so that forked processes find it."""
-        chosen, room = [], self._room
-        for index in self._files:
-            if index not in self._kept and self._size(index) <= room:
-                chosen.append(index)
-                room -= self._size(index)
-        made = _in_threads(self._decode, chosen, desc="reading photos", delay=2, disable=None)
-        for index, pixels in zip(chosen, made, strict=True):
-            self._keep(index, pixels)
-
     def fingerprint(self) -> str:
         """sha256 of names, contents of the picture files, and clean-up: the same for a folder and for its store."""
         digest = hashlib.sha256(f"cleanup {self.cleanup:g}\n".encode())
-        for name, where in zip(self.names, self._where, strict=True):
-            file = pooch.file_hash(str(where)) if isinstance(where, Path) else where[0].photos[where[1]].file
-            digest.update(f"{file} {name}\n".encode())
+        for name, _, file, store, number in self._photos:
+            content = pooch.file_hash(str(file)) if store is None else store.photos[number].file
+            digest.update(f"{content} {name}\n".encode())
         return digest.hexdigest()
-
-    def _decode(self, index: int) -> np.ndarray:
-        path = self._where[index]
-        assert isinstance(path, Path)
-        with one_thread():
-            pixels = clean_photo(path, self.cleanup)
-        if pixels.shape[:2] != self.shapes[index]:
-            was, now = (f"{width}×{height}" for height, width in (self.shapes[index], pixels.shape[:2]))
-            raise DataError(f"{path}: {now} pixels, but {was} at the start; was it changed? Start again")
-        return pixels
-
-    def _keep(self, index: int, pixels: np.ndarray) -> None:
-        if pixels.nbytes <= self._room:
-            self._room -= pixels.nbytes
-            self._kept[index] = pixels
-
-    def _size(self, index: int) -> int:
-        return 3 * math.prod(self.shapes[index])
 
 
 # --- files
 
 
-def _photos(place: str, cleanup: float, problems: list[str]) -> Iterator[Photo]:
-    """The photos of one place."""
+def _photos(place: str, cleanup: float, failures: list[str]) -> list[Photo]:
+    """The photos of one place; what cannot be read is appended to `failures`."""
+    path = Path(place)
     if place in COURSE:
-        return _sizes(_course(place), cleanup, problems)
-    if Path(place).suffix.lower() != SUFFIX:
-        return _sizes(_folder(Path(place), problems), cleanup, problems)
-    store = Store(place)
-    if store.cleanup != cleanup:
-        raise DataError(
-            f"{store.path}: packed with a clean-up of {store.cleanup:g}, but the recipe says {cleanup:g}; "
-            f"set cleanup to {store.cleanup:g}, or pack the photos again with --cleanup {cleanup:g}"
-        )
-    return ((photo.name, store.shape(index), (store, index)) for index, photo in enumerate(store.photos))
-
-
-def _course(place: str) -> dict[str, Path]:
-    if Path(place).exists():
-        raise DataError(f"{place}: also the course's name for its own photos; write ./{place} as a full path")
-    return {path.stem: path for path in datasets.photos(COURSE[place])}
-
-
-def _folder(folder: Path, problems: list[str]) -> dict[str, Path]:
-    if not folder.is_dir():
-        what = "not a folder" if folder.exists() else "no such folder"
+        if path.exists():
+            raise DataError(
+                f"{place}: also the course's name for its own photos; write ./{place} as a full path"
+            )
+        return _readable({file.stem: file for file in datasets.photos(COURSE[place])}, cleanup, failures)
+    if path.suffix.lower() == SUFFIX:
+        store = Store(place)
+        if store.cleanup != cleanup:
+            raise DataError(
+                f"{store.path}: packed with a clean-up of {store.cleanup:g}, but the recipe says {cleanup:g}; "
+                f"set cleanup to {store.cleanup:g}, or pack the photos again with --cleanup {cleanup:g}"
+            )
+        return [
+            Photo(one.name, (one.height, one.width), store.path, store, i)
+            for i, one in enumerate(store.photos)
+        ]
+    if not path.is_dir():
+        what = "not a folder" if path.exists() else "no such folder"
         expected = f"expected a folder of pictures, a {SUFFIX} store, or photos/train"
-        raise DataError(f"{folder}: {what}; {expected}{suggestion(folder)}")
-    files = _by_name([folder], problems)
-    if not files and not problems:
-        raise DataError(f"{folder}: no pictures in this folder (looked for {', '.join(sorted(SUFFIXES))})")
-    return files
+        raise DataError(f"{path}: {what}; {expected}{suggestion(path)}")
+    files = _by_name([path], failures)
+    if not files and not failures:
+        raise DataError(f"{path}: no pictures in this folder (looked for {', '.join(sorted(SUFFIXES))})")
+    return _readable(files, cleanup, failures)
 
 
 def _by_name(places: Sequence[Path], failures: list[str]) -> dict[str, Path]:
     """Pictures in files and folders by name: the path below the folder, "/" between parts, no suffix; sorted.
 
-    What cannot be walked is appended to `failures`. Raises StoreError: two pictures have one name.
+    What cannot be walked is appended to `failures`. Raises DataError: two pictures have one name.
     """
     found: dict[str, Path] = {}
     for top in places:
@@ -185,33 +165,23 @@ def _by_name(places: Sequence[Path], failures: list[str]) -> dict[str, Path]:
             below = path.relative_to(top) if path != top else Path(path.name)
             name = below.with_suffix("").as_posix()
             if found.setdefault(name, path) != path:
-                raise StoreError(f"{found[name]} and {path} have the same name, {name!r}; rename one")
+                raise DataError(f"{found[name]} and {path} have the same name, {name!r}; rename one")
     return dict(sorted(found.items()))
 
 
-def _sizes(files: dict[str, Path], cleanup: float, failures: list[str]) -> Iterator[Photo]:
-    """The photos that can be read; what is wrong with the others goes to `failures`."""
+def _readable(files: dict[str, Path], cleanup: float, failures: list[str]) -> list[Photo]:
+    photos = []
     for name, path in files.items():
         try:
-            yield name, cleaned_size(path, cleanup), path
+            photos.append(Photo(name, cleaned_size(path, cleanup), path))
         except (ValueError, OSError) as error:
             failures.append(_named(path, error))
+    return photos
 
 
 def _named(path: Path, error: Exception) -> str:
     text = str(error) or type(error).__name__
     return text if str(path) in text else f"{path}: {text}"
-
-
-def _in_threads(work: Callable, jobs: list[Any], threads: int | None = None, **bar: Any) -> Iterator[Any]:
-    """Results in order, made in several threads, each photo in one: Pillow and torch decode beside each other."""
-    threads = threads or min(os.cpu_count() or 1, 16)
-    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
-    with one_thread(), pool, tqdm(total=len(jobs), unit="photo", **bar) as shown:
-        for start in range(0, len(jobs), 4 * threads):  # a few ahead of whoever takes them, never all
-            for done in pool.map(work, jobs[start : start + 4 * threads]):
-                yield done
-                shown.update()
 
 
 # --- packing
@@ -245,55 +215,54 @@ def pack(
         workers: threads that decode; None: one per core.
 
     Raises:
-        StoreError: nothing to pack, two photos of one name, or `out` cannot be written.
+        DataError: nothing to pack, two photos of one name, or `out` cannot be written.
     """
     out = Path(out)
-    _check_target(out, cleanup, overwrite)
+    if not 1 <= cleanup < math.inf:
+        raise DataError(f"cleanup is {cleanup!r}, expected at least 1 (1 leaves the photos as they are)")
+    if out.suffix.lower() != SUFFIX or out.is_dir():
+        raise DataError(f"{out}: a store is a file; name it with the suffix {SUFFIX}")
+    if out.exists() and not overwrite:
+        raise DataError(f"{out}: already exists; choose another name, or overwrite it (--overwrite)")
     failures: list[str] = []
-    chosen = list(_sizes(_by_name([*map(Path, images)], failures), cleanup, failures))
-    space = space_needed(size for _, size, _ in chosen)
-    _check_space(out, len(chosen), space)
-
-    def decode(photo: tuple[str, object, Path]) -> tuple[str, np.ndarray, str] | str:
-        name, _, path = photo
-        try:
-            return name, clean_photo(path, cleanup), pooch.file_hash(str(path))
-        except (ValueError, OSError, MemoryError) as error:
-            return _named(path, error)
-
-    def decoded() -> Iterator[tuple[str, np.ndarray, str]]:
-        for made in _in_threads(decode, chosen, workers, desc="packing", disable=None if progress else True):
-            if isinstance(made, str):
-                failures.append(made)
-            else:
-                yield made
-
+    photos = _readable(_by_name([*map(Path, images)], failures), cleanup, failures)
+    space, free = space_needed(photo.shape for photo in photos), shutil.disk_usage(out.parent).free
+    if space > free:
+        what = (
+            f"{len(photos)} photos take {space / 1e9:.2f} GB as raw pixels, but {free / 1e9:.2f} GB are free"
+        )
+        raise DataError(f"{out}: {what}; make room, or choose another disk")
     with atomic_path(out) as temporary:
+        decoded = _decoded(photos, cleanup, workers, progress, failures)
         try:
-            count = write_store(temporary, decoded(), cleanup, space)
-        except StoreError as error:
-            raise StoreError(f"{out}: {error}") from None
+            count = write_store(temporary, decoded, cleanup, space)
+        except DataError as error:
+            raise DataError(f"{out}: {error}") from None
         if not count:
-            reasons = "; ".join(failures[:5]) or f"no pictures in {', '.join(map(str, images))}"
-            raise StoreError(f"{out}: nothing to pack ({reasons})")
+            reasons = listed(failures, "; ") or f"no pictures in {', '.join(map(str, images))}"
+            raise DataError(f"{out}: nothing to pack ({reasons})")
     return Packed(out, count, out.stat().st_size, failures)
 
 
-def _check_target(out: Path, cleanup: float, overwrite: bool) -> None:
-    if not 1 <= cleanup < math.inf:
-        raise StoreError(f"cleanup is {cleanup!r}, expected at least 1 (1 leaves the photos as they are)")
-    if out.suffix.lower() != SUFFIX or out.is_dir():
-        raise StoreError(f"{out}: a store is a file; name it with the suffix {SUFFIX}")
-    if not out.parent.is_dir():
-        raise StoreError(f"{out}: the folder {out.parent} does not exist; make it first")
-    if out.exists() and not overwrite:
-        raise StoreError(f"{out}: already exists; choose another name, or overwrite it (--overwrite)")
+def _decoded(
+    photos: list[Photo], cleanup: float, threads: int | None, progress: bool, failures: list[str]
+) -> Iterator[tuple[str, np.ndarray, str]]:
+    """Name, pixels and file's sha256 of each photo, in order; each in one thread, a few ahead of whoever takes them."""
 
+    def decode(photo: Photo) -> tuple[str, np.ndarray, str] | str:
+        try:
+            return photo.name, clean_photo(photo.file, cleanup), pooch.file_hash(str(photo.file))
+        except (ValueError, OSError, MemoryError) as error:
+            return _named(photo.file, error)
 
-def _check_space(out: Path, count: int, space: int) -> None:
-    free = shutil.disk_usage(out.parent).free
-    if space > free:
-        stale = sorted(out.parent.glob(f".{out.stem[:40]}.*.part{SUFFIX}"))
-        advice = f", or remove {stale[0]}, left behind by a pack that was killed" if stale else ""
-        what = f"{count} photos take {space / 1e9:.2f} GB as raw pixels, but {free / 1e9:.2f} GB are free"
-        raise StoreError(f"{out}: {what}; make room, or choose another disk{advice}")
+    threads = threads or min(os.cpu_count() or 1, 16)
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    bar = tqdm(total=len(photos), unit="photo", desc="packing", disable=None if progress else True)
+    with one_thread(), pool, bar:
+        for start in range(0, len(photos), 4 * threads):
+            for made in pool.map(decode, photos[start : start + 4 * threads]):
+                if isinstance(made, str):
+                    failures.append(made)
+                else:
+                    yield made
+                bar.update()

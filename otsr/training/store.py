@@ -27,10 +27,6 @@ class DataError(ValueError):
     """Training data that cannot be used; the message names the files and says what to do."""
 
 
-class StoreError(DataError):
-    """A store that cannot be read or made; the message names it and says what to do."""
-
-
 class StoredPhoto(NamedTuple):
     """What a store knows of a photo: its name and size, and sha256 of the file it was packed from."""
 
@@ -48,19 +44,21 @@ class Store:
         photos: what is known of each.
 
     Raises:
-        StoreError: no such file, not made by `otsr pack`, damaged, or of another version.
+        DataError: no such file, not made by `otsr pack`, damaged, or of another version.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).absolute()
         if not self.path.is_file():
             what = "no such file" if not self.path.exists() else f"a folder; expected a {SUFFIX} file"
-            raise StoreError(f"{self.path}: {what}; make one: otsr pack PHOTOS -o NAME{SUFFIX}")
+            raise DataError(f"{self.path}: {what}; make one: otsr pack PHOTOS -o NAME{SUFFIX}")
         self._identity = _identity(self.path)
         try:
             self._read_notes()
-        except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
-            raise error if isinstance(error, StoreError) else self._damaged(repr(error)) from None
+        except DataError:
+            raise
+        except (lmdb.Error, ValueError, KeyError, TypeError) as error:
+            raise self._damaged(repr(error)) from None
 
     def __reduce__(self) -> tuple[type[Store], tuple[Path]]:
         return Store, (self.path,)  # a process that unpickles it opens the file for itself
@@ -77,25 +75,24 @@ class Store:
         return self.crop(index, 0, 0, *self.shape(index))
 
     def crop(self, index: int, top: int, left: int, height: int, width: int) -> np.ndarray:
-        """(height, width, 3) uint8 from (top, left) on, a copy. Raises StoreError: the file is damaged."""
+        """(height, width, 3) uint8 from (top, left) on, a copy. Raises DataError: the file is damaged."""
         result = np.empty((height, width, 3), np.uint8)
         with self._environment().begin(buffers=True) as transaction:
-            for band in range(top // self._band, (top + height - 1) // self._band + 1):
-                rows = self._rows(transaction, index, band)
-                start = band * self._band
+            for band in range(top // BAND, (top + height - 1) // BAND + 1):
+                rows, start = self._rows(transaction, index, band), band * BAND
                 low, high = max(top, start), min(top + height, start + len(rows))
                 result[low - top : high - top] = rows[low - start : high - start, left : left + width]
         return result
 
     def _rows(self, transaction: lmdb.Transaction, index: int, band: int) -> np.ndarray:
         photo = self.photos[index]
-        count = min(self._band, photo.height - band * self._band)
+        count = min(BAND, photo.height - band * BAND)
         try:
             value = transaction.get(band_key(index, band))
         except lmdb.Error as error:
             raise self._damaged(f"{photo.name}: {error}") from None
         if value is None or len(value) != count * photo.width * 3:
-            raise self._damaged(f"rows {band * self._band} and below of {photo.name} are missing or cut")
+            raise self._damaged(f"rows {band * BAND} and below of {photo.name} are missing or cut")
         return np.frombuffer(value, np.uint8).reshape(count, photo.width, 3)
 
     def _environment(self) -> lmdb.Environment:
@@ -108,7 +105,7 @@ class Store:
             environment = lmdb.open(str(self.path), subdir=False, readonly=True, lock=False)
             expected = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
         except FileNotFoundError:
-            raise StoreError(f"{self.path}: was replaced or removed while in use; start again") from None
+            raise DataError(f"{self.path}: was replaced or removed while in use; start again") from None
         except lmdb.Error as error:
             raise self._damaged(f"not an LMDB file: {error}") from None
         if self.path.stat().st_size < expected:  # reading beyond the end would kill the process
@@ -117,26 +114,24 @@ class Store:
         return _opened.setdefault(self._identity, environment)
 
     def _read_notes(self) -> None:
-        try:
-            with self._environment().begin() as transaction:
-                stored, entries = transaction.get(_NOTES), transaction.stat()["entries"]
-        except lmdb.Error as error:
-            raise self._damaged(str(error)) from None
+        with self._environment().begin() as transaction:
+            stored, entries = transaction.get(_NOTES), transaction.stat()["entries"]
         if stored is None:
             raise self._damaged("not made by otsr pack")
         notes: dict[str, Any] = json.loads(stored)
-        if notes["version"] != _VERSION:
-            remedy = "update otsr" if notes["version"] > _VERSION else "pack it again"
-            raise StoreError(f"{self.path}: store version {notes['version']}, expected {_VERSION}; {remedy}")
-        self.cleanup, self._band = float(notes["cleanup"]), int(notes["band"])
+        if (found := (notes["version"], notes["band"])) != (_VERSION, BAND):
+            raise self._damaged(
+                f"version {found[0]}, bands of {found[1]} rows; expected {_VERSION} and {BAND}"
+            )
+        self.cleanup = float(notes["cleanup"])
         self.photos = [StoredPhoto(*(one[key] for key in StoredPhoto._fields)) for one in notes["photos"]]
-        bands = sum(-(-photo.height // self._band) for photo in self.photos)
+        bands = sum(-(-photo.height // BAND) for photo in self.photos)
         if entries != bands + 1:
             raise self._damaged(f"{entries} entries, expected {bands + 1}")
 
-    def _damaged(self, what: str) -> StoreError:
+    def _damaged(self, what: str) -> DataError:
         remedy = f"copy it again, or make it again: otsr pack PHOTOS -o {self.path.name}"
-        return StoreError(f"{self.path}: cannot be used as a store ({what}); {remedy}")
+        return DataError(f"{self.path}: cannot be used as a store ({what}); {remedy}")
 
 
 _opened: dict[tuple[int, int], lmdb.Environment] = {}
@@ -172,7 +167,7 @@ def write_store(path: Path, photos: Iterable[tuple[str, np.ndarray, str]], clean
     """Write photos as they come (name, (height, width, 3) uint8, and hash of the file); return how many.
 
     Raises:
-        StoreError: the disk is full or cannot be written.
+        DataError: the disk is full or cannot be written.
     """
     known: list[StoredPhoto] = []
     try:
@@ -191,5 +186,5 @@ def write_store(path: Path, photos: Iterable[tuple[str, np.ndarray, str]], clean
                 transaction.put(_NOTES, json.dumps(notes, ensure_ascii=False).encode(), append=True)
             environment.sync(True)
     except lmdb.Error as error:
-        raise StoreError(f"cannot be written ({error}); make room, or choose another disk") from None
+        raise DataError(f"cannot be written ({error}); make room, or choose another disk") from None
     return len(known)

@@ -9,21 +9,20 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
-from filelock import FileLock
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from otsr.degradation import Degradation, kernels
 from otsr.degradation.noise import DegradationError
-from otsr.evaluation.scenes import phone_degradation
+from otsr.evaluation.scenes import named_degradation
 from otsr.images import MAX_PIXELS, ImageError, crop_to_multiple, open_picture, read, resize, to_array
 from otsr.training.store import DataError
 
-PHONE, GENERAL = "phone", "general"
 _MULTIPLE = 4  # sides of a cleaned photo; ×4 pairs need it
 _ORIENTATION = 0x0112  # EXIF; from 5 on the photo lies on its side
 _CHUNK = 16  # samples that one convolution blurs; see `Synthesis.degrade`
@@ -73,41 +72,28 @@ def load_degradation(
     """The degradation of a recipe, its clean-up left out: that is done to the photos before.
 
     Args:
-        name: a file of `otsr estimate`; "phone": estimated from the course's phone crops; "general": of any camera, see
-            `Degradation.general`; None: bicubic.
-        folder: where the estimate of "phone" is kept, for other processes and later runs.
+        name: see `named_degradation`; None: bicubic.
+        folder: of the run, where the estimate of "phone" is kept: making it takes up to a minute.
 
     Raises:
         DataError, DegradationError: the file is for another scale or clean-up than the recipe's; missing or damaged.
     """
-    if name is None:
-        return Degradation(scale)
-    if name == GENERAL:
-        return Degradation.general(scale)
-    found = _phone(scale, folder) if name == PHONE else Degradation.load(name)
-    if found.scale != scale:
-        raise DataError(
-            f"{name}: made for scale {found.scale}, but the recipe's is {scale}; estimate it again"
-        )
+    kept = folder / f"phone-x{scale}.safetensors" if folder and name == "phone" else None
+    try:
+        found = named_degradation(str(kept or name or "bicubic"), scale)
+    except DegradationError:
+        if kept is None:
+            raise
+        found = named_degradation("phone", scale)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        found.save(kept)
     if found.cleanup not in (1, cleanup):
         raise DataError(f"{name}: needs data.cleanup: {found.cleanup:g}, not {cleanup:g} as the recipe says")
-    if found.noise is None:
+    if name is not None and found.noise is None:
         advice = "takes the noise of photos for detail; estimate it from photos that show a plain wall or sky"
         warnings.warn(f"{name} has no noise: a network trained on it {advice}", stacklevel=2)
-    return Degradation(scale, found.kernels, found.noise, found.jpeg)
-
-
-def _phone(scale: int, folder: Path | None) -> Degradation:
-    if folder is None:
-        return phone_degradation(scale)
-    path = folder / f"{PHONE}-x{scale}.safetensors"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):  # one of many processes estimates, all read what it wrote
-        try:
-            return Degradation.load(path)
-        except DegradationError:
-            phone_degradation(scale).save(path)
-            return Degradation.load(path)
+    found.cleanup = 1.0
+    return found
 
 
 class Synthesis:
@@ -123,7 +109,10 @@ class Synthesis:
     def __init__(self, degradation: Degradation) -> None:
         self.degradation = degradation
         self.scale = degradation.scale
-        self._mode = "symmetric" if degradation.kernels is None else "reflect"  # as `resize` and `downsample`
+        # How np.pad says what `resize` and `downsample` do at borders.
+        self._mode: Literal["symmetric", "reflect"] = (
+            "symmetric" if degradation.kernels is None else "reflect"
+        )
         taps = kernels.bicubic(self.scale)[None] if degradation.kernels is None else degradation.kernels
         lacking = max(0, self.scale - taps.shape[-1]) // 2
         self._taps = F.pad(taps, [lacking] * 4).flip(-1, -2)
@@ -136,12 +125,12 @@ class Synthesis:
 
         `shape` is the photo's (height, width); `crop` is called with (top, left, height, width) inside it.
         """
-        rows = _mirrored(top - self.margin, side + 2 * self.margin, shape[0], self._mode)
-        columns = _mirrored(left - self.margin, side + 2 * self.margin, shape[1], self._mode)
-        low, first = rows.min(), columns.min()
-        pixels = crop(int(low), int(first), int(rows.max() - low + 1), int(columns.max() - first + 1))
-        inside = pixels.shape[:2] == (len(rows), len(columns))
-        return pixels if inside else pixels[(rows - low)[:, None], columns - first]
+        m = self.margin
+        low, high = max(0, top - m), min(shape[0], top + side + m)
+        first, last = max(0, left - m), min(shape[1], left + side + m)
+        pixels = crop(low, first, high - low, last - first)
+        beyond = ((low - top + m, top + side + m - high), (first - left + m, left + side + m - last), (0, 0))
+        return np.pad(pixels, beyond, self._mode) if any(map(any, beyond)) else pixels
 
     def degrade(self, regions: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         """LR crops of regions, each with its own kernel, noise and JPEG quality.
@@ -167,11 +156,3 @@ class Synthesis:
         whole, each = images.view(1, -1, side, side), weight.view(-1, 1, *taps.shape[-2:])
         blurred = F.conv2d(whole, each, stride=self.scale, groups=len(each))
         return blurred.view(_CHUNK, 3, *blurred.shape[-2:])[:count]
-
-
-def _mirrored(start: int, count: int, size: int, mode: str) -> np.ndarray:
-    """start … start + count − 1, those outside 0 … size − 1 mirrored: … 2 1 | 0 1 2 … ("symmetric": … 1 0 | 0 1 …)."""
-    edge = 1 if mode == "symmetric" else 0
-    period = max(1, 2 * size - 2 + 2 * edge)
-    folded = np.arange(start, start + count) % period
-    return np.where(folded < size, folded, period - edge - folded)

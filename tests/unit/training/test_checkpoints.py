@@ -234,11 +234,11 @@ def test_a_training_can_start_from_some_blocks_of_another_network(tmp_path: Path
     [
         (
             RRDBNet(nf=4, nb=2, gc=2),
-            r"start\.blocks do not fit .*blocks are \[0, 2\], expected some of 0 to 1",
+            r"start cannot be loaded: blocks are \[0, 2\], expected some of 0 to 1",
         ),
         (RRDBNet(nf=8, nb=3, gc=2), r"start .*a\.safetensors, blocks 0 2 is of another architecture: nf 8"),
-        (Compact(nf=4, nb=1), r"start\.weights are .*a\.safetensors, a Compact; expected an RRDBNet"),
-        (None, r"start\.weights cannot be loaded: .*a\.safetensors"),
+        (Compact(nf=4, nb=1), r"start cannot be loaded: .*a\.safetensors is a Compact; expected an RRDBNet"),
+        (None, r"start cannot be loaded: .*a\.safetensors"),
     ],
 )
 def test_blocks_that_cannot_be_taken_are_refused_with_the_line(

@@ -220,19 +220,18 @@ def test_a_model_without_adversary_has_no_critic(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "key", "words"),
     [
-        ("scale: 4", "scale: 4\nbenckmark: true", "benckmark", "misspelt"),
         ("scale: 4", "scale: 4\nniqe: true", "niqe", "no counterpart"),
-        ("edge_type: sobel", "edge_type: hednet", "train.edge_type", "sobel is taken"),
-        ("pixel_criterion: l1", "pixel_criterion: l2", "train.pixel_criterion", "read as l1"),
+        ("edge_type: sobel", "edge_type: hednet", "train.edge_type", "no counterpart"),
+        ("pixel_criterion: l1", "pixel_criterion: l2", "train.pixel_criterion", "no counterpart"),
         ("color: RGB", "color: Lab", "datasets.train.color", "no counterpart"),
-        ("use_rot: true", "use_rot: false", "datasets.train.use_flip", "differ"),
-        ("mode: LQGT", "mode: LWGT", "datasets.train.mode", "read as LQGT"),
-        ("beta1_D: 0.9", "beta1_D: 0.5", "train.beta1_D", "those of G"),
+        ("use_rot: true", "use_rot: false", "datasets.train.use_rot", "no counterpart"),
+        ("mode: LQGT", "mode: LWGT", "datasets.train.mode", "no counterpart"),
+        ("beta1_D: 0.9", "beta1_D: 0.5", "train.beta1_D", "no counterpart"),
         ("weight_decay_D: 0", "weight_decay_D: 1e-4", "train.weight_decay_D", "no counterpart"),
-        ("resume_state: ~", "resume_state: a.state", "path.resume_state", "--resume"),
-        ("strict_load: true", "strict_load: false", "path.strict_load", "weights must fit"),
+        ("resume_state: ~", "resume_state: a.state", "path.resume_state", "no counterpart"),
+        ("strict_load: true", "strict_load: false", "path.strict_load", "no counterpart"),
         ("D_init_iters: 0", "D_init_iters: 100", "train.D_init_iters", "losses.gan.start"),
-        ("sets/HR", "sets/HR.lmdb", "datasets.train.dataroot_GT", "otsr pack"),
+        ("WQC_KCoef: 1", "WQC_KCoef: 2", "train.WQC_KCoef", "no counterpart"),
         ("lr_gamma: 0.5", "lr_gamma: 0.5\n  restarts: [1]", "train.restarts", "no counterpart"),
         ("nf: 64", "nf: 64\n  group: 1", "network_G.group", "no counterpart"),
     ],
@@ -245,11 +244,6 @@ def test_the_adversary_keeps_its_rhythm(tmp_path: Path) -> None:
     changes = ("D_init_iters: 0", "D_init_iters: 100"), ("D_update_ratio: 1", "D_update_ratio: 2")
     gan = convert(tmp_path, changed(OTSR, *changes, ("warmup_iter: -1", "warmup_iter: 7"))).losses.gan
     assert (gan.start, gan.ratio) == (100, 2)
-
-
-def test_their_stiffness_is_relative_to_the_size_of_a_crop(tmp_path: Path) -> None:
-    config = convert(tmp_path, changed(OTSR, ("WQC_KCoef: 1", "WQC_KCoef: 2")))
-    assert pytest.approx(2 / (3 * 128 * 128)) == config.losses.gan.K
 
 
 @pytest.mark.parametrize(
