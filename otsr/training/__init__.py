@@ -6,20 +6,18 @@ train(config, Path("runs/tiny"))
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from otsr.training.recipe import load_config
-    from otsr.training.schema import Config, ConfigError
-    from otsr.training.trainer import train
+from otsr.training.recipe import load_config
+from otsr.training.schema import Config, ConfigError
 
 __all__ = ["Config", "ConfigError", "load_config", "train"]
-_ROOMS = {"Config": "schema", "ConfigError": "schema", "load_config": "recipe", "train": "trainer"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use: a recipe can be read without waiting for torch."""
-    if name in _ROOMS:
-        return getattr(import_module(f"otsr.training.{_ROOMS[name]}"), name)
+    """`train` is imported on first use: a recipe can be read without waiting for torch."""
+    if name == "train":
+        from otsr.training.trainer import train
+
+        return train
     raise AttributeError(f"module 'otsr.training' has no attribute {name!r}")

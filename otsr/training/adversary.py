@@ -28,7 +28,7 @@ _LAYER = {"alex": "conv3", "vgg16": "relu3_3", "vgg19": "relu3_4"}  # details of
 
 
 class Judgement(NamedTuple):
-    """The critic's loss, the scores (n, …) of reals and of fakes in the whole batch, and ∇D at this process's fakes."""
+    """What one pass of the critic finds; scores (n, …) are those of the whole batch, ∇D is at this process's fakes."""
 
     loss: Tensor
     real: Tensor

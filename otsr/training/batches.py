@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,14 +55,10 @@ class Crop(NamedTuple):
 
 
 class TrainingBatches:
-    """Batches by step; see the module.
-
-    Each photo is shown once before any is shown again; crops are uniform in the photo.
+    """Batches by step. Each photo is shown once before any is shown again; crops are uniform in the photo.
 
     Args:
-        data: the recipe's `data`.
-        scale: s.
-        seed: of everything that is drawn.
+        scale, seed: the recipe's.
         process, processes: this one makes samples process·b to (process + 1)·b − 1 of a batch of processes·b.
         reals: also draw independent HR crops.
         folder: of the run; keeps the estimate of the degradation "phone".
@@ -89,7 +85,15 @@ class TrainingBatches:
         self._reals = reals
         readers = processes * max(1, data.workers)
         self.hr = Photos(data.hr, data.cleanup, readers)
-        self._refuse_small()
+        small = [
+            f"{self.hr.place(i)} ({width}×{height})"
+            for i, (height, width) in enumerate(self.hr.shapes)
+            if min(height, width) < data.crop
+        ]
+        if small:
+            after = f" after the clean-up by {data.cleanup:g}" if data.cleanup > 1 else ""
+            what = f"{len(small)} of {len(self.hr)} photos are smaller than the crop of {data.crop}{after}"
+            raise DataError(f"{what}: {listed(small)}; remove them, or set data.crop lower")
         self.lr: Photos | None = None
         if data.lr is None:
             self._synthesis = Synthesis(load_degradation(data.degradation, scale, data.cleanup, folder))
@@ -98,7 +102,7 @@ class TrainingBatches:
             self._pairs = match_pairs(self.hr, self.lr, scale)
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step, made here and now."""
+        """The batch of a step."""
         with one_thread():
             lr, hr = self._synthesised(step) if self.lr is None else self._paired(step)
             reals = None
@@ -147,21 +151,13 @@ class TrainingBatches:
         crops = self._crops(step)
         return [f"{self.hr.place(crop.photo)} at column {crop.left}, row {crop.top}" for crop in crops]
 
-    def fingerprint(self) -> str:
+    @cached_property
+    def fingerprint(self) -> str:  # read once: all files
         """sha256 of the photos' names and contents: what trained weights say they have seen."""
         return "+".join(photos.fingerprint() for photos in self._sources())
 
     def _sources(self) -> list[Photos]:
         return [self.hr] if self.lr is None else [self.hr, self.lr]
-
-    def _refuse_small(self) -> None:
-        side = self.data.crop
-        sizes = [(self.hr.place(i), height, width) for i, (height, width) in enumerate(self.hr.shapes)]
-        small = [f"{place} ({width}×{height})" for place, height, width in sizes if min(height, width) < side]
-        if small:
-            after = f" after the clean-up by {self.data.cleanup:g}" if self.data.cleanup > 1 else ""
-            what = f"{len(small)} of {len(self.hr)} photos are smaller than the crop of {side}{after}"
-            raise DataError(f"{what}: {listed(small)}; remove them, or set data.crop lower")
 
     def _synthesised(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """LR made from HR: (b, 3, c/s, c/s) float32 and (b, 3, c, c) uint8."""

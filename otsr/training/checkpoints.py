@@ -21,7 +21,6 @@ from otsr.training.recipe import parse
 from otsr.training.schema import Config, Pruned
 
 NAME = "last.state"
-FAULT = "not-finite.state"  # the state before a step that went wrong, and its batch
 _KIND, _VERSION = "otsr training", 1
 
 
@@ -41,9 +40,9 @@ def named(path: Path) -> Iterator[None]:
         ) from None
 
 
-def save(folder: Path, state: dict[str, Any], name: str = NAME) -> None:
+def save(folder: Path, state: dict[str, Any]) -> None:
     """Write `folder`/last.state. Until the last byte is on disk the checkpoint before it stays."""
-    path = folder / name
+    path = folder / NAME
     with named(path), atomic_path(path) as temporary:
         torch.save({"kind": _KIND, "version": _VERSION, **state}, temporary)
 
@@ -51,9 +50,7 @@ def save(folder: Path, state: dict[str, Any], name: str = NAME) -> None:
 def load(folder: Path, config: Config | None = None) -> dict[str, Any]:
     """What `save` wrote, on the CPU; reading it runs no code.
 
-    Raises:
-        CheckpointError: there is none, the file is damaged or something else, or it was made by another recipe than
-            `config`.
+    Raises CheckpointError: there is none, it is damaged or something else, or made by another recipe than `config`.
     """
     path = folder / NAME
     if not path.is_file():
@@ -62,18 +59,17 @@ def load(folder: Path, config: Config | None = None) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes may mean anything to the unpickler
         raise CheckpointError(
-            f"{path}: damaged, or no checkpoint ({_reason(error)}); remove it and start again from the weights "
+            f"{path}: damaged, or not a checkpoint ({_reason(error)}); remove it and start again from the weights "
             "beside it (start: …/last.safetensors)"
         ) from None
-    if not isinstance(state, dict) or state.get("kind") != _KIND:
-        raise CheckpointError(f"{path}: not a checkpoint of otsr train; resume in the folder of a training")
-    if (version := state.get("version")) != _VERSION:
+    found = (state.get("kind"), state.get("version")) if isinstance(state, dict) else None
+    if found != (_KIND, _VERSION):
         raise CheckpointError(
-            f"{path}: of format {version}, this version reads {_VERSION}; resume with the one that wrote it"
+            f"{path}: holds {found}, this otsr reads {(_KIND, _VERSION)}; use the one that wrote it"
         )
-    if config is not None and (found := differences(state["config"], config)):
+    if config is not None and (changes := differences(state["config"], config)):
         raise CheckpointError(
-            f"{folder}: the checkpoint is of another recipe: {'; '.join(found)}. "
+            f"{folder}: the checkpoint is of another recipe: {'; '.join(changes)}. "
             "Resume with the recipe in its config.yml, or start in another folder"
         )
     return state
@@ -121,9 +117,7 @@ def _flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
 def starting_generator(config: Config) -> RRDBNet | Compact:
     """The recipe's network on the CPU, in training mode: with the weights of `start`, or fresh ones drawn by the seed.
 
-    Raises:
-        ConfigError: the network cannot be built, `start` cannot be loaded, or it is of another architecture. The
-            message names the recipe's line.
+    Raises ConfigError, with the recipe's line: the network cannot be built, `start` cannot be loaded, or does not fit.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -133,12 +127,11 @@ def starting_generator(config: Config) -> RRDBNet | Compact:
             raise config.error("network", f"cannot be built: {error}") from None
     if config.start is None:
         return network.train()
-    start = _loaded(config, config.start)
-    found, expected = start.architecture, network.architecture
-    keys = [key for key in {**expected, **found} if found.get(key) != expected.get(key)]
-    if keys:
-        words = [f"{key} {found.get(key, 'none')} (recipe: {expected.get(key, 'none')})" for key in keys]
-        problem = f"is of another architecture: {', '.join(words)}; change network and scale, or start"
+    start, expected = _loaded(config, config.start), network.architecture
+    changed = [key for key in expected if start.architecture.get(key) != expected[key]]
+    if changed:
+        found = ", ".join(f"{key} {start.architecture.get(key)} (recipe: {expected[key]})" for key in changed)
+        problem = f"is of another architecture: {found}; change network and scale, or start"
         raise config.error("start", f"{config.start} {problem}")
     return start.train().requires_grad_(True)
 

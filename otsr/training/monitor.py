@@ -62,10 +62,9 @@ class Watch:
 
 
 class TensorBoard:
-    """Writes into the log/ of a run's folder; look with `tensorboard --logdir FOLDER`.
+    """Writes into the log/ of a run's folder. Points after the step `first`, of a run that was interrupted, disappear.
 
-    Points after the step `first`, of a run that was interrupted, disappear. Every method raises CheckpointError when
-    the disk is full or cannot be written; as a thread writes, that may be an earlier call's.
+    Methods raise CheckpointError when the disk cannot be written; a thread writes, so it may be for an earlier call.
     """
 
     def __init__(self, folder: Path, first: int = 0) -> None:
@@ -81,7 +80,7 @@ class TensorBoard:
             for name, picture in pictures.items():
                 self._writer.add_image(name, picture, step)
 
-    def close(self) -> None:  # writes what is buffered
+    def close(self) -> None:
         with named(self._folder):
             self._writer.close()
 
@@ -122,15 +121,9 @@ class Progress:
         self._say(f"{self._label(step)}  {losses}  rate {rate:.2g}  {self.pace:.3g} s/step  {left} left")
 
     def scores(self, step: int, scores: Mapping[str, float], better: bool) -> None:
-        """Two lines, a table of one row: what the validation found."""
-        heads, row = " " * len(self._label(step)), self._label(step)
-        for metric in METRICS:
-            if metric.key in scores:
-                width = max(len(metric.heading), 8)
-                heads += f"  {metric.heading:>{width}}"
-                row += f"  {scores[metric.key]:>{width}.{metric.digits}f}"
-        self._say(heads)
-        self._say(f"{row}{'  best' if better else ''}")
+        """A line: what the validation found."""
+        found = [f"{m.heading} {scores[m.key]:.{m.digits}f}" for m in METRICS if m.key in scores]
+        self._say("  ".join([self._label(step), *found, *(["best"] if better else [])]))
         self._mark, self._since = step, time.perf_counter()  # the validation's time is not a step's
 
     def close(self) -> None:

@@ -104,19 +104,14 @@ def parse(text: str, source: str) -> Any:
         loader = _Loader(text)
         node = loader.get_single_node()
         return None if node is None else loader.value(node, source)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f":{mark.line + 1}" if mark else ""
-        words = " ".join(filter(None, (error.context, error.problem)))
-        hint = "; indent with spaces" if "'\\t'" in words else ""
-        raise ConfigError(f"{source}{line}: not valid YAML: {words}{hint}") from None
     except ConfigError:
         raise
-    except RecursionError:
-        raise ConfigError(f"{source}: not valid YAML: too deeply nested") from None
-    except (yaml.YAMLError, ValueError, LookupError) as error:  # a control character, or !!int of a word
-        number = 1 + text.count("\n", 0, getattr(error, "position", 0))
-        raise ConfigError(f"{source}:{number}: not valid YAML: {getattr(error, 'reason', error)}") from None
+    except (yaml.YAMLError, ValueError, LookupError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        line = mark.line if mark else text.count("\n", 0, getattr(error, "position", 0))
+        words = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+        hint = "; indent with spaces" if "'\\t'" in words else ""
+        raise ConfigError(f"{source}:{line + 1}: not valid YAML: {words}{hint}") from None
 
 
 def dump(config: Config) -> str:
@@ -128,13 +123,13 @@ def dump(config: Config) -> str:
 # --- files, bases, and the command line
 
 
-def read_recipe(path: str | os.PathLike[str]) -> Keys:
-    """The values in a file, or in a recipe of that name, on top of those of its `base`. Raises ConfigError."""
+def read_recipe(path: str | os.PathLike[str], above: tuple[Path, ...] = ()) -> Keys:
+    """The values in a file, or in a recipe of that name, on top of those of its `base`. Raises ConfigError.
+
+    `above` are the recipes that are built on this one.
+    """
     path = Path(path)
-    return _with_base(path if path.exists() else recipes().get(str(path), path), ())
-
-
-def _with_base(path: Path, above: tuple[Path, ...]) -> Keys:
+    path = path if path.exists() else recipes().get(str(path), path)
     values, chain = _read(path), (*above, path.resolve())
     if "base" not in values:
         return values
@@ -146,7 +141,7 @@ def _with_base(path: Path, above: tuple[Path, ...]) -> Keys:
         raise ConfigError(f"{place}: base {name} builds on this recipe, directly or through others")
     if not below.exists():
         raise ConfigError(f"{place}: base is {name}, but there is no file {below}")
-    base = _with_base(below, chain)
+    base = read_recipe(below, chain)
     _merge(base, values)
     return base
 

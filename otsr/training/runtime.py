@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def choose_precision(config: Config, device: torch.device) -> torch.dtype:
-    """The type that convolutions multiply in: as the recipe says; auto is bf16 where the device is fast at it."""
+    """The type that convolutions multiply in; auto is bf16 where the device is fast at it."""
     if config.precision == "auto":
         fast = torch.cuda.is_bf16_supported(False) if device.type == "cuda" else machine.fast_bf16()
         return torch.bfloat16 if fast else torch.float32
@@ -204,15 +204,14 @@ def rate(schedule: Schedule, step: int, steps: int, peak: float) -> float:
 
 
 class Interruption:
-    """A context in which the first SIGINT (Ctrl-C) or SIGTERM (of a batch system) only sets `asked`.
+    """A context in which the first SIGINT (Ctrl-C) or SIGTERM (of a batch system) is only noted, as `asked`.
 
     So a training can finish and save its step. A second SIGINT ends at once. Signals reach the main thread alone; in
     another this does nothing.
     """
 
     def __init__(self) -> None:
-        self.asked = False
-        self._number = int(signal.SIGINT)
+        self.asked = 0  # the signal's number
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interruption:
@@ -225,15 +224,15 @@ class Interruption:
             signal.signal(number, handler)
 
     def end(self) -> NoReturn:
-        """Do what the signal asks for: KeyboardInterrupt after SIGINT, SystemExit with status 143 after SIGTERM."""
-        if self._number == signal.SIGTERM:
-            sys.exit(128 + self._number)
+        """KeyboardInterrupt after SIGINT; after SIGTERM SystemExit with status 143."""
+        if self.asked == signal.SIGTERM:
+            sys.exit(128 + self.asked)
         raise KeyboardInterrupt
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.asked, self._number = True, number
+        self.asked = number
 
 
 def outlive_ctrl_c(worker: int) -> None:

@@ -31,12 +31,10 @@ _CHUNK = 16  # samples that one convolution blurs; see `Synthesis.degrade`
 def clean_photo(path: Path, cleanup: float = 1.0) -> np.ndarray:
     """x' = bicubic(x, 1/cleanup), cropped to multiples of 4 (Ji et al., CVPRW 2020); with cleanup 1 the photo as it is.
 
-    Shrinking removes the photo's own noise, blur and compression. Gives (H, W, 3) uint8, transparency on white. Raises
-    ImageError: the file cannot be read, or is too small.
+    Shrinking removes the photo's own noise, blur and compression. Gives (H, W, 3) uint8, transparency on white.
     """
     image = read(path)
     if cleanup != 1:
-        _shrunk(path, image.shape[-2], image.shape[-1], cleanup)
         image = crop_to_multiple(resize(image, 1 / cleanup), _MULTIPLE)
     return np.ascontiguousarray(to_array(image))
 
@@ -54,15 +52,12 @@ def cleaned_size(path: Path, cleanup: float = 1.0) -> tuple[int, int]:
         readable = False
     if not readable:
         height, width = open_picture(path).pixels.shape[:2]
-    return (height, width) if cleanup == 1 else _shrunk(path, height, width, cleanup)
-
-
-def _shrunk(path: Path, height: int, width: int, cleanup: float) -> tuple[int, int]:
+    if cleanup == 1:
+        return height, width
     rows, columns = (math.ceil(side / cleanup - 1e-9) // _MULTIPLE * _MULTIPLE for side in (height, width))
     if not rows or not columns:
-        raise ImageError(
-            f"{path}: {width}×{height} pixels are too few for a clean-up by {cleanup:g}; remove it"
-        )
+        words = f"{width}×{height} pixels are too few for a clean-up by {cleanup:g}; remove it"
+        raise ImageError(f"{path}: {words}")
     return rows, columns
 
 

@@ -50,9 +50,9 @@ def train(
     Under torchrun every process calls this: they share `data.batch`, and losses are those of the whole batch.
 
     Args:
-        folder: of the run; made if it is not there. Without `resume` it must hold no checkpoint.
+        folder: of the run. Without `resume` it must hold no checkpoint.
         progress: show a bar, losses and scores on stderr.
-        adversary: the class to use; an experiment may bring its own.
+        adversary: an experiment may bring its own.
 
     Raises:
         ConfigError, DataError: the recipe cannot be carried out here.
@@ -140,7 +140,7 @@ class Trainer:
                 meet = check or self.accelerator.num_processes == 1
                 stop = meet and runtime.anywhere(interruption.asked, self.accelerator)
                 if stop and not check:
-                    self._check(batch)
+                    self._check()
                 if self._due("log"):
                     self._log()
                 if self._due("validate") and len(self.validation):
@@ -177,7 +177,7 @@ class Trainer:
         self.scaler.unscale_(self.optimiser)
         norm = nn.utils.clip_grad_norm_(parameters, self.config.clip or float("inf"))  # inf: only measured
 
-        # The generator has not moved yet: a NaN that is found here leaves its state before it intact.
+        # The generator has not moved yet: a NaN that is found here is never saved.
         numbers = dict(terms)
         if not self.scaler.is_enabled():  # with fp16, infinite gradients are normal now and then, see below
             numbers["gradient"] = norm
@@ -185,7 +185,7 @@ class Trainer:
             numbers |= {f"critic {name}": value for name, value in self.adversary.log.items()}
         self.watch.record(self.step, numbers)
         if check:
-            self._check(batch)
+            self._check()
 
         # Update: the generator, the critic, and the running average of the generator's weights.
         self.scaler.step(self.optimiser)  # skips a step whose fp16 gradients overflowed, and then scales less
@@ -206,24 +206,18 @@ class Trainer:
         for adam, peak in peaks.items():
             adam.param_groups[0]["lr"] = runtime.rate(optimiser.schedule, self.step, self.config.steps, peak)
 
-    def _check(self, batch: Batch) -> None:
-        """Read the numbers; end the training if one is not finite, with what is needed to find out why."""
+    def _check(self) -> None:
+        """Read the numbers; end the training if one is not finite."""
         self.numbers, fault = self.watch.check()
         if fault is None and self.scaler.is_enabled() and self.scaler.get_scale() < _SMALLEST_SCALE:
             fault = self.step, ["gradient"]
         if fault is None:
             return
         step, names = fault
-        if step < self.step:
-            before = "To see the state before it, go on with --resume --set every.log=1"
-        else:
-            before = f"The state before it and the batch are in {self.folder / checkpoints.FAULT}"
-            if self.main:
-                crops = {name: crop for name, crop in batch._asdict().items() if crop is not None}
-                checkpoints.save(self.folder, {**self._state(), "batch": crops}, checkpoints.FAULT)
         raise NotFinite(
-            f"step {step}: {' and '.join(names)} not finite, from {'; '.join(self.batches.origins(step))}. {before}. "
-            f"Lower optimiser.lr, set clip or precision: fp32, and start: {self.folder / 'last.safetensors'}"
+            f"step {step}: {' and '.join(names)} not finite, from {'; '.join(self.batches.origins(step))}. "
+            "To see what leads there, go on with --resume --set every.log=1. To avoid it, lower optimiser.lr, "
+            f"set clip or precision: fp32, and start: {self.folder / 'last.safetensors'}"
         )
 
     def _due(self, *events: str, ahead: int = 0) -> bool:
@@ -271,7 +265,7 @@ class Trainer:
 
     def _write(self, name: str, scores: dict[str, float]) -> None:
         """The running average as weights that `otsr upscale --weights` takes, with their story."""
-        story = checkpoints.story(self.config, self.step, self.batches.fingerprint(), scores)
+        story = checkpoints.story(self.config, self.step, self.batches.fingerprint, scores)
         with checkpoints.named(self.folder / name):
             weights.save(self.average, self.folder / name, story)
 

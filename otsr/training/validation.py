@@ -27,7 +27,7 @@ _PICTURES = 8  # kept of each validation
 
 
 class ValidationPair(NamedTuple):
-    """A validation photo, float32 in [0, 1]."""
+    """A validation photo in [0, 1]."""
 
     name: str
     lr: Tensor  # (3, h, w)
@@ -87,12 +87,12 @@ def validate(
         found.append((index, measure(sr, lr, hr, upscaler.scale)))
         if len(pictures) < _PICTURES:
             pictures[name] = torch.cat([rounded(resize(lr, upscaler.scale)), sr, hr], -1)
-    scores = [values for _, values in sorted(gather_object(found), key=lambda entry: entry[0])]
-    columns = {
-        key: [value for one in scores if math.isfinite(value := one.get(key, math.nan))]
-        for key in _HIGHER_IS_BETTER
-    }
-    return {key: sum(column) / len(column) for key, column in columns.items() if column}, pictures
+    scores: dict[str, list[float]] = {key: [] for key in _HIGHER_IS_BETTER}
+    for _, values in sorted(gather_object(found), key=lambda entry: entry[0]):  # sums in a fixed order
+        for key in scores:
+            if math.isfinite(value := values.get(key, math.nan)):
+                scores[key].append(value)
+    return {key: sum(column) / len(column) for key, column in scores.items() if column}, pictures
 
 
 def improves(scores: dict[str, float], best: dict[str, float], losses: schema.Losses) -> bool:

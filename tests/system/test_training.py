@@ -12,7 +12,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
@@ -55,11 +56,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def processes() -> ForkServerContext:
+def processes() -> Iterator[ForkServerContext]:
     """How to start a process that has torch already."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["otsr.training.trainer", "command"])
-    return context
+    yield context
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # else it would wait until all tests are done
 
 
 def run(place: Path, folder: Path, *settings: str, resume: bool = False) -> Result:

@@ -298,12 +298,12 @@ def test_a_folder_and_its_store_give_the_same_batches_and_fingerprint(folder: Pa
         of_folder = TrainingBatches(recipe(folder, cleanup=cleanup), 4, 10)
         of_store = TrainingBatches(recipe(packed, cleanup=cleanup), 4, 10)
         assert same(of_folder.batch(4), of_store.batch(4))
-        assert of_folder.fingerprint() == of_store.fingerprint()
+        assert of_folder.fingerprint == of_store.fingerprint
 
 
 def test_the_fingerprint_changes_with_names_contents_and_clean_up(folder: Path) -> None:
     def fingerprint(**changes: Any) -> str:
-        return TrainingBatches(recipe(folder, **changes), 4, 10).fingerprint()
+        return TrainingBatches(recipe(folder, **changes), 4, 10).fingerprint
 
     prints = [fingerprint(), fingerprint(cleanup=1.5)]
     (folder / "a.png").rename(folder / "aa.png")
