@@ -7,6 +7,7 @@ training that is resumed, or spread over other processes, sees what one uninterr
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Generator
 from functools import cached_property, partial
 from pathlib import Path
@@ -85,11 +86,7 @@ class TrainingBatches:
         self._reals = reals
         readers = processes * max(1, data.workers)
         self.hr = Photos(data.hr, data.cleanup, readers)
-        small = [
-            f"{self.hr.place(i)} ({width}×{height})"
-            for i, (height, width) in enumerate(self.hr.shapes)
-            if min(height, width) < data.crop
-        ]
+        small = [self.hr.sized(index) for index, shape in enumerate(self.hr.shapes) if min(shape) < data.crop]
         if small:
             after = f" after the clean-up by {data.cleanup:g}" if data.cleanup > 1 else ""
             what = f"{len(small)} of {len(self.hr)} photos are smaller than the crop of {data.crop}{after}"
@@ -231,9 +228,9 @@ def match_pairs(hr: Photos, lr: Photos, scale: int) -> list[int]:
 
     Raises DataError: names are not unique or have no partner, or an LR photo is not ⌊HR/scale⌋ large; they are named.
     """
-    twice = sorted({name for names in (hr.names, lr.names) for name in names if names.count(name) > 1})
+    twice = {name for names in (hr.names, lr.names) for name, count in Counter(names).items() if count > 1}
     if twice:
-        raise DataError(f"pairs are matched by name, but {listed(twice)} occur twice; rename them")
+        raise DataError(f"pairs are matched by name, but {listed(sorted(twice))} occur twice; rename them")
     found = {name: index for index, name in enumerate(lr.names)}
     pairs = [found.get(name, found.get(f"{name}x{scale}", -1)) for name in hr.names]
     missing = [hr.place(index) for index, other in enumerate(pairs) if other < 0]
@@ -241,12 +238,11 @@ def match_pairs(hr: Photos, lr: Photos, scale: int) -> list[int]:
         what = f"{len(missing)} of {len(hr)} HR photos have no LR photo of their name: {listed(missing)}"
         raise DataError(f"{what}; LR names look like {listed(lr.names[:2])}")
     wrong = [
-        f"{hr.place(i)} ({hr.shapes[i][1]}×{hr.shapes[i][0]}) and its LR ({lr.shapes[j][1]}×{lr.shapes[j][0]})"
+        f"{hr.sized(i)} and its LR, {lr.sized(j)}"
         for i, j in enumerate(pairs)
         if lr.shapes[j] != (hr.shapes[i][0] // scale, hr.shapes[i][1] // scale)
     ]
     if wrong:
-        raise DataError(
-            f"{len(wrong)} of {len(hr)} pairs do not differ by the scale {scale}: {listed(wrong)}"
-        )
+        what = f"{len(wrong)} of {len(hr)} pairs do not differ by the scale {scale}"
+        raise DataError(f"{what}: {listed(wrong)}")
     return pairs

@@ -1,4 +1,4 @@
-"""What is seen of a training: numbers that must be finite, curves for TensorBoard, lines on the screen."""
+"""What a training shows: numbers that must be finite, curves for TensorBoard, lines on the screen."""
 
 from __future__ import annotations
 
@@ -118,20 +118,17 @@ class Progress:
         self._mark, self._since = step, now
         losses = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
         left = duration(self.pace * (self.steps - step))
-        self._say(f"{self._label(step)}  {losses}  rate {rate:.2g}  {self.pace:.3g} s/step  {left} left")
+        self._say(step, f"{losses}  rate {rate:.2g}  {self.pace:.3g} s/step  {left} left")
 
     def scores(self, step: int, scores: Mapping[str, float], better: bool) -> None:
         """A line: what the validation found."""
         found = [f"{m.heading} {scores[m.key]:.{m.digits}f}" for m in METRICS if m.key in scores]
-        self._say("  ".join([self._label(step), *found, *(["best"] if better else [])]))
+        self._say(step, "  ".join([*found, "best"] if better else found))
         self._mark, self._since = step, time.perf_counter()  # the validation's time is not a step's
 
     def close(self) -> None:
         self._bar.close()
 
-    def _label(self, step: int) -> str:
-        return f"step {step:>{len(f'{self.steps:,}')},}/{self.steps:,}"
-
-    def _say(self, line: str) -> None:
+    def _say(self, step: int, line: str) -> None:
         if self.shown:
-            self._bar.write(line, file=sys.stderr)
+            self._bar.write(f"step {step:,}/{self.steps:,}  {line}", file=sys.stderr)

@@ -227,8 +227,6 @@ def _line(error: Any, values: Keys) -> str:
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"{values.where(key)}: unknown key {dotted(key)}; {_nearest(error['loc'])}"
     place, found = values.where(key), describe(error["input"])
-    if kind == "missing" and isinstance(key[-1], int):
-        return f"{place}: {dotted(key[:-1])} is {found}, expected more values"
     if kind in ("missing", "union_tag_not_found"):
         return f"{place}: the key {dotted(key if kind == 'missing' else (*key, 'name'))} is missing"
     if kind == "union_tag_invalid":

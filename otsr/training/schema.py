@@ -39,7 +39,7 @@ class ConfigError(ValueError):
 
 
 class Keys(dict[str, Any]):
-    """What is written in a recipe, and where: its own `place` and those of its keys, such as "recipe.yml:12"."""
+    """A mapping of a recipe, with the `place` where it and each of its keys was written, such as "recipe.yml:12"."""
 
     def __init__(self, place: str = "recipe") -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def misfits(self) -> Misfits:
-        """Values that are fine by themselves but not beside the others: the key, below this part, and words."""
+        """Values that are fine alone but do not fit together: the key, below this part, and words."""
         yield from ()
 
     @pydantic.model_validator(mode="after")

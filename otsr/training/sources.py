@@ -90,6 +90,11 @@ class Photos:
         photo = self._photos[index]
         return str(photo.file) if photo.store is None else f"{photo.file}: {photo.name}"
 
+    def sized(self, index: int) -> str:
+        """The same with its size, "a.png (48×36)"."""
+        height, width = self.shapes[index]
+        return f"{self.place(index)} ({width}×{height})"
+
     def crop(self, index: int, top: int, left: int, height: int, width: int) -> np.ndarray:
         """(height, width, 3) uint8 of a photo; not to be written to."""
         photo = self._photos[index]
@@ -247,7 +252,7 @@ def pack(
 def _decoded(
     photos: list[Photo], cleanup: float, threads: int | None, progress: bool, failures: list[str]
 ) -> Iterator[tuple[str, np.ndarray, str]]:
-    """Name, pixels and file's sha256 of each photo, in order; each in one thread, a few ahead of whoever takes them."""
+    """Name, pixels and file's sha256 of each photo, in order; each in one thread, a few ahead of the writer."""
 
     def decode(photo: Photo) -> tuple[str, np.ndarray, str] | str:
         try:

@@ -44,10 +44,9 @@ def naive(judge: Adversary, sr: Tensor, hr: Tensor) -> tuple[Tensor, list[Tensor
 
     fake = sr.detach().requires_grad_()
     x, y = score(fake), score(hr)
-    pull = {
-        "gan": yes(-x).mean(),
-        "ragan": (yes(-(x - y.mean())).mean() + yes(y - x.mean()).mean()) / 2,
-    }.get(kind, -x.mean())
+    pull = {"gan": yes(-x).mean(), "ragan": (yes(-(x - y.mean())).mean() + yes(y - x.mean()).mean()) / 2}.get(
+        kind, -x.mean()
+    )
     (generator_gradient,) = torch.autograd.grad(pull, fake)
 
     x, y = score(sr.detach()), score(hr)

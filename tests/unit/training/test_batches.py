@@ -370,10 +370,7 @@ def test_photos_that_cannot_be_read_are_all_named(folder: Path) -> None:
         ("gone", "gone: no such folder; expected a folder of pictures, a .lmdb store, or photos/train"),
         ("empty", "empty: no pictures in this folder"),
         ("empty/file", "not a folder; expected a folder"),
-        (
-            "photos/train",
-            "also the course's name for its own photos",
-        ),
+        ("photos/train", "also the course's name for its own photos"),
     ],
 )
 def test_places_that_are_none_are_named(
@@ -402,7 +399,7 @@ def test_a_batch_that_processes_cannot_share_is_refused(folder: Path) -> None:
 
 
 def test_degradations_for_something_else_are_refused(folder: Path, camera: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"camera\.safetensors: made for ×4, not ×2"):
+    with pytest.raises(DegradationError, match=r"camera\.safetensors: made for ×4, not ×2"):
         TrainingBatches(recipe(folder, degradation=camera), 2, 10)
     Degradation(4, cleanup=2).save(tmp_path / "d.safetensors")
     with pytest.raises(DataError, match=r"needs data\.cleanup: 2"):
@@ -463,10 +460,7 @@ def test_an_error_in_a_worker_carries_the_files_name(folder: Path) -> None:
 def test_a_mistake_in_the_program_shows_its_traceback(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches_room, "_turned", lambda *_: {}["no such key"])
     batches = TrainingBatches(recipe(folder, workers=1), 4, 10)
-    with (
-        pytest.raises(KeyError, match=r"(?s)Traceback.*no such key"),
-        closing(batches.stream()) as stream,
-    ):
+    with pytest.raises(KeyError, match=r"(?s)Traceback.*no such key"), closing(batches.stream()) as stream:
         next(stream)
 
 

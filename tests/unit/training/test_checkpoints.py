@@ -233,10 +233,7 @@ def test_a_training_can_start_from_some_blocks_of_another_network(tmp_path: Path
 @pytest.mark.parametrize(
     ("saved", "problem"),
     [
-        (
-            RRDBNet(nf=4, nb=2, gc=2),
-            r"start cannot be loaded: blocks are \[0, 2\], expected some of 0 to 1",
-        ),
+        (RRDBNet(nf=4, nb=2, gc=2), r"start cannot be loaded: blocks are \[0, 2\], expected some of 0 to 1"),
         (RRDBNet(nf=8, nb=3, gc=2), r"start .*a\.safetensors, blocks 0 2 is of another architecture: nf 8"),
         (Compact(nf=4, nb=1), r"start cannot be loaded: .*a\.safetensors is a Compact; expected an RRDBNet"),
         (None, r"start cannot be loaded: .*a\.safetensors"),

@@ -97,5 +97,5 @@ def test_scores_have_their_names_and_the_best_are_marked(capsys: pytest.CaptureF
     shown.scores(10, {"psnr_y": 24.0}, better=False)
     shown.close()
     first, second = capsys.readouterr().err.rstrip().splitlines()
-    assert first == "step  5/20  PSNR-Y ↑ 24.50  ST-LPIPS ↓ 0.2500  best"
+    assert first == "step 5/20  PSNR-Y ↑ 24.50  ST-LPIPS ↓ 0.2500  best"
     assert second == "step 10/20  PSNR-Y ↑ 24.00"

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from otsr.training import Config, ConfigError, load_config
-from otsr.training.original_options import translate
-from otsr.training.recipe import dump, read_recipe
+from otsr.training.recipe import dump
 
 OTSR = """\
 name: DPED kernel/noise
@@ -273,10 +272,3 @@ def test_what_cannot_be_translated_is_named_with_their_line(
 def test_a_later_basicsr_is_told_apart(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="network_g is from a later BasicSR"):
         convert(tmp_path, "name: a\ndatasets: {train: {name: b}}\nnetwork_g: {type: RRDBNet}\n")
-
-
-def test_our_keys_lead_to_their_lines(tmp_path: Path) -> None:
-    (tmp_path / "theirs.yml").write_text(OTSR)
-    values, _ = translate(read_recipe(tmp_path / "theirs.yml"))
-    assert values["losses"]["pixel"] == {"weight": 0.01}
-    assert values.where(("losses", "pixel", "weight")).endswith(f":{line_of('pixel_weight')}")
