@@ -78,17 +78,13 @@ _WORDS = {  # notes that say more than "has no counterpart"
 }
 
 
-def recognised(values: dict[str, Any]) -> bool:
-    """Whether these are options of RealSR, OTSR or another descendant of MMSR."""
-    return "datasets" in values and any(key in values for key in ("network_G", "network_g"))
-
-
 def translate(values: Keys) -> tuple[Keys, list[str]]:
-    """Our values, at the places of theirs, and a note on each thing that is lost or changed. Raises ConfigError."""
+    """Our values, at the places of theirs, and a note on each thing that is lost or changed. Raises ConfigError.
+
+    `values` are options of RealSR, OTSR or another descendant of MMSR, which have a part network_G.
+    """
     options = _Options(values)
-    if "network_g" in values:
-        raise options.error("network_g", "is from a later BasicSR; only options with network_G can be read")
-    if not isinstance(values["datasets"], dict) or "train" not in values["datasets"]:
+    if not any(key.startswith("datasets.train.") for key in options.left):
         raise options.error(
             "datasets", "has no part `train`: this file is for testing; see otsr upscale --help"
         )

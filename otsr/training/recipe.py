@@ -37,7 +37,7 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
         ConfigError: names each problem with file, line and key.
     """
     values, notes = read_recipe(path), list[str]()
-    if original_options.recognised(values):
+    if "network_G" in values:
         values, notes = original_options.translate(values)
     override(values, overrides)
     try:

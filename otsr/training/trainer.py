@@ -138,7 +138,7 @@ class Trainer:
                 self.progress.advance()
                 # All processes must stop at the same step, so they ask each other when they meet anyway.
                 meet = check or self.accelerator.num_processes == 1
-                stop = meet and runtime.anywhere(interruption.asked, self.accelerator)
+                stop = meet and runtime.anywhere(bool(interruption.asked), self.accelerator)
                 if stop and not check:
                     self._check()
                 if self._due("log"):

@@ -267,8 +267,3 @@ def test_what_cannot_be_translated_is_named_with_their_line(
     with pytest.raises(ConfigError) as caught:
         convert(tmp_path, text)
     assert f"{tmp_path / 'theirs.yml'}:{line_of(old)}: {words}" in str(caught.value)
-
-
-def test_a_later_basicsr_is_told_apart(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="network_g is from a later BasicSR"):
-        convert(tmp_path, "name: a\ndatasets: {train: {name: b}}\nnetwork_g: {type: RRDBNet}\n")
