@@ -4,7 +4,7 @@
     ragan     D tells which of the two is more real than the other's mean      RealSR's
     wgan-qc   D follows the potentials of the exact quadratic transport of the batch; see otsr.transport.critic
 
-What the critic sees are whole crops, patches of them, or windows of deep features. With several processes every loss,
+What the critic sees are whole crops, or patches of them. With several processes every loss,
 and the transport problem, is that of the whole batch; each process carries the gradient of its own samples.
 """
 
@@ -18,13 +18,10 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from otsr.networks.critics import PatchCritic, VGGCritic
-from otsr.networks.perceptual import backbone
 from otsr.training.losses import tiles
 from otsr.training.runtime import Stream, average_gradients, generator
 from otsr.training.schema import Config
 from otsr.transport import critic_loss, generator_loss, potentials, quadratic_cost, regularity_loss
-
-_LAYER = {"alex": "conv3", "vgg16": "relu3_3", "vgg19": "relu3_4"}  # details of 10 to 40 pixels, not objects
 
 
 class Judgement(NamedTuple):
@@ -49,10 +46,6 @@ class Adversary:
 
     def __init__(self, config: Config, accelerator: Accelerator) -> None:
         self.config, self.gan, self.accelerator = config, config.losses.gan, accelerator
-        self.features: nn.Module | None = None
-        if self.gan.space == "features":
-            layer = tuple(self.gan.layers or (_LAYER[self.gan.backbone],))
-            self.features = backbone(self.gan.backbone, layer).to(accelerator.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.critic = self._build().to(accelerator.device)
@@ -162,15 +155,17 @@ class Adversary:
         average_gradients(parameters, self.accelerator)
         self.log["gradient"] = nn.utils.clip_grad_norm_(parameters, float("inf"))  # clips nothing: its norm
 
+    def _maps(self, images: Tensor) -> Tensor:
+        """(b, C, h, w): what the critic sees of pictures; in patches of it, or the whole."""
+        return 2 * images - 1
+
     def _samples(self, images: Tensor, step: int, side: int) -> Tensor:
-        """(n, C, h, w): pixels in [-1, 1] or features; `side` is 0 for fakes, 1 for reals."""
-        maps, patch = 2 * images - 1, self.gan.patch
+        """(n, C, h, w): what the critic judges one by one; `side` is 0 for fakes, 1 for reals."""
+        maps = self._maps(images)
         if self.gan.space == "images":
             return maps
-        if self.features is not None:
-            (maps,) = self.features(images).values()
-            patch = max(1, round(patch * maps.shape[-1] / self.config.data.crop))
         # Windows tile each map, from an origin drawn anew in each step.
+        patch = max(1, round(self.gan.patch * maps.shape[-1] / images.shape[-1]))
         drawing = generator(self.config.seed, Stream.CRITIC, step, side)
         spare = [length % patch for length in maps.shape[-2:]]
         top, left = (int(torch.randint(rest + 1, (1,), generator=drawing)) for rest in spare)

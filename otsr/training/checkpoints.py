@@ -100,8 +100,14 @@ def story(config: Config, step: int, data: str, scores: dict[str, float]) -> dic
 def differences(text: str, config: Config) -> list[str]:
     """What keeps a training by a recipe (its text) from being resumed by another: "data.crop: 96, now 128" each."""
     values = parse(text, NAME)
-    values["optimiser"]["schedule"].pop("restart_weights", None)  # keys of old versions; no recipe used them
-    values["losses"]["gan"].pop("gp_weight", None)
+    gan = values["losses"]["gan"]
+    old = (
+        (values["optimiser"]["schedule"], "restart_weights"),
+        (values["losses"], "views"),
+        (gan, "gp_weight"),
+    )
+    for part, key in (*old, (gan, "layers"), (gan, "backbone")):  # of old versions; no recipe used them
+        part.pop(key, None)
     before, now = (_flat(recipe.decisive()) for recipe in (Config.model_validate(values), config))
     pairs = {key: (before.get(key, "not set"), now.get(key, "not set")) for key in {**before, **now}}
     return [f"{key}: {old}, now {new}" for key, (old, new) in pairs.items() if old != new]

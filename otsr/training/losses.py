@@ -8,19 +8,17 @@ transport    W(φ(sr), φ(hr)), features of a window as a distribution   what is
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from otsr.images import luma, resize
+from otsr.images import luma
 from otsr.networks.perceptual import DEFAULT_LAYERS, Patches, backbone
 from otsr.training import schema as config
 from otsr.transport.sliced import unit_directions, wasserstein_1d
 
-VIEW_SHIFT = 16  # pixels: what VGG's layers that count here shrink by
 Features = dict[str, Tensor]
 Average = Callable[[Tensor], Tensor]  # a number's mean over the processes that share a batch
 
@@ -49,13 +47,11 @@ class Losses(nn.Module):
         self.backbones = nn.ModuleDict({name: backbone(name, tuple(those)) for name, those in layers.items()})
 
     def forward(self, sr: Tensor, hr: Tensor, step: int = 0) -> dict[str, Tensor]:
-        """The terms by name, each times its weight, of sr and hr (B, 3, H, W); `step` draws directions and views."""
+        """The terms by name, each times its weight, of sr and hr (B, 3, H, W); `step` draws directions."""
         losses = self.config
-        view = random_view(step) if losses.views and self.backbones else lambda picture: picture
-        seen = view(hr)
-        of_sr, moved_sr = self._see(view(sr), step)
+        of_sr, moved_sr = self._see(sr, step)
         with torch.no_grad():
-            of_hr, moved_hr = self._see(seen, step)
+            of_hr, moved_hr = self._see(hr, step)
         terms = {}
         with torch.autocast(sr.device.type, enabled=False):
             sr, hr = sr.float(), hr.float()
@@ -67,10 +63,8 @@ class Losses(nn.Module):
             if losses.edge.weight:
                 terms["edge"] = edge_distance(sr, hr)
             if losses.transport.weight:
-                side = seen.shape[-1]
-                terms["transport"] = transport_distance(
-                    moved_sr, moved_hr, losses.transport, side, self.average
-                )
+                moved = (moved_sr, moved_hr, losses.transport, hr.shape[-1])
+                terms["transport"] = transport_distance(*moved, self.average)
             return {name: getattr(losses, name).weight * term for name, term in terms.items()}
 
     def _see(self, picture: Tensor, step: int) -> tuple[dict[str, Features], Features]:
@@ -81,27 +75,6 @@ class Losses(nn.Module):
             return found, {}
         features = found.get(term.backbone)
         return found, transported_features(self.backbones[term.backbone], picture, term, step, features)
-
-
-def random_view(step: int) -> Callable[[Tensor], Tensor]:
-    """A view of square pictures, drawn by the step: shifted by up to 16 pixels, mirrored, turned, scaled by ¾, 1 or 1¼.
-
-    Networks with strides answer differently to a picture and to the same picture one pixel further. A generator
-    learns to use that: patterns in step with the network's grid. From a view to the next the grid lies elsewhere.
-
-    Reference: Kettunen et al., "E-LPIPS", 2019, arXiv 1906.03973 (as a measure that is harder to fool).
-    """
-    drawing = random.Random(f"view {step}")
-    down, right = drawing.randrange(VIEW_SHIFT + 1), drawing.randrange(VIEW_SHIFT + 1)
-    mirrored, turns, scale = drawing.random() < 0.5, drawing.randrange(4), drawing.choice((0.75, 1.0, 1.25))
-
-    def view(picture: Tensor) -> Tensor:
-        side = picture.shape[-1] - VIEW_SHIFT
-        seen = picture[..., down : down + side, right : right + side]
-        seen = torch.rot90(seen.flip(-1) if mirrored else seen, turns, (-2, -1))
-        return seen if scale == 1 else resize(seen, scale)
-
-    return view
 
 
 def layer_weights(term: config.Perceptual | config.Transport) -> dict[str, float]:

@@ -187,21 +187,16 @@ class Perceptual(Features):  # losses.perceptual: mean absolute difference of de
     backbone: Backbone = "vgg19"
 
 
-class Gan(Features):  # losses.gan: a critic tells real from generated; see otsr.training.adversary
+class Gan(Part):  # losses.gan: a critic tells real from generated; see otsr.training.adversary
+    weight: Number = 0.0
     kind: Literal["gan", "ragan", "wgan-qc"] = "ragan"
     K: Positive | None = None  # wgan-qc: the cost is (K/2)‖x − y‖²; None: 1 / (number of values in a sample)
     gamma: Number = 0.4  # wgan-qc: weight of the optimal transport regularity
     reals: Literal["paired", "independent"] = "paired"  # HR of the same scenes as LR, or of others
-    space: Literal["images", "patches", "features"] = "images"  # what the critic sees: crops, parts, features
+    space: Literal["images", "patches"] = "images"  # what the critic sees: crops, or parts
     patch: Count = 32  # side of a patch in HR pixels
-    backbone: Backbone = "vgg19"  # of the features
     ratio: Count = 1  # critic steps per generator step
     start: Whole = 0  # generator step from which the term counts; the critic learns from the beginning
-
-    def misfits(self) -> Misfits:
-        yield from super().misfits()
-        if self.weight and self.space == "features" and self.layers is not None and len(self.layers) != 1:
-            yield "layers", f"names {len(self.layers)} layers, expected one"
 
 
 class Transport(Features):  # losses.transport: transport between distributions of features; no critic
@@ -213,7 +208,6 @@ class Transport(Features):  # losses.transport: transport between distributions 
 
 
 class Losses(Part):  # losses: the terms of the generator's loss; those of weight 0 are not built
-    views: Flag = False  # backbones see pictures shifted, turned and scaled anew at each step: `random_view`
     pixel: Pixel = Pixel()
     perceptual: Perceptual = Perceptual()
     edge: Edge = Edge()
@@ -278,8 +272,6 @@ class Config(Part):  # a whole recipe; configs/ shows it by example
             yield "losses.gan.patch", f"is {gan.patch}, expected at most the crop, {crop}"
         if self.losses.transport.weight and (window or 0) > crop:
             yield "losses.transport.window", f"is {window}, expected at most the crop, {crop}"
-        if self.losses.views and crop < 64:
-            yield "losses.views", f"leaves too little of a crop of {crop}; set data.crop to 64 or more"
         if gan.weight and self.critic is None:
             yield "losses.gan", "needs a critic; add `critic: {name: patch}`, or set losses.gan.weight to 0"
         if self.critic is not None and not gan.weight:

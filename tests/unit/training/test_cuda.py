@@ -31,7 +31,7 @@ data: {{hr: {photos}, crop: 32, batch: 4, workers: 0}}
 validation: {{hr: {photos}, images: 1}}
 losses:
   pixel: {{weight: 1}}
-  edge: {{weight: 0.1, kind: canny}}
+  edge: {{weight: 0.1}}
   transport: {{weight: 0.01, backbone: alex}}
   gan: {{weight: 0.05, kind: wgan-qc, reals: independent}}
 critic: {{name: patch, nf: 8, norm: group}}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from otsr.networks.perceptual import backbone
-from otsr.training import losses, schema
+from otsr.training import schema
 from otsr.training.losses import Losses, feature_distance, transport_distance, transported_features
 
 
@@ -55,36 +55,6 @@ def test_a_backbone_that_two_terms_use_runs_once_a_picture() -> None:
     terms = built(*pictures())
     assert len(calls) == 2
     assert set(terms) == {"perceptual", "transport"}
-
-
-def test_views_are_equal_for_sr_and_hr_and_differ_from_step_to_step() -> None:
-    settings = {"views": True, "perceptual": {"weight": 1.0, "backbone": "alex"}}
-    built = Losses(schema.Losses.model_validate(settings))
-    sr, hr = pictures(side=64)
-    assert all(float(built(hr, hr, step)["perceptual"]) == 0 for step in range(12))
-    found = {round(float(built(sr, hr, step)["perceptual"]), 5) for step in range(12)}
-    assert len(found) == 12
-    assert float(built(sr, hr, 3)["perceptual"]) == float(built(sr, hr, 3)["perceptual"])
-
-
-def test_views_shift_mirror_turn_and_scale() -> None:
-    """A single bright pixel tells where it went."""
-    picture = torch.zeros(1, 1, 48, 48)
-    picture[..., 24, 21] = 1
-    seen = [losses.random_view(step)(picture) for step in range(300)]
-    assert {view.shape[-1] for view in seen} == {24, 32, 40}
-    places = {int(view.flatten().argmax()) for view in seen if view.shape[-1] == 32}
-    assert len(places) > 80
-
-
-def test_views_carry_the_gradient() -> None:
-    sr, hr = pictures(side=48)
-    sr.requires_grad_()
-    settings = {"views": True, "transport": {"weight": 1.0, "backbone": "alex", "layers": {"conv1": 1.0}}}
-    built = Losses(schema.Losses.model_validate(settings))
-    for step in range(6):
-        (gradient,) = torch.autograd.grad(built(sr, hr, step)["transport"], sr)
-        assert gradient.abs().sum() > 0
 
 
 def test_only_sr_takes_a_gradient() -> None:
