@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 from typer import Argument, Option
 
-from otsr.cli.root import DeviceName, ManyValues, Overwrite, Precision, app, fail, refuse, require_file
+from otsr.cli.root import DeviceName, ManyValues, Overwrite, Precision, app, fail, refuse, require_file, say
 
 
 @app.command(cls=ManyValues)
@@ -34,32 +34,29 @@ def compare(
     """
     from otsr.images import FORMATS, ImageError, read, suggestion, write
 
-    if photo.is_dir():
-        refuse(f"{photo} is a folder; name one photo")
     if not photo.is_file():
-        refuse(f"{photo}: no such file{suggestion(photo)}")
-    out = out or Path(f"{photo.stem}_compare.png")
+        refuse(f"{photo} is no file; name one photo{suggestion(photo)}")
     corner = re.fullmatch(r"(\d+),(\d+)", crop or "0,0")
     if corner is None:
         refuse(f"--crop is {crop!r}, expected two numbers such as 1200,800")
-    require_file(out, *FORMATS, overwrite=overwrite)
-    try:
-        picture = read(photo)
-    except (ImageError, OSError) as error:
-        fail(error)
-    from otsr.cli.jobs import say
     from otsr.cli.upscale import build_upscaler
     from otsr.evaluation import comparison
     from otsr.weights import catalogue
 
+    try:
+        picture = read(photo)
+    except ImageError as error:
+        fail(error)
     try:
         place = (int(corner[1]), int(corner[2]), side)
         window = comparison.window_at(picture, *place) if crop else comparison.detail(picture, side)
     except ValueError as error:
         refuse(f"--crop {error}")
     names = weights or [entry.name for entry in catalogue() if entry.present]
-    say(f"{window.width}×{window.height} pixels from {window.left},{window.top} on, with {', '.join(names)}")
     networks = {name: build_upscaler(name, device=device, precision=precision) for name in names}
+    out = out or Path(f"{photo.stem}_compare.png")
+    require_file(out, *FORMATS, overwrite=overwrite)
+    say(f"{window.width}×{window.height} pixels from {window.left},{window.top} on, with {', '.join(names)}")
     views = comparison.enlarged(picture, networks, window)
     size = next(iter(views.values())).size
     views = {photo.name: comparison.overview(picture, window, size), **views}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 from typer import Argument, Option
 
-from otsr.cli.root import Overwrite, app, fail, refuse, require_file, require_writable
+from otsr.cli.root import Overwrite, app, fail, refuse, require_file, require_writable, say
 
 if TYPE_CHECKING:
     from otsr.cli.jobs import Job, Progress
@@ -45,7 +45,7 @@ def estimate(
     Example:
       otsr estimate phone/*.jpg -o phone.safetensors
     """
-    from otsr.cli.jobs import NO_PICTURES, Progress, say
+    from otsr.cli.jobs import Progress
 
     report = (out.with_suffix(".json"), out.with_name(f"{out.stem}_report.png"))
     if scale not in (2, 4):
@@ -63,13 +63,7 @@ def estimate(
     except ValueError as error:
         refuse(error)
     problems: list[str] = []
-    found: list[Path] = []
-    for top in photos:
-        known = len(problems)
-        pictures = find_images([top], lambda path, reason: problems.append(f"{path}: {reason}"))
-        if not pictures and len(problems) == known:
-            problems.append(f"{top}: {NO_PICTURES}")
-        found = list(dict.fromkeys([*found, *pictures]))
+    found = find_images(photos, lambda path, reason: problems.append(f"{path}: {reason}"))
     clash = {path.resolve() for path in found} & {path.resolve() for path in (out, *report)}
     if clash:
         refuse(f"{clash.pop()} is one of the photos and would be overwritten; choose another name for --out")
@@ -82,9 +76,7 @@ def estimate(
         camera.degradation.save(out)
         write_report(camera, *report)
     except (OSError, ValueError, MemoryError) as error:
-        for problem in problems:
-            say(f"error: {problem}")
-        fail(error)
+        fail("\nerror: ".join([*problems, str(error)]))
     for warning in camera.warnings:
         say(f"warning: {warning}")
     problems += camera.failures
@@ -134,7 +126,7 @@ def degrade(
     except (OSError, ValueError) as error:
         refuse(error)
     if camera.noise is None:
-        jobs.say(f"warning: {degradation} has no noise, so none is added to the LR images")
+        say(f"warning: {degradation} has no noise, so none is added to the LR images")
 
     def work(job: Job, progress: Progress) -> None:
         below = job.target.relative_to(out / "LR")

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer import Option
 
-from otsr.cli.root import DeviceName, ManyValues, Tile, app, fail, refuse, require_file
+from otsr.cli.root import DeviceName, ManyValues, Tile, app, fail, refuse, require_file, say
 from otsr.cli.upscale import build_upscaler
 
 
@@ -73,9 +73,12 @@ def evaluate(
         for name in names
         for t in steps
     }
+    import pooch
+
     from otsr import evaluation
-    from otsr.cli.jobs import Progress, say
+    from otsr.cli.jobs import Progress
     from otsr.images import atomic_path
+    from otsr.weights import file_of
 
     rows = [*([evaluation.BICUBIC] if lr or not sr else []), *map(str, sr or []), *networks]
     against = against or rows[0]
@@ -97,7 +100,8 @@ def evaluate(
         fail(error)
     except evaluation.EvaluationError as error:
         refuse(error)
-    table.settings.update(settings, crop=crop, weights={name: _hash(name) for name in names}, **options)
+    hashes = {name: pooch.file_hash(str(file_of(name, download=False))) for name in names}
+    table.settings.update(settings, crop=crop, weights=hashes, **options)
     text = evaluation.markdown(table, against)
     if len(steps) > 1:
         for name in names:
@@ -112,12 +116,3 @@ def evaluate(
         except OSError as error:
             fail(f"{path}: cannot be written ({error.strerror or error})")
     raise typer.Exit(1 if table.failures else 0)
-
-
-def _hash(name: str) -> str:
-    """sha256 of the file of weights; of an ncnn pair, the network's description."""
-    import pooch
-
-    from otsr.weights import file_of
-
-    return pooch.file_hash(str(file_of(name, download=False)))

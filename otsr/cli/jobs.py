@@ -11,17 +11,15 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
-from otsr.cli.root import refuse
+from otsr.cli.root import refuse, say
 from otsr.images import FORMATS, SUFFIXES, UNREADABLE, find_images
 
-NO_PICTURES = f"no pictures in this folder (looked for {', '.join(sorted(SUFFIXES))})"
 _SILENCE = 30.0  # seconds without a sign of life where there is no terminal
 _FULL = 1 << 20  # bytes left on a disk that counts as full
 
@@ -39,11 +37,6 @@ class Job:
         if not self.target.exists():
             return False
         return not self.source.exists() or self.target.stat().st_mtime >= self.source.stat().st_mtime
-
-
-def say(message: str) -> None:
-    """A line on stderr, above the progress bar if there is one."""
-    tqdm.write(message, file=sys.stderr)
 
 
 def plan(
@@ -74,37 +67,29 @@ def plan(
         say(f"error: {path}: {reason}")
 
     names_file = out.suffix.lower() in FORMATS and not out.is_dir()
-    if single_file and len(inputs) == 1 and not inputs[0].is_dir() and names_file:
+    if single_file and names_file and len(inputs) == 1 and not inputs[0].is_dir():
         found = dict.fromkeys(find_images(inputs, report), Path())
-    elif not out.exists() and out.suffix.lower() in (SUFFIXES | UNREADABLE).difference(FORMATS):
-        kinds = f"pictures are written as {', '.join(FORMATS)}, not as {out.suffix}"
-        refuse(f"{out}: {kinds}; to use a folder of that name, make it first")
+        inputs = []
     elif names_file or (out.exists() and not out.is_dir()):
         refuse(f"{out} names a file, but there may be several outputs; name a folder")
-    for top in () if found or problems else inputs:
+    elif not out.exists() and out.suffix.lower() in SUFFIXES | UNREADABLE:
+        kinds = f"pictures are written as {', '.join(FORMATS)}, not as {out.suffix}"
+        refuse(f"{out}: {kinds}; to use a folder of that name, make it first")
+    for top in inputs:
         if top.is_dir() and top.resolve() == out.resolve():
             refuse(f"{out} is also an input; name another folder, such as {out / 'large'}")
-        known = len(problems)
-        pictures = find_images([top], report)
-        if top.resolve() in out.resolve().parents:
-            pictures = [path for path in pictures if out.resolve() not in path.resolve().parents]
-        if not pictures and len(problems) == known:
-            report(top, NO_PICTURES)
-        for path in pictures:
-            below = path.parent.relative_to(top) if path != top else Path()
-            found.setdefault(path, below / (path.stem + (_kept(path) if suffix == "keep" else suffix)))
+        inside = top.resolve() in out.resolve().parents
+        for path in find_images([top], report):
+            if not (inside and out.resolve() in path.resolve().parents):
+                below = path.parent.relative_to(top) if path != top else Path()
+                kept = path.suffix if path.suffix.lower() in FORMATS else ".png"
+                found.setdefault(path, below / (path.stem + (kept if suffix == "keep" else suffix)))
     for place in places:
-        _refuse_clashes({path: out / place / below for path, below in found.items()}, formats=single_file)
+        _refuse_clashes({path: out / place / below for path, below in found.items()})
     return [Job(path, out / places[0] / below) for path, below in found.items()], len(problems)
 
 
-def _kept(path: Path) -> str:
-    """The suffix of the output that keeps the format of an input, or PNG where that cannot be written."""
-    return path.suffix if path.suffix.lower() in FORMATS else ".png"
-
-
-def _refuse_clashes(targets: dict[Path, Path], formats: bool) -> None:
-    """Args: formats: whether the command has --format, which is advised where it would help."""
+def _refuse_clashes(targets: dict[Path, Path]) -> None:
     sources = {source.resolve() for source in targets}
     taken: dict[Path, Path] = {}
     for source, target in targets.items():
@@ -112,94 +97,71 @@ def _refuse_clashes(targets: dict[Path, Path], formats: bool) -> None:
             refuse(f"the output {target} is also an input; name another file or folder")
         other = taken.setdefault(target.resolve(), source)
         if other != source:
-            advice = "use --format keep, or " if formats and _kept(other) != _kept(source) else ""
-            refuse(f"{other} and {source} would both become {target}; {advice}rename one")
+            advice = "rename one (otsr upscale: --format keep helps where formats differ)"
+            refuse(f"{other} and {source} would both become {target}; {advice}")
 
 
-class Progress:
+class Progress(tqdm):
     """Signs of life: a bar on a terminal, elsewhere a line every half minute."""
 
     last_line = 0.0  # when a line was printed, for whichever picture
 
     def __init__(self, title: str) -> None:
+        look = "{desc}: {percentage:3.0f} %|{bar}| {elapsed}<{remaining}"
+        quiet = not sys.stderr.isatty()
+        super().__init__(desc=title, total=1, bar_format=look, leave=False, file=sys.stderr, disable=quiet)
         self.title = title
-        self._bar: tqdm[None] | None = None
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
 
     def __call__(self, done: int, total: int) -> None:
-        if sys.stderr.isatty():
-            if self._bar is None:
-                look = "{desc}: {percentage:3.0f} %|{bar}| {elapsed}<{remaining}"
-                self._bar = tqdm(total=total, desc=self.title, bar_format=look, leave=False, file=sys.stderr)
-            self._bar.update(done - self._bar.n)
-        elif time.monotonic() - Progress.last_line > _SILENCE:
+        self.total = total
+        self.update(done - self.n)
+        if self.disable and time.monotonic() - Progress.last_line > _SILENCE:
             Progress.last_line = time.monotonic()
             say(f"{self.title}: {100 * done // total} %")
 
 
 def run(
-    jobs: Sequence[Job],
-    work: Callable[[Job, Progress], None],
-    *,
-    overwrite: bool = False,
-    failed: int = 0,
-    perhaps: str = "",
+    jobs: Sequence[Job], work: Callable[[Job, Progress], None], *, overwrite: bool = False, failed: int = 0
 ) -> int:
     """Do each job that is not done (or all, to `overwrite`), report on stderr, and return the exit status.
 
     Args:
         work: makes `job.target` of `job.source`, atomically; calls the progress with (parts done, parts in all).
         failed: problems that were reported before.
-        perhaps: what may differ when outputs are made again, for the hint.
     """
     pending = [job for job in jobs if overwrite or not job.done]
     done, there = 0, len(jobs) - len(pending)
     go_on = "the same command goes on from here"
     Progress.last_line = time.monotonic()
-    try:
-        for number, job in enumerate(pending, 1):
-            if not overwrite and job.target.exists():
-                say(f"note: {job.target} is older than {job.source}: making it again")
-            try:
-                job.target.parent.mkdir(parents=True, exist_ok=True)
-                with Progress(f"{number}/{len(pending)} {job.source.name}") as progress, _told_warnings():
-                    work(job, progress)
-                done += 1
-            except (OSError, ValueError, MemoryError, RuntimeError) as error:
-                failed += 1
-                say(f"error: {_reason(job, error)}")
-                if _disk_is_full(job, error):
-                    say(f"stopped: {done} of {len(pending)} done. Free some space; then {go_on}")
-                    return 1
-    except KeyboardInterrupt:
-        say(f"interrupted: {done} of {len(pending)} done; {go_on}")
-        return 130
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *_: say(f"note: {message}")
+        try:
+            for number, job in enumerate(pending, 1):
+                if not overwrite and job.target.exists():
+                    say(f"note: {job.target} is older than {job.source}: making it again")
+                try:
+                    job.target.parent.mkdir(parents=True, exist_ok=True)
+                    with Progress(f"{number}/{len(pending)} {job.source.name}") as progress:
+                        work(job, progress)
+                    done += 1
+                except (OSError, ValueError, MemoryError, RuntimeError) as error:
+                    failed += 1
+                    say(f"error: {_reason(job, error)}")
+                    if isinstance(error, OSError) and _disk_is_full(job, error):
+                        say(f"stopped: {done} of {len(pending)} done. Free some space; then {go_on}")
+                        return 1
+        except KeyboardInterrupt:
+            say(f"interrupted: {done} of {len(pending)} done; {go_on}")
+            return 130
     summary = f"{done} done"
     if there:
-        summary += f", {there} there already and left alone (--overwrite makes them again{perhaps})"
+        summary += f", {there} there already and left alone (--overwrite makes them again)"
     if failed:
         summary += f", {failed} failed"
     say(summary + (f": {pending[0].target}" if done == len(jobs) == 1 else ""))
     return 1 if failed else 0
-
-
-@contextmanager
-def _told_warnings() -> Iterator[None]:
-    """Tell warnings for users as notes."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        try:
-            yield
-        finally:
-            for warning in caught:
-                if issubclass(warning.category, UserWarning):
-                    say(f"note: {warning.message}")
 
 
 def _reason(job: Job, error: Exception) -> str:
@@ -210,10 +172,9 @@ def _reason(job: Job, error: Exception) -> str:
     return text if str(job.source) in text else f"{job.source}: {text}"
 
 
-def _disk_is_full(job: Job, error: Exception) -> bool:
+def _disk_is_full(job: Job, error: OSError) -> bool:
     """Pillow's encoders lose the error number, so the disk is asked as well."""
-    if not isinstance(error, OSError):
-        return False
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    return job.target.parent.is_dir() and shutil.disk_usage(job.target.parent).free < _FULL
+    folder = job.target.parent
+    return error.errno in (errno.ENOSPC, errno.EDQUOT) or (
+        folder.is_dir() and shutil.disk_usage(folder).free < _FULL
+    )

@@ -7,6 +7,8 @@ is wrong; 130 interrupted. torch takes seconds to import, so each command import
 
 from __future__ import annotations
 
+import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -14,11 +16,25 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from tqdm import tqdm
 from typer import Argument, Option
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
+
+
+class Commands(TyperGroup):
+    """The commands; whoever names a picture in place of one is told which takes it."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the first word names."""
+        name = args[0]
+        if self.get_command(ctx, name) is None and (Path(name).suffix or Path(name).exists()):
+            refuse(f"{name} is no command; to enlarge a picture: otsr upscale {shlex.quote(name)}")
+        return super().resolve_command(ctx, args)
+
 
 app = typer.Typer(
     name="otsr",
+    cls=Commands,
     help="Blind super-resolution guided by optimal transport: estimate how a camera degrades, upscale its photos.",
     epilog="Each command shows an example: otsr upscale --help",
     no_args_is_help=True,
@@ -26,6 +42,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+IS_FIRST = os.environ.get("RANK", "0") == "0"  # of several processes, the one that speaks
 
 Inputs = Annotated[list[Path], Argument(metavar="PICTURES...", help="Pictures, and folders of pictures.")]
 Overwrite = Annotated[bool, Option("--overwrite", help="Make outputs again even if they are there already.")]
@@ -40,17 +58,15 @@ Precision = Annotated[str, Option(help="auto, fp32, bf16, fp16.")]
 class ManyValues(TyperCommand):
     """A command whose `--weights a b` means `--weights a --weights b`; `--sr` and `--ot-weight` work alike."""
 
-    _OPTIONS = ("--weights", "--ot-weight", "--sr")
-
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Repeat the name of such an option before each of its further values."""
-        option, first, repeated = "", False, []
+        option = ""
+        repeated: list[str] = []
         for arg in args:
             if arg.startswith("-"):
-                option, first = (arg, True) if arg in self._OPTIONS else ("", False)
-            elif option:
-                repeated += [] if first else [option]
-                first = False
+                option = arg if arg in ("--weights", "--ot-weight", "--sr") else ""
+            elif option and repeated[-1] != option:
+                repeated.append(option)
             repeated.append(arg)
         return super().parse_args(ctx, repeated)
 
@@ -79,6 +95,12 @@ def _root(
     ),
 ) -> None:
     """Options that come before a command."""
+
+
+def say(message: str) -> None:
+    """A line on stderr, above the progress bar if there is one; of several processes the first one speaks."""
+    if IS_FIRST:
+        tqdm.write(message, file=sys.stderr)
 
 
 def refuse(reason: object) -> NoReturn:

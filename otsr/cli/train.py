@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
 from typer import Argument, Option
 
-from otsr.cli.root import Inputs, Overwrite, app, fail, refuse, require_file, require_writable
+from otsr.cli.root import (
+    IS_FIRST,
+    Inputs,
+    Overwrite,
+    app,
+    fail,
+    refuse,
+    require_file,
+    require_writable,
+    say,
+)
 
 if TYPE_CHECKING:
     from otsr.training.schema import ConfigError
@@ -40,7 +48,7 @@ def pack(
     except (DataError, OSError, MemoryError) as error:
         fail(error)
     for failure in packed.failures:
-        typer.echo(f"error: {failure}", err=True)
+        say(f"error: {failure}")
     typer.echo(f"{packed.path}: {packed.photos} photos, {packed.size / 1e6:.1f} MB")
     raise typer.Exit(1 if packed.failures else 0)
 
@@ -79,27 +87,30 @@ def train(
 
     changes = list(overrides or ())
     if camera is not None:
-        if camera.is_dir():
-            refuse(f"--camera {camera} is a folder; first: otsr estimate {camera} -o camera.safetensors")
         if not camera.is_file():
-            make = f"make it with: otsr estimate PHOTOS -o {camera}"
-            refuse(f"--camera {camera}: no such file; {make}{suggestion(camera)}")
+            make = "make one with: otsr estimate PHOTOS -o camera.safetensors"
+            refuse(f"--camera {camera} is no file; {make}{suggestion(camera)}")
         changes.append(f"data.degradation={json.dumps(str(camera))}")
     try:
         config = load_config(recipe, changes)
     except ConfigError as error:
         _refuse_all(error)
     for note in config.notes:
-        _tell(f"note: {note}")
+        say(f"note: {note}")
     if show:
         typer.echo(dump(config), nl=False)
         return
     folder = out or Path("runs") / config.name
     require_writable(folder)
     times = f"from step {min(config.every.log, config.steps)} on each line says how much time is left"
-    _tell(f"{config.name}: {config.steps:,} steps, into {folder}; {times}")
+    say(f"{config.name}: {config.steps:,} steps, into {folder}; {times}")
     if config.data.degradation == "phone" and not resume:
-        _tell("first the blur of the course's phone is estimated; that takes up to a minute")
+        say(
+            "It is for the course's phone, whose blur is estimated first, in up to a minute. For your own camera:"
+        )
+        say(
+            "otsr estimate PHOTOS -o camera.safetensors, then the same command with --camera camera.safetensors"
+        )
     from otsr.training import train as run
 
     try:
@@ -107,34 +118,18 @@ def train(
     except ConfigError as error:
         _refuse_all(error)
     except KeyboardInterrupt:
-        if (folder / "last.state").exists():
-            _tell(f"interrupted. Go on from the last checkpoint with: {_again(recipe, changes, out)}")
-        else:
-            _tell("interrupted before the first checkpoint")
+        there = (folder / "last.state").exists()
+        go_on = "; the same command with --resume goes on from the last checkpoint"
+        say(f"interrupted{go_on if there else ' before the first checkpoint'}")
         raise typer.Exit(130) from None
     except (OSError, ValueError, RuntimeError, MemoryError) as error:
         fail(error)
-    if _IS_FIRST:
+    if IS_FIRST:
         scores = "".join(f", {name} {value:.4g}" for name, value in result.scores.items())
         typer.echo(f"{result.folder}: {result.step} steps{scores}")
 
 
-_IS_FIRST = os.environ.get("RANK", "0") == "0"  # of several processes the first one speaks
-
-
-def _tell(line: str) -> None:
-    if _IS_FIRST:
-        typer.echo(line, err=True)
-
-
 def _refuse_all(error: ConfigError) -> NoReturn:
     for problem in error.problems:
-        _tell(f"error: {problem}")
+        say(f"error: {problem}")
     raise typer.Exit(2)
-
-
-def _again(recipe: Path, overrides: list[str], out: Path | None) -> str:
-    """The command that resumes, ready to paste."""
-    changes = [word for override in overrides for word in ("--set", override)]
-    folder = [] if out is None else ["-o", str(out)]
-    return shlex.join(["otsr", "train", str(recipe), *changes, *folder, "--resume"])

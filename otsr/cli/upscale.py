@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 import warnings
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from otsr.cli.root import (
     fail,
     refuse,
     require_writable,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -96,7 +98,7 @@ def upscale(
     if overwrite or not all(job.done for job in planned):
         require_writable(out)
         if entry := find(weights or DEFAULT):
-            jobs.say(f"{entry.name} is for {entry.use}")
+            say(f"{entry.name} is for {entry.use}")
         upscaler = build_upscaler(
             weights, ot_weight=ot_weight, device=device, precision=precision, tile=tile, ensemble=ensemble,
             back_projection=back_projection, colours=keep_colours, tileable=tileable,
@@ -106,8 +108,7 @@ def upscale(
         exif = images.metadata(job.source, location=keep_location) if keep_metadata else b""
         enlarge(upscaler, job.source, job.target, size, progress, depth=depth, quality=quality, exif=exif)
 
-    perhaps = ", perhaps with other weights or another size"
-    raise typer.Exit(jobs.run(planned, work, overwrite=overwrite, failed=failed, perhaps=perhaps))
+    raise typer.Exit(jobs.run(planned, work, overwrite=overwrite, failed=failed))
 
 
 @dataclass(frozen=True)
@@ -171,11 +172,26 @@ def build_upscaler(weights: str | None, **options: Any) -> Upscaler:
     name = weights or DEFAULT
     try:
         upscaler = Upscaler.from_pretrained(name, **options)
+        if find(name) is None:
+            _note_unfinished(Path(name))
     except WeightsError as error:
         # A right name whose download failed, or whose package is missing, is no mistake of the command line.
         (fail if find(name) else refuse)(error)
     except ValueError as error:
         refuse(error)
     if upscaler.device.type == "mps" and options.get("device") == "auto":
-        typer.echo("using Apple's GPU (mps); --device cpu uses the CPU", err=True)
+        say("using Apple's GPU (mps); --device cpu uses the CPU")
     return upscaler
+
+
+def _note_unfinished(weights: Path) -> None:
+    """Say so if weights lie in the folder of a training that has steps to go."""
+    from otsr.weights import read_metadata
+
+    folder = weights if weights.is_dir() else weights.parent
+    last, recipe = folder / "last.safetensors", folder / "config.yml"
+    if last.is_file() and recipe.is_file():
+        done = int(read_metadata(last).get("steps", 0))
+        steps = re.search(r"^steps: *(\d+)", recipe.read_text(), re.MULTILINE)
+        if steps and done < int(steps[1]):
+            say(f"note: {folder} is a training that is not finished: step {done} of {steps[1]}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 from typer import Argument, Option
 
-from otsr.cli.root import DeviceName, Overwrite, Precision, Weights, app, fail, refuse, require_file
+from otsr.cli.root import DeviceName, Overwrite, Precision, Weights, app, fail, refuse, require_file, say
 from otsr.cli.upscale import build_upscaler
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ def download(
       otsr download div2k flickr2k -o /data
     """
     from otsr import weights
-    from otsr.cli.jobs import say
     from otsr.download import DownloadError, sets
     from otsr.images import did_you_mean
 
@@ -117,7 +116,7 @@ def info(weights: Weights = None, device: DeviceName = "auto", precision: Precis
     import torch
 
     from otsr import machine
-    from otsr.weights import DEFAULT, catalogue, find
+    from otsr.weights import DEFAULT, catalogue
 
     upscaler = build_upscaler(weights, device=device, precision=precision)
     chosen = upscaler.device
@@ -137,10 +136,7 @@ def info(weights: Weights = None, device: DeviceName = "auto", precision: Precis
     seconds, needed = upscaler.predict_seconds(4000, 3000), upscaler.predict_memory(4000, 3000)
     need = f"{machine.duration(seconds)} and {needed / 1e9:.1f} GB of memory (measured on one small tile)"
     typer.echo(f"A photo of 12 megapixels with {weights or DEFAULT}, ×{upscaler.scale}: about {need}")
-    shorter = ["a GPU (an NVIDIA H100 takes seconds)"] if chosen.type == "cpu" else []
-    shorter.append("a smaller photo (time grows with its pixels)")
-    named, default = find(weights or DEFAULT), find(DEFAULT)
-    if named and default and named.size > default.size:
-        shorter.append(f"a smaller network (--weights {DEFAULT})")
-    typer.echo(f"It takes less time with {' or '.join(shorter)}")
-    typer.echo(f"--scale 2 takes as long: the network makes ×{upscaler.scale}, which is then shrunk")
+    typer.echo(
+        "Less time: a smaller photo, a smaller network, or a GPU (an NVIDIA H100 takes seconds); not --scale 2,"
+    )
+    typer.echo(f"as the network always makes ×{upscaler.scale}, which is then shrunk")

@@ -31,11 +31,17 @@ Report = Callable[[Path, str], None]
 def find_images(paths: Iterable[str | os.PathLike[str]], on_error: Report | None = None) -> list[Path]:
     """Files named by `paths`, and the pictures (by suffix, sorted) below the folders among them.
 
-    Hidden files are skipped. Unreadable folders, loops of links, missing paths and pictures in formats that cannot be
-    read go to `on_error(path, reason)` (a warning by default) and do not stop the walk.
+    Hidden files are skipped. Unreadable or empty folders, loops of links, missing paths and pictures in formats that
+    cannot be read go to `on_error(path, reason)` (a warning by default) and do not stop the walk.
     """
-    report = on_error or (lambda path, reason: warnings.warn(f"{path}: {reason}", stacklevel=5))
-    return list(dict.fromkeys(found for path in paths for found in _pictures(Path(path), report)))
+    report = on_error or (lambda path, reason: warnings.warn(f"{path}: {reason}", stacklevel=3))
+    found: dict[Path, None] = {}
+    for path in map(Path, paths):
+        pictures = dict.fromkeys(_pictures(path, report))
+        if not pictures and path.is_dir():
+            report(path, f"no pictures in this folder (looked for {', '.join(sorted(SUFFIXES))})")
+        found |= pictures
+    return list(found)
 
 
 def _pictures(path: Path, report: Report, above: tuple[Path, ...] = ()) -> Iterator[Path]:

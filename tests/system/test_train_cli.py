@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -76,11 +75,10 @@ def test_a_camera_is_the_degradation_of_the_recipe(otsr: Run, place: Path) -> No
     result = otsr("train", "adapt", "--camera", place / "my phone.safetensors", "--show")
     assert result.exit_code == 0, result.stderr
     assert f"degradation: {place / 'my phone.safetensors'}" in result.stdout
-    result = otsr("train", "adapt", "--camera", "none.safetensors")
-    assert result.exit_code == 2 and "otsr estimate PHOTOS -o none.safetensors" in result.stderr
-    result = otsr("train", "adapt", "--camera", "photos")
-    assert result.exit_code == 2
-    assert "photos is a folder; first: otsr estimate photos -o camera.safetensors" in result.stderr
+    for place_of_none in ("none.safetensors", "photos"):
+        result = otsr("train", "adapt", "--camera", place_of_none)
+        assert result.exit_code == 2
+        assert f"{place_of_none} is no file; make one with: otsr estimate PHOTOS -o" in result.stderr
 
 
 def test_train_shows_the_whole_recipe_and_does_not_train(otsr: Run, place: Path) -> None:
@@ -162,6 +160,17 @@ def test_a_training_can_be_made_longer(otsr: Run, place: Path) -> None:
     assert same_weights("runs/quick", "whole")
 
 
+def test_weights_of_an_unfinished_training_come_with_a_note(otsr: Run, place: Path) -> None:
+    assert otsr("train", "quick.yml", "--set", "steps=4").exit_code == 0
+    recipe = place / "runs/quick/config.yml"
+    upscale = ("upscale", "photos/a.png", "-o", "large.png", "--overwrite", "--weights", "runs/quick")
+    assert "not finished" not in otsr(*upscale).stderr
+    recipe.write_text(recipe.read_text().replace("\nsteps: 4\n", "\nsteps: 8\n"))
+    result = otsr(*upscale)
+    assert result.exit_code == 0, result.stderr
+    assert "note: runs/quick is a training that is not finished: step 4 of 8" in result.stderr
+
+
 def test_resuming_what_never_began_is_said(otsr: Run, place: Path) -> None:
     result = otsr("train", "quick.yml", "--resume")
     assert result.exit_code in (1, 2)
@@ -179,12 +188,8 @@ def test_ctrl_c_says_how_to_go_on_and_that_command_goes_on(place: Path) -> None:
     _, said = process.communicate(timeout=180)
     assert process.returncode == 130, said
     assert "Traceback" not in said
-    command = re.search(r"interrupted\. Go on from the last checkpoint with: otsr (.*)", said)
-    assert command, said
-    words = shlex.split(command[1])
-    assert words[-1] == "--resume" and "my run" in words
-    words[words.index("steps=100000")] = "steps=1"
-    again = start(*words, cwd=place)
+    assert "interrupted; the same command with --resume goes on from the last checkpoint" in said
+    again = start("train", "quick.yml", "--set", "steps=1", "-o", "my run", "--resume", cwd=place)
     _, said = again.communicate(timeout=180)
     assert again.returncode == 0, said
 

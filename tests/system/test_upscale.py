@@ -63,7 +63,7 @@ def test_what_is_there_already_is_not_made_again(upscale: Run, tmp_path: Path) -
     assert result.exit_code == 0, result.stderr
     assert (tmp_path / "out" / "a.png").read_bytes() == b"made before"
     assert "1 done, 1 there already" in result.stderr
-    assert "--overwrite makes them again, perhaps with other weights or another size" in result.stderr
+    assert "--overwrite makes them again" in result.stderr
 
 
 def test_a_picture_that_changed_since_is_made_again_with_a_word(upscale: Run, tmp_path: Path) -> None:
@@ -266,18 +266,12 @@ def test_a_format_that_is_not_written_is_no_folder(
     assert upscale(photo, "-o", tmp_path / f"large.{suffix}").exit_code == 0
 
 
-def test_advice_names_only_what_would_help(upscale: Run, otsr: Run, tmp_path: Path) -> None:
-    for folder, suffixes in (("two", ("jpg", "png")), ("read", ("bmp", "gif"))):
-        for suffix in suffixes:
-            picture(tmp_path / folder / f"a.{suffix}")
+def test_two_pictures_never_become_one_file(upscale: Run, tmp_path: Path) -> None:
+    for suffix in ("jpg", "png"):
+        picture(tmp_path / "two" / f"a.{suffix}")
     result = upscale(tmp_path / "two", "-o", tmp_path / "out")
     assert result.exit_code == 2 and not (tmp_path / "out").exists()
-    assert all(words in result.stderr for words in ("a.png", "a.jpg", "--format keep"))
-    again = upscale(tmp_path / "read", "-o", tmp_path / "out", "--format", "keep")
-    made = otsr("degrade", tmp_path / "two", "-o", tmp_path / "out", "--degradation", "none.safetensors")
-    for result in (again, made):
-        assert result.exit_code == 2
-        assert "would both become" in result.stderr and "--format" not in result.stderr
+    assert all(words in result.stderr for words in ("a.png", "a.jpg", "would both become", "--format keep"))
     assert upscale(tmp_path / "two", "-o", tmp_path / "out", "--format", "keep").exit_code == 0
     assert files(tmp_path / "out") == ["a.jpg", "a.png"]
 
@@ -292,8 +286,11 @@ def test_advice_names_only_what_would_help(upscale: Run, otsr: Run, tmp_path: Pa
         ("train tiny -o /proc/none/run", "nothing can be written"),
         ("estimate {}/in.png -o {}/x.safetensors --jpeg 95 60", "95"),
         ("evaluate --data {}/in.png", "in.png: a file; name the folder that holds it"),
-        ("compare {}", "is a folder; name one photo"),
-        ("train nosuch", "there are adapt, "),
+        ("compare {}", "is no file; name one photo"),
+        ("train adept", "there are adapt, df2k"),
+        ("train adept", "did you mean adapt?"),
+        ("photo.jpg", "photo.jpg is no command; to enlarge a picture: otsr upscale photo.jpg"),
+        ("{}", "is no command; to enlarge a picture: otsr upscale "),
     ],
 )
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that nobody can write to")
