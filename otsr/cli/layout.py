@@ -4,28 +4,49 @@ from __future__ import annotations
 
 import html
 import re
+import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from PIL import Image
+from torch import Tensor
 
-from otsr.cli.lightbox import Lightbox, Stopped
-from otsr.cli.upscale import Size
-from otsr.evaluation.comparison import Window
-from otsr.inference import scaled_size
+from otsr.cli.upscale import Size, enlarge
+from otsr.evaluation import comparison
+from otsr.evaluation.comparison import SIDE, Window
+from otsr.images import open_picture, read
+from otsr.inference import Upscaler, scaled_size
 from otsr.machine import duration
+
+_OVERVIEW = (640, 480)
+_PAUSE = 0.3  # seconds between two reports
+
+
+class Stopped(Exception):
+    """The person at the page stopped the work."""
 
 
 class Page:
-    """The page; Gradio launches its `blocks`. With `blend`, the weights have a partner to slide to.
+    """The page; Gradio launches its `blocks`.
 
     Methods without `_` answer what was touched, with values for the components that `_wire` names.
+
+    Args:
+        load: gives the upscaler for an OT weight.
+        folder: where enlarged photos lie until they are saved.
+        blend: whether the weights have a partner to slide to.
     """
 
-    def __init__(self, lightbox: Lightbox, *, blend: bool) -> None:
-        self.lightbox = lightbox
+    def __init__(self, load: Callable[[float], Upscaler], folder: Path, *, blend: bool) -> None:
+        self.folder = folder
+        self.upscaler = lru_cache(2)(load)
+        self.stop = threading.Event()  # ends the work that is under way, at its next tile
         with gr.Blocks(title="Enlarge a photo", analytics_enabled=False) as self.blocks:
             gr.Markdown("# Enlarge a photo\nDrop it below, compare, choose, save. It stays on this computer.")
             label = "1. Drop a photo here, or click to choose one"
@@ -43,12 +64,11 @@ class Page:
             self.overview = gr.Image(label=label, elem_id="overview", **still)
             label = "The framed part. Drag the line: plain enlargement left, ours right."
             self.pair = gr.ImageSlider(label=label, elem_id="pair", **still)
-        sharp: dict[str, Any] = {"label": "2. How sharp? 0 is truest to the photo, 1 is sharpest."}
-        sharp |= {
-            "interactive": blend,
-            "info": None if blend else "These weights have no partner to blend with.",
-        }
-        self.weight = gr.Slider(0, 1, 1, step=0.05, elem_id="weight", **sharp)
+        label = "2. How sharp? 0 is truest to the photo, 1 is sharpest."
+        info = None if blend else "These weights have no partner to blend with."
+        self.weight = gr.Slider(
+            0, 1, 1, step=0.05, label=label, info=info, interactive=blend, elem_id="weight"
+        )
         with gr.Row():
             sizes = [("4 times as wide and high", 4), ("2 times", 2), ("A width in pixels", 0)]
             self.size = gr.Radio(sizes, value=4, label="3. How large?", elem_id="size")
@@ -78,25 +98,33 @@ class Page:
         for choice in (self.size, self.width, self.weight, self.suffix):
             choice.change(**estimate)
         self.go.click(self.enlarged, [*asked, self.weight, self.suffix], result, **silent)
-        self.cancel.click(self.lightbox.stop, queue=False)
+        self.cancel.click(lambda: self.stop.set(), queue=False)
 
     def opened(self, photo: str | None) -> tuple[Any, ...]:
+        """What is said of the photo, its part with most detail, and where that is."""
         said, part, overview = "", None, None
         if photo:
             try:
-                part = self.lightbox.detail(photo)
-                overview = self.lightbox.overview(photo, part)
-                said = "**{}**: {} × {} pixels".format(Path(photo).name, *self.lightbox.size(photo))
+                part = comparison.detail(_opened(photo)[0])
+                overview = _overview(photo, part)
+                said = "**{}**: {} × {} pixels".format(Path(photo).name, *_size_of(photo))
             except (ValueError, OSError, MemoryError) as error:
                 said = self._reason(error)
         return said, gr.Column(visible=overview is not None), part, overview, *_result()
 
-    def looked(self, photo: str, event: gr.SelectData) -> tuple[Any, ...]:
-        part = self.lightbox.around(photo, *event.index)
-        return part, self.lightbox.overview(photo, part)
+    def looked(self, photo: str, event: gr.SelectData) -> tuple[Window, Image.Image]:
+        """The part around the pixel of the overview that was clicked."""
+        shrink = min(1, *(most / side for most, side in zip(_OVERVIEW, _size_of(photo), strict=True)))
+        left, top = (max(0, int(place / shrink) - SIDE // 2) for place in event.index)
+        part = comparison.window_at(_opened(photo)[0], left, top)
+        return part, _overview(photo, part)
 
-    def compared(self, photo: str | None, part: Window | None, weight: float) -> Any:
-        return self.lightbox.compare(photo, part, weight) if photo and part else None
+    def compared(self, photo: str | None, part: Window | None, weight: float) -> list[Image.Image] | None:
+        """The part, enlarged bicubically and by the network."""
+        if not (photo and part):
+            return None
+        views = comparison.enlarged(_opened(photo)[0], {"network": self.upscaler(weight)}, part)
+        return [_profiled(photo, view) for view in views.values()]
 
     def estimated(self, photo: str | None, size: float, width: int | None) -> tuple[Any, ...]:
         """What a click on the button will do; what it did before is no longer what is chosen."""
@@ -104,39 +132,78 @@ class Page:
         if not photo:
             return "", unsaved
         try:
-            times = _size(size, width).times(*self.lightbox.size(photo)) or 0
+            times = _size(size, width).times(*_size_of(photo)) or 0
         except ValueError as error:
             return self._reason(error), unsaved
-        across, down = scaled_size(*self.lightbox.size(photo), times)
-        most = self.lightbox.upscaler(1.0).scale
+        across, down = scaled_size(*_size_of(photo), times)
+        most = self.upscaler(1.0).scale
         beyond = f" Beyond {most} times, the rest is plain enlargement." if times > most else ""
-        seconds = self.lightbox.seconds(photo)
+        seconds = self.upscaler(1.0).predict_seconds(*_size_of(photo))
         return f"{across} × {down} pixels, in about {duration(seconds)}.{beyond}", unsaved
 
     def enlarged(
         self, photo: str, size: float, width: int | None, weight: float, suffix: str
     ) -> Iterator[tuple[Any, ...]]:
-        start = time.monotonic()
-        expected = self.lightbox.seconds(photo)
-        try:
-            for share in self.lightbox.enlarge(photo, weight, _size(size, width), suffix):
-                spent = time.monotonic() - start
-                if isinstance(share, Path):
-                    megabytes = share.stat().st_size / 1e6
-                    yield _result(f"Done in {spent:.0f} seconds: {megabytes:.1f} MB.", file=share)
-                    continue
-                left = spent / share - spent if share else max(expected - spent, 0)
-                bar = f"<progress value='{spent / (spent + left):.3f}' style='width: 100%'></progress>"
-                yield _result(f"{bar}<br>about {duration(left)} left", busy=True)
-        except Stopped:
-            yield _result("Cancelled.")
-        except (ValueError, OSError, MemoryError, RuntimeError) as error:
-            yield _result(self._reason(error))
+        """The same file that `otsr upscale` makes; until then, how far it is."""
+        start, share = time.monotonic(), 0.0
+        target = Path(tempfile.mkdtemp(dir=self.folder)) / f"{Path(photo).stem}_large{suffix}"
+        self.stop = stop = threading.Event()
+
+        def progress(done: int, total: int) -> None:
+            nonlocal share
+            share = done / total
+            if stop.is_set():
+                raise Stopped
+
+        with ThreadPoolExecutor(1) as pool:
+            try:
+                expected = self.upscaler(weight).predict_seconds(*_size_of(photo))
+                chosen = (self.upscaler(weight), Path(photo), target, _size(size, width))
+                work = pool.submit(enlarge, *chosen, progress)
+                while not wait([work], _PAUSE).done:
+                    spent = time.monotonic() - start
+                    left = spent / share - spent if share else max(expected - spent, 0)
+                    bar = f"<progress value='{spent / (spent + left):.3f}' style='width: 100%'></progress>"
+                    yield _result(f"{bar}<br>about {duration(left)} left", busy=True)
+                work.result()
+                done = (
+                    f"Done in {time.monotonic() - start:.0f} seconds: {target.stat().st_size / 1e6:.1f} MB."
+                )
+                yield _result(done, file=target)
+            except Stopped:
+                yield _result("Cancelled.")
+            except (ValueError, OSError, MemoryError, RuntimeError) as error:
+                yield _result(self._reason(error))
+            finally:  # also where the person closed the page
+                stop.set()
 
     def _reason(self, error: Exception) -> str:
         """The error, without folders that the person at the page never chose."""
-        inside = re.escape(str(self.lightbox.folder)) + r"[/\\][^/\\]+[/\\]"
+        inside = re.escape(str(self.folder)) + r"[/\\][^/\\]+[/\\]"
         return "⚠ " + html.escape(re.sub(inside, "", str(error)) or type(error).__name__)
+
+
+@lru_cache(1)
+def _opened(photo: str) -> tuple[Tensor, bytes | None]:
+    """The photo, and the colour profile that the browser needs to show it right."""
+    picture = open_picture(photo)
+    return read(photo), None if picture.grey else picture.icc
+
+
+def _size_of(photo: str) -> tuple[int, int]:
+    """Width and height."""
+    height, width = _opened(photo)[0].shape[-2:]
+    return width, height
+
+
+def _overview(photo: str, part: Window) -> Image.Image:
+    """The photo, small, with a frame around the part."""
+    return _profiled(photo, comparison.overview(_opened(photo)[0], part, _OVERVIEW))
+
+
+def _profiled(photo: str, image: Image.Image) -> Image.Image:
+    image.info["icc_profile"] = _opened(photo)[1]
+    return image
 
 
 def _size(size: float, width: int | None) -> Size:

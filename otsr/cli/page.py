@@ -43,16 +43,15 @@ def page(
             refuse("the page needs gradio, which is not installed: pip install gradio")
         from otsr import Upscaler
         from otsr.cli.layout import Page
-        from otsr.cli.lightbox import Lightbox
         from otsr.weights import DEFAULT, partner
 
         name = weights or DEFAULT
         build_upscaler(name, device=device)  # says what is wrong with the options
         load = partial(Upscaler.from_pretrained, name, device=device)
-        lightbox = Lightbox(lambda weight: load(ot_weight=weight), Path(folder))
-        blocks = Page(lightbox, blend=partner(name) is not None).blocks
+        blend = partner(name) is not None
+        shown = Page(lambda weight: load(ot_weight=weight), Path(folder), blend=blend)
         try:
-            _, address, _ = blocks.launch(
+            _, address, _ = shown.blocks.launch(
                 server_name=_ADDRESS, server_port=port, inbrowser=browser, share=False, quiet=True, show_error=True,
                 prevent_thread_lock=True, footer_links=[],
                 theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
@@ -63,5 +62,5 @@ def page(
         try:
             threading.Event().wait()
         finally:
-            lightbox.stop()
-            blocks.close(verbose=False)
+            shown.stop.set()
+            shown.blocks.close(verbose=False)

@@ -38,30 +38,30 @@ def fetch(urls: Sequence[str], target: Path, known: str | None) -> Path:
     call goes on where an earlier one stopped, if the server can (HTTP Range). Processes that want the same file wait
     for one another.
 
-    Where nobody published a hash, the size must be the one that the server announces, and the hash of what came is
-    recorded in `target` + ".sha256": from then on the file must have that. A file put there by hand is taken as it is.
-
     Args:
         urls: addresses of the same content, tried in order.
-        known: "sha256:…", "md5:…" or "git-blob:…", the hash that content must have; None if it is not known.
+        known: "sha256:…", "md5:…" or "git-blob:…", the hash that content must have. Where nobody published one, None:
+            what comes must have the size that the server announces, and a file that is there is taken as it is.
 
     Raises:
         DownloadError: no address has it, the network fails, the content is another, or the disk is full.
     """
-    if _is_intact(target, known):
+
+    def there() -> bool:
+        return target.is_file() and (known is None or matches(target, known))
+
+    if there():
         return target
     part = target.with_name(target.name + ".part")
     problems = []
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_name(target.name + ".lock")):
-            if _is_intact(target, known):  # another process was first
+            if there():  # another process was first
                 return target
             for url in urls:
                 problem = _fetch_one(url, part, known)
                 if not problem:
-                    if known is None:
-                        _record(target).write_text(f"{pooch.file_hash(str(part))}  {target.name}\n")
                     return part.replace(target)
                 problems.append(f"{urlsplit(url).netloc} {problem}")
     except OSError as error:
@@ -97,20 +97,6 @@ def require_room(folder: Path, needed: int) -> None:
         raise OSError(errno.ENOSPC, reason, str(folder))
 
 
-def _record(target: Path) -> Path:
-    """Where the hash is kept of a file whose hash nobody published, as sha256sum writes it."""
-    return target.with_name(target.name + ".sha256")
-
-
-def _is_intact(target: Path, known: str | None) -> bool:
-    """Whether the file is there and has the hash that is known or recorded."""
-    if not target.is_file():
-        return False
-    if known is None and _record(target).is_file():
-        known = f"sha256:{_record(target).read_text().split()[0]}"
-    return known is None or matches(target, known)
-
-
 class _Broken(Exception):
     """The connection ended early; what came is kept."""
 
@@ -123,12 +109,10 @@ def _fetch_one(url: str, part: Path, known: str | None) -> str:
         before = _size(part)
         try:
             whole = _receive(url, part)
-        except requests.HTTPError as error:
-            return f"says: {error}"
         except (requests.ConnectionError, requests.Timeout) as error:
             return f"cannot be reached ({_reason(error)}; is this machine online?)"
         except requests.RequestException as error:
-            return f"fails: {_reason(error)}"
+            return f"says: {_reason(error)}"
         except _Broken:
             problem = f"ended the connection early, after {_size(part)} bytes"
             failures = 0 if _size(part) > most else failures + 1
@@ -188,8 +172,8 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """The innermost cause, in a few words."""
     while (cause := error.__cause__ or error.__context__) is not None:
-        error = cause  # type: ignore[assignment]
+        error = cause
     return (str(error) or type(error).__name__).splitlines()[0]

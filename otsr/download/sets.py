@@ -36,6 +36,8 @@ class Archive:
         only: pattern of the entries to unpack, whose group is the path in the folder; by default all, without a leading
             folder that is named like the archive.
         needed: whether the data set counts as present only with it.
+
+    `root`, below: the folder of the data set.
     """
 
     file: str
@@ -58,8 +60,8 @@ class Archive:
         return match and match[1]
 
     def pictures_in(self, root: Path) -> list[Path]:
-        """Its pictures that lie unpacked in the folder of the data set."""
-        return find_images([root / self.folder]) if (root / self.folder).is_dir() else []
+        """Its pictures that lie unpacked there."""
+        return find_images([root / self.folder], lambda *_: None)
 
     def mark(self, root: Path) -> Path:
         """The file that records that it is complete."""
@@ -69,6 +71,13 @@ class Archive:
         """Recorded as complete, and no picture has gone since."""
         mark = self.mark(root)
         return mark.is_file() and len(self.pictures_in(root)) >= int(json.loads(mark.read_text())["pictures"])
+
+    def needs(self, root: Path) -> int:
+        """Bytes that it and its pictures will still take on the disk."""
+        if not self.url and not (root / self.file).exists():  # not to be had, or unpacked by hand
+            return 0
+        there = [*root.glob(f"{self.file}*"), *self.pictures_in(root)]
+        return max(0, self.size + self.unpacked - sum(path.stat().st_size for path in there))
 
 
 @dataclass(frozen=True)
@@ -125,7 +134,7 @@ def get(name: str, root: Path, note: Callable[[str], None] = print) -> Path:
         with FileLock(folder / ".lock"):
             _check_registered(chosen, folder)
             missing = [archive for archive in chosen.archives if not archive.complete(folder)]
-            require_room(folder, sum(_needed(archive, folder) for archive in missing))
+            require_room(folder, sum(archive.needs(folder) for archive in missing))
             for archive in missing:
                 _complete(archive, folder, note)
     except DownloadError as error:
@@ -154,14 +163,6 @@ def _check_registered(chosen: DataSet, folder: Path) -> None:
             "  4. Run this command again: it checks and unpacks them.\n"
             f"Missing: {', '.join(missing)}"
         )
-
-
-def _needed(archive: Archive, folder: Path) -> int:
-    """Bytes that an archive and its pictures will still take on the disk."""
-    if not archive.url and not (folder / archive.file).exists():  # not to be had, or unpacked by hand
-        return 0
-    there = [*folder.glob(f"{archive.file}*"), *archive.pictures_in(folder)]
-    return max(0, archive.size + archive.unpacked - sum(path.stat().st_size for path in there))
 
 
 def _complete(archive: Archive, folder: Path, note: Callable[[str], None]) -> None:

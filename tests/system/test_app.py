@@ -167,12 +167,11 @@ def test_nothing_leaves_this_computer(browser: webdriver.Chrome, address: str, h
 
 def test_an_error_names_the_file_without_folders_that_nobody_chose(tmp_path: Path) -> None:
     from otsr.cli.layout import Page
-    from otsr.cli.lightbox import Lightbox
     from otsr.inference import Upscaler
     from otsr.networks.generators import Compact
 
     network = Upscaler(Compact(nf=4, nb=1, scale=4), device="cpu")
-    page = Page(Lightbox(lambda weight: network, tmp_path), blend=False)
+    page = Page(lambda weight: network, tmp_path, blend=False)
     glass = picture(tmp_path / "upload" / "glass.png", mode="RGBA")
     *_, (_, _, news, _) = page.enlarged(str(glass), 4, None, 1.0, ".jpg")
     assert news == "⚠ glass_large.jpg: JPEG holds no transparency; write PNG, WebP or TIFF"

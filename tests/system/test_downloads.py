@@ -146,7 +146,7 @@ def test_what_is_not_the_file_never_gets_its_name(
     assert files(target) == {}
 
 
-@pytest.mark.parametrize(("breaks", "ranges"), [(2, True), (7, True), (1, False)])
+@pytest.mark.parametrize(("breaks", "ranges"), [(7, True), (1, False)])
 def test_a_connection_that_breaks_is_taken_up_where_it_broke(
     server: Server, target: Path, breaks: int, ranges: bool
 ) -> None:
@@ -267,7 +267,7 @@ def test_an_unknown_kind_of_hash_is_a_mistake_of_the_caller(server: Server, targ
         fetch([server.url], target, "crc32:0")
 
 
-def test_a_file_without_a_known_hash_is_checked_by_size_and_its_hash_recorded(
+def test_a_file_without_a_known_hash_is_checked_by_size_and_then_left_alone(
     server: Server, target: Path
 ) -> None:
     server.stop_after = [BREAK]
@@ -275,16 +275,6 @@ def test_a_file_without_a_known_hash_is_checked_by_size_and_its_hash_recorded(
         fetch([server.url], target, None)
     assert server.seen == [None, f"bytes={BREAK}-"]
     assert target.read_bytes() == CONTENT
-    record = target.with_name("model.pth.sha256").read_text()
-    assert record == f"{sha256(CONTENT).removeprefix('sha256:')}  model.pth\n"  # as sha256sum -c wants it
-
-
-def test_a_file_that_rots_later_differs_from_its_recorded_hash(server: Server, target: Path) -> None:
-    fetch([server.url], target, None)
-    target.write_bytes(CONTENT[:-1] + b"\0")
-    fetch([server.url], target, None)
-    assert target.read_bytes() == CONTENT
-    assert len(server.seen) == 2
 
 
 @pytest.mark.parametrize("fault", [{"say_length": False}, {"length": "many"}])
@@ -308,13 +298,6 @@ def test_a_complete_part_without_a_known_hash_is_used_and_a_longer_one_thrown_aw
         assert target.read_bytes() == CONTENT
         assert len(server.seen) == requests
         target.unlink()
-
-
-def test_a_file_put_there_by_hand_is_taken_where_no_hash_is_known(server: Server, target: Path) -> None:
-    target.parent.mkdir()
-    target.write_bytes(CONTENT)
-    fetch([server.url], target, None)
-    assert server.seen == []
 
 
 @pytest.fixture
@@ -423,8 +406,6 @@ def test_a_data_set_of_unknown_hash_is_said_to_be_so(
     result = otsr("download", "pictures", "-o", tmp_path)
     assert result.exit_code == 0
     assert "SET_HR.zip: nobody published its hash, so its size is checked" in result.stderr
-    recorded = (tmp_path / "pictures" / "SET_HR.zip.sha256").read_text().split()[0]
-    assert recorded == hashlib.sha256(data_set.content).hexdigest()
 
 
 def test_one_name_that_fails_does_not_stop_the_others(data_set: Server, otsr: Run, tmp_path: Path) -> None:

@@ -102,9 +102,7 @@ def test_an_interrupted_unpacking_goes_on_with_what_is_missing(
     monkeypatch.setattr(archives.shutil, "copyfileobj", interrupted)
     with pytest.raises(KeyboardInterrupt):
         unpack(archive, tmp_path / "out")
-    assert (
-        list(found(tmp_path / "out")) == ["HR/0000.png", "HR/0001.png"] or len(found(tmp_path / "out")) == 2
-    )
+    assert len(found(tmp_path / "out")) == 2
     (tmp_path / "out/HR/0000.png").write_bytes(b"cut short")
     calls.clear()
     monkeypatch.setattr(
@@ -170,8 +168,8 @@ def test_a_link_that_lay_in_the_target_before_is_not_followed(tmp_path: Path) ->
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "HR").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(DownloadError, match="a link leads out of"):
-        unpack(make_zip(tmp_path / "a.zip", PICTURES), tmp_path / "out")
-    assert found(tmp_path / "elsewhere") == {}
+        unpack(make_zip(tmp_path / "a.zip", {"HR/new/a.png": b"x"}), tmp_path / "out")
+    assert list((tmp_path / "elsewhere").iterdir()) == [], "not even a folder"
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])
