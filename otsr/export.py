@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 import warnings
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -22,13 +21,10 @@ def export_onnx(network: nn.Module, path: str | os.PathLike[str]) -> None:
 
     Raises:
         ValueError: the network enlarges its input by MATLAB's bicubic, for which ONNX has no operator.
-        FileNotFoundError: the folder does not exist.
     """
     if isinstance(network, Compact) and network.base == "bicubic":
         reason = "ONNX has no operator for MATLAB's bicubic; train a Compact with base nearest"
         raise ValueError(f"a Compact network with base bicubic cannot be exported: {reason}")
-    if not Path(path).parent.is_dir():
-        raise FileNotFoundError(f"{path}: the folder {Path(path).parent} does not exist; make it first")
     plain = copy.deepcopy(network).cpu().float().eval()
     example = torch.zeros(1, 3, 24, 32)  # what the graph is traced with; any other size works too
     free = {"lr": {0: "batch", 2: "height", 3: "width"}, "sr": {0: "batch", 2: "sr_height", 3: "sr_width"}}

@@ -45,8 +45,7 @@ def choose_device(name: str | torch.device = "auto") -> torch.device:
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     """The floating-point type for inference: that of "fp32", "bf16" or "fp16", or for "auto" the fastest that is safe.
 
-    That is fp16 on CUDA, bf16 on a CPU that multiplies it in hardware, else fp32. An unknown name, or bf16 on an Apple
-    GPU whose system has none, is a ValueError.
+    That is fp16 on CUDA, bf16 on a CPU that multiplies it in hardware, else fp32. An unknown name is a ValueError.
     """
     if precision == "auto":
         if device.type == "cuda":
@@ -54,11 +53,6 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
         return torch.bfloat16 if device.type == "cpu" and fast_bf16() else torch.float32
     if precision not in DTYPES:
         raise ValueError(f"precision is {precision!r}, expected auto or one of {', '.join(DTYPES)}")
-    if precision == "bf16" and device.type == "mps":
-        try:
-            torch.empty(1, dtype=torch.bfloat16, device=device)
-        except (RuntimeError, TypeError, NotImplementedError):
-            raise ValueError("bf16 needs macOS 14 on mps; say fp16 or fp32") from None
     return DTYPES[precision]
 
 

@@ -63,7 +63,8 @@ def open_picture(source: ImageSource, *, deep: bool = False) -> Picture:
             picture = _from_pil(source, "image")
     else:
         with _explained(source):
-            _check_file(Path(source))
+            if not Path(source).is_file():
+                raise ImageError(f"{source}: no such file{suggestion(Path(source))}")
             with Image.open(source) as image:
                 picture = _from_pil(image, str(source), Path(source))
     if deep or picture.white == 255:
@@ -71,15 +72,6 @@ def open_picture(source: ImageSource, *, deep: bool = False) -> Picture:
     values = picture.pixels if picture.alpha is None else np.dstack([picture.pixels, picture.alpha])
     eight_bits = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
     return replace(_from_array(eight_bits, "picture"), icc=picture.icc, grey=picture.grey)
-
-
-def _check_file(path: Path) -> None:
-    if not path.exists():
-        raise ImageError(f"{path}: no such file{suggestion(path)}")
-    if not path.is_file():
-        raise ImageError(f"{path}: not a file; name a picture")
-    if path.stat().st_size == 0:
-        raise ImageError(f"{path}: the file is empty (0 bytes)")
 
 
 @contextmanager
@@ -94,11 +86,10 @@ def _explained(name: str | os.PathLike[str]) -> Iterator[None]:
     except UnidentifiedImageError:
         with Path(name).open("rb") as file:
             head = file.read(12)
+        found = f"it begins with {head!r}" if head else "it is empty"
         heif = "" if HEIF or head[4:8] != b"ftyp" else "; for HEIC: pip install pillow-heif"
         kinds = f"expected PNG, JPEG, WebP, TIFF, AVIF, HEIC, BMP or GIF{heif}"
-        raise ImageError(
-            f"{name}: not a picture that can be read (it begins with {head!r}); {kinds}"
-        ) from None
+        raise ImageError(f"{name}: not a picture that can be read ({found}); {kinds}") from None
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: larger than the limit of {MAX_PIXELS:,} pixels ({error})") from None
     except Exception as error:

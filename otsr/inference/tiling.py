@@ -11,7 +11,7 @@ All windows have one size, so that kernels prepared for a shape are used again.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,8 +24,7 @@ from otsr.images.resampling import resize_strips
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """Along one axis: the pixels that are seen, start ≤ i < stop, and those that are kept."""
 
     start: int
@@ -42,8 +41,7 @@ class Span:
         return slice((self.keep_start - self.start) * scale, (self.keep_stop - self.start) * scale)
 
 
-@dataclass(frozen=True)
-class Tile:
+class Tile(NamedTuple):
     """A window of a picture."""
 
     rows: Span

@@ -275,8 +275,7 @@ class Upscaler:
         if fits:
             raise MemoryError(f"{size}: {self.device} has too little free memory; use --device cpu")
         need = f"needs {needed / 1e9:.2f} GB of memory, {(free or 0) / 1e9:.2f} GB are free"
-        beyond = scale is not None and scale > self.scale
-        advice = "ask for a smaller --width" if beyond else "close other programs, or shrink the picture"
+        advice = "close other programs, shrink the picture, or ask for less than that"
         raise MemoryError(f"{size} and {need}; {advice}")
 
 

@@ -131,14 +131,9 @@ class Engine:
             network = machine.place(self.network, self.device, self.dtype, on=torch.device("meta"))
             window = torch.empty(1, 3, rows, columns, device="meta")
             peak = machine.live_peak(lambda: self._restored(network, window.clone(), block))
-            if self.device.type == "cuda":
-                self._bytes[key] = int(
-                    1.03 * peak
-                )  # workspace of convolutions, over the tensors that are counted
-            else:
-                self._bytes[key] = int(1.3 * peak) + (
-                    64 << 20
-                )  # and what the C library's allocator keeps in holes
+            # Over the tensors that are counted: workspace of convolutions, and holes that C's allocator keeps.
+            more, holes = (1.03, 0) if self.device.type == "cuda" else (1.3, 64 << 20)
+            self._bytes[key] = int(more * peak) + holes
         return self._bytes[key]
 
     def seconds(self) -> float:

