@@ -13,7 +13,6 @@ from otsr.cli.root import Overwrite, app, fail, refuse, require_file, require_wr
 
 if TYPE_CHECKING:
     from otsr.cli.jobs import Job, Progress
-    from otsr.degradation import Degradation
 
 
 # Kernel estimators (`otsr.degradation.estimate_kernel`) and rules of smoothness (`otsr.degradation.collect_noise`).
@@ -82,18 +81,10 @@ def estimate(
     problems += camera.failures
     for problem in problems:
         say(f"error: {problem}")
-    typer.echo(f"{out}: {_summary(camera.degradation)}\n{report[0]}, {report[1]}: the report")
+    typer.echo(f"{out}: {camera.degradation}\n{report[0]}, {report[1]}: the report")
     use = f"otsr train adapt --camera {out}   or   otsr degrade HR -o pairs --degradation {out}"
     say(f"next: {use if camera.degradation.noise is not None else 'add photos with a plain wall or sky'}")
     raise typer.Exit(bool(problems))
-
-
-def _summary(degradation: Degradation) -> str:
-    """What was found, for people: "12 blur kernels, 40 noise patches, JPEG quality 95 to 97"."""
-    kernels = 0 if degradation.kernels is None else len(degradation.kernels)
-    noise = 0 if degradation.noise is None else len(degradation.noise)
-    jpeg = "no JPEG" if degradation.jpeg is None else "JPEG quality {} to {}".format(*degradation.jpeg)
-    return f"{kernels} blur kernels, {noise} noise patches, {jpeg}, for ×{degradation.scale}"
 
 
 @app.command()

@@ -25,7 +25,7 @@ from otsr.images import atomic_path, did_you_mean, find_images
 
 @dataclass(frozen=True)
 class Archive:
-    """One file of a data set.
+    """One file of a data set, whose folder is called `root` here.
 
     Attributes:
         file: its name; the pictures go to the folder of that name without suffix.
@@ -35,9 +35,6 @@ class Archive:
         known: its hash, see `otsr.download.fetch`; None if nobody published one.
         only: pattern of the entries to unpack, whose group is the path in the folder; by default all, without a leading
             folder that is named like the archive.
-        needed: whether the data set counts as present only with it.
-
-    `root`, below: the folder of the data set.
     """
 
     file: str
@@ -47,7 +44,6 @@ class Archive:
     url: str | None = None
     known: str | None = None
     only: str = ""
-    needed: bool = True
 
     @property
     def folder(self) -> str:
@@ -74,7 +70,7 @@ class Archive:
 
     def needs(self, root: Path) -> int:
         """Bytes that it and its pictures will still take on the disk."""
-        if not self.url and not (root / self.file).exists():  # not to be had, or unpacked by hand
+        if not self.url and not (root / self.file).exists():  # unpacked by hand
             return 0
         there = [*root.glob(f"{self.file}*"), *self.pictures_in(root)]
         return max(0, self.size + self.unpacked - sum(path.stat().st_size for path in there))
@@ -82,19 +78,13 @@ class Archive:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set with a name.
-
-    Attributes:
-        page: address of its authors, with the terms and, if required, the registration.
-        advice: how to find the files there.
-    """
+    """A data set with a name; `page` is that of its authors, with the terms and, if required, the registration."""
 
     name: str
     what: str
     licence: str
     page: str
     archives: tuple[Archive, ...]
-    advice: str = ""
 
     @property
     def size(self) -> int:
@@ -107,8 +97,8 @@ class DataSet:
         return not any(archive.url for archive in self.archives)
 
     def present(self, root: Path) -> bool:
-        """Whether all that is needed lies unpacked below root/NAME."""
-        return all(archive.complete(root / self.name) for archive in self.archives if archive.needed)
+        """Whether it lies unpacked below root/NAME."""
+        return all(archive.complete(root / self.name) for archive in self.archives)
 
 
 def home() -> Path:
@@ -124,16 +114,15 @@ def get(name: str, root: Path, note: Callable[[str], None] = print) -> Path:
             archive that is damaged or not to be trusted, or another number of pictures than it should have.
     """
     named = {one.name: one for one in DATA_SETS}
-    chosen = named.get(name)
-    if chosen is None:
+    if name not in named:
         there = f"there are {', '.join(named)}{did_you_mean(name, named)}"
         raise DownloadError(f"no data set is called {name!r}; {there}")
     folder = root / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
-            _check_registered(chosen, folder)
-            missing = [archive for archive in chosen.archives if not archive.complete(folder)]
+            missing = [archive for archive in named[name].archives if not archive.complete(folder)]
+            _check_registered(named[name], missing, folder)
             require_room(folder, sum(archive.needs(folder) for archive in missing))
             for archive in missing:
                 _complete(archive, folder, note)
@@ -145,23 +134,21 @@ def get(name: str, root: Path, note: Callable[[str], None] = print) -> Path:
     return folder
 
 
-def _check_registered(chosen: DataSet, folder: Path) -> None:
+def _check_registered(chosen: DataSet, missing: list[Archive], folder: Path) -> None:
     """Where registration is required: has the user put the files there?"""
-    missing = [
+    absent = [
         archive.file
-        for archive in chosen.archives
-        if archive.needed and not archive.url
-        if not (folder / archive.file).is_file() and not archive.pictures_in(folder)
+        for archive in missing
+        if not archive.url and not (folder / archive.file).is_file() and not archive.pictures_in(folder)
     ]
-    if missing:
-        advice = f" ({chosen.advice})" if chosen.advice else ""
+    if absent:
         raise DownloadError(
             f"{chosen.name} is only available after registration.\n"
             f"  1. Register at {chosen.page} and accept the terms.\n"
-            f"  2. Fetch {', '.join(archive.file for archive in chosen.archives)} there{advice}.\n"
+            f"  2. Fetch {', '.join(archive.file for archive in chosen.archives)} there.\n"
             f"  3. Put them into {folder} (or their pictures into folders of these names without .zip).\n"
             "  4. Run this command again: it checks and unpacks them.\n"
-            f"Missing: {', '.join(missing)}"
+            f"Missing: {', '.join(absent)}"
         )
 
 
@@ -172,23 +159,18 @@ def _complete(archive: Archive, folder: Path, note: Callable[[str], None]) -> No
         if archive.known is None:
             note(f"{archive.file}: nobody published its hash, so its size is checked")
         fetch([archive.url], path, archive.known)
+    done = ""
     if path.is_file():
-        found = unpack(path, target, archive.placed)
-        if not found:
+        if not unpack(path, target, archive.placed):
             raise DownloadError(f"{path}: it holds no pictures of {archive.file}; is it another archive?")
-        done = f"{target}: {found} pictures; {path} ({path.stat().st_size / 1e9:.1f} GB) may be deleted"
-    else:
-        found = len(archive.pictures_in(folder))
-        done = f"{target}: {found} pictures"
-        if not found:
-            note(f"{archive.file}: not in {folder}; left out; training does not need it")
-            return
+        done = f"; {path} ({path.stat().st_size / 1e9:.1f} GB) may be deleted"
+    found = len(archive.pictures_in(folder))
     if archive.pictures not in (None, found):
         counts = f"{target} holds {found} pictures, {archive.file} has {archive.pictures}"
         raise DownloadError(f"{counts}; delete both and fetch it again")
     with atomic_path(archive.mark(folder)) as temporary:
         temporary.write_text(json.dumps({"pictures": found}) + "\n")
-    note(done)
+    note(f"{target}: {found} pictures{done}")
 
 
 _GB = 1_000_000_000
@@ -225,15 +207,12 @@ DATA_SETS: tuple[DataSet, ...] = (
         ),),
     ),
     DataSet(
-        "ntire2020-track1", "NTIRE 2020 real-world SR, track 1: 2650 noisy photos, 800 clean ones, 100 to validate",
-        "terms of the challenge", _CODALAB + "22220",
+        "ntire2020-track1", "NTIRE 2020 real-world SR, track 1: 2650 noisy photos and 800 clean ones",
+        "terms of the challenge", _CODALAB + "22220 (rename track1-train-source.zip and train-target.zip, if they are called so)",
         (
             Archive("Corrupted-tr-x.zip", 12 * _GB, 12 * _GB, 2650),
             Archive("Corrupted-tr-y.zip", 4 * _GB, 4 * _GB, 800),
-            Archive("Corrupted-va-x.zip", _GB // 10, _GB // 10, 100, needed=False),
-            Archive("track1-valid-gt.zip", _GB // 2, _GB // 2, 100, needed=False),
         ),
-        "where they are called track1-train-source.zip, train-target.zip and track1-valid-input.zip, rename them",
     ),
     DataSet(
         "ntire2020-track2", "NTIRE 2020 real-world SR, track 2: photos of an iPhone 3GS, and 800 clean ones",
@@ -241,8 +220,6 @@ DATA_SETS: tuple[DataSet, ...] = (
         (
             Archive("DPEDiphone-tr-x.zip", 15 * _GB, 15 * _GB),
             Archive("DPEDiphone-tr-y.zip", 4 * _GB, 4 * _GB, 800),
-            Archive("DPEDiphone-va.zip", _GB, _GB, needed=False),
-            Archive("DPEDiphone-crop-te-x.zip", _GB // 10, _GB // 10, 100, needed=False),
         ),
     ),
 )  # fmt: skip

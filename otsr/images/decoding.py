@@ -7,7 +7,7 @@ import os
 import struct
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
@@ -17,8 +17,13 @@ import torch
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from otsr.images.finding import HEIF, suggestion
+from otsr.images.finding import suggestion
 from otsr.images.picture import ImageError, Picture, to_hwc
+
+with suppress(ImportError):
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
 
 MAX_PIXELS = 100_000_000
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"})
@@ -87,8 +92,9 @@ def _explained(name: str | os.PathLike[str]) -> Iterator[None]:
         with Path(name).open("rb") as file:
             head = file.read(12)
         found = f"it begins with {head!r}" if head else "it is empty"
-        heif = "" if HEIF or head[4:8] != b"ftyp" else "; for HEIC: pip install pillow-heif"
-        kinds = f"expected PNG, JPEG, WebP, TIFF, AVIF, HEIC, BMP or GIF{heif}"
+        kinds = (
+            "expected PNG, JPEG, WebP, TIFF, AVIF, BMP, GIF, or HEIC (which needs pip install pillow-heif)"
+        )
         raise ImageError(f"{name}: not a picture that can be read ({found}); {kinds}") from None
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: larger than the limit of {MAX_PIXELS:,} pixels ({error})") from None

@@ -8,18 +8,9 @@ import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
-try:
-    import pillow_heif
-except ImportError:
-    HEIF = False
-else:
-    HEIF = True
-    pillow_heif.register_heif_opener()
-
-_HEIF = frozenset({".heic", ".heif", ".hif"})
-SUFFIXES = _HEIF | {
-    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".dib",
-    ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".psd", ".tga", ".pcx", ".qoi",
+SUFFIXES = {
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".avif", ".heic", ".heif", ".hif", ".tif",
+    ".tiff", ".bmp", ".dib", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".psd", ".tga", ".pcx", ".qoi",
 }  # fmt: skip
 """Suffixes of the pictures that are found in folders."""
 UNREADABLE = {".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2", ".pef", ".srw"}
@@ -56,16 +47,12 @@ def _pictures(path: Path, report: Report, above: tuple[Path, ...] = ()) -> Itera
             for inside in sorted(path.iterdir()):
                 if not inside.name.startswith("."):
                     yield from _pictures(inside, report, (*above, real))
-        elif above and suffix in _HEIF and not HEIF:
-            report(path, "HEIC needs pillow-heif, which is missing: pip install pillow-heif; skipped")
         elif above and suffix in UNREADABLE:
             report(path, f"{suffix} cannot be read; convert it to PNG, TIFF or JPEG; skipped")
         elif above and suffix not in SUFFIXES:
             return
         elif path.exists():
             yield path
-        elif path.is_symlink():
-            report(path, "a link that leads nowhere; skipped")
         else:
             report(path, f"no such file or folder{suggestion(path)}")
     except OSError as error:
