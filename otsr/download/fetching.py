@@ -118,14 +118,9 @@ def _fetch_one(url: str, part: Path, known: str | None) -> str:
             failures = 0 if _size(part) > most else failures + 1
             most = max(most, _size(part))
             continue
-        if known is not None:
-            problem = "" if matches(part, known) else "its hash differs"
-        elif whole is None:
-            problem = "neither its hash nor its size is known, so nobody can tell whether it is whole"
-        else:
-            problem = "" if _size(part) == whole else f"{_size(part)} bytes, expected {whole}"
-        if not problem:
+        if matches(part, known) if known else _size(part) == whole:
             return ""
+        problem = "its hash differs" if known else f"{_size(part)} bytes, expected {whole}"
         with part.open("rb") as file:
             head = file.read(40)
         part.unlink()  # never go on from content that is wrong

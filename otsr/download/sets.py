@@ -208,7 +208,8 @@ DATA_SETS: tuple[DataSet, ...] = (
     ),
     DataSet(
         "ntire2020-track1", "NTIRE 2020 real-world SR, track 1: 2650 noisy photos and 800 clean ones",
-        "terms of the challenge", _CODALAB + "22220 (rename track1-train-source.zip and train-target.zip, if they are called so)",
+        "terms of the challenge",
+        _CODALAB + "22220 (rename track1-train-source.zip and train-target.zip, if they are called so)",
         (
             Archive("Corrupted-tr-x.zip", 12 * _GB, 12 * _GB, 2650),
             Archive("Corrupted-tr-y.zip", 4 * _GB, 4 * _GB, 800),
