@@ -120,7 +120,7 @@ def _fetch_one(url: str, part: Path, known: str | None) -> str:
             continue
         if matches(part, known) if known else _size(part) == whole:
             return ""
-        problem = "its hash differs" if known else f"{_size(part)} bytes, expected {whole}"
+        problem = "its hash differs" if known else "its size differs, or is not told"
         with part.open("rb") as file:
             head = file.read(40)
         part.unlink()  # never go on from content that is wrong

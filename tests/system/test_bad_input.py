@@ -128,11 +128,6 @@ def test_a_missing_file_and_an_empty_folder_are_named_and_the_rest_is_done(
     assert files(tmp_path / "out") == ["a.png"]
 
 
-def test_a_picture_of_one_pixel(upscale: Run, tmp_path: Path) -> None:
-    assert upscale(picture(tmp_path / "in.png", 1, 1), "-o", tmp_path / "out.png").exit_code == 0
-    assert Image.open(tmp_path / "out.png").size == (4, 4)
-
-
 def test_a_picture_whose_result_does_not_fit_is_refused_and_the_rest_done(
     upscale: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,9 +27,7 @@ def test_every_command_shows_an_example(otsr: Run, command: str) -> None:
 
 
 def test_version(otsr: Run) -> None:
-    result = otsr("--version")
-    assert result.exit_code == 0
-    assert result.stdout.startswith("otsr 0")
+    assert otsr("--version").stdout.startswith("otsr 0")
 
 
 def test_help_does_not_wait_for_torch() -> None:
@@ -37,13 +35,6 @@ def test_help_does_not_wait_for_torch() -> None:
     code += "try: app()\nfinally: print('torch' in sys.modules, file=sys.stderr)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert answer.stderr.strip() == "False"
-
-
-@pytest.mark.parametrize(
-    "arguments", [["upscale"], ["upscale", "a.png"], ["sharpen"], ["upscale", "a.png", "-o", "b", "--best"]]
-)
-def test_a_wrong_command_line_ends_with_status_2(otsr: Run, arguments: list[str]) -> None:
-    assert otsr(*arguments).exit_code == 2
 
 
 @pytest.mark.parametrize(
@@ -182,27 +173,12 @@ def test_estimate_and_degrade_refuse_what_they_cannot_write_or_read(
     assert {name: (tmp_path / name).read_bytes() for name in files(tmp_path)} == before
 
 
-def test_estimate_names_a_broken_photo_and_uses_the_rest(otsr: Run, tmp_path: Path) -> None:
-    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
-    crop = phone_crops("mixed", iso=100)[0]
-    result = otsr("estimate", tmp_path / "broken.jpg", crop, "-o", tmp_path / "c.safetensors")
-    assert result.exit_code == 1
-    assert "broken.jpg" in result.stderr
-    assert (tmp_path / "c.safetensors").exists()
-
-
 def test_estimate_of_nothing_useful_fails_and_writes_nothing(otsr: Run, tmp_path: Path) -> None:
     Image.new("RGB", (200, 200), (90, 90, 90)).save(tmp_path / "flat.png")
     result = otsr("estimate", tmp_path / "flat.png", "-o", tmp_path / "c.safetensors")
     assert result.exit_code == 1
     assert "kernel" in result.stderr and "noise" in result.stderr
     assert files(tmp_path) == ["flat.png"]
-
-
-def test_estimate_names_a_folder_without_pictures(otsr: Run, tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    result = otsr("estimate", tmp_path / "empty", "-o", tmp_path / "c.safetensors")
-    assert result.exit_code == 1 and "empty: no pictures in this folder" in result.stderr
 
 
 def test_estimate_and_degrade_warn_that_there_is_no_noise_and_succeed(otsr: Run, tmp_path: Path) -> None:

@@ -11,13 +11,6 @@ from command import Run, files, picture
 from PIL import Image, ImageCms
 
 
-def test_one_picture_into_a_file(upscale: Run, tmp_path: Path) -> None:
-    result = upscale(picture(tmp_path / "in.jpg"), "-o", tmp_path / "out.webp")
-    assert result.exit_code == 0, result.stderr
-    with Image.open(tmp_path / "out.webp") as out:
-        assert (out.format, out.size) == ("WEBP", (48, 40))
-
-
 @pytest.mark.parametrize(
     ("pictures", "inputs", "made"),
     [
@@ -83,14 +76,6 @@ def test_nothing_is_loaded_when_nothing_is_left_to_do(otsr: Run, tmp_path: Path)
     assert result.exit_code == 0, result.stderr
 
 
-def test_overwrite_makes_it_again(upscale: Run, tmp_path: Path) -> None:
-    picture(tmp_path / "in.png")
-    (tmp_path / "out.png").write_bytes(b"made before")
-    result = upscale(tmp_path / "in.png", "-o", tmp_path / "out.png", "--overwrite")
-    assert result.exit_code == 0, result.stderr
-    assert Image.open(tmp_path / "out.png").size == (48, 40)
-
-
 def test_an_abandoned_temporary_file_does_not_count_as_done(upscale: Run, tmp_path: Path) -> None:
     picture(tmp_path / "in" / "a.png")
     (tmp_path / "out").mkdir()
@@ -121,12 +106,6 @@ def test_alpha_grey_and_profile_are_kept(upscale: Run, tmp_path: Path) -> None:
     assert Image.open(tmp_path / "out" / "colour.png").info["icc_profile"] == icc
 
 
-def test_alpha_into_a_jpeg_is_refused_before_the_work(upscale: Run, tmp_path: Path) -> None:
-    result = upscale(picture(tmp_path / "in.png", mode="RGBA"), "-o", tmp_path / "out.jpg")
-    assert result.exit_code == 1
-    assert "transparency" in result.stderr and "PNG" in result.stderr
-
-
 def test_the_command_line_and_python_give_the_same(upscale: Run, tmp_path: Path, tiny_weights: Path) -> None:
     from otsr import Upscaler
 
@@ -142,8 +121,6 @@ def test_the_command_line_and_python_give_the_same(upscale: Run, tmp_path: Path,
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--device", "abacus"), "abacus"),
-        (("--precision", "fp8"), "fp8"),
         (("--tile", 3), "tile is 3"),
         (("--ot-weight", 1.5), "ot_weight is 1.5"),
         (("--ot-weight", 0.5), "no partner"),

@@ -315,18 +315,18 @@ def test_folders_are_walked_in_order_and_loops_reported(tmp_path: Path) -> None:
         "note.txt",
         ".hidden.png",
         "new.jxl",
+        "none/note.txt",
     ]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "b" / "loop").symlink_to(tmp_path)
     problems: list[tuple[Path, str]] = []
-    found = images.find_images(
-        [tmp_path, tmp_path / "gone"], lambda path, reason: problems.append((path, reason))
-    )
+    named = [tmp_path, tmp_path / "gone", tmp_path / "none"]
+    found = images.find_images(named, lambda path, reason: problems.append((path, reason)))
     assert [str(path.relative_to(tmp_path)) for path in found] == [
         "a.jpg", "b/1.PNG", "b/2.png", "c.avif", "c.jfif", "c.jpe",
     ]  # fmt: skip
-    assert [path.name for path, _ in problems] == ["loop", "new.jxl", "gone"]
+    assert [path.name for path, _ in problems] == ["loop", "new.jxl", "gone", "none"]
 
 
 def test_luma_matches_the_values_of_rgb2ycbcr() -> None:

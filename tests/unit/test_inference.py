@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageCms
+from PIL import Image
 from small_networks import answer, difference, every_network, networks, noise, plain, plainly
 from torch import nn
 
@@ -66,17 +66,6 @@ def test_channels_stay_and_alpha_is_enlarged_bicubically(channels: int, mode: st
     if channels in (2, 4):
         expected = resize(torch.from_numpy(pixels[..., -1])[None].float(), 4).clamp(0, 255).round()[0]
         assert difference(np.asarray(sr)[..., -1], expected.numpy()) <= 1
-
-
-def test_the_colour_profile_is_kept_and_other_metadata_dropped(tmp_path: Path) -> None:
-    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    exif = Image.Exif()
-    exif[0x010E] = "a secret"
-    Image.fromarray(noise(9, 8)).save(tmp_path / "in.jpg", icc_profile=icc, exif=exif)
-    Upscaler(networks()[0]).upscale(tmp_path / "in.jpg").save(tmp_path / "out.png")
-    with Image.open(tmp_path / "out.png") as out:
-        assert out.info.get("icc_profile") == icc
-        assert not out.getexif()
 
 
 def test_every_kind_of_input_gives_the_same(tmp_path: Path) -> None:
