@@ -64,10 +64,10 @@ def open_picture(source: ImageSource, *, deep: bool = False) -> Picture:
     elif isinstance(source, np.ndarray):
         picture = _from_array(source, "array")
     elif isinstance(source, Image.Image):
-        with _explained("image"):
+        with explained("image"):
             picture = _from_pil(source, "image")
     else:
-        with _explained(source):
+        with explained(source):
             if not Path(source).is_file():
                 raise ImageError(f"{source}: no such file{suggestion(Path(source))}")
             with Image.open(source) as image:
@@ -80,7 +80,7 @@ def open_picture(source: ImageSource, *, deep: bool = False) -> Picture:
 
 
 @contextmanager
-def _explained(name: str | os.PathLike[str]) -> Iterator[None]:
+def explained(name: str | os.PathLike[str]) -> Iterator[None]:
     """Turn whatever a decoder raises into one ImageError that names the file; damaged files raise anything."""
     try:
         with warnings.catch_warnings():

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from otsr.images.decoding import explained
 from otsr.images.picture import ImageError, to_pil
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
@@ -187,8 +188,9 @@ def metadata(path: str | os.PathLike[str], *, location: bool = False) -> bytes:
     """EXIF of a picture that stays true of its enlargement: camera, settings, date, author; b"" where there is none.
 
     Without thumbnail, maker's notes, sizes and, unless asked for, location (GPS); upright, as `open_picture` turns it.
+    An ImageError if it is damaged.
     """
-    with Image.open(path) as image:
+    with explained(path), Image.open(path) as image:
         found = image.getexif()
         kept = Image.Exif()
         for tag in _TOLD:
@@ -198,7 +200,7 @@ def metadata(path: str | os.PathLike[str], *, location: bool = False) -> bytes:
             inside = {tag: value for tag, value in found.get_ifd(directory).items() if tag not in _STALE}
             if inside:
                 kept[directory] = inside
-    if not len(kept):
-        return b""
-    kept[_ORIENTATION] = 1
-    return kept.tobytes()
+        if not len(kept):
+            return b""
+        kept[_ORIENTATION] = 1
+        return kept.tobytes()
