@@ -202,7 +202,7 @@ def test_damaged_and_foreign_files_are_named_with_the_reason(tmp_path: Path, col
         with pytest.raises(ImageError, match=reason) as caught:
             images.open_picture(tmp_path / name)
         assert name in str(caught.value)
-    with pytest.raises(ImageError, match="text.jpg: not a picture"):
+    with pytest.raises(ImageError, match=r"text\.jpg: not a picture"):
         images.metadata(tmp_path / "text.jpg")
     with pytest.raises(ImageError, match="no such file"):
         images.open_picture(tmp_path)
