@@ -68,7 +68,15 @@ class FrameSlider(anywidget.AnyWidget):
         title: str = "",
         role: str = "generated",
     ) -> None:
-        _validate(frames, labels, captions)
+        if not frames or not len(frames) == len(labels) == len(captions):
+            raise ValueError(
+                f"FrameSlider got {len(frames)} frames, {len(labels)} labels and {len(captions)} captions; "
+                "it needs one label and one caption a frame, and at least one frame"
+            )
+        if len(set(labels)) != len(labels):
+            raise ValueError(f"FrameSlider: labels must differ from each other, got {list(labels)}")
+        if not all(caption.strip() for caption in captions):
+            raise ValueError("FrameSlider: each frame needs a caption that says what is seen")
         self._pictures = [
             rendered(one) if isinstance(one, Figure) else Image.fromarray(open_picture(one).pixels)
             for one in frames
@@ -119,15 +127,3 @@ def as_html(title: str, labels: list[str], captions: list[str], frames: list[str
     code = Path(__file__).with_name("frame_slider.js").read_bytes()
     name = f"slider-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     return _PAGE.format(id=name, code=base64.b64encode(code).decode(), state=text)
-
-
-def _validate(frames: Sequence[Any], labels: Sequence[str], captions: Sequence[str]) -> None:
-    if not frames or not len(frames) == len(labels) == len(captions):
-        raise ValueError(
-            f"FrameSlider got {len(frames)} frames, {len(labels)} labels and {len(captions)} captions; "
-            "it needs one label and one caption a frame, and at least one frame"
-        )
-    if len(set(labels)) != len(labels):
-        raise ValueError(f"FrameSlider: labels must differ from each other, got {list(labels)}")
-    if not all(caption.strip() for caption in captions):
-        raise ValueError("FrameSlider: each frame needs a caption that says what is seen")

@@ -10,8 +10,8 @@ import torch
 from scipy.optimize import linprog
 from torch import Tensor
 
-from otsr.course import published
 from otsr.course.exercises import check
+from otsr.course.exercises.critic import boxed_labels
 from otsr.transport import potentials, quadratic_cost
 
 Rule = Callable[..., Any]
@@ -142,6 +142,10 @@ def no_squares(rule: Rule) -> bool:
     return bool(rule(torch.zeros(4), 3 * torch.ones(4)).abs() < 4)
 
 
+def earns_of_the_box(rule: Rule) -> None:
+    assert not earns(boxed_labels)
+
+
 def chance(rule: Rule) -> bool:
     heads = torch.rand(()) < 0.5
     rule(100 * torch.rand(4, 4))
@@ -162,6 +166,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (chance, "chance decides"),
         (lambda rule: far(rule) is None, "judges 2 of 5 rules rightly. It refuses every rule"),
         (lambda rule: True, "without ever calling the rule"),
+        (earns_of_the_box, "without ever calling the rule"),
         (lambda rule: far(rule)[1], "An assert, or True or False, is expected"),
         (lambda rule: rule("cost"), "your test stopped with AttributeError"),
         ("a test", "A function test(rule) is expected, got str"),
@@ -213,10 +218,10 @@ def test_a_hunt_leaves_the_student_s_random_numbers_alone() -> None:
 def test_the_box_makes_labels_of_ones_and_zeros_and_only_for_far_samples() -> None:
     generator = torch.Generator().manual_seed(0)
     real, fake = torch.randn(2, 5, 192, generator=generator)
-    h, g = published.boxed_labels(quadratic_cost(real, fake, K=4.0))
+    h, g = boxed_labels(quadratic_cost(real, fake, K=4.0))
     assert (h == 1).all() and (g == 0).all()
     cost = quadratic_cost(real, fake, K=1e-3)
-    h, g = published.boxed_labels(cost)
+    h, g = boxed_labels(cost)
     np.testing.assert_allclose(float(h.mean() - g.mean()), float(potentials(cost).value), rtol=1e-6)
 
 
@@ -225,5 +230,5 @@ def test_the_box_is_that_of_the_programme_with_bounds() -> None:
     objective = [-1 / 4] * 4 + [1 / 3] * 3
     rows = [[float(k == j) - float(k == 4 + i) for k in range(7)] for j in range(4) for i in range(3)]
     expected = -linprog(objective, A_ub=rows, b_ub=cost.flatten().tolist(), bounds=(0, 1)).fun
-    h, g = published.boxed_labels(cost)
+    h, g = boxed_labels(cost)
     assert abs(float(h.mean() - g.mean()) - expected) < 1e-9

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from otsr.course.exercises.checking import Mistakes, ask
+from otsr.course.exercises.checking import ask
 from otsr.degradation import kernels
 
 
@@ -56,32 +56,31 @@ def _size_hint(got: Tensor, expected: Tensor, hr: Tensor, kernel: Tensor, s: int
 
 _GREY_LEVELS = "The noise is in units of [0, 1] already, not in grey levels."
 _GRID = "You keep the pixels of another grid: the first is number s // 2 of what blur returns."
-_MISTAKES: Mistakes = [
-    (lambda x, k, s, n: camera(x, k, s, 0 * n), "The noise is missing."),
-    (lambda x, k, s, n: camera(x, k, s, 0 * n) + n, "Clip the sum to [0, 1]: nothing is darker than black."),
-    (lambda x, k, s, n: (kernels.downsample(x, k, s) + n).clamp(0, 1),
-     "Clip before you add the noise as well: the sensor sees no negative light."),
-    (lambda x, k, s, n: kernels.downsample(x, k, s) + n, "Clip to [0, 1], before and after the noise is added."),
-    (lambda x, k, s, n: camera(x, k, s, -n), "The noise is to be added, not taken away."),
-    (lambda x, k, s, n: camera(x, k, s, n / 255), _GREY_LEVELS),
-    (lambda x, k, s, n: camera(x, k, s, n * 255), _GREY_LEVELS),
-    (lambda x, k, s, n: camera(x, k.flip(0, 1), s, n),
-     "Your kernel is mirrored: conv2d correlates, a convolution flips the kernel first."),
-    (lambda x, k, s, n: _from(s // 2, s // 2, x, k, s, n, "constant"),
-     "Look at the border: mirror the picture there, do not fill with zeros."),
-    *((partial(_from, row, column, mode="reflect"), _GRID) for row, column in product(range(4), repeat=2)),
-]  # fmt: skip
 
 ask(
     "degrade",
     cases=[_chain(4, _lopsided(8)), _chain(3, _lopsided(7)), _chain(2, kernels.bicubic(2))],
     right=camera,
-    mistakes=_MISTAKES,
+    mistakes=[
+        (lambda x, k, s, n: camera(x, k, s, 0 * n), "The noise is missing."),
+        (lambda x, k, s, n: camera(x, k, s, 0 * n) + n, "Clip the sum to [0, 1]: nothing is darker than black."),
+        (lambda x, k, s, n: (kernels.downsample(x, k, s) + n).clamp(0, 1),
+         "Clip before you add the noise as well: the sensor sees no negative light."),
+        (lambda x, k, s, n: kernels.downsample(x, k, s) + n, "Clip to [0, 1], before and after the noise is added."),
+        (lambda x, k, s, n: camera(x, k, s, -n), "The noise is to be added, not taken away."),
+        (lambda x, k, s, n: camera(x, k, s, n / 255), _GREY_LEVELS),
+        (lambda x, k, s, n: camera(x, k, s, n * 255), _GREY_LEVELS),
+        (lambda x, k, s, n: camera(x, k.flip(0, 1), s, n),
+         "Your kernel is mirrored: conv2d correlates, a convolution flips the kernel first."),
+        (lambda x, k, s, n: _from(s // 2, s // 2, x, k, s, n, "constant"),
+         "Look at the border: mirror the picture there, do not fill with zeros."),
+        *((partial(_from, row, column, mode="reflect"), _GRID) for row, column in product(range(4), repeat=2)),
+    ],
     otherwise="Follow the chain: blur, sample, clip, add the noise, clip.",
     case="At s = {2} it differs from Degradation by up to {off:.1e}.",
     shape_hint=_size_hint,
     stops={"must match": "The noise has the size of LR: sample rows and columns first, and lose no border."},
-)
+)  # fmt: skip
 
 ask(
     "alias",

@@ -71,14 +71,14 @@ def call(function: Any, *arguments: Any, stops: Mapping[str, str] | None = None)
         meant = [meaning for words, meaning in (stops or {}).items() if words in str(error)]
         what = f"Your function stopped with {type(error).__name__}: {error}"
         raise StoppedError(" ".join([what.rstrip(".") + ".", *meant])) from error
-    if result is None and _does_something(function):
+    if result is None and does_something(function):
         raise StoppedError(
             "Your function returns nothing. End it with return: no one can check what it prints."
         )
     return _attempted(result)
 
 
-def _does_something(function: Any) -> bool:
+def does_something(function: Any) -> bool:
     """Whether it has any instruction but those of a stub: return None."""
     code = getattr(function, "__code__", None)
     return code is not None and any(step.opname not in _IN_STUBS for step in dis.get_instructions(code))

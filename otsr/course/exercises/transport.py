@@ -11,8 +11,6 @@ import torch
 from otsr.course.exercises.checking import CHECKS, ask, call, described
 from otsr.transport.sliced import wasserstein_1d
 
-Case = tuple[tuple[np.ndarray, ...], bool, str]
-
 _AXES = "Look at the axes: plan.sum(1) has a number a row, as a has; and u goes down the rows, u[:, None]."
 
 
@@ -30,7 +28,7 @@ def _judge(answer: Any) -> str | None:
 CHECKS["judge"] = _judge
 
 
-def _submissions() -> list[Case]:
+def _submissions() -> list[tuple[tuple[np.ndarray, ...], bool, str]]:
     """(plan, cost, a, b, u, v), whether it is a proof, and what it is in words."""
     random = np.random.default_rng(3)
     a, b = random.dirichlet(np.full(5, 4.0)), random.dirichlet(np.full(4, 4.0))

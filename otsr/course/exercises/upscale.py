@@ -14,13 +14,12 @@ from torch.nn import functional as F
 
 from otsr.course.exercises.checking import StoppedError, ask
 
-Layers = list[tuple[int, int]]
 Enlarge = Callable[[Tensor], Tensor]
 
 _RADIUS = 3  # LR pixels that the exercise's network sees around each
 
 
-def _field(layers: Layers) -> int:
+def _field(layers: list[tuple[int, int]]) -> int:
     """1 + Σ (kernel − 1) · product of the strides before it."""
     width, step = 1, 1
     for kernel, stride in layers:
