@@ -24,43 +24,33 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
-def own_style() -> Any:
+def own_style_and_threads() -> Any:
+    threads = torch.get_num_threads()
     with mpl.rc_context():
         yield
+    torch.set_num_threads(threads)
     plt.close("all")
 
 
-def test_start_prints_nothing_on_a_machine_that_is_ready(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(setup, "machine_checks", lambda: [setup.Check("torch", True, "")])
-    before = torch.get_num_threads()
-    setup.start()
-    torch.set_num_threads(before)
-    assert capsys.readouterr().out == ""
+ADVICE = "torch 9 or newer ... NO\n    pip install it\nNot ready: 1 of 1 to mend, as said above.\n"
 
 
-def test_start_says_what_to_do_on_a_machine_that_is_not(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("ready", "said"), [(True, ""), (False, ADVICE)])
+def test_start_says_what_to_do_only_where_the_machine_is_not_ready(
+    ready: bool, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        setup, "machine_checks", lambda: [setup.Check("torch 9 or newer", False, "pip install it")]
-    )
-    before = torch.get_num_threads()
+    checks = [setup.Check("torch 9 or newer", ready, "pip install it")]
+    monkeypatch.setattr(setup, "machine_checks", lambda: checks)
     setup.start()
-    torch.set_num_threads(before)
-    assert capsys.readouterr().out == (
-        "torch 9 or newer ... NO\n    pip install it\nNot ready: 1 of 1 to mend, as said above.\n"
-    )
+    assert capsys.readouterr().out == said
 
 
 def test_start_makes_random_numbers_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(setup, "machine_checks", list)
-    before, drawn = torch.get_num_threads(), []
+    drawn = []
     for _ in range(2):
         setup.start(seed=3)
         drawn.append((float(torch.rand(())), np.random.rand()))  # noqa: NPY002
-    torch.set_num_threads(before)
     assert drawn[0] == drawn[1]
 
 

