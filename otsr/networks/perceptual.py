@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from otsr.download import DownloadError, cache_dir, fetch, matches
 from otsr.images import atomic_path
-from otsr.networks import VGG_BLOCKS, layer_names, vgg_places
+from otsr.networks import DEFAULT_LAYERS, VGG_BLOCKS, layer_names, vgg_places
 from otsr.networks.features import AlexFeatures, check_size, halve
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
@@ -140,15 +140,6 @@ class Details(Patches):
     def centred(pixels: Tensor) -> Tensor:
         """Of (n, 3, 7², …): less the mean over the patch. Of a patch or of a direction, the projection is the same."""
         return pixels - pixels.mean(2, keepdim=True)
-
-
-DEFAULT_LAYERS: dict[str, dict[str, float]] = {
-    "alex": dict.fromkeys(AlexFeatures.channels, 1.0),
-    "vgg16": dict.fromkeys(("relu1_2", "relu2_2", "relu3_3", "relu4_3"), 1.0),
-    "vgg19": {"conv5_4": 1.0},  # the paper's
-    "patches": {"rgb": 1.0},
-    "details": {"fine": 1.0, "coarse": 1.0},
-}
 
 
 def backbone(name: str, layers: tuple[str, ...] | None = None) -> nn.Module:
