@@ -1,21 +1,18 @@
-"""What a training shows: numbers that must be finite, curves for TensorBoard, lines on the screen."""
+"""What a training shows: numbers that must be finite, the plan as a picture, lines on the screen."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from otsr.evaluation import METRICS
 from otsr.machine import duration
-from otsr.training.checkpoints import named
 
 
 class NotFinite(RuntimeError):
@@ -59,30 +56,6 @@ class Watch:
         step = faults[:, 0].min()
         flags = faults[faults[:, 0] == step][:, 1 : 1 + count].amax(0).tolist()
         return numbers, (int(step), [name for name, flag in zip(self._names, flags, strict=True) if flag])
-
-
-class TensorBoard:
-    """Writes into the log/ of a run's folder. Points after the step `first`, of a run that was interrupted, disappear.
-
-    Methods raise CheckpointError when the disk cannot be written; a thread writes, so it may be for an earlier call.
-    """
-
-    def __init__(self, folder: Path, first: int = 0) -> None:
-        self._folder = folder / "log"
-        with named(self._folder):
-            self._writer = SummaryWriter(str(self._folder), purge_step=first or None)
-
-    def write(self, step: int, curves: Mapping[str, float], pictures: Mapping[str, Tensor]) -> None:
-        """A point of each curve, and pictures (1 or 3, H, W) in [0, 1], by "group/name"."""
-        with named(self._folder):
-            for name, value in curves.items():
-                self._writer.add_scalar(name, value, step)
-            for name, picture in pictures.items():
-                self._writer.add_image(name, picture, step)
-
-    def close(self) -> None:
-        with named(self._folder):
-            self._writer.close()
 
 
 def plan_picture(plan: Tensor) -> Tensor:

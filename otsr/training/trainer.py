@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
 
 from otsr import weights
 from otsr.images import atomic_path
@@ -22,7 +23,7 @@ from otsr.training import checkpoints, runtime
 from otsr.training.adversary import Adversary
 from otsr.training.batches import Batch, TrainingBatches
 from otsr.training.losses import Losses
-from otsr.training.monitor import NotFinite, Progress, TensorBoard, Watch, plan_picture
+from otsr.training.monitor import NotFinite, Progress, Watch, plan_picture
 from otsr.training.recipe import dump
 from otsr.training.schema import Config
 from otsr.training.validation import Validation, append_scores, improves, validate
@@ -105,7 +106,10 @@ class Trainer:
             folder.mkdir(parents=True, exist_ok=True)
             with checkpoints.named(folder / "config.yml"), atomic_path(folder / "config.yml") as temporary:
                 temporary.write_text(dump(config), encoding="utf-8")
-        self.tensorboard = TensorBoard(folder, self.step) if self.main else None
+            with checkpoints.named(
+                folder / "log"
+            ):  # points after this step, of a run that was interrupted, disappear
+                self.tensorboard = SummaryWriter(str(folder / "log"), purge_step=self.step or None)
         self.progress = Progress(config.name, self.step, config.steps, progress and self.main)
 
     def _build(self, adversary: type[Adversary], *, fresh: bool) -> None:
@@ -196,8 +200,9 @@ class Trainer:
 
     def close(self) -> None:  # writes what TensorBoard still holds
         self.progress.close()
-        if self.tensorboard is not None:
-            self.tensorboard.close()
+        if self.main:
+            with checkpoints.named(self.folder / "log"):
+                self.tensorboard.close()
 
     def _set_rates(self) -> None:
         optimiser, peaks = self.config.optimiser, {self.optimiser: self.config.optimiser.lr}
@@ -233,14 +238,21 @@ class Trainer:
         speed, numbers = self.optimiser.param_groups[0]["lr"], self.numbers
         shown = {name: numbers[name] for name in numbers if name == "critic loss" or "critic " not in name}
         self.progress.numbers(self.step, shown, speed)
-        if self.tensorboard is None:
-            return
         curves = {f"loss/{name}".replace("loss/critic ", "critic/"): numbers[name] for name in numbers}
         curves |= {"speed/rate": speed, "speed/seconds a step": self.progress.pace}
-        pictures = {}
+        pictures: dict[str, Tensor] = {}
         if self._due("pictures") and self.adversary is not None and self.adversary.plan is not None:
             pictures["transport/plan"] = plan_picture(self.adversary.plan)
-        self.tensorboard.write(self.step, curves, pictures)
+        self._show(curves, pictures)
+
+    def _show(self, curves: dict[str, float], pictures: dict[str, Tensor]) -> None:
+        """In TensorBoard. Its thread writes, so an error may be that of an earlier call."""
+        if self.main:
+            with checkpoints.named(self.folder / "log"):
+                for name, value in curves.items():
+                    self.tensorboard.add_scalar(name, value, self.step)
+                for name, picture in pictures.items():
+                    self.tensorboard.add_image(name, picture, self.step)
 
     def _validate(self) -> None:
         """Measure the running average, each process some of the photos; keep it if it is the best so far."""
@@ -251,10 +263,9 @@ class Trainer:
             append_scores(self.folder / "validation.tsv", self.step, scores)
             if better:
                 self._write("best.safetensors", scores)
-        if self.tensorboard is not None:
-            curves = {f"validation/{name}": score for name, score in scores.items()}
-            shown = {f"validation/{name}": picture for name, picture in pictures.items()}
-            self.tensorboard.write(self.step, curves, shown if self._due("pictures") else {})
+        curves = {f"validation/{name}": score for name, score in scores.items()}
+        shown = {f"validation/{name}": picture for name, picture in pictures.items()}
+        self._show(curves, shown if self._due("pictures") else {})
         self.progress.scores(self.step, scores, better)
 
     def _save(self) -> None:
