@@ -196,27 +196,16 @@ def test_ctrl_c_says_how_to_go_on_and_that_command_goes_on(place: Path) -> None:
 
 @pytest.mark.slow
 def test_the_course_recipe_learns_without_the_network(tmp_path: Path) -> None:
-    environment = {
+    nowhere = {
         "http_proxy": "http://127.0.0.1:9",
         "https_proxy": "http://127.0.0.1:9",
         "OTSR_CACHE": str(tmp_path),
     }
+    command = ["-m", "otsr", "train", str(ROOT / "configs" / "tiny.yml"), "-o", str(tmp_path / "run")]
     answer = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "otsr",
-            "train",
-            str(ROOT / "configs" / "tiny.yml"),
-            "-o",
-            str(tmp_path / "run"),
-        ],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, **environment},
-        check=False,
-    )
+        [sys.executable, *command],
+        capture_output=True, text=True, cwd=tmp_path, env={**os.environ, **nowhere}, check=False,
+    )  # fmt: skip
     assert answer.returncode == 0, answer.stderr
     rows = [row.split("\t") for row in (tmp_path / "run" / "validation.tsv").read_text().splitlines()]
     scores = dict(zip(rows[0], map(float, rows[-1]), strict=True))
