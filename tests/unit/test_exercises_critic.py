@@ -156,7 +156,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
     "hunt-labels": [
         (
             looks_for_the_box,
-            "in another dress: potentials boxed into [0, 1], centred afterwards. You look for a sign",
+            "in another guise: potentials boxed into [0, 1], centred afterwards. You look for a sign",
         ),
         (
             wants_our_labels,
@@ -183,7 +183,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
     "hunt-norm": [
         (right_everywhere, "a slope that is right at every pixel is right in sum"),
         (one_pixel, "Each of your samples is one pixel"),
-        (equal_in_each_channel, "in another dress: norms over the pixels, channel by channel"),
+        (equal_in_each_channel, "in another guise: norms over the pixels, channel by channel"),
     ],
     "hunt-slope": [
         (
@@ -199,7 +199,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
             wants_one_value,
             "refuses a right rule: mean D(y) − mean D(x). The scores of the reals add a constant",
         ),
-        (no_squares, "in another dress: |mean D(y) − mean D(x)|. The value is not what moves the fakes"),
+        (no_squares, "in another guise: |mean D(y) − mean D(x)|. The value is not what moves the fakes"),
     ],
 }
 

@@ -1,8 +1,8 @@
 """The bug hunt of notebook 05: the student's answer is itself a test, and is tested.
 
 `test(rule)` must refuse a wrong rule (raise AssertionError or return False) and let a right one pass. It is run on
-several rules of both kinds, some of them equally right but written otherwise, some with the same mistake in another
-dress, each at several seeds. What it is given to eat is recorded, to say why it could not see a mistake.
+several rules of both kinds, some equally right but written otherwise, some with the same mistake in another guise, each
+at several seeds. What the test gives them is recorded, to say why it could not see a mistake.
 
 The five mistakes are those of the code that OTSR's authors published, in our own lines, as notebook 05 shows them;
 `otsr.transport` holds the right rules, and tests/unit/test_defects.py proves all thirteen mistakes.
@@ -28,7 +28,7 @@ from otsr.transport import potentials
 
 _SEEDS = (0, 1, 2)
 Rules = dict[str, Callable[..., Any]]  # what each rule is, in words, and the rule
-Meals = list[tuple[Any, ...]]  # all inputs that a test gave to rules
+Inputs = list[tuple[Any, ...]]  # all that a test gave to rules
 
 
 class Hunt(NamedTuple):
@@ -45,11 +45,11 @@ def judge(hunt: Hunt, test: Any) -> str | None:
     """None if `test` judges every rule rightly, else whom it misjudged and a hint."""
     if not callable(test):
         return f"A function test(rule) is expected, got {type(test).__name__}."
-    meals: Meals = []
+    inputs: Inputs = []
     rules = hunt.right | hunt.wrong
     passes = {}
     for words, rule in rules.items():
-        verdicts = {_verdict(test, words, rule, seed, meals) for seed in _SEEDS}
+        verdicts = {_verdict(test, words, rule, seed, inputs) for seed in _SEEDS}
         if len(verdicts) > 1:
             return (
                 f"Your test passes {words} at one seed and refuses the same rule at another: chance decides. "
@@ -66,24 +66,26 @@ def judge(hunt: Hunt, test: Any) -> str | None:
     if refused:
         lines.append(f"It refuses a right rule: {refused[0]}. {hunt.refusal}")
     if passed and passed[0] == next(iter(hunt.wrong)):
-        why = (hint for hides, hint in hunt.hidden if all(hides(*meal) for meal in meals))
+        why = (hint for hides, hint in hunt.hidden if all(hides(*one) for one in inputs))
         seen = "Your inputs do show the mistake: compare something that it changes."
         lines += [f"It lets the published rule pass: {passed[0]}.", next(why, seen)]
     elif passed:
-        catches = "It catches the published rule, but lets its mistake pass in another dress:"
+        catches = "It catches the published rule, but lets its mistake pass in another guise:"
         lines.append(f"{catches} {passed[0]}. {hunt.symptom}")
     return "\n    ".join(lines)
 
 
-def _verdict(test: Callable[..., Any], words: str, rule: Callable[..., Any], seed: int, meals: Meals) -> bool:
-    """Does the test let the rule pass? Every input that it gives the rule is added to `meals`."""
+def _verdict(
+    test: Callable[..., Any], words: str, rule: Callable[..., Any], seed: int, inputs: Inputs
+) -> bool:
+    """Does the test let the rule pass? Every input that it gives the rule is added to `inputs`."""
     asked = 0
 
     def under_test(*arguments: Any, **named: Any) -> Any:
         nonlocal asked
         asked += 1
         result = rule(*arguments, **named)
-        meals.append(tuple(inspect.signature(rule).bind(*arguments, **named).arguments.values()))
+        inputs.append(tuple(inspect.signature(rule).bind(*arguments, **named).arguments.values()))
         return result
 
     state = np.random.get_state()  # noqa: NPY002  a test may draw from NumPy's global generator
@@ -116,13 +118,9 @@ def _verdict(test: Callable[..., Any], words: str, rule: Callable[..., Any], see
 
 
 def boxed_labels(cost: Tensor) -> tuple[Tensor, Tensor]:
-    """max mean h − mean g subject to h_j − g_i ≤ cost_ji, with every h_j and g_i kept in [0, 1].
+    """h (n,) and g (m,): max mean h − mean g subject to h_j − g_i ≤ cost_ji, every one of them kept in [0, 1].
 
-    Args:
-        cost: (n, m), reals by fakes.
-
-    Returns:
-        h (n,) and g (m,), in cost's dtype.
+    `cost` is (n, m), reals by fakes.
     """
     n, m = cost.shape
     routes = np.hstack([np.kron(np.eye(n), np.ones((m, 1))), -np.kron(np.ones((n, 1)), np.eye(m))])
@@ -192,7 +190,7 @@ def _whole(gradient: Tensor, step: Tensor, K: float) -> Tensor:
 
 def _same(first: Callable[..., Tensor], second: Callable[..., Tensor]) -> Callable[..., bool]:
     """Whether both rules give the same number for an input."""
-    return lambda *meal: torch.allclose(first(*meal).double(), second(*meal).double(), rtol=1e-4)
+    return lambda *given: torch.allclose(first(*given).double(), second(*given).double(), rtol=1e-4)
 
 
 def _under_root(gradient: Tensor, step: Tensor, K: float) -> Tensor:
