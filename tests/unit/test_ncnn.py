@@ -43,6 +43,11 @@ def made() -> RRDBNet:
     return network
 
 
+@pytest.fixture(scope="module")
+def binary(made: RRDBNet) -> bytes:
+    return numbers(made, half=True)
+
+
 def write(folder: Path, graph: str, binary: bytes) -> tuple[Path, Path]:
     paths = folder / "x4.param", folder / "x4.bin"
     paths[0].write_text(graph, encoding="latin-1")
@@ -153,9 +158,9 @@ def test_another_graph_is_refused(edit: Callable[[str], str], words: str, tmp_pa
     ],
 )
 def test_numbers_that_do_not_fill_the_graph_are_refused(
-    made: RRDBNet, edit: Callable[[bytes], bytes], words: str, tmp_path: Path
+    binary: bytes, edit: Callable[[bytes], bytes], words: str, tmp_path: Path
 ) -> None:
-    param, _ = write(tmp_path, ANIME.read_text(), edit(numbers(made, True)))
+    param, _ = write(tmp_path, ANIME.read_text(), edit(binary))
     with pytest.raises(WeightsError) as caught:
         weights.load(param)
     assert words in str(caught.value)
