@@ -155,7 +155,7 @@ class _LiveBytes(TorchDispatchMode):
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
-    """A CPU tensor on the device; to CUDA by way of pinned memory, so that nobody waits for it."""
+    """A CPU tensor on the device; to CUDA by way of pinned memory, so that nothing waits for it."""
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)

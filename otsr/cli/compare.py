@@ -35,7 +35,7 @@ def compare(
     from otsr.images import FORMATS, ImageError, read, suggestion, write
 
     if not photo.is_file():
-        refuse(f"{photo} is no file; name one photo{suggestion(photo)}")
+        refuse(f"{photo} is not a file; name one photo{suggestion(photo)}")
     corner = re.fullmatch(r"(\d+),(\d+)", crop or "0,0")
     if corner is None:
         refuse(f"--crop is {crop!r}, expected two numbers such as 1200,800")

@@ -22,13 +22,13 @@ from typer.core import TyperCommand, TyperGroup
 
 
 class Commands(TyperGroup):
-    """The commands; whoever names a picture in place of one is told which takes it."""
+    """The commands; a picture in the place of one is answered with the command that takes it."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that the first word names."""
         name = args[0]
         if self.get_command(ctx, name) is None and (Path(name).suffix or Path(name).exists()):
-            refuse(f"{name} is no command; to enlarge a picture: otsr upscale {shlex.quote(name)}")
+            refuse(f"there is no command {name}; to enlarge a picture: otsr upscale {shlex.quote(name)}")
         return super().resolve_command(ctx, args)
 
 
@@ -46,7 +46,7 @@ app = typer.Typer(
 IS_FIRST = os.environ.get("RANK", "0") == "0"  # of several processes, the one that speaks
 
 Inputs = Annotated[list[Path], Argument(metavar="PICTURES...", help="Pictures, and folders of pictures.")]
-Overwrite = Annotated[bool, Option("--overwrite", help="Make outputs again even if they are there already.")]
+Overwrite = Annotated[bool, Option("--overwrite", help="Replace outputs that exist already.")]
 Weights = Annotated[str | None, Option(help="Name (see `otsr info`), file or folder.  [default: otsr]")]
 Tile = Annotated[
     int | None, Option(help="LR pixels a side; less memory if small.  [default: 512, CUDA 2048]")
@@ -91,7 +91,7 @@ def _show_version(asked: bool) -> None:
 @app.callback()
 def _root(
     version: bool = Option(
-        False, "--version", help="Show it and exit.", is_eager=True, callback=_show_version
+        False, "--version", help="Show the version and exit.", is_eager=True, callback=_show_version
     ),
 ) -> None:
     """Options that come before a command."""

@@ -89,7 +89,7 @@ def train(
     if camera is not None:
         if not camera.is_file():
             make = "make one with: otsr estimate PHOTOS -o camera.safetensors"
-            refuse(f"--camera {camera} is no file; {make}{suggestion(camera)}")
+            refuse(f"--camera {camera}: no such file; {make}{suggestion(camera)}")
         changes.append(f"data.degradation={json.dumps(str(camera))}")
     try:
         config = load_config(recipe, changes)

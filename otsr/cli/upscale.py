@@ -175,7 +175,7 @@ def build_upscaler(weights: str | None, **options: Any) -> Upscaler:
         if find(name) is None:
             _note_unfinished(Path(name))
     except WeightsError as error:
-        # A right name whose download failed, or whose package is missing, is no mistake of the command line.
+        # A right name whose download failed, or whose package is missing, is not a mistake in the command line.
         (fail if find(name) else refuse)(error)
     except ValueError as error:
         refuse(error)

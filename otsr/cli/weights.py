@@ -43,7 +43,7 @@ def download(
             _list(entry, entry.present, entry.where)
         typer.echo(f"Data sets, in {root}")
         for one in sets.DATA_SETS:
-            _list(one, one.present(root), "registration" if one.needs_registration else "web")
+            _list(one, one.present(root), "web" if one.archives[0].url else "registration")
             typer.echo(f"  {'':<18} {one.what}")
         return
     if not names:

@@ -1,4 +1,4 @@
-"""Unpack the pictures of an archive that a stranger made.
+"""Unpack the pictures of an archive from an unknown source.
 
 Nothing is written outside the target, nothing but pictures is written, and nothing that unpacks to far more than the
 archive holds. Each picture appears whole or not at all, so a second call goes on where the first one stopped.
@@ -41,7 +41,7 @@ class Entry(NamedTuple):
 
     @property
     def is_picture(self) -> bool:
-        """Hidden files and macOS's shadows of files are none."""
+        """Not a hidden file, and not one of the shadow files of macOS."""
         path = PurePosixPath(self.name)
         hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
         return self.kind == "file" and path.suffix.lower() in SUFFIXES and not hidden
@@ -135,7 +135,7 @@ def _trusted(archive: Path, entries: Iterable[Entry]) -> Iterator[Entry]:
         elif total > limit:
             reason = f"brings the contents to {total / 1e6:.0f} MB, {BOMB} times the archive: a zip bomb"
         if reason:
-            found = f"not to be trusted, its entry {entry.name!r} {reason}"
+            found = f"unsafe, its entry {entry.name!r} {reason}"
             raise DownloadError(f"{archive}: {found}; delete the archive")
         seen.add(entry.name)
         yield entry

@@ -22,7 +22,7 @@ _ACCEPTED = "application/vnd.github.raw+json, application/octet-stream, */*"
 
 
 class DownloadError(OSError):
-    """A file that cannot be had, or an archive that is damaged or not to be trusted: why, and what to do."""
+    """A file that cannot be had, or an archive that is damaged or unsafe: why, and what to do."""
 
 
 def cache_dir() -> Path:
@@ -44,7 +44,7 @@ def fetch(urls: Sequence[str], target: Path, known: str | None) -> Path:
             what comes must have the size that the server announces, and a file that is there is taken as it is.
 
     Raises:
-        DownloadError: no address has it, the network fails, the content is another, or the disk is full.
+        DownloadError: no address has it, the network fails, the content differs, or the disk is full.
     """
 
     def there() -> bool:
@@ -114,7 +114,7 @@ def _fetch_one(url: str, part: Path, known: str | None) -> str:
         except requests.RequestException as error:
             return f"says: {_reason(error)}"
         except _Broken:
-            problem = f"ended the connection early, after {_size(part)} bytes"
+            problem = f"closed the connection early, after {_size(part)} bytes"
             failures = 0 if _size(part) > most else failures + 1
             most = max(most, _size(part))
             continue
@@ -125,7 +125,7 @@ def _fetch_one(url: str, part: Path, known: str | None) -> str:
             head = file.read(40)
         part.unlink()  # never go on from content that is wrong
         if not before:
-            return f"sends a corrupted or another file ({problem}; it begins with {head!r})"
+            return f"sends a corrupted or different file ({problem}; it begins with {head!r})"
     return problem
 
 
@@ -139,7 +139,7 @@ def _receive(url: str, part: Path) -> int | None:
     headers |= {"Range": f"bytes={start}-"} if start else {}
     with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
         sent = response.headers.get("Content-Range", "")
-        if response.status_code == 416 and start:  # nothing after it: the file is complete, or another
+        if response.status_code == 416 and start:  # it is complete, or a different file
             size = sent.rpartition("/")[2]
             return int(size) if size.isdigit() else None
         response.raise_for_status()

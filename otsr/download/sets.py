@@ -91,11 +91,6 @@ class DataSet:
         """Bytes to download, about."""
         return sum(archive.size for archive in self.archives)
 
-    @property
-    def needs_registration(self) -> bool:
-        """Whether its files are only available after registration."""
-        return not any(archive.url for archive in self.archives)
-
     def present(self, root: Path) -> bool:
         """Whether it lies unpacked below root/NAME."""
         return all(archive.complete(root / self.name) for archive in self.archives)
@@ -111,7 +106,7 @@ def get(name: str, root: Path, note: Callable[[str], None] = print) -> Path:
 
     Raises:
         DownloadError: unknown name, registration is required first, too little disk, a download that failed, an
-            archive that is damaged or not to be trusted, or another number of pictures than it should have.
+            archive that is damaged or unsafe, or the wrong number of pictures.
     """
     named = {one.name: one for one in DATA_SETS}
     if name not in named:
@@ -162,7 +157,7 @@ def _complete(archive: Archive, folder: Path, note: Callable[[str], None]) -> No
     done = ""
     if path.is_file():
         if not unpack(path, target, archive.placed):
-            raise DownloadError(f"{path}: it holds no pictures of {archive.file}; is it another archive?")
+            raise DownloadError(f"{path}: no pictures of {archive.file} in it; is it a different archive?")
         done = f"; {path} ({path.stat().st_size / 1e9:.1f} GB) may be deleted"
     found = len(archive.pictures_in(folder))
     if archive.pictures not in (None, found):

@@ -152,7 +152,7 @@ def _integers(image: Image.Image, name: str) -> np.ndarray:
     values = np.asarray(ImageOps.exif_transpose(image)).astype(np.int64)
     white = (1 << bits) - 1
     if bits > 16 or values.min() < 0 or values.max() > white:
-        found = f"integers of {bits} bits from {values.min()} to {values.max()}, none known to be white"
+        found = f"integers of {bits} bits from {values.min()} to {values.max()}, with no known white"
         raise ImageError(f"{name}: holds {found}; save it as 8- or 16-bit grey first")
     values = (values * 65535 + white // 2) // white
     return (65535 - values if tags.get(_PHOTOMETRIC) == 0 else values).astype(np.uint16)

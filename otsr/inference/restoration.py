@@ -1,4 +1,4 @@
-"""What an answer owes to the LR picture: agreement with it by back-projection, and its colours."""
+"""What ties the result to the LR picture: back-projection, and its colours."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def test_a_good_file_is_fetched_once_and_kept(known: str, server: Server, target
 @pytest.mark.parametrize(
     ("content", "fault", "words"),
     [
-        (CONTENT[:-1] + b"\0", {}, r"corrupted or another file.*save it as .*model\.pth"),
+        (CONTENT[:-1] + b"\0", {}, r"corrupted or different file.*save it as .*model\.pth"),
         (b"<!DOCTYPE html><html>Quota exceeded</html>", {}, "begins with b'<!DOCTYPE html>"),
         (CONTENT, {"say_length": False, "stop_after": [BREAK]}, "corrupted"),
         (CONTENT, {"status": 404}, r"404 .*http://127\.0\.0\.1:\d+/model\.pth"),
@@ -163,7 +163,7 @@ def test_a_file_that_stays_truncated_is_kept_as_a_part_and_resumed_later(
 ) -> None:
     server.stop_after = [BREAK, 0, 0, 0]
     with pytest.raises(
-        DownloadError, match=rf"ended the connection early, after {BREAK} bytes.*Run again to go on"
+        DownloadError, match=rf"closed the connection early, after {BREAK} bytes.*Run again to go on"
     ):
         fetch([server.url], target, sha256(CONTENT))
     assert files(target) == {"model.pth.part": BREAK}
@@ -387,7 +387,7 @@ def test_a_data_set_is_fetched_unpacked_and_then_left_alone(
 def test_a_data_set_that_comes_corrupted_is_not_unpacked(data_set: Server, otsr: Run, tmp_path: Path) -> None:
     data_set.content = data_set.content[:5000] + b"x" + data_set.content[5001:]
     result = otsr("download", "pictures", "-o", tmp_path)
-    assert result.exit_code == 1 and "corrupted or another file" in result.stderr
+    assert result.exit_code == 1 and "corrupted or different file" in result.stderr
     assert not (tmp_path / "pictures" / "SET_HR").exists()
 
 

@@ -78,7 +78,7 @@ def test_a_camera_is_the_degradation_of_the_recipe(otsr: Run, place: Path) -> No
     for place_of_none in ("none.safetensors", "photos"):
         result = otsr("train", "adapt", "--camera", place_of_none)
         assert result.exit_code == 2
-        assert f"{place_of_none} is no file; make one with: otsr estimate PHOTOS -o" in result.stderr
+        assert f"{place_of_none}: no such file; make one with: otsr estimate PHOTOS -o" in result.stderr
 
 
 def test_train_shows_the_whole_recipe_and_does_not_train(otsr: Run, place: Path) -> None:

@@ -263,11 +263,11 @@ def test_two_pictures_never_become_one_file(upscale: Run, tmp_path: Path) -> Non
         ("train tiny -o /proc/none/run", "nothing can be written"),
         ("estimate {}/in.png -o {}/x.safetensors --jpeg 95 60", "95"),
         ("evaluate --data {}/in.png", "in.png: a file; name the folder that holds it"),
-        ("compare {}", "is no file; name one photo"),
+        ("compare {}", "is not a file; name one photo"),
         ("train adept", "there are adapt, df2k"),
         ("train adept", "did you mean adapt?"),
-        ("photo.jpg", "photo.jpg is no command; to enlarge a picture: otsr upscale photo.jpg"),
-        ("{}", "is no command; to enlarge a picture: otsr upscale "),
+        ("photo.jpg", "there is no command photo.jpg; to enlarge a picture: otsr upscale photo.jpg"),
+        ("{}", "; to enlarge a picture: otsr upscale "),
     ],
 )
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that nobody can write to")
