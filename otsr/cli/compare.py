@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -52,11 +53,12 @@ def compare(
         window = comparison.window_at(picture, *place) if crop else comparison.detail(picture, side)
     except ValueError as error:
         refuse(f"--crop {error}")
-    names = weights or [entry.name for entry in catalogue() if entry.present]
-    networks = {name: build_upscaler(name, device=device, precision=precision) for name in names}
+    build = partial(build_upscaler, device=device, precision=precision)
+    networks = {name: build(name) for name in weights or []}
     out = out or Path(f"{photo.stem}_compare.png")
     require_file(out, *FORMATS, overwrite=overwrite)
-    say(f"{window.width}×{window.height} pixels from {window.left},{window.top} on, with {', '.join(names)}")
+    networks = networks or {entry.name: build(entry.name) for entry in catalogue() if entry.present}
+    say(f"{window.width}×{window.height} pixels from {window.left},{window.top} on, with {', '.join(networks)}")
     views = comparison.enlarged(picture, networks, window)
     size = next(iter(views.values())).size
     views = {photo.name: comparison.overview(picture, window, size), **views}
