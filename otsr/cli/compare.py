@@ -58,7 +58,8 @@ def compare(
     out = out or Path(f"{photo.stem}_compare.png")
     require_file(out, *FORMATS, overwrite=overwrite)
     networks = networks or {entry.name: build(entry.name) for entry in catalogue() if entry.present}
-    say(f"{window.width}×{window.height} pixels from {window.left},{window.top} on, with {', '.join(networks)}")
+    extent = f"{window.width}×{window.height} pixels"
+    say(f"{extent} from {window.left},{window.top} on, with {', '.join(networks)}")
     views = comparison.enlarged(picture, networks, window)
     size = next(iter(views.values())).size
     views = {photo.name: comparison.overview(picture, window, size), **views}
