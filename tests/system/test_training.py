@@ -84,6 +84,7 @@ def run_and_die(place: Path, folder: Path, settings: Sequence[str], moment: str,
 
     setattr(owner, name, counted)
     torch.set_num_threads(1)
+    multiprocessing.set_start_method("fork", force=True)  # a fork server of its own would outlive it
     run(place, folder, *settings, resume=(folder / checkpoints.NAME).exists())
 
 
