@@ -264,7 +264,7 @@ def report(folder: Path, quick: bool) -> str:
     make_photos(folder, number, height, width)
     for kind in ("hr", "lr"):
         pack([folder / kind], folder / f"{kind}.lmdb", progress=False)
-    phone = estimate_camera(phone_crops(), SCALE, note=lambda _: None).degradation
+    phone = estimate_camera(phone_crops(), SCALE).degradation
     phone.save(folder / "phone.safetensors")
     Degradation(SCALE, phone.kernels, phone.noise, (60, 95)).save(folder / "jpeg.safetensors")
     png = sum(path.stat().st_size for path in (folder / "hr").iterdir()) / number / 1e6

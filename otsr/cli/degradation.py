@@ -70,7 +70,7 @@ def estimate(
         with Progress("estimating") as progress:
             camera = estimate_camera(
                 found, scale, method=method.value, rule=rule.value, patch=patch, max_variance=max_variance,
-                jpeg=jpeg, cleanup=cleanup, note=lambda text: say(f"note: {text}"), progress=progress,
+                jpeg=jpeg, cleanup=cleanup, progress=progress,
             )  # fmt: skip
         camera.degradation.save(out)
         write_report(camera, *report)

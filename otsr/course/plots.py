@@ -14,16 +14,14 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from cycler import cycler
 from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
-from torch import Tensor
 
-from otsr.images import ImageSource, luma, open_picture
+from otsr.images import ImageSource, open_picture
 
 COLOURS = {
     "real": "#009E73",  # real pictures, HR
@@ -137,27 +135,3 @@ def frame(axes: Axes, pixels: np.ndarray, role: str, title: str = "") -> None:
     axes.set(xticks=[], yticks=[], title=title)
     for spine in axes.spines.values():
         spine.set(visible=True, color=COLOURS[role], linewidth=4)
-
-
-def radial_spectrum(image: Tensor, bins: int = 32) -> tuple[np.ndarray, np.ndarray]:
-    """Power |FFT(w · (Y − mean Y))|² / (H W mean w²) of the luma Y, Hann window w, averaged over rings.
-
-    White noise of variance v has power v at each frequency.
-
-    Args:
-        image: (3, H, W) in [0, 1].
-
-    Returns:
-        frequencies (bins,), the middles of rings from 0 to 0.5 cycles a pixel, and powers (bins,).
-    """
-    brightness = luma(image)[0].double()
-    height, width = brightness.shape
-    window = torch.outer(*(torch.hann_window(side, dtype=torch.float64) for side in (height, width)))
-    power = torch.fft.fft2(window * (brightness - brightness.mean())).abs() ** 2
-    power /= height * width * window.square().mean()
-    radius = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.fftfreq(width)[None]).flatten()
-    ring = (radius * 2 * bins).long()
-    inside = ring < bins
-    count = torch.bincount(ring[inside], minlength=bins)
-    total = torch.bincount(ring[inside], power.flatten()[inside], minlength=bins)
-    return (np.arange(bins) + 0.5) / (2 * bins), (total / count).numpy()

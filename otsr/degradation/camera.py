@@ -26,7 +26,7 @@ from otsr.degradation.estimation import Method, estimate_blur, estimate_kernel, 
 from otsr.degradation.noise import DegradationError, NoisePool
 from otsr.degradation.pipeline import Degradation
 from otsr.degradation.smoothness import collect_noise
-from otsr.degradation.spectrum import SMALLEST, NoTextureError
+from otsr.degradation.spectrum import NoTextureError
 from otsr.images import ImageError, read
 
 TILE, ROWS = 192, 5  # side in LR pixels; at most so many tiles along either side
@@ -85,17 +85,13 @@ def photo_kernel(lr: Tensor, scale: int) -> Focus:
     left NoTextureError is raised. Of the clearer half, sorted by blur, those from the first tenth to 0.4 give their
     mean.
     """
-    height, width = lr.shape[1:]
-    if min(height, width) < SMALLEST:
-        least = f"{SMALLEST} × {SMALLEST}"
-        raise ValueError(f"{height} × {width} pixels; estimating a kernel takes at least {least}")
     blurs, reason = [], None
-    for top, left in product(_starts(height), _starts(width)):
+    for top, left in product(*map(_starts, lr.shape[1:])):
         try:
             blurs.append(estimate_blur(lr[:, top : top + TILE, left : left + TILE], scale))
         except NoTextureError as error:
             reason = error
-    if reason is not None and not blurs:
+    if reason and not blurs:
         raise reason
     blurs.sort(key=lambda blur: blur.sigma)
     clear = statistics.median_high(blur.unclear for blur in blurs)
@@ -122,8 +118,7 @@ def _starts(length: int) -> list[int]:
 def estimate_camera(
     photos: Sequence[Path], scale: int = 4, *, method: Method = "spectrum", rule: str = "otsr",
     patch: int = 64, max_variance: float | None = None, jpeg: tuple[int, int] | None = None,
-    cleanup: float = 1.0, note: Callable[[str], None] = print,
-    progress: Callable[[int, int], None] | None = None,
+    cleanup: float = 1.0, progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Camera:  # fmt: skip
     """Estimate a kernel from each photo, and noise and JPEG quality from all.
 
@@ -135,7 +130,6 @@ def estimate_camera(
         method, rule, patch, max_variance: see `estimate_kernel` and `collect_noise`.
         jpeg: (low, high) qualities; None: those that the files were saved with, none if none is a JPEG.
         cleanup: stored as it is; see `Degradation`.
-        note: called with what a photo could not give, in words.
         progress: called with (photos done, photos in all).
 
     Raises:
@@ -145,6 +139,7 @@ def estimate_camera(
     estimate = photo_kernel if method == "spectrum" else _untiled
     found: dict[str, Focus] = {}
     readable: list[Path] = []
+    warnings: list[str] = []
     failures: list[str] = []
     for number, path in enumerate(photos, 1):
         try:
@@ -156,14 +151,13 @@ def estimate_camera(
         try:
             found[path.name] = estimate(picture, scale)
         except ValueError as error:
-            note(f"{path}: no kernel ({error}); used for noise only")
-        if progress:
-            progress(number, len(photos))
+            warnings.append(f"{path.name}: no kernel ({error}); used for noise only")
+        progress(number, len(photos))
     if not readable:
         raise ImageError("; ".join(["none of the photos could be read", *failures]))
-    sharp, warnings = _in_focus(found)
-    pool, complaint = _noise(readable, rule, patch, max_variance)
-    warnings += [complaint] if complaint else []
+    sharp, blur_warnings = _in_focus(found)
+    pool, noise_warnings = _noise(readable, rule, patch, max_variance)
+    warnings += blur_warnings + noise_warnings
     if pool is None and not found:
         raise DegradationError("; ".join(warnings))
     qualities = [quality for path in readable if (quality := quality_of(path))]
@@ -195,27 +189,25 @@ def _in_focus(found: dict[str, Focus]) -> tuple[dict[str, Focus], list[str]]:
 
 def _noise(
     photos: Sequence[Path], rule: str, patch: int, max_variance: float | None
-) -> tuple[NoisePool | None, str]:
+) -> tuple[NoisePool | None, list[str]]:
     """The pool of the largest patches that there are, and what is to be said about it."""
-    side, reason = patch, ""
-    while True:
+    reason, side = "", patch
+    while side == patch or side >= _SMALLEST_PATCH:
         try:
             pool = collect_noise(photos, rule, side, window=min(32, side // 2), max_variance=max_variance)
         except DegradationError as error:
             reason = reason or str(error)
-        else:
-            smaller = (
-                f"no smooth patch of {patch} pixels; {len(pool)} patches of {side} pixels are used instead. A photo of "
-                "a plain wall or sky would give more"
-            )
-            return pool, smaller if side < patch else ""
-        if side // 2 < _SMALLEST_PATCH:
-            break
-        side //= 2
-    return None, (
-        f"no noise, so the degradation adds none: {reason}. Patches down to {side} pixels were tried too. Add a photo "
-        "of a plain wall or sky, or try --max-variance 150 if the camera is noisy, or --rule realsr"
-    )
+            side //= 2
+            continue
+        smaller = (
+            f"no smooth patch of {patch} pixels; {len(pool)} patches of {side} pixels are used instead. A photo of a "
+            "plain wall or sky would give more"
+        )
+        return pool, [smaller] if side < patch else []
+    return None, [
+        f"no noise, so the degradation adds none: {reason}. Patches down to {2 * side} pixels were tried too. Add a "
+        "photo of a plain wall or sky, or try --max-variance 150 if the camera is noisy, or --rule realsr"
+    ]
 
 
 def quality_of(path: Path) -> int | None:
@@ -226,10 +218,8 @@ def quality_of(path: Path) -> int | None:
     """
     try:
         with Image.open(path) as image:
-            tables = getattr(image, "quantization", None)
-    except OSError:
-        return None
-    if not tables:
+            tables = image.quantization
+    except (OSError, AttributeError):
         return None
     steps = np.log([tables[key] for key in sorted(tables)[:2]])
     distances = np.abs(_standard_tables()[:, : len(steps)] - steps).mean((1, 2))

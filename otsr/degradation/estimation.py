@@ -44,7 +44,7 @@ WEIGHTS = Path(__file__).with_name("spectrum.json")
 Method = Literal["spectrum", "kernelgan"]
 
 
-def estimate_kernel(lr: Tensor, scale: int = 2, method: Method = "spectrum", *, seed: int = 0) -> Tensor:
+def estimate_kernel(lr: Tensor, scale: int = 2, method: Method = "spectrum") -> Tensor:
     """Blur kernel k in lr = (hr * k)↓scale + noise, from the LR image alone.
 
     "spectrum" (the default, a tenth of a second) reads it from the image's statistics at several scales;
@@ -54,7 +54,6 @@ def estimate_kernel(lr: Tensor, scale: int = 2, method: Method = "spectrum", *, 
     Args:
         lr: (3, H, W) in [0, 1], both sides at least 64, with some texture.
         scale: 2 or 4.
-        seed: of KernelGAN's training; the spectrum has no randomness.
 
     Returns:
         (k, k) float32 on the HR grid and lr's device: sums to 1, centre of mass at the array's centre, k even. Negative
@@ -64,13 +63,13 @@ def estimate_kernel(lr: Tensor, scale: int = 2, method: Method = "spectrum", *, 
         ValueError: an argument is wrong (it is named), or lr holds NaN or infinity.
         NoTextureError: (a ValueError) the image is flat, or nothing but noise.
     """
-    _check(lr, scale, method)
-    image = lr.detach().float().cpu()
+    if method not in ("spectrum", "kernelgan"):
+        raise ValueError(f'method is {method!r}, expected "spectrum" or "kernelgan"')
+    blur = estimate_blur(lr, scale)  # for KernelGAN too: it refuses a photo without texture
     if method == "spectrum":
-        kernel = kernel_of(estimate_blur(image, scale), scale)
+        kernel = kernel_of(blur, scale)
     else:
-        features(luma(image)[0], scale)  # refuses a photo without texture
-        kernel = kernelgan.finish_kernel(kernelgan.train_kernel(image, seed=seed), scale)
+        kernel = kernelgan.finish_kernel(kernelgan.train_kernel(lr.detach().float().cpu()), scale)
     return kernel.to(lr.device)
 
 
@@ -103,8 +102,9 @@ class Blur:
 
 
 def estimate_blur(lr: Tensor, scale: int = 2) -> Blur:
-    """The blur of a photo; arguments and NoTextureError as for `estimate_kernel`."""
-    directional, invariant = features(luma(lr)[0], scale)
+    """The blur of a photo; arguments and errors as for `estimate_kernel`."""
+    _check(lr, scale)
+    directional, invariant = features(luma(lr.detach().float().cpu())[0], scale)
     network = stored_network()
     with torch.no_grad():
         logarithm, shape, unclear, doubt = network(directional[None], invariant[None])
@@ -157,11 +157,11 @@ class DirectionalRegressor(nn.Module):
     patterns: Tensor
     stretch: Tensor
 
-    def __init__(self, hidden: int = 32) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.hidden = nn.Linear(3 * FEATURES + INVARIANTS, hidden)
-        self.answer = nn.Linear(hidden, 2 + SHAPES)
-        self.doubt = nn.Linear(hidden, 2)
+        self.hidden = nn.Linear(3 * FEATURES + INVARIANTS, 32)
+        self.answer = nn.Linear(32, 2 + SHAPES)
+        self.doubt = nn.Linear(32, 2)
         self.correction = nn.Sequential(nn.Linear(3 + SHAPES, 12), nn.Tanh(), nn.Linear(12, 2), nn.Tanh())
         for name, size in (("directional", FEATURES), ("invariant", INVARIANTS)):
             self.register_buffer(f"{name}_mean", torch.zeros(size))
@@ -256,21 +256,16 @@ def stored_network() -> DirectionalRegressor:
     return network.eval().requires_grad_(False)
 
 
-def _check(lr: Tensor, scale: int, method: str) -> None:
+def _check(lr: Tensor, scale: int) -> None:
     if not isinstance(lr, Tensor) or lr.dim() != 3 or lr.shape[0] != 3 or not lr.is_floating_point():
         found = f"{tuple(lr.shape)} {lr.dtype}" if isinstance(lr, Tensor) else type(lr).__name__
         raise ValueError(f"lr is {found}, expected a floating (3, H, W) tensor; otsr.images.read makes one")
     if scale not in (2, 4):
         raise ValueError(f"scale is {scale}, expected 2 or 4")
-    if method not in ("spectrum", "kernelgan"):
-        raise ValueError(f'method is {method!r}, expected "spectrum" or "kernelgan"')
     height, width = lr.shape[1:]
     if min(height, width) < SMALLEST:
         least = f"{SMALLEST} × {SMALLEST}"
         raise ValueError(f"lr has {height} × {width} pixels; estimating a kernel takes at least {least}")
-    bad = int((~lr.isfinite()).sum())
-    if bad:
-        raise ValueError(f"lr holds {bad} values that are NaN or infinite; expected numbers in [0, 1]")
     low, high = lr.min().item(), lr.max().item()
-    if low < -0.5 or high > 1.5:
+    if not -0.5 <= low <= high <= 1.5:
         raise ValueError(f"lr lies in [{low:.4g}, {high:.4g}], expected [0, 1]; divide 8-bit values by 255")

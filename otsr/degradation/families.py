@@ -69,14 +69,14 @@ def blurred(kernel: Tensor, sigma: float) -> Tensor:
     return _normalised(F.conv2d(kernel[None, None], g[None, None], padding=size - 1)[0, 0])
 
 
-def bank(scale: int, count: int, plain: int, seed: int = 0) -> Tensor:
+def bank(scale: int, count: int, plain: int) -> Tensor:
     """(count, k, k) symmetric kernels of k = 7·scale − 2, the first `plain` bicubic, the others drawn by `_SHARES`.
 
     Bicubic, isotropic and anisotropic Gaussians: BSRGAN (Zhang et al., ICCV 2021), with σ from 0.2 LR pixels (so
     sharp that it aliases) to 1, one in ten to 1.3. Box and Lanczos: what programs shrink photos with. Defocus and
     motion: optics. Sharpened: unsharp masking as phones do it, negative lobes around a positive middle.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     shares = torch.tensor(list(_SHARES.values()))
     names = [list(_SHARES)[i] for i in torch.multinomial(shares, count - plain, True, generator=generator)]
     return torch.stack([_banked(name, scale, generator) for name in ["bicubic"] * plain + names]).float()

@@ -38,7 +38,6 @@ _OUTPUT = (CROP - KERNEL_SIZE) // 2 + 1  # side of G's output, and of the real p
 _LAYERS = (7, 5, 3, 1, 1, 1)
 _NEGLIGIBLE = 1 / 40  # of the largest tap
 _START = 1.0  # variance of the Gaussian that G starts from, HR pixels²; bicubic's is about that
-_RATES = (5e-5, 1e-3)  # of G and D
 _BOUNDARY_WEIGHT = 0.5  # β of the paper; its δ and the weight of the sum are 1
 
 
@@ -75,29 +74,26 @@ class LinearGenerator(nn.Module):
         return F.conv2d(x, self.weights[-1], stride=2)[:, 0]
 
 
-def patch_critic(channels: int = 64) -> nn.Sequential:
+def patch_critic() -> nn.Sequential:
     """D: says of each 7×7 patch of a (1, 3, H, W) image how real it looks, in (0, 1).
 
     One 7×7 convolution, then 1×1 layers: it can judge nothing larger than a patch. Spectral norm throughout.
     """
-    layers: list[nn.Module] = [spectral_norm(nn.Conv2d(3, channels, 7))]
+    layers: list[nn.Module] = [spectral_norm(nn.Conv2d(3, 64, 7))]
     for _ in range(5):
-        layers += [spectral_norm(nn.Conv2d(channels, channels, 1)), nn.BatchNorm2d(channels), nn.ReLU(True)]
-    layers += [spectral_norm(nn.Conv2d(channels, 1, 1)), nn.Sigmoid()]
+        layers += [spectral_norm(nn.Conv2d(64, 64, 1)), nn.BatchNorm2d(64), nn.ReLU(True)]
+    layers += [spectral_norm(nn.Conv2d(64, 1, 1)), nn.Sigmoid()]
     return nn.Sequential(*layers)
 
 
-def train_kernel(
-    image: Tensor, iterations: int = 800, seed: int = 0, collapsed: bool = True,
-    dtype: torch.dtype = torch.float32,
-) -> Tensor:  # fmt: skip
+def train_kernel(image: Tensor, iterations: int = 800, seed: int = 0, collapsed: bool = True) -> Tensor:
     """Play G against D on one image and return the mean of G's later kernels, neither pruned nor centred.
 
     Both losses are L1: G minimises mean|D(G(x)) − 1| + wishes, D minimises
-    ½ mean|D(y) − 1| + ½ mean|D(G(x))|. Adam, 5e-5 and 1e-3, (0.5, 0.999).
+    ½ mean|D(y) − 1| + ½ mean|D(G(x))|.
 
     Args:
-        image: (3, H, W) in [0, 1], both sides at least 64.
+        image: (3, H, W) in [0, 1], both sides at least 64; computed in its dtype.
         iterations: steps of G and of D, 3000 in the paper; here the kernel grows too wide in the long run.
         seed: of the initial weights and of the crops; torch's global generator is left alone.
 
@@ -106,21 +102,19 @@ def train_kernel(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        generator, critic = LinearGenerator(collapsed=collapsed).to(dtype), patch_critic().to(dtype)
+        generator, critic = LinearGenerator(collapsed=collapsed).to(image), patch_critic().to(image)
         inputs, reals = _crops(image, CROP, iterations), _crops(image, _OUTPUT, iterations)
-        image = (2 * image - 1).to(dtype)
+        image = 2 * image - 1
         _start(generator)
-        optimisers = [
-            torch.optim.Adam(player.parameters(), rate, betas=(0.5, 0.999))
-            for player, rate in zip((generator, critic), _RATES, strict=True)
-        ]
+        of_generator = torch.optim.Adam(generator.parameters(), 5e-5, betas=(0.5, 0.999))
+        of_critic = torch.optim.Adam(critic.parameters(), 1e-3, betas=(0.5, 0.999))
         later: list[Tensor] = []
         for step, ((top, left), (top_real, left_real)) in enumerate(zip(inputs, reals, strict=True)):
             fake = generator(image[:, top : top + CROP, left : left + CROP])
             real = image[:, top_real : top_real + _OUTPUT, left_real : left_real + _OUTPUT]
-            _step(optimisers[0], (1 - critic(fake[None])).abs().mean() + _wishes(generator.kernel()))
+            _step(of_generator, (1 - critic(fake[None])).abs().mean() + _wishes(generator.kernel()))
             scores_real, scores_fake = critic(real[None]), critic(fake.detach()[None])
-            _step(optimisers[1], ((1 - scores_real).abs().mean() + scores_fake.abs().mean()) / 2)
+            _step(of_critic, ((1 - scores_real).abs().mean() + scores_fake.abs().mean()) / 2)
             if step >= iterations // 2:
                 later.append(generator.kernel().detach())
         return torch.stack(later).mean(0).flip(-2, -1)
@@ -144,12 +138,12 @@ def _step(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
     optimiser.step()
 
 
-def _start(generator: LinearGenerator, steps: int = 100, rate: float = 2e-3) -> None:
+def _start(generator: LinearGenerator) -> None:
     """Fit G's random layers to a small Gaussian: no picture is needed for that, and every seed starts alike."""
-    optimiser = torch.optim.Adam(generator.parameters(), rate)
-    target = gaussian(KERNEL_SIZE, _START).to(generator.weights[0].dtype)
-    for step in range(steps):
-        optimiser.param_groups[0]["lr"] = rate * (1 - step / steps)
+    optimiser = torch.optim.Adam(generator.parameters())
+    target = gaussian(KERNEL_SIZE, _START).to(generator.weights[0])
+    for step in range(100):
+        optimiser.param_groups[0]["lr"] = 2e-3 * (1 - step / 100)
         _step(optimiser, (generator.kernel() - target).square().sum())
 
 

@@ -15,11 +15,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from otsr.images import luma
+LUMA = np.array([0.299, 0.587, 0.114])  # of R, G and B in [0, 255]: BT.601, full range
 
 
 class DegradationError(ValueError):
@@ -137,22 +138,24 @@ class NoisePool:
         laid = F.fold(columns, ((down + 1) * step, (right + 1) * step), side, stride=step)[0]
         return laid[:, step : step + height, step : step + width]
 
-    def signal_dependence(self, window: int = 16) -> SignalDependence:
-        """Luma noise variance against mean over all windows of all patches, by least squares.
+    def signal_dependence(self) -> SignalDependence:
+        """Luma noise variance against mean over all windows of 16 pixels of all patches, by least squares.
 
         A plane is taken out of each window first, so that shading does not count as noise; the variance is
         the unbiased one, Σ residual² / (window² − 3). Rounding to 8 bits alone makes 1/12.
         """
-        if not 3 <= window <= self.size:
-            raise ValueError(f"window is {window}, expected 3 to {self.size}, the size of the pool's patches")
-        grey = full_range_luma(self.patches)
-        windows = grey.unfold(1, window, window).unfold(2, window, window).reshape(-1, window, window)
+        window = min(16, self.size)
+        windows = self._grey().unfold(1, window, window).unfold(2, window, window).reshape(-1, window, window)
         means = windows.mean((1, 2))
         variances = _without_plane(windows).square().sum((1, 2)) / (window**2 - 3)
         centred_m, centred_v = means - means.mean(), variances - variances.mean()
         spread = float(centred_m.square().sum())
         slope = float(centred_m @ centred_v) / spread if spread > 0 else 0.0
         return SignalDependence(slope, float(variances.mean() - slope * means.mean()))
+
+    def _grey(self) -> Tensor:
+        """(N, p, p) float64, luma of the patches."""
+        return self.patches.double().movedim(1, -1) @ torch.from_numpy(LUMA)
 
     def correlation(self, max_lag: int = 3) -> Tensor:
         """(L+1, L+1): of the luma noise of pixels that lie [dy, dx] apart, up to L = max_lag; [0, 0] is 1.
@@ -162,17 +165,12 @@ class NoisePool:
         """
         if not 0 <= max_lag < self.size:
             raise ValueError(f"max_lag is {max_lag}, expected 0 to {self.size - 1}, less than a patch")
-        grey = _without_plane(full_range_luma(self.patches))
+        grey = _without_plane(self._grey())
         lags = range(max_lag + 1)
         end = self.size
         products = [[(grey[:, : end - y, : end - x] * grey[:, y:, x:]).mean() for x in lags] for y in lags]
         covariance = torch.tensor(products, dtype=grey.dtype)
         return covariance / covariance[0, 0]
-
-
-def full_range_luma(patches: Tensor) -> Tensor:
-    """Luma of (N, 3, H, W) uint8 in [0, 255], full range (0.299 R + 0.587 G + 0.114 B), float64 (N, H, W)."""
-    return (luma(patches.double() / 255)[:, 0] * 255 - 16) * (255 / 219)
 
 
 def _without_plane(windows: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ class Degradation:
     """y = JPEG( clip( (x' * k)↓s + n ) ), x' = the clean photo x shrunk by `cleanup` and cropped to multiples of s.
 
     k is drawn from `kernels`, n from `noise`, the JPEG quality from its range, once for each sample. RealSR (Ji et
-    al., CVPRW 2020) has cleanup 2, scale 4, a noise pool, no JPEG; OTSR for phone photos has cleanup 1.
+    al., CVPRW 2020) has cleanup 2, scale 4, a noise pool, no JPEG.
 
     Args:
         scale: s, whole, at least 1.
@@ -59,11 +59,9 @@ class Degradation:
         jpeg: tuple[int, int] | None = None,
         cleanup: float = 1.0,
     ) -> None:
-        if isinstance(scale, bool) or not isinstance(scale, int) or scale < 1:
+        if not isinstance(scale, int) or scale < 1:
             raise ValueError(f"scale is {scale!r}, expected a whole number, at least 1")
-        if noise is not None and not isinstance(noise, NoisePool):
-            raise ValueError(f"noise is a {type(noise).__name__}, expected a NoisePool or None")
-        if isinstance(cleanup, bool) or not isinstance(cleanup, (int, float)) or not 1 <= cleanup < math.inf:
+        if not 1 <= cleanup < math.inf:
             raise ValueError(f"cleanup is {cleanup!r}, expected a number, at least 1 (1 leaves the photo)")
         self.scale = scale
         self.kernels = None if kernels is None else _stack(kernels, scale)
@@ -143,14 +141,10 @@ class Degradation:
         height, width = shrunk.shape[-2:]
         needed = max(self.scale, 0 if self.kernels is None else self.kernels.shape[-1])
         if min(height, width) < needed:
-            after, smaller = "", ""
-            if self.cleanup > 1:
-                after = f" ({width}×{height} after clean-up by {self.cleanup:g})"
-                smaller = ", or a smaller cleanup"
             what = "scale" if needed == self.scale else f"kernel of {needed} taps at scale"
             raise ValueError(
-                f"hr is {hr.shape[-1]}×{hr.shape[-2]}{after}; the {what} {self.scale} needs at least "
-                f"{needed}×{needed}: give a larger image{smaller}"
+                f"hr is {hr.shape[-1]}×{hr.shape[-2]}, after clean-up {width}×{height}; the {what} {self.scale} needs "
+                f"at least {needed}×{needed}: give a larger image"
             )
         return crop_to_multiple(shrunk, self.scale)
 
@@ -159,8 +153,7 @@ class Degradation:
         tensors = {} if self.kernels is None else {"kernels": self.kernels.contiguous()}
         notes: dict[str, Any] = {"scale": self.scale, "jpeg": self.jpeg, "cleanup": self.cleanup}
         notes["noise"] = None
-        if self.noise is not None:
-            pool = self.noise
+        if pool := self.noise:
             tensors["noise"] = pool.patches.contiguous()
             notes["noise"] = {"sources": pool.sources, "tags": pool.tags, "collected": pool.notes}
         told = {"format": _FORMAT, "version": _VERSION, "notes": json.dumps(notes, ensure_ascii=False)}
@@ -174,7 +167,7 @@ class Degradation:
         try:
             notes = json.loads(told["notes"])
             noise = notes["noise"]
-            if noise is not None:
+            if noise:
                 noise = NoisePool(tensors["noise"], noise["sources"], noise["tags"], noise["collected"])
             return cls(notes["scale"], tensors.get("kernels"), noise, notes["jpeg"], notes["cleanup"])
         except (KeyError, TypeError, ValueError) as error:
@@ -220,9 +213,8 @@ def _stack(kernels: Tensor | Sequence[Tensor], scale: int) -> Tensor:
     if not many:
         raise ValueError("kernels is empty; give at least one, or None for bicubic")
     for number, kernel in enumerate(many):
-        if not isinstance(kernel, Tensor) or kernel.dim() != 2 or kernel.shape[0] != kernel.shape[1]:
-            found = tuple(kernel.shape) if isinstance(kernel, Tensor) else type(kernel).__name__
-            raise ValueError(f"kernels[{number}] is {found}, expected a square tensor (k, k)")
+        if kernel.dim() != 2 or kernel.shape[0] != kernel.shape[1]:
+            raise ValueError(f"kernels[{number}] is {tuple(kernel.shape)}, expected a square tensor (k, k)")
         if (kernel.shape[0] - scale) % 2:
             raise ValueError(
                 f"kernels[{number}] has {kernel.shape[0]} taps a side, which puts its centre off the grid of "
@@ -237,11 +229,9 @@ def _stack(kernels: Tensor | Sequence[Tensor], scale: int) -> Tensor:
 
 
 def _qualities(jpeg: Sequence[int]) -> tuple[int, int]:
-    if not isinstance(jpeg, (tuple, list)) or len(jpeg) != 2 or not all(type(q) is int for q in jpeg):
-        raise ValueError(f"jpeg is {jpeg!r}, expected (low, high), two whole numbers from 1 to 100")
     low, high = jpeg
-    if not 1 <= low <= high <= 100:
-        raise ValueError(f"jpeg is ({low}, {high}), expected 1 <= low <= high <= 100")
+    if not (isinstance(low, int) and isinstance(high, int) and 1 <= low <= high <= 100):
+        raise ValueError(f"jpeg is ({low}, {high}), expected whole numbers, 1 <= low <= high <= 100")
     return low, high
 
 
@@ -252,5 +242,5 @@ def _check_image(hr: Tensor) -> None:
     if not hr.is_floating_point():
         raise ValueError(f"hr is {hr.dtype}, expected floating values in [0, 1]; see images.read")
     low, high = float(hr.min()), float(hr.max())
-    if not (low >= -1e-3 and high <= 1 + 1e-3):
+    if not -1e-3 <= low <= high <= 1 + 1e-3:
         raise ValueError(f"hr holds values from {low:.4g} to {high:.4g}, expected [0, 1]; see images.read")

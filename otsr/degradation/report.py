@@ -18,7 +18,8 @@ from torch import Tensor
 from otsr.degradation import kernels
 from otsr.degradation.camera import Camera, Focus
 from otsr.degradation.noise import NoisePool
-from otsr.images import atomic_path, luma, read
+from otsr.degradation.spectrum import radial_spectrum
+from otsr.images import atomic_path, read
 
 _LR, _KERNEL = "#666666", "#0072B2"
 _SHOWN_KERNELS, _SHOWN_PATCHES = 4, 16
@@ -69,7 +70,7 @@ def _describe_tiles(focus: Focus) -> dict[str, Any]:
 def _describe_noise(pool: NoisePool | None) -> dict[str, Any] | None:
     if pool is None:
         return None
-    dependence = pool.signal_dependence(min(16, pool.size))
+    dependence = pool.signal_dependence()
     correlation = pool.correlation(1)
     return {
         "patches": len(pool),
@@ -101,25 +102,12 @@ def draw(camera: Camera) -> Figure:
     left, right = lower.subplots(1, 2)
     _draw_noise(left, camera.degradation.noise)
     for path in camera.readable:
-        spectrum = 10 * radial_spectrum(read(path)).numpy()
+        frequency, power = radial_spectrum(read(path), bins=48)
         colour = _KERNEL if path.name in camera.photos else _LR
-        right.plot(np.linspace(0, 0.5, len(spectrum)), spectrum, color=colour, alpha=0.6)
+        right.plot(frequency, 10 * np.log10(255**2 * power + 1e-6), color=colour, alpha=0.6)
     title = "Spectra of the photos (blue: gave a kernel)"
     right.set(title=title, xlabel="cycles per pixel", ylabel="power, dB")
     return figure
-
-
-def radial_spectrum(image: Tensor, bins: int = 48) -> Tensor:
-    """log10 power of the luma of (3, H, W), averaged over rings from 0 to ½ cycle a pixel, in grey levels²; (bins,)."""
-    grey = luma(image)[0] * 255
-    height, width = grey.shape
-    window = torch.hann_window(height)[:, None] * torch.hann_window(width)
-    power = torch.fft.fft2((grey - grey.mean()) * window).abs().square()
-    power /= window.square().sum().clamp(min=1e-9)
-    radius = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.fftfreq(width)[None, :])
-    ring = (radius * 2 * bins).long().clamp(max=bins).ravel()
-    mean = torch.bincount(ring, power.ravel(), bins + 1) / torch.bincount(ring, minlength=bins + 1).clamp(1)
-    return mean[:bins].clamp(min=1e-6).log10()
 
 
 def _draw_kernels(figure: Any, found: dict[str, Tensor], scale: int) -> None:

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -25,16 +26,16 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from tqdm import tqdm  # not tqdm.auto: in a notebook its bar would be stored, and differ from run to run
 
-from otsr.degradation.noise import DegradationError, NoisePool, full_range_luma
+from otsr.degradation.noise import LUMA, DegradationError, NoisePool
 from otsr.images import ImageSource, open_picture
 
 _MAX_VARIANCE = {"otsr": 50.0, "realsr": 20.0}
-_MEAN_TOLERANCE = 0.1  # of a patch's mean, for the means of its windows
+_MEAN_TOLERANCE, _VARIANCE_TOLERANCE = 0.1, 0.25  # of a patch's mean and variance, for those of its windows
 _ADVICE = {
     "variance too high": "raise max_variance, or add photos with a plain wall or sky",
     "no variance": "these areas are clipped or drawn; add photos with noise in them",
     "a window's mean differs": "take smaller patches, or use rule='realsr'",
-    "a window's variance differs": "raise variance_tolerance, take a larger window, or use rule='realsr'",
+    "a window's variance differs": "take a larger window, or use rule='realsr'",
     "a texture with a direction": "raise max_coherence, if these areas are noise after all",
     "shading without grain": "add sharper or noisier photos, or raise max_correlation",
     "image smaller than a patch": "take smaller patches",
@@ -44,16 +45,15 @@ _ADVICE = {
 def collect_noise(
     images: Iterable[ImageSource] | ImageSource, rule: str = "otsr", patch: int = 64, *,
     window: int | None = None, stride: int | None = None, max_variance: float | None = None,
-    variance_tolerance: float = 0.25, max_coherence: float = 0.15, max_correlation: float = 0.9,
-    tags: Sequence[str] | None = None,
+    max_coherence: float = 0.15, max_correlation: float = 0.9, tags: Sequence[str] | None = None,
 ) -> NoisePool:  # fmt: skip
     """Collect the smooth patches of photos into a pool of real noise.
 
     Luma Y in [0, 255] (BT.601, full range) decides. Both rules ask for variance > 0, and
 
-    - "realsr": variance < max_variance (20; the paper's patch is 256);
+    - "realsr": variance ≤ max_variance (20; the paper's patch is 256);
     - "otsr": variance ≤ max_variance (50), and for every window w of the patch
-      |mean_w − mean| ≤ 0.1 · mean and |variance_w − variance| ≤ variance_tolerance · variance
+      |mean_w − mean| ≤ 0.1 · mean and |variance_w − variance| ≤ 0.25 · variance
       (the paper's patch is 256 with windows of 64; the smaller defaults fit crops of a megapixel).
 
     Then two tests that the papers do not have (1.0 switches each off). Noise has no direction: the coherence
@@ -62,7 +62,7 @@ def collect_noise(
     1 − mean squared difference / (2 variance), is at most max_correlation; shading exceeds it.
 
     Patches lie `stride` apart and windows side by side; where they do not fill the length, a last one is flush
-    with the end, so that no pixel goes untested. Variances come from integral images.
+    with the end, so that no pixel goes untested.
 
     Args:
         images: paths, PIL images, arrays or tensors; or one of them.
@@ -83,33 +83,35 @@ def collect_noise(
     window = min(32, patch) if window is None else window
     stride = max(1, patch // 2) if stride is None else stride
     max_variance = _MAX_VARIANCE.get(rule, 0.0) if max_variance is None else max_variance
-    flat = _Flatness(
-        rule, patch, window, stride, max_variance, variance_tolerance, max_coherence, max_correlation
-    )
-    kept: list[np.ndarray] = []
+    smooth = _Smoothness(rule, patch, window, stride, max_variance, max_coherence, max_correlation)
+    patches: list[np.ndarray] = []
     sources: list[str] = []
     labels: list[str] = []
-    verdicts: Counter[str] = Counter()
+    flaws: Counter[str] = Counter()
     bar = tqdm(photos, desc="collecting noise", unit="image", delay=2, disable=None)
     for number, photo in enumerate(bar):
         pixels = open_picture(photo).pixels
-        rows, columns, reasons = flat.judge(pixels)
-        verdicts.update(reasons.ravel().tolist())
-        good = np.argwhere(reasons == "")
-        kept += [pixels[rows[i] : rows[i] + patch, columns[j] : columns[j] + patch] for i, j in good]
         name = Path(photo).name if isinstance(photo, (str, os.PathLike)) else f"image {number}"
-        sources += [name] * len(good)
-        labels += [tags[number] if tags else ""] * len(good)
-    passed = verdicts.pop("", 0)
-    if not kept:
-        raise DegradationError(_explain_nothing(rule, patch, len(photos), verdicts))
-    notes = {**asdict(flat), "kept": passed, "rejected": dict(verdicts)}
-    patches = torch.from_numpy(np.stack(kept)).permute(0, 3, 1, 2).contiguous()
-    return NoisePool(patches, sources, labels, notes)
+        for top, left, flaw in smooth.judge(pixels):
+            if flaw:
+                flaws[flaw] += 1
+            else:  # a copy, or each patch would keep its whole photo in memory
+                patches.append(pixels[top : top + patch, left : left + patch].copy())
+                sources.append(name)
+                labels.append(tags[number] if tags else "")
+    if not photos:
+        raise DegradationError("no images given to collect noise from")
+    if not patches:
+        reasons = "; ".join(f"{count} × {flaw} ({_ADVICE[flaw]})" for flaw, count in flaws.most_common())
+        searched = f"no smooth patch of {patch}×{patch} in {len(photos)} images under rule {rule!r}"
+        raise DegradationError(f"{searched}: {reasons}")
+    notes = {**asdict(smooth), "kept": len(patches), "rejected": dict(flaws)}
+    stack = torch.from_numpy(np.stack(patches)).permute(0, 3, 1, 2)
+    return NoisePool(stack.contiguous(), sources, labels, notes)
 
 
 @dataclass(frozen=True)
-class _Flatness:
+class _Smoothness:
     """What counts as a smooth patch; see `collect_noise`."""
 
     rule: str
@@ -117,7 +119,6 @@ class _Flatness:
     window: int
     stride: int
     max_variance: float
-    variance_tolerance: float
     max_coherence: float
     max_correlation: float
 
@@ -128,77 +129,46 @@ class _Flatness:
             raise ValueError(f"patch is {self.patch} and stride {self.stride}, expected at least 2 and 1")
         if self.rule == "otsr" and not 2 <= self.window <= self.patch:
             raise ValueError(f"window is {self.window}, expected 2 to {self.patch}, the size of a patch")
-        for name in ("max_variance", "variance_tolerance", "max_coherence", "max_correlation"):
+        for name in ("max_variance", "max_coherence", "max_correlation"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a positive number")
 
-    def judge(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Top rows, left columns, and for each pair the reason why that patch is rejected ("" keeps it)."""
+    def judge(self, pixels: np.ndarray) -> Iterator[tuple[int, int, str]]:
+        """Top, left and flaw ("" for none) of every patch of a photo (H, W, 3) uint8."""
         if min(pixels.shape[:2]) < self.patch:
-            return np.zeros(1, int), np.zeros(1, int), np.full((1, 1), "image smaller than a patch", object)
-        grey = full_range_luma(torch.from_numpy(pixels).permute(2, 0, 1)[None])[0].numpy()
-        tables = _integral(grey), _integral(grey**2)
-        rows, columns = (_starts(length, self.patch, self.stride) for length in grey.shape)
-        mean, variance = _mean_and_variance(tables, rows, columns, self.patch)
-        reasons = np.full(mean.shape, "", dtype=object)
-        coherence, correlation = _texture(grey, rows, columns, self.patch, variance)
-        reasons[coherence > self.max_coherence] = "a texture with a direction"
-        reasons[correlation > self.max_correlation] = "shading without grain"
+            yield 0, 0, "image smaller than a patch"
+            return
+        grey = pixels @ LUMA
+        down, right = np.gradient(gaussian_filter(grey, 1.0))
+        steps = np.diff(grey, axis=0, append=grey[-1:]) ** 2 + np.diff(grey, axis=1, append=grey[:, -1:]) ** 2
+        for top, left in product(*(_starts(length, self.patch, self.stride) for length in grey.shape)):
+            here = np.s_[top : top + self.patch, left : left + self.patch]
+            yield top, left, self._flaw(grey[here], down[here], right[here], steps[here])
+
+    def _flaw(self, grey: np.ndarray, down: np.ndarray, right: np.ndarray, steps: np.ndarray) -> str:
+        """Why a patch is refused: of its luma, its slopes, and its squared differences from both neighbours."""
+        mean, variance = grey.mean(), grey.var()
+        if variance < 1e-6:
+            return "no variance"
+        if variance > self.max_variance:
+            return "variance too high"
         if self.rule == "otsr":
-            offsets = _starts(self.patch, self.window, self.window)
-            every_row, every_column = ((starts[:, None] + offsets).ravel() for starts in (rows, columns))
-            window_mean, window_variance = _mean_and_variance(tables, every_row, every_column, self.window)
-            grid = (len(rows), len(offsets), len(columns), len(offsets))
-            mean_off = np.abs(window_mean.reshape(grid) - mean[:, None, :, None]).max((1, 3))
-            variance_off = np.abs(window_variance.reshape(grid) - variance[:, None, :, None]).max((1, 3))
-            reasons[variance_off > self.variance_tolerance * variance] = "a window's variance differs"
-            reasons[mean_off > _MEAN_TOLERANCE * mean] = "a window's mean differs"
-        too_high = variance > self.max_variance if self.rule == "otsr" else variance >= self.max_variance
-        reasons[too_high] = "variance too high"
-        reasons[variance < 1e-6] = "no variance"
-        return rows, columns, reasons
+            places = product(_starts(self.patch, self.window, self.window), repeat=2)
+            windows = np.stack([grey[y : y + self.window, x : x + self.window] for y, x in places])
+            if (abs(windows.mean((1, 2)) - mean) > _MEAN_TOLERANCE * mean).any():
+                return "a window's mean differs"
+            if (abs(windows.var((1, 2)) - variance) > _VARIANCE_TOLERANCE * variance).any():
+                return "a window's variance differs"
+        roughness = steps.mean() / (4 * variance)  # 1 for white noise: two neighbours, 2 variances each
+        if 1 - roughness > self.max_correlation:
+            return "shading without grain"
+        yy, xx, xy = (down**2).mean(), (right**2).mean(), (down * right).mean()
+        if np.hypot(xx - yy, 2 * xy) > self.max_coherence * (xx + yy):
+            return "a texture with a direction"
+        return ""
 
 
-def _texture(
-    grey: np.ndarray, rows: np.ndarray, columns: np.ndarray, side: int, variance: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Coherence of the structure tensor, and correlation of neighbours, of every patch; see `collect_noise`."""
-    down, right = np.gradient(gaussian_filter(grey, 1.0))
-    tensor = (down**2, right**2, down * right)
-    yy, xx, xy = (_box_mean(_integral(values), rows, columns, side) for values in tensor)
-    coherence = np.sqrt((xx - yy) ** 2 + 4 * xy**2) / np.maximum(xx + yy, 1e-12)
-    steps = np.diff(grey, axis=0, append=grey[-1:]) ** 2 + np.diff(grey, axis=1, append=grey[:, -1:]) ** 2
-    roughness = _box_mean(_integral(steps), rows, columns, side)  # 4 variances for white noise
-    return coherence, 1 - roughness / np.maximum(4 * variance, 1e-12)
-
-
-def _mean_and_variance(
-    tables: tuple[np.ndarray, np.ndarray], rows: np.ndarray, columns: np.ndarray, side: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance of the boxes at every pair of rows and columns, from integrals of values and squares."""
-    mean, square = (_box_mean(table, rows, columns, side) for table in tables)
-    return mean, np.maximum(square - mean**2, 0)
-
-
-def _box_mean(table: np.ndarray, rows: np.ndarray, columns: np.ndarray, side: int) -> np.ndarray:
-    below, right = rows + side, columns + side
-    inside = table[np.ix_(below, right)] - table[np.ix_(rows, right)]
-    return (inside - table[np.ix_(below, columns)] + table[np.ix_(rows, columns)]) / side**2
-
-
-def _integral(values: np.ndarray) -> np.ndarray:
-    """(H + 1, W + 1): entry [y, x] is the sum of values[:y, :x]."""
-    return np.pad(values, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
-
-
-def _starts(length: int, side: int, step: int) -> np.ndarray:
+def _starts(length: int, side: int, step: int) -> list[int]:
     """0, step, 2·step, … while a box of `side` fits, and the last place that is flush with the end."""
-    starts = np.arange(0, length - side + 1, step)
-    return starts if starts[-1] == length - side else np.append(starts, length - side)
-
-
-def _explain_nothing(rule: str, patch: int, images: int, verdicts: Counter[str]) -> str:
-    if not images:
-        return "no images given to collect noise from"
-    reasons = "; ".join(f"{count} × {reason} ({_ADVICE[reason]})" for reason, count in verdicts.most_common())
-    return f"no smooth patch of {patch}×{patch} in {images} images under rule {rule!r}: {reasons}"
+    starts = list(range(0, length - side + 1, step))
+    return starts if starts[-1] == length - side else [*starts, length - side]

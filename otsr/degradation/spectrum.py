@@ -20,9 +20,12 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from otsr.images import luma
 
 DIRECTIONS = 12  # angles d·15°, from x (right) towards y (down)
 PATCH = 32  # side of the Hann-windowed patches of the spectrum
@@ -70,6 +73,30 @@ def busiest(grey: Tensor, side: int) -> Tensor:
     mean = F.avg_pool2d(mean, (1, width - 1), (1, step))[0, 0]
     row, column = divmod(int(mean.argmax()), mean.shape[1])
     return grey[row * step : row * step + height, column * step : column * step + width]
+
+
+def radial_spectrum(image: Tensor, bins: int = 32) -> tuple[np.ndarray, np.ndarray]:
+    """Power |FFT(w · (Y − mean Y))|² / (H W mean w²) of the luma Y, Hann window w, averaged over rings.
+
+    White noise of variance v has power v at each frequency.
+
+    Args:
+        image: (3, H, W) in [0, 1].
+
+    Returns:
+        frequencies (bins,), the middles of rings from 0 to 0.5 cycles a pixel, and powers (bins,).
+    """
+    grey = luma(image)[0].double()
+    height, width = grey.shape
+    window = torch.outer(*(torch.hann_window(side, dtype=torch.float64) for side in grey.shape))
+    power = torch.fft.fft2(window * (grey - grey.mean())).abs() ** 2
+    power /= height * width * window.square().mean()
+    radius = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.fftfreq(width)[None]).flatten()
+    ring = (radius * 2 * bins).long()
+    inside = ring < bins
+    count = torch.bincount(ring[inside], minlength=bins)
+    total = torch.bincount(ring[inside], power.flatten()[inside], minlength=bins)
+    return (np.arange(bins) + 0.5) / (2 * bins), (total / count).numpy()
 
 
 @lru_cache(maxsize=1)

@@ -190,7 +190,7 @@ def named_degradation(name: str, scale: int | None = None, cleanup: float | None
 
 def phone_degradation(scale: int = 4, cleanup: float = 1.0) -> Degradation:
     """How the course's phone degrades: kernels and noise estimated from its crops, as `otsr estimate` does."""
-    return estimate_camera(phone_crops(), scale, cleanup=cleanup, note=lambda _: None).degradation
+    return estimate_camera(phone_crops(), scale, cleanup=cleanup).degradation
 
 
 def rounded(image: Tensor) -> Tensor:

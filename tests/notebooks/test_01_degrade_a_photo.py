@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from otsr.course.plots import radial_spectrum
 from otsr.datasets import data_dir
 from otsr.degradation import kernels
+from otsr.degradation.spectrum import radial_spectrum
 from otsr.images import read, resize
 
 GLOBALS = ("turn", "waves")

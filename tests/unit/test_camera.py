@@ -28,7 +28,7 @@ def shot(index: int, deviation: float) -> torch.Tensor:
 
 
 def estimated(paths: list[Path], scale: int = 2, **settings: object) -> Camera:
-    return estimate_camera(paths, scale, note=lambda _: None, **settings)  # type: ignore[arg-type]
+    return estimate_camera(paths, scale, **settings)  # type: ignore[arg-type]
 
 
 def textured(size: int, flat: int, noise: float) -> np.ndarray:

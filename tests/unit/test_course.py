@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 from pathlib import Path
 from typing import Any
 
@@ -126,22 +125,6 @@ def test_frames_have_the_colour_of_their_role_and_the_box_fits_every_size() -> N
         assert mpl.colors.to_hex(axes.spines["left"].get_edgecolor()) == plots.COLOURS[role].lower()
     assert [axes.get_title() for axes in above] == ["small", "large"]
     assert [axes.images[0].get_array().shape for axes in below] == [(10, 10, 3), (40, 40, 3)]
-
-
-def test_white_noise_has_its_variance_at_every_frequency() -> None:
-    generator = torch.Generator().manual_seed(0)
-    grey = (0.5 + 0.05 * torch.randn(1, 256, 192, generator=generator)).expand(3, -1, -1)
-    frequency, power = plots.radial_spectrum(grey)
-    assert frequency[0] == pytest.approx(1 / 128)
-    variance = (0.05 * 219 / 255) ** 2  # luma spans 219 of 255 levels
-    assert power[8:] == pytest.approx(variance, rel=0.15)
-    assert power[8:].mean() == pytest.approx(variance, rel=0.02)
-
-
-def test_a_wave_shows_at_its_frequency() -> None:
-    wave = 0.5 + 0.2 * torch.sin(2 * math.pi * 0.25 * torch.arange(128.0)).expand(3, 128, 128)
-    frequency, power = plots.radial_spectrum(wave)
-    assert frequency[power.argmax()] == pytest.approx(0.25, abs=1 / 64)
 
 
 def test_drawings_are_shown_as_they_are_committed_with_the_texts_that_they_carry(

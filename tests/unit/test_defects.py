@@ -268,18 +268,16 @@ def test_11_every_window_and_every_patch_is_looked_at() -> None:
     assert len(published) == 9
     grain = np.random.default_rng(0).normal(128, 3, (64, 64, 1)).round().clip(0, 255).astype(np.uint8)
     smooth = np.repeat(grain, 3, 2)
-    assert len(collect_noise(smooth, patch=64, window=16, variance_tolerance=0.5)) == 1
+    assert len(collect_noise(smooth, patch=64, window=16)) == 1
     for y, x in {(y, x) for y in range(0, 64, 16) for x in range(0, 64, 16)} - set(published):
         blemished = smooth.copy()
         blemished[y + 4 : y + 12, x + 4 : x + 12] += 8
         with pytest.raises(DegradationError, match="a window's variance differs"):
-            collect_noise(blemished, patch=64, window=16, variance_tolerance=0.5)
+            collect_noise(blemished, patch=64, window=16)
 
     busy = np.random.default_rng(1).integers(0, 255, (128, 128, 3), dtype=np.uint8)
     busy[64:, 64:] = smooth  # the last patch: range(0, 128 − 64, 64) ends before it
-    found = collect_noise(
-        busy, patch=64, window=16, stride=64, variance_tolerance=0.5, max_coherence=1, max_correlation=1
-    )
+    found = collect_noise(busy, patch=64, window=16, stride=64, max_coherence=1, max_correlation=1)
     assert np.array_equal(found.patches[0].permute(1, 2, 0).numpy(), smooth)
 
 

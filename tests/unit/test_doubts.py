@@ -30,7 +30,7 @@ def shot(kernel: torch.Tensor, index: int = 0, noise: float = 2.0) -> torch.Tens
 
 
 def estimated(folder: Path) -> Camera:
-    return estimate_camera(sorted(folder.iterdir()), 2, note=lambda _: None)
+    return estimate_camera(sorted(folder.iterdir()), 2)
 
 
 def enlarged(image: torch.Tensor, factor: float) -> torch.Tensor:

@@ -22,7 +22,7 @@ def short_training(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         kernelgan,
         "train_kernel",
-        lambda image, seed: train(image, 10, seed=seed),
+        lambda image: train(image, 10),
     )
 
 
@@ -30,7 +30,7 @@ def short_training(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("method", ["spectrum", "kernelgan"])
 @pytest.mark.parametrize("scale", [2, 4])
 def test_the_kernel_fits_the_sampling_grid(lr: torch.Tensor, method: str, scale: int) -> None:
-    kernel = estimate_kernel(lr, scale, method, seed=3)
+    kernel = estimate_kernel(lr, scale, method)
     assert kernel.dtype == torch.float32
     assert kernel.shape[0] == kernel.shape[1]
     assert kernel.shape[0] % 2 == 0
@@ -40,7 +40,7 @@ def test_the_kernel_fits_the_sampling_grid(lr: torch.Tensor, method: str, scale:
     assert float(kernel.sum()) == pytest.approx(1, abs=1e-5)
     assert kernels.moments(kernel)[0].abs().max() < 0.05 * scale
     assert kernels.downsample(lr, kernel, scale).shape[1:] == tuple(-(-n // scale) for n in lr.shape[1:])
-    assert torch.equal(kernel, estimate_kernel(lr, scale, method, seed=3))
+    assert torch.equal(kernel, estimate_kernel(lr, scale, method))
 
 
 def test_a_turned_image_has_the_turned_kernel(lr: torch.Tensor) -> None:
@@ -72,7 +72,7 @@ def test_most_photos_that_software_shrank_get_the_bicubic_kernel() -> None:
         ({"lr": 255 * torch.rand(3, 80, 80)}, r"expected \[0, 1\]; divide 8-bit values by 255"),
         ({"scale": 3}, "scale is 3, expected 2 or 4"),
         ({"method": "magic"}, 'method is \'magic\', expected "spectrum" or "kernelgan"'),
-        ({"lr": torch.full((3, 80, 80), torch.nan)}, "19200 values that are NaN or infinite"),
+        ({"lr": torch.full((3, 80, 80), torch.nan)}, r"lies in \[nan, nan\]"),
         ({"lr": torch.full((3, 100, 100), 0.3)}, "no texture"),
         ({"lr": torch.full((3, 100, 100), 0.3), "method": "kernelgan"}, "no texture"),
     ],

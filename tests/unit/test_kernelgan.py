@@ -43,7 +43,7 @@ def test_collapsed_training_equals_deep_training_at_iteration_4(
     photo: torch.Tensor, dtype: torch.dtype, tolerance: float
 ) -> None:
     # Adam's first steps are signs of gradients: in float32 rounding turns some of the smallest (kernel taps are ≤ 0.1).
-    deep, collapsed = (kernelgan.train_kernel(photo, 4, collapsed=c, dtype=dtype) for c in (False, True))
+    deep, collapsed = (kernelgan.train_kernel(photo.to(dtype), 4, collapsed=c) for c in (False, True))
     assert deep.abs().max() > 1e-3
     assert (deep - collapsed).abs().max() < tolerance
 

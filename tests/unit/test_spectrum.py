@@ -45,6 +45,19 @@ def test_white_noise_has_its_variance_as_power_at_every_frequency() -> None:
     assert 0.8 * 9 < float(floor) < float(typical) < 1.1 * 9
 
 
+def test_around_the_rings_noise_has_its_variance_and_a_wave_its_frequency() -> None:
+    generator = torch.Generator().manual_seed(0)
+    grey = (0.5 + 0.05 * torch.randn(1, 256, 192, generator=generator)).expand(3, -1, -1)
+    frequency, power = spectrum.radial_spectrum(grey)
+    variance = (0.05 * 219 / 255) ** 2  # luma spans 219 of 255 levels
+    assert frequency[0] == pytest.approx(1 / 128)
+    assert power[8:] == pytest.approx(variance, rel=0.15)
+    assert power[8:].mean() == pytest.approx(variance, rel=0.02)
+    wave = 0.5 + 0.2 * torch.sin(2 * math.pi * 0.25 * torch.arange(128.0)).expand(3, 128, 128)
+    frequency, power = spectrum.radial_spectrum(wave)
+    assert frequency[power.argmax()] == pytest.approx(0.25, abs=1 / 64)
+
+
 @pytest.mark.parametrize(("direction", "frequency"), [(0, 4), (2, 3), (6, 5), (9, 6)])
 def test_a_grating_shows_at_its_own_direction_and_frequency(direction: int, frequency: int) -> None:
     y, x = torch.meshgrid(torch.arange(200.0), torch.arange(200.0), indexing="ij")
