@@ -4,7 +4,7 @@
     python benchmarks/kernel_families.py --kernelgan 2        # KernelGAN too, on two of each row, a minute each
     python benchmarks/kernel_families.py --folder PHOTOS      # on other photos than the course's test photos
 
-16 kernels of each family (`otsr.degradation.families`) at ×2 and ×4. HR is a photo shrunk by 0.5 to 0.75; LR =
+16 kernels of each family (`kernel_draws.py`) at ×2 and ×4. HR is a photo shrunk by 0.5 to 0.75; LR =
 (HR * k)↓s, plus white noise of standard deviation 0 or 5/255 in turn, rounded to 8 bits.
 
 *L2* is relative. *Again* degrades HR with the kernel found, without noise, and compares with what the true kernel
@@ -41,6 +41,7 @@ import statistics
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import kernel_draws
 import numpy as np
 import torch
 from kernel_estimation import best_isotropic
@@ -49,7 +50,7 @@ from tqdm.auto import tqdm
 
 from otsr import images
 from otsr.datasets import photos
-from otsr.degradation import estimation, families, kernelgan, kernels, spectrum
+from otsr.degradation import estimation, kernelgan, kernels, spectrum
 
 KERNELS = 16
 NOISES = (0, 5)  # standard deviations in grey levels of 255
@@ -70,8 +71,8 @@ class Case(NamedTuple):
 
 def case(family: str, scale: int, index: int, paths: list[Path]) -> Case:
     """The same case every time: photo, shrink, kernel and noise follow from family, scale and index."""
-    rng = np.random.default_rng([list(families.FAMILIES).index(family), scale, index])
-    kernel = families.draw(family, scale, rng)
+    rng = np.random.default_rng([list(kernel_draws.FAMILIES).index(family), scale, index])
+    kernel = kernel_draws.draw(family, scale, rng)
     kernel = kernels.centre(kernel, scale)
     photo = images.read(paths[index % len(paths)])
     hr = images.crop_to_multiple(images.resize(photo, rng.uniform(0.5, 0.75)).clamp(0, 1), scale)
@@ -127,7 +128,7 @@ def within(case: Case, blur: estimation.Blur) -> float:
     """Which part of three numbers, the size and two stretches, lies within one standard error of the estimate."""
     pixels = torch.tensor([float(case.scale)])
     found = (blur.covariance + estimation.FLOOR * torch.eye(2)).float() / case.scale**2
-    true = estimation.closest_gaussians([case.kernel], pixels)
+    true = kernel_draws.closest_gaussians([case.kernel], pixels)
     miss = (estimation.log_of_covariance(found[None]) - true)[0].abs()
     return float((miss < torch.tensor(blur.deviation)[[0, 1, 1]]).float().mean())
 
@@ -164,7 +165,7 @@ def table(records: list[dict[str, Any]]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for scale in (2, 4):
-        for family in families.FAMILIES:
+        for family in kernel_draws.FAMILIES:
             rows = [r for r in records if r["scale"] == scale and r["family"] == family]
             if rows:
                 cells = [_cell(rows, methods, key) for key in ("l2", "again", "lost", "cautious")]
@@ -191,7 +192,7 @@ def main() -> None:
     torch.set_num_threads(1)
     paths = images.find_images([arguments.folder]) if arguments.folder else photos("test")
     records = []
-    for family in tqdm(families.FAMILIES, desc="families"):
+    for family in tqdm(kernel_draws.FAMILIES, desc="families"):
         for scale in (2, 4):
             for index in range(arguments.kernels):
                 shot = case(family, scale, index, paths)

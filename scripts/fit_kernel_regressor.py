@@ -5,7 +5,7 @@
     python scripts/fit_kernel_regressor.py FOLDER --check    # a minute: errors of the stored weights, by family
 
 FOLDER holds photos that anyone may train on. Each example is the luma of a random part of a photo, shrunk by 0.5 to
-0.75, turned and mirrored, blurred by a kernel of `otsr.degradation.families`, downsampled by 2 or 4, with white or
+0.75, turned and mirrored, blurred by a kernel of `benchmarks/kernel_draws.py`, downsampled by 2 or 4, with white or
 correlated noise, rounding and JPEG at random. The network is trained on most photos for the relative L2 error of the
 kernel. Its standard errors take two steps, on photos that the step before has not seen. On every sixth photo of the
 folder and those named APART, they learn what the photo shows, so that 68 % of all errors lie within them. On the
@@ -21,6 +21,7 @@ import copy
 import io
 import json
 import math
+import sys
 from dataclasses import dataclass
 from itertools import chain, product
 from pathlib import Path
@@ -34,7 +35,10 @@ from tqdm.auto import tqdm
 
 from otsr import images
 from otsr.datasets import photos
-from otsr.degradation import estimation, families, kernels, spectrum
+from otsr.degradation import estimation, kernels, spectrum
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+import kernel_draws
 
 EPOCHS, BATCH, RATE, DECAY = 40, 64, 3e-3, 1e-2
 BLOCKS = ((3100, 1), (2600, 4), (3600, 5), (3600, 6))  # examples and seed: may be made side by side
@@ -116,7 +120,7 @@ def examples(paths: list[Path], count: int, seed: int) -> Examples:
     for index in tqdm(range(count), desc="examples"):
         scale = 2 if rng.random() < 0.6 else 4
         name = str(rng.choice(list(MIX), p=weights / weights.sum()))
-        kernel = families.draw(name, scale, rng)
+        kernel = kernel_draws.draw(name, scale, rng)
         try:
             lr = disturb(shoot(greys[index % len(greys)], kernel, scale, rng), rng)
             rows.append((*spectrum.features(lr, scale), name, float(scale)))
@@ -130,9 +134,9 @@ def calibration(paths: list[Path]) -> Examples:
     """As many examples of every family at either scale: whole photos with white noise, and parts of photos, in turn."""
     greys = [images.luma(images.read(path)) for path in paths]
     rows, taps = [], []
-    for number, (name, scale, index) in enumerate(product(families.FAMILIES, (2, 4), range(EACH))):
+    for number, (name, scale, index) in enumerate(product(kernel_draws.FAMILIES, (2, 4), range(EACH))):
         rng = np.random.default_rng([0, number])
-        kernel = families.draw(name, scale, rng)
+        kernel = kernel_draws.draw(name, scale, rng)
         grey = greys[index % len(greys)]
         if index // len(greys) % 2:
             lr = disturb(shoot(grey, kernel, scale, rng), rng)
@@ -152,7 +156,7 @@ def calibration(paths: list[Path]) -> Examples:
 def gathered(rows: list[tuple[Tensor, Tensor, str, float]], taps: list[Tensor]) -> Examples:
     """Examples of statistics, families, scales and kernels."""
     directional, invariant, names, scales = (list(column) for column in zip(*rows, strict=True))
-    logs = estimation.closest_gaussians(taps, torch.tensor(scales))
+    logs = kernel_draws.closest_gaussians(taps, torch.tensor(scales))
     points, truth, residues = zip(*map(whitened, taps, scales, logs), strict=True)
     return Examples(
         torch.stack(directional), torch.stack(invariant), names, torch.tensor(scales), logs,
@@ -254,8 +258,9 @@ def correct_errors(network: estimation.DirectionalRegressor, data: Examples, ste
     share = member / member.sum(0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        for layer in (network.correction[0], network.correction[2]):
-            layer.reset_parameters()
+        for layer in network.correction:
+            if isinstance(layer, torch.nn.Linear):
+                layer.reset_parameters()
     optimiser = torch.optim.Adam(network.correction.parameters(), 1e-2, weight_decay=1e-4)
     for _ in tqdm(range(steps), desc="correction"):
         error = network(data.directional, data.invariant)[3].exp()[:, [0, 1, 1]]
@@ -309,8 +314,9 @@ def split(folder: Path) -> dict[str, list[Path]]:
 
 def joined(blocks: list[Examples]) -> Examples:
     """The examples of all blocks as one."""
-    columns = [[getattr(block, name) for block in blocks] for name in Examples.__dataclass_fields__]
-    return Examples(*([*chain(*c)] if isinstance(c[0], list) else torch.cat(c) for c in columns))
+    columns = {name: [getattr(block, name) for block in blocks] for name in Examples.__dataclass_fields__}
+    names = [*chain(*columns.pop("names"))]
+    return Examples(names=names, **{name: torch.cat(parts) for name, parts in columns.items()})
 
 
 def store(network: estimation.DirectionalRegressor) -> None:

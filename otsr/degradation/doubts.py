@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from otsr.degradation.estimation import Blur
-from otsr.degradation.families import WIDEST
+from otsr.degradation.estimation import WIDEST, Blur
 from otsr.degradation.kernels import keys
 from otsr.degradation.spectrum import busiest
 from otsr.images import luma

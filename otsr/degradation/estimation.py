@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -38,6 +37,7 @@ FEATURES, INVARIANTS = 33, 4  # what `spectrum.features` gives for a direction, 
 SHAPES = 5  # patterns of the kernel's shape
 CELLS, CELL = 21, 0.3  # side of a pattern, and its step in standard deviations
 FLOOR = 0.15  # HR pixels²: smaller variances change no taps
+WIDEST = 3.0  # LR pixels: σ of the widest Gaussian that the network has seen
 _BICUBIC = 0.2  # see `kernel_of`
 _MOST = 1.5  # of the correction of log standard errors: what lies far from all examples stays in doubt
 WEIGHTS = Path(__file__).with_name("spectrum.json")
@@ -217,34 +217,6 @@ def log_of_covariance(covariance: Tensor) -> Tensor:
     log = vectors @ torch.diag_embed(values.clamp_min(1e-3).log()) @ vectors.mT
     size = (log[:, 0, 0] + log[:, 1, 1]) / 2
     return torch.stack([size, log[:, 0, 0] - size, log[:, 0, 1]], 1)
-
-
-def closest_gaussians(taps: Sequence[Tensor], scales: Tensor) -> Tensor:
-    """(N, 3) log covariance, in LR pixels², of the Gaussian with the smallest L2 distance to each kernel."""
-    logs = torch.zeros(len(taps), 3)
-    order = sorted(range(len(taps)), key=lambda index: taps[index].shape[0])
-    for start in range(0, len(order), 128):
-        chosen = order[start : start + 128]
-        size = taps[chosen[-1]].shape[0]
-        stack = torch.stack([F.pad(taps[i], [(size - taps[i].shape[0]) // 2] * 4) for i in chosen])
-        line = torch.arange(size) - (size - 1) / 2
-        plane = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1)
-        squares = stack.clamp_min(0).square()
-        moments = torch.einsum("nyx,yxa,yxb->nab", squares / squares.sum((1, 2), keepdim=True), plane, plane)
-        log = log_of_covariance(2 * moments + 0.05 * torch.eye(2)).requires_grad_()
-        optimiser = torch.optim.Adam([log], lr=0.04)
-        for step in range(120):
-            optimiser.param_groups[0]["lr"] = 0.04 if step < 80 else 0.01
-            covariance = covariance_from_log(log) + FLOOR * torch.eye(2)
-            exponent = torch.einsum("yxa,nab,yxb->nyx", plane, torch.linalg.inv(covariance), plane)
-            gaussian = torch.softmax(-0.5 * exponent.flatten(1), 1).view_as(stack)
-            loss = ((gaussian - stack).square().sum((1, 2)) / stack.square().sum((1, 2))).sum()
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-        covariance = covariance_from_log(log.detach()) + FLOOR * torch.eye(2)
-        logs[chosen] = log_of_covariance(covariance / scales[chosen, None, None] ** 2)
-    return logs
 
 
 @lru_cache(maxsize=1)

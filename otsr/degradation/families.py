@@ -1,8 +1,7 @@
 """Blur as it happens: lenses out of focus make discs, hands and subjects motion, sensors boxes, software the rest.
 
-Two draws from the same shapes. `bank` makes the kernels of the general degradation. `draw` makes those that kernel
-estimation is trained and measured on: wider, and not always symmetric. The shapes take σ, widths and lengths in HR
-pixels; the draws count in LR pixels: a family is the same at every scale.
+`bank` draws the kernels of the general degradation from these shapes. The shapes take σ, widths and lengths in HR
+pixels; the bank counts in LR pixels: it is the same at every scale.
 
 >>> [round(tap, 2) for tap in box(4, 3.0)[1].tolist()]
 [0.06, 0.11, 0.11, 0.06]
@@ -14,16 +13,13 @@ pixels; the draws count in LR pixels: a family is the same at every scale.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from otsr.degradation.kernels import bicubic, gaussian, motion
 
-WIDEST = 3.0  # LR pixels: standard deviation of the widest Gaussian of `draw`
 _SHARES = {
     "bicubic": 0.10,
     "box": 0.05,
@@ -123,90 +119,6 @@ def uniform(low: float, high: float, generator: torch.Generator) -> float:
 def log_uniform(low: float, high: float, generator: torch.Generator) -> float:
     """A number between low and high whose logarithm is uniform: as often in 1 … 2 as in 2 … 4."""
     return math.exp(uniform(math.log(low), math.log(high), generator))
-
-
-def draw(family: str, scale: int, rng: np.random.Generator) -> Tensor:
-    """A kernel of FAMILIES, (k, k) float32 on the HR grid of `scale`, sums to 1; some have negative taps."""
-    return _normalised(FAMILIES[family](scale, rng)).float()
-
-
-def _gaussian(scale: int, rng: np.random.Generator) -> Tensor:
-    """Anisotropic at any angle, every seventh isotropic; one of five reaches beyond 1.55, to 3 LR pixels."""
-    first, second = rng.uniform(0.15, 1.55, 2) if rng.random() < 0.8 else rng.uniform(0.7, WIDEST, 2)
-    second = first if rng.random() < 0.15 else second
-    size = _size(scale, 3.5 * max(first, second))
-    return gaussian(size, (scale * first) ** 2, (scale * second) ** 2, rng.uniform(0, 180))
-
-
-def _noisy_gaussian(scale: int, rng: np.random.Generator) -> Tensor:
-    """DIV2KRK's rule (KernelGAN's): variances of 0.6 to 5 HR pixels² on 11 taps at ×2, every tap off by up to 25 %."""
-    first, second = rng.uniform(0.6, 5, 2) * (scale / 2) ** 2
-    kernel = gaussian(6 * scale - scale % 2, first, second, rng.uniform(0, 180))
-    return kernel * torch.from_numpy(rng.uniform(0.75, 1.25, kernel.shape)).float()
-
-
-def _disc(scale: int, rng: np.random.Generator) -> Tensor:
-    """Out of focus: a disc of 0.6 to 3 LR pixels radius, its rim softened by a third of a pixel."""
-    radius = rng.uniform(0.6, 3.0)
-    return blurred(disc(_size(scale, radius + 1), scale * radius), scale * 0.33)
-
-
-def _motion(scale: int, rng: np.random.Generator) -> Tensor:
-    """A straight motion of 1.5 to 7 LR pixels during the exposure, on top of a Gaussian of 0.2 to 0.6."""
-    length, sigma, angle = rng.uniform(1.5, 7), rng.uniform(0.2, 0.6), rng.uniform(0, math.pi)
-    steps = length * ((np.arange(64) + 0.5) / 64 - 0.5)[:, None]
-    return _streak(scale, steps * np.array([[math.cos(angle), math.sin(angle)]]), sigma)
-
-
-def _shake(scale: int, rng: np.random.Generator) -> Tensor:
-    """A hand that shakes: a path that keeps turning, 2 to 8 LR pixels long, on top of a Gaussian of 0.2 to 0.5."""
-    steps, sigma = 60, rng.uniform(0.2, 0.5)
-    heading = rng.uniform(0, 2 * math.pi) + np.cumsum(rng.normal(0, 0.35, steps))
-    speed = np.exp(np.cumsum(rng.normal(0, 0.2, steps)))
-    speed *= rng.uniform(2, 8) / speed.sum()
-    path = np.cumsum(speed[:, None] * np.stack([np.cos(heading), np.sin(heading)], 1), 0)
-    return _streak(scale, path - path.mean(0), sigma)
-
-
-def _streak(scale: int, path: np.ndarray, sigma: float) -> Tensor:
-    """Gaussians of σ at every point (n, 2) of a path, in LR pixels."""
-    size = _size(scale, float(np.hypot(*path.T).max()) + 3 * sigma)
-    line = (np.arange(size) - (size - 1) / 2) / scale
-    x, y = (np.exp(-0.5 * ((line - place[:, None]) / sigma) ** 2) for place in path.T)
-    return torch.from_numpy(y.T @ x)
-
-
-def _box(scale: int, rng: np.random.Generator) -> Tensor:
-    """A square of one LR pixel, as a mean over blocks makes it; every third of up to 3 pixels."""
-    width = scale if rng.random() < 0.67 else rng.uniform(1, 3) * scale
-    return box(_size(scale, width / scale / 2), width)
-
-
-def _sharpened(scale: int, rng: np.random.Generator) -> Tensor:
-    """A Gaussian under an unsharp mask of an amount up to 1.5 and a radius of 0.7 to 2 LR pixels."""
-    first = rng.uniform(0.2, 1.2)
-    second = first * rng.uniform(0.75, 1.33)
-    amount, radius, angle = rng.uniform(0.3, 1.5), rng.uniform(0.7, 2.0), rng.uniform(0, 180)
-    size = _size(scale, 3.5 * math.hypot(max(first, second), radius))
-    soft = gaussian(size, (scale * first) ** 2, (scale * second) ** 2, angle)
-    return sharpened(soft, amount, scale * radius)
-
-
-FAMILIES: dict[str, Callable[[int, np.random.Generator], Tensor]] = {
-    "gaussian": _gaussian,
-    "noisy gaussian": _noisy_gaussian,
-    "disc": _disc,
-    "motion": _motion,
-    "shake": _shake,
-    "box": _box,
-    "bicubic": lambda scale, _: bicubic(scale),
-    "sharpened": _sharpened,
-}
-
-
-def _size(scale: int, reach: float) -> int:
-    """Taps that reach so many LR pixels to each side, of the parity of scale."""
-    return scale + 2 * max(1, math.ceil((reach - 0.5) * scale))
 
 
 def _normalised(kernel: Tensor) -> Tensor:

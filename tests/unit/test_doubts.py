@@ -6,13 +6,14 @@ import math
 import re
 from pathlib import Path
 
+import kernel_draws
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
 
 from otsr.datasets import phone_crops, photos
-from otsr.degradation import doubts, families, kernels
+from otsr.degradation import doubts, kernels
 from otsr.degradation.camera import Camera, estimate_camera, photo_kernel
 from otsr.images import luma, read, resize, to_pil, write
 
@@ -134,11 +135,11 @@ def test_pictures_that_show_neither_blur_nor_noise_are_refused_in_words(
         estimated(tmp_path)
 
 
-@pytest.mark.parametrize("family", list(families.FAMILIES))
+@pytest.mark.parametrize("family", list(kernel_draws.FAMILIES))
 @pytest.mark.parametrize("scale", [2, 4])
 def test_kernels_of_every_family_fit_the_grid_and_keep_brightness(family: str, scale: int) -> None:
     for seed in range(4):
-        kernel = families.draw(family, scale, np.random.default_rng(seed))
+        kernel = kernel_draws.draw(family, scale, np.random.default_rng(seed))
         assert float(kernel.sum()) == pytest.approx(1, abs=1e-5) and (kernel.shape[0] - scale) % 2 == 0
         assert (float(kernel.clamp(max=0).sum()) < -0.01) == (family in ("sharpened", "bicubic"))
         assert math.hypot(*kernels.moments(kernel)[0].tolist()) < 0.3 * scale

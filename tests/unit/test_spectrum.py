@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
+import kernel_draws
 import numpy as np
 import pytest
 import torch
 from scipy import linalg, ndimage
 
 from otsr.datasets import photos
-from otsr.degradation import estimation, families, kernels, spectrum
+from otsr.degradation import estimation, kernels, spectrum
 from otsr.images import luma, read, resize
 
 
@@ -107,7 +108,7 @@ def test_covariance_from_log_is_the_matrix_exponential() -> None:
 @pytest.mark.parametrize("scale", [2, 4])
 def test_the_closest_gaussian_of_a_gaussian_is_itself_and_its_kernel_too(scale: int) -> None:
     truth = kernels.gaussian(14 * scale, 0.9 * scale**2, 0.4 * scale**2, 20.0)
-    log = estimation.closest_gaussians([truth], torch.tensor([float(scale)]))
+    log = kernel_draws.closest_gaussians([truth], torch.tensor([float(scale)]))
     covariance = scale**2 * estimation.covariance_from_log(log)[0].double()
     assert torch.allclose(covariance, kernels.moments(truth)[1], rtol=0.02, atol=0.02 * scale)
     blur = estimation.Blur(covariance, torch.zeros(estimation.SHAPES), (0.1, 0.1), 0.1, 1.0, 100.0)
@@ -177,17 +178,17 @@ def test_turning_the_image_turns_the_covariance(photo: torch.Tensor) -> None:
 
 def test_two_thirds_of_the_errors_on_val_photos_lie_within_one_standard_error() -> None:
     within = {}
-    for family in families.FAMILIES:
+    for family in kernel_draws.FAMILIES:
         truths, found, allowed = [], [], []
         for index, path in enumerate(photos("val")):
             rng = np.random.default_rng(index)
-            truths.append(kernels.centre(families.draw(family, 2, rng), 2))
+            truths.append(kernels.centre(kernel_draws.draw(family, 2, rng), 2))
             lr = kernels.downsample(resize(read(path), 0.5 + 0.04 * index).clamp(0, 1), truths[-1], 2)
             noise = torch.from_numpy(rng.standard_normal(lr.shape)).float()
             blur = estimation.estimate_blur(lr + 3 * (index % 2) / 255 * noise, 2)
             found.append((blur.covariance + estimation.FLOOR * torch.eye(2)).float() / 4)
             allowed.append([blur.deviation[0], blur.deviation[1], blur.deviation[1]])
-        expected = estimation.closest_gaussians(truths, torch.full((len(truths),), 2.0))
+        expected = kernel_draws.closest_gaussians(truths, torch.full((len(truths),), 2.0))
         miss = (estimation.log_of_covariance(torch.stack(found)) - expected).abs()
         within[family] = float((miss < torch.tensor(allowed)).float().mean())
     assert 0.58 < sum(within.values()) / len(within) < 0.82, within
