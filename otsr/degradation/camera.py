@@ -148,10 +148,13 @@ def estimate_camera(
             failures.append(str(error))
             continue
         readable.append(path)
+        name = (
+            str(path) if path.name in found else path.name
+        )  # two folders of a camera may hold the same name
         try:
-            found[path.name] = estimate(picture, scale)
+            found[name] = estimate(picture, scale)
         except ValueError as error:
-            warnings.append(f"{path.name}: no kernel ({error}); used for noise only")
+            warnings.append(f"{name}: no kernel ({error}); used for noise only")
         progress(number, len(photos))
     if not readable:
         raise ImageError("; ".join(["none of the photos could be read", *failures]))
@@ -191,13 +194,14 @@ def _noise(
     photos: Sequence[Path], rule: str, patch: int, max_variance: float | None
 ) -> tuple[NoisePool | None, list[str]]:
     """The pool of the largest patches that there are, and what is to be said about it."""
-    reason, side = "", patch
-    while side == patch or side >= _SMALLEST_PATCH:
+    reason, sides = "", [patch]
+    while sides[-1] // 2 >= _SMALLEST_PATCH:
+        sides.append(sides[-1] // 2)
+    for side in sides:
         try:
             pool = collect_noise(photos, rule, side, window=min(32, side // 2), max_variance=max_variance)
         except DegradationError as error:
             reason = reason or str(error)
-            side //= 2
             continue
         smaller = (
             f"no smooth patch of {patch} pixels; {len(pool)} patches of {side} pixels are used instead. A photo of a "
@@ -205,7 +209,7 @@ def _noise(
         )
         return pool, [smaller] if side < patch else []
     return None, [
-        f"no noise, so the degradation adds none: {reason}. Patches down to {2 * side} pixels were tried too. Add a "
+        f"no noise, so the degradation adds none: {reason}. Patches down to {sides[-1]} pixels were tried too. Add a "
         "photo of a plain wall or sky, or try --max-variance 150 if the camera is noisy, or --rule realsr"
     ]
 

@@ -50,17 +50,13 @@ def degraded(
         degradation: its clean-up is applied to the truth too.
     """
 
-    def scene(path: Path) -> Scene:
-        name = _name(path, folder or path.parent)
+    def draw(path: Path, name: str, number: int) -> View:
+        own_seed = zlib.crc32(f"{seed + number}/{name}.png".encode())
+        hr, lr = degradation.pair(read(path), own_seed)
+        return View(rounded(lr), rounded(hr))
 
-        def draw(number: int) -> View:
-            own_seed = zlib.crc32(f"{seed + number}/{name}.png".encode())
-            hr, lr = degradation.pair(read(path), own_seed)
-            return View(rounded(lr), rounded(hr))
-
-        return Scene(name, draw)
-
-    return [scene(path) for path in files]
+    names = [_name(path, folder or path.parent) for path in files]
+    return [Scene(name, partial(draw, path, name)) for path, name in zip(files, names, strict=True)]
 
 
 def matched(

@@ -44,8 +44,8 @@ def mean_interval(values: ArrayLike) -> Interval:
         raise ValueError(f"value {place} is {array[place]}; leave that picture out and say so")
     n = array.size
     rng = np.random.default_rng(0)
-    rounds = (array[rng.integers(n, size=(100, n))].mean(axis=1) for _ in range(_RESAMPLES // 100))
-    means = np.concatenate(list(rounds))
+    rounds = [array[rng.integers(n, size=(100, n))].mean(axis=1) for _ in range(_RESAMPLES // 100)]
+    means = np.concatenate(rounds)
     tail = stats.norm.cdf(np.sqrt(n / (n - 1)) * stats.t.ppf((1 - 0.95) / 2, n - 1))
     low, high = np.quantile(means, [tail, 1 - tail])
     return Interval(float(array.mean()), float(low), float(high))

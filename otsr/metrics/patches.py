@@ -35,20 +35,18 @@ def patch_swd(sr: Tensor, hr: Tensor, patch: int = 7, projections: int = 128) ->
     if sr.dim() != hr.dim() or len(first) != len(second):
         raise ValueError(f"sr has shape {tuple(sr.shape)}, hr {tuple(hr.shape)}; give as many in both")
     directions = _directions(patch, projections)
-    values = [_sliced_w2(x, y, directions) for x, y in zip(first, second, strict=True)]
-    return like_input(torch.tensor(values, device=sr.device), sr)
+    values = []
+    for x, y in zip(first, second, strict=True):
+        parts = directions.split(_AT_ONCE)
+        squares = [wasserstein_1d(_projected(x, part), _projected(y, part), p=2) for part in parts]
+        values.append(torch.cat(squares).mean().sqrt())
+    return like_input(torch.stack(values), sr)
 
 
 def _directions(patch: int, projections: int) -> Tensor:
     """(projections, 3, patch, patch), uniform on the unit sphere."""
     directions = unit_directions(projections, 3 * patch**2, torch.Generator().manual_seed(0))
     return directions.unflatten(1, (3, patch, patch))
-
-
-def _sliced_w2(x: Tensor, y: Tensor, directions: Tensor) -> float:
-    parts = directions.split(_AT_ONCE)
-    squares = [wasserstein_1d(_projected(x, part), _projected(y, part), p=2) for part in parts]
-    return float(torch.cat(squares).mean().sqrt())
 
 
 def _projected(image: Tensor, directions: Tensor) -> Tensor:

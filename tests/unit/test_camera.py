@@ -82,11 +82,14 @@ def test_of_a_photo_that_is_half_out_of_focus_the_sharp_half_gives_the_kernel() 
 
 
 def test_a_photo_that_is_nowhere_in_focus_is_left_out_and_said(tmp_path: Path) -> None:
-    for index, deviation in enumerate((1.2, 1.3, 4.5)):
-        write(tmp_path / f"{index}.png", shot(index, deviation))
-    camera = estimated(sorted(tmp_path.iterdir()))
+    """Also where it has the name of a photo in another folder, as cameras give them."""
+    (tmp_path / "more").mkdir()
+    paths = [tmp_path / "0.png", tmp_path / "1.png", tmp_path / "more" / "0.png"]
+    for index, (path, deviation) in enumerate(zip(paths, (1.2, 1.3, 4.5), strict=True)):
+        write(path, shot(index, deviation))
+    camera = estimated(paths)
     assert list(camera.kernels) == ["0.png", "1.png"]
-    assert any("2.png: nowhere in focus" in warning for warning in camera.warnings)
+    assert any(f"{paths[2]}: nowhere in focus" in warning for warning in camera.warnings)
     assert camera.degradation.jpeg is None
     report = describe(camera)["kernels"]["0.png"]
     assert report["tiles"] >= 1 and len(report["tiles_sigma_10_50_90"]) == 3

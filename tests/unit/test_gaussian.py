@@ -43,12 +43,6 @@ def test_the_distance_is_pots_squared() -> None:
     assert abs(float(bures_wasserstein((m1, A), (m2, B))) - theirs**2) < 1e-8
 
 
-def test_the_distance_in_one_dimension_is_that_of_means_and_deviations() -> None:
-    first = (torch.tensor([1.0]), torch.tensor([[4.0]]))
-    second = (torch.tensor([-2.0]), torch.tensor([[9.0]]))
-    assert abs(float(bures_wasserstein(first, second)) - (3**2 + (3 - 2) ** 2)) < 1e-12
-
-
 def test_the_map_costs_exactly_the_distance() -> None:
     (m1, A), (m2, B) = gaussian(4, 6), gaussian(4, 7)
     T = gaussian_map((m1, A), (m2, B)).matrix

@@ -66,10 +66,6 @@ def test_the_border_is_left_out_and_nothing_else(metric: Callable[..., Tensor]) 
         assert float(metric(sr, hr, border=4)) == best
 
 
-def test_equal_pictures_have_infinite_psnr() -> None:
-    assert float(psnr(noise(3, 16, 16), noise(3, 16, 16))) == float("inf")
-
-
 # ---- SSIM
 
 
@@ -242,14 +238,6 @@ def test_niqe_is_that_of_basicsr(name: str, value: float) -> None:
     assert float(niqe(photo(name))) == pytest.approx(value, abs=2e-3)
 
 
-def test_niqe_rises_with_noise_and_with_blur() -> None:
-    clean = photo("hedgehog")
-    grain = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
-    dirty = [float(niqe((clean + level * grain).clamp(0, 1))) for level in (0.05, 0.1, 0.2)]
-    assert [float(niqe(clean)), *dirty] == sorted([float(niqe(clean)), *dirty])
-    assert float(niqe(clean)) < float(niqe(blurred(clean, 2))) < float(niqe(blurred(clean, 4)))
-
-
 def test_niqe_counts_flat_blocks_the_same_whatever_their_grey() -> None:
     values = []
     for grey in (0.0, 0.4, 0.7, 1.0):
@@ -289,12 +277,6 @@ def test_patch_swd_of_gaussian_noise_has_a_closed_form() -> None:
     assert float(patch_swd(sr, hr, patch=3, projections=200)) == pytest.approx(float(truth), rel=0.02)
 
 
-def test_directions_are_uniform_on_the_sphere() -> None:
-    directions = _directions(2, 20_000).flatten(1)
-    torch.testing.assert_close(directions.norm(dim=1), torch.ones(20_000))
-    torch.testing.assert_close(directions.T @ directions / 20_000, torch.eye(12) / 12, rtol=0, atol=3e-3)
-
-
 def test_patch_swd_sees_what_patches_are_there_and_not_where() -> None:
     tile = noise(3, 8, 8)
     first = tile.repeat(1, 5, 5)[:, :39, :39]  # 33×33 patches of 7×7: some phases once more than others
@@ -302,13 +284,6 @@ def test_patch_swd_sees_what_patches_are_there_and_not_where() -> None:
     assert float(patch_swd(exact, moved)) < 1e-6  # 32×32 patches: every phase 16 times
     assert float(psnr(exact, moved)) < 15
     assert 0.001 < float(patch_swd(first, moved)) < 0.05
-
-
-def test_patch_swd_rises_with_blur_and_with_noise() -> None:
-    hr = photo("colosseum")[:, 200:400, 300:500]
-    dirty = (hr + 0.2 * (noise(*hr.shape) - 0.5)).clamp(0, 1)
-    assert 0 < float(patch_swd(blurred(hr, 2), hr)) < float(patch_swd(blurred(hr, 4), hr))
-    assert float(patch_swd(hr, hr)) == 0 < float(patch_swd(dirty, hr))
 
 
 # ---- Intervals
@@ -323,12 +298,6 @@ def test_interval_is_the_expanded_percentile_interval_of_scipys_bootstrap() -> N
     interval = mean_interval(values)
     assert interval.mean == pytest.approx(values.mean())
     assert interval[1:] == pytest.approx((peer.low, peer.high), abs=0.03)
-
-
-def test_interval_of_many_values_is_students() -> None:
-    values = torch.randn(500, generator=torch.Generator().manual_seed(0))
-    student = stats.t.interval(0.95, 499, values.mean(), values.std() / np.sqrt(500))
-    np.testing.assert_allclose(mean_interval(values)[1:], student, atol=0.005)
 
 
 def test_interval_holds_the_truth_as_often_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,19 +34,6 @@ def test_sorting_solves_the_linear_program(n: int, m: int, p: float) -> None:
     assert abs(float(wasserstein_1d(x, y, p) - potentials(cost).value)) < 1e-12
 
 
-def test_between_gaussians_it_tends_to_the_closed_form() -> None:
-    """W2² between N(0, 1) and N(3, 4) is 3² + (2 − 1)²."""
-    found = wasserstein_1d(normal(200_000), 3 + 2 * normal(150_000, seed=1), 2)
-    assert abs(float(found) - 10) < 0.1
-
-
-def test_the_order_of_the_samples_does_not_matter() -> None:
-    x, y = normal(40), normal(31, seed=1)
-    order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(wasserstein_1d(x[order], y, 2), wasserstein_1d(x, y, 2))
-    assert float(wasserstein_1d(x[order], x)) == 0
-
-
 def test_any_axis_may_hold_the_samples() -> None:
     x, y = normal(4, 6, 5), normal(4, 9, 5, seed=1)
     found = wasserstein_1d(x, y, dim=1)
