@@ -13,7 +13,7 @@ together. Nothing is modelled, so nothing is modelled wrongly. `smoothness` find
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,16 +25,6 @@ LUMA = np.array([0.299, 0.587, 0.114])  # of R, G and B in [0, 255]: BT.601, ful
 
 class DegradationError(ValueError):
     """A degradation, noise pool or file of one that cannot be used; the message says what to do."""
-
-
-class SignalDependence(NamedTuple):
-    """Noise variance = slope · mean + intercept, in grey levels of 0 to 255.
-
-    Photon noise has a positive slope; a denoiser or a tone curve may reverse it.
-    """
-
-    slope: float
-    intercept: float
 
 
 @dataclass(eq=False)
@@ -138,11 +128,12 @@ class NoisePool:
         laid = F.fold(columns, ((down + 1) * step, (right + 1) * step), side, stride=step)[0]
         return laid[:, step : step + height, step : step + width]
 
-    def signal_dependence(self) -> SignalDependence:
-        """Luma noise variance against mean over all windows of 16 pixels of all patches, by least squares.
+    def signal_dependence(self) -> tuple[float, float]:
+        """Slope and intercept of luma noise variance against mean, in grey levels of 0 to 255, by least squares.
 
-        A plane is taken out of each window first, so that shading does not count as noise; the variance is
-        the unbiased one, Σ residual² / (window² − 3). Rounding to 8 bits alone makes 1/12.
+        Over all windows of 16 pixels of all patches. Photon noise has a positive slope; a denoiser or a tone curve may
+        reverse it. A plane is taken out of each window first, so that shading does not count as noise; the
+        variance is the unbiased one, Σ residual² / (window² − 3). Rounding to 8 bits alone makes 1/12.
         """
         window = min(16, self.size)
         windows = self._grey().unfold(1, window, window).unfold(2, window, window).reshape(-1, window, window)
@@ -151,7 +142,7 @@ class NoisePool:
         centred_m, centred_v = means - means.mean(), variances - variances.mean()
         spread = float(centred_m.square().sum())
         slope = float(centred_m @ centred_v) / spread if spread > 0 else 0.0
-        return SignalDependence(slope, float(variances.mean() - slope * means.mean()))
+        return slope, float(variances.mean() - slope * means.mean())
 
     def _grey(self) -> Tensor:
         """(N, p, p) float64, luma of the patches."""

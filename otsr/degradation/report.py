@@ -70,15 +70,15 @@ def _describe_tiles(focus: Focus) -> dict[str, Any]:
 def _describe_noise(pool: NoisePool | None) -> dict[str, Any] | None:
     if pool is None:
         return None
-    dependence = pool.signal_dependence()
+    slope, intercept = pool.signal_dependence()
     correlation = pool.correlation(1)
     return {
         "patches": len(pool),
         "patch_size": pool.size,
         "patches_of": dict(Counter(pool.sources)),
-        "variance_at_mid_grey": round(dependence.slope * 128 + dependence.intercept, 3),
-        "variance_slope": round(dependence.slope, 5),
-        "variance_intercept": round(dependence.intercept, 3),
+        "variance_at_mid_grey": round(slope * 128 + intercept, 3),
+        "variance_slope": round(slope, 5),
+        "variance_intercept": round(intercept, 3),
         "correlation_with_right_neighbour": round(float(correlation[0, 1]), 3),
         "correlation_with_lower_neighbour": round(float(correlation[1, 0]), 3),
     }
