@@ -35,7 +35,7 @@ from otsr.datasets import photos
 from otsr.evaluation import aligned
 from otsr.transport import fit_critic_map, fit_map, gaussian_map, l2_uvp, potentials, quadratic_cost
 from otsr.transport.gaussian import moments, square_root
-from otsr.transport.neural import Map, NeuralMap, Sampler
+from otsr.transport.neural import Map, Sampler
 
 SIZES = (8, 16, 32, 64, 128, 256)
 LARGEST = {"tensor": 64, "loop": 128, "otsr": 128}  # beyond: extrapolated; 64² differences take 1.6 GB
@@ -236,7 +236,7 @@ def map_errors(
         "linear": l2_uvp(lambda x: linear(x.double()), truth, test),
     }
     seconds = {}
-    fits: dict[str, Callable[..., NeuralMap]] = {"critic": fit_critic_map, "game": fit_map}
+    fits: dict[str, Callable[..., Map]] = {"critic": fit_critic_map, "game": fit_map}
     for name, fit in fits.items():
         start = time.process_time()
         errors[name] = l2_uvp(fit(source, target, dim, steps=steps), truth, test)

@@ -11,12 +11,11 @@ from otsr.transport.discrete import (
     unbalanced_plan,
 )
 from otsr.transport.gaussian import GaussianMap, bures_wasserstein, gaussian_map
-from otsr.transport.neural import NeuralMap, fit_critic_map, fit_map, l2_uvp
+from otsr.transport.neural import fit_critic_map, fit_map, l2_uvp
 from otsr.transport.sliced import sliced_wasserstein, wasserstein_1d
 
 __all__ = [
     "GaussianMap",
-    "NeuralMap",
     "Potentials",
     "barycentric_map",
     "bures_wasserstein",

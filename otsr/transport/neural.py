@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -33,24 +32,6 @@ _BETAS, _RATE = (0.5, 0.9), 1e-3  # of Adam: little momentum, both players' targ
 _MAP_STEPS = 4  # of the map for each of the potential: T must follow f closely
 
 
-@dataclass(frozen=True)
-class NeuralMap:
-    """A learned transport map; call it on (n, d) samples of the source.
-
-    Attributes:
-        map: T, (n, d) -> (n, d).
-        potential: f (of the targets; max–min) or D (of the sources; critic), (n, d) -> (n, 1).
-        history: one value a step: the estimate of OT = E c(x, y) by the game, or the critic's loss.
-    """
-
-    map: Map
-    potential: nn.Module
-    history: list[float]
-
-    def __call__(self, samples: Tensor) -> Tensor:
-        return self.map(samples).detach()
-
-
 def fit_map(
     sample_source: Sampler,
     sample_target: Sampler,
@@ -60,7 +41,7 @@ def fit_map(
     batch: int = 256,
     width: int = 128,
     seed: int = 0,
-) -> NeuralMap:
+) -> Map:
     """Learn the optimal map of the quadratic cost (K = 1/dim) from samples, by the max–min game.
 
     The map starts as the identity, and both learning rates end at 0, so that the players stop circling. The answer is
@@ -82,7 +63,7 @@ def fit_map(
     of_map, of_potential = (
         torch.optim.Adam(player.parameters(), _RATE, _BETAS) for player in (shift, potential)
     )
-    average, history = copy.deepcopy(shift), []
+    average = copy.deepcopy(shift).requires_grad_(False)
     for step in range(steps):
         for optimiser in (of_map, of_potential):
             _decay(optimiser, step, steps)
@@ -95,13 +76,11 @@ def fit_map(
         x, y = sample_source(batch, generator), sample_target(batch, generator)
         with torch.no_grad():
             moved = x + shift(x)
-        gain = potential(y).mean() - potential(moved).mean()
-        _descend(of_potential, -gain)
-        history.append(float(gain.detach() + _cost(x, moved)))
+        _descend(of_potential, potential(moved).mean() - potential(y).mean())
         with torch.no_grad():  # polynomial-decay average: Shamir and Zhang, ICML 2013, arXiv 1212.1824
             for mean, new in zip(average.parameters(), shift.parameters(), strict=True):
                 mean.lerp_(new, 9 / (10 + step))
-    return NeuralMap(lambda x: x + average(x), potential.eval(), history)
+    return lambda x: x + average(x)
 
 
 def fit_critic_map(
@@ -113,7 +92,7 @@ def fit_critic_map(
     batch: int = 64,
     width: int = 128,
     seed: int = 0,
-) -> NeuralMap:
+) -> Map:
     """Fit a WGAN-QC critic D to the exact potentials of batches; the map is T(x) = x + ∇D(x)/K, with K = 1/dim.
 
     The batch's plan is not the plan: between two batches of the same distribution it costs much more than 0, the
@@ -124,7 +103,7 @@ def fit_critic_map(
     Reference: Liu, Gu, Samaras, ICCV 2019, doi 10.1109/ICCV.2019.00493.
     """
     generator = torch.Generator().manual_seed(seed)
-    critic, history, K = _network(dim, width, 1, generator), [], 1 / dim
+    critic, K = _network(dim, width, 1, generator), 1 / dim
     optimiser = torch.optim.Adam(critic.parameters(), _RATE, _BETAS)
     for step in range(steps):
         _decay(optimiser, step, steps)
@@ -133,7 +112,6 @@ def fit_critic_map(
         scores = critic(fake)
         loss = critic_loss(critic(real), scores, labels) + regularity_loss(fake, scores, real, labels.plan)
         _descend(optimiser, loss)
-        history.append(float(loss.detach()))
 
     def climb(x: Tensor) -> Tensor:
         with torch.enable_grad():
@@ -141,7 +119,7 @@ def fit_critic_map(
             (gradient,) = torch.autograd.grad(critic(x).sum(), x)
         return x.detach() + gradient / K
 
-    return NeuralMap(climb, critic.eval(), history)
+    return climb
 
 
 def l2_uvp(found: Map, truth: Map, samples: Tensor) -> float:

@@ -47,8 +47,6 @@ def test_the_game_finds_the_map_between_gaussians() -> None:
     found = fit_map(standard, gaussian, 2, steps=300, batch=128, width=48)
     x = samples(standard)
     assert l2_uvp(found, truth, x) < 3 < l2_uvp(lambda x: x + MEAN, truth, x) / 5
-    expected = float((truth(x) - x).square().mean() / 2)
-    assert abs(sum(found.history[-50:]) / 50 - expected) < 0.1 * expected
 
 
 def test_the_game_finds_a_map_that_no_linear_map_comes_near() -> None:
@@ -69,7 +67,7 @@ def test_the_critics_gradient_points_along_the_map() -> None:
 def test_the_map_before_learning_is_the_identity() -> None:
     found = fit_map(standard, gaussian, 2, steps=0)
     x = samples(standard)
-    assert torch.equal(found(x), x) and found.history == []
+    assert torch.equal(found(x), x)
 
 
 def test_the_same_seed_gives_the_same_map() -> None:
