@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from otsr.degradation import doubts, kernels
-from otsr.degradation.estimation import Method, estimate_blur, estimate_kernel, kernel_of
+from otsr.degradation.estimation import Method, check, estimate_blur, estimate_kernel, kernel_of
 from otsr.degradation.noise import DegradationError, NoisePool
 from otsr.degradation.pipeline import Degradation
 from otsr.degradation.smoothness import collect_noise
@@ -85,6 +85,7 @@ def photo_kernel(lr: Tensor, scale: int) -> Focus:
     left NoTextureError is raised. Of the clearer half, sorted by blur, those from the first tenth to 0.4 give their
     mean.
     """
+    check(lr, scale)
     blurs, reason = [], None
     for top, left in product(*map(_starts, lr.shape[1:])):
         try:

@@ -103,7 +103,7 @@ class Blur:
 
 def estimate_blur(lr: Tensor, scale: int = 2) -> Blur:
     """The blur of a photo; arguments and errors as for `estimate_kernel`."""
-    _check(lr, scale)
+    check(lr, scale)
     directional, invariant = features(luma(lr.detach().float().cpu())[0], scale)
     network = stored_network()
     with torch.no_grad():
@@ -228,7 +228,8 @@ def stored_network() -> DirectionalRegressor:
     return network.eval().requires_grad_(False)
 
 
-def _check(lr: Tensor, scale: int) -> None:
+def check(lr: Tensor, scale: int) -> None:
+    """Refuse what no kernel can be estimated from, whatever it shows."""
     if not isinstance(lr, Tensor) or lr.dim() != 3 or lr.shape[0] != 3 or not lr.is_floating_point():
         found = f"{tuple(lr.shape)} {lr.dtype}" if isinstance(lr, Tensor) else type(lr).__name__
         raise ValueError(f"lr is {found}, expected a floating (3, H, W) tensor; otsr.images.read makes one")
