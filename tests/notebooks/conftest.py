@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import nbformat
 import pytest
@@ -25,25 +25,25 @@ def notebook(path: Path) -> nbformat.NotebookNode:
 
 
 @pytest.fixture(scope="session")
-def definitions() -> Callable[..., dict[str, Any]]:
+def definitions() -> Callable[..., ModuleType]:
     return definitions_of
 
 
 @pytest.fixture(scope="module")
-def written(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """What the notebook that a module is named after imports and defines, and its globals in GLOBALS."""
+def written(request: pytest.FixtureRequest) -> ModuleType:
+    """What the notebook that a test file is named after imports and defines, and its globals in GLOBALS."""
     return definitions_of(request.module.__name__.split("_")[1], *getattr(request.module, "GLOBALS", ()))
 
 
-def definitions_of(number: str, *variables: str) -> dict[str, Any]:
-    """`definitions("01", "waves")`: what notebook 01 imports and defines, and its global `waves`; no more is run."""
+def definitions_of(number: str, *variables: str) -> ModuleType:
+    """`definitions_of("01", "waves")`: what notebook 01 imports and defines, and its global `waves`; no more is run."""
     path = next(one for one in NOTEBOOKS if one.name.startswith(number))
     cells = (cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code")
-    namespace: dict[str, Any] = {}
+    found = ModuleType("__main__")
     for cell in list(cells)[1:]:  # not the set-up
         kept = [statement for statement in ast.parse(cell.source).body if _is_wanted(statement, variables)]
-        exec(compile(ast.Module(kept, []), path.name, "exec"), namespace)
-    return namespace
+        exec(compile(ast.Module(kept, []), path.name, "exec"), vars(found))
+    return found
 
 
 def _is_wanted(statement: ast.stmt, variables: tuple[str, ...]) -> bool:

@@ -16,7 +16,6 @@ from otsr.degradation import kernelgan, kernels
 
 ROOT = Path(__file__).parents[2]
 
-
 GLOBALS = ("line", "far", "recorded", "relative")
 
 
@@ -26,37 +25,31 @@ def textured() -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def weights(written: dict[str, Any]) -> list[torch.Tensor]:
+def weights(written: Any) -> list[torch.Tensor]:
     torch.manual_seed(5)
-    return written["new_generator"]()
+    return written.new_generator()
 
 
-def test_its_generator_has_the_layers_of_the_package_s(
-    written: dict[str, Any], weights: list[torch.Tensor]
-) -> None:
+def test_its_generator_has_the_layers_of_the_package_s(written: Any, weights: list[torch.Tensor]) -> None:
     theirs = kernelgan.LinearGenerator(channels=32)
     assert [weight.shape for weight in weights] == [weight.shape for weight in theirs.weights]
     assert all(weight.requires_grad for weight in weights)
 
 
-def test_its_lamp_is_the_kernel_that_the_package_composes(
-    written: dict[str, Any], weights: list[torch.Tensor]
-) -> None:
+def test_its_lamp_is_the_kernel_that_the_package_composes(written: Any, weights: list[torch.Tensor]) -> None:
     theirs = kernelgan.LinearGenerator(channels=32)
     with torch.no_grad():
         for ours, weight in zip(weights, theirs.weights, strict=True):
             weight.copy_(ours)
-    torch.testing.assert_close(written["lamp"](weights), theirs.kernel().flip(0, 1), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(written.lamp(weights), theirs.kernel().flip(0, 1), atol=1e-5, rtol=1e-4)
 
 
 def test_its_six_layers_do_what_their_one_kernel_does(
-    written: dict[str, Any], weights: list[torch.Tensor], textured: torch.Tensor
+    written: Any, weights: list[torch.Tensor], textured: torch.Tensor
 ) -> None:
-    deep = written["deep"](textured, weights)
+    deep = written.deep(textured, weights)
     assert deep.shape == (3, 34, 42)
-    torch.testing.assert_close(
-        deep, written["shrink"](textured, written["lamp"](weights)), atol=1e-4, rtol=1e-4
-    )
+    torch.testing.assert_close(deep, written.shrink(textured, written.lamp(weights)), atol=1e-4, rtol=1e-4)
     theirs = kernelgan.LinearGenerator(channels=32, collapsed=False)
     with torch.no_grad():
         for ours, weight in zip(weights, theirs.weights, strict=True):
@@ -64,10 +57,8 @@ def test_its_six_layers_do_what_their_one_kernel_does(
     torch.testing.assert_close(deep, theirs(textured), atol=1e-5, rtol=1e-4)
 
 
-def test_its_critic_is_the_package_s_and_sees_patches_of_seven(
-    written: dict[str, Any], textured: torch.Tensor
-) -> None:
-    ours, theirs = written["new_critic"](), kernelgan.patch_critic()
+def test_its_critic_is_the_package_s_and_sees_patches_of_seven(written: Any, textured: torch.Tensor) -> None:
+    ours, theirs = written.new_critic(), kernelgan.patch_critic()
     assert {name: value.shape for name, value in ours.state_dict().items()} == {
         name: value.shape for name, value in theirs.state_dict().items()
     }
@@ -79,62 +70,55 @@ def test_its_critic_is_the_package_s_and_sees_patches_of_seven(
     assert (moved.max(0).values - moved.min(0).values).tolist() == [6, 6]
 
 
-def test_its_wishes_are_the_package_s(written: dict[str, Any]) -> None:
+def test_its_wishes_are_the_package_s(written: Any) -> None:
     kernel = torch.rand(13, 13, generator=torch.Generator().manual_seed(1)) - 0.2
     expected = kernelgan._wishes(kernel) - (1 - kernel.sum()).square()  # the sum stands in `play`
-    torch.testing.assert_close(written["wishes"](kernel), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(written.wishes(kernel), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_its_game_begins_by_imitating_bicubic(written: dict[str, Any]) -> None:
+def test_its_game_begins_by_imitating_bicubic(written: Any) -> None:
     noise = torch.rand(3, 160, 160, generator=torch.Generator().manual_seed(0))
     photo = kernels.downsample(noise, kernels.gaussian(22, 3.0), 2)
     photo = (photo - photo.mean()) * 3 + 0.5
-    seen = written["play"](photo, seed=1, steps=62, keep=(1, 62))
+    seen = written.play(photo, seed=1, steps=62, keep=(1, 62))
     assert float(seen[62].sum()) == pytest.approx(1, abs=0.1)
-    bicubic = written["resize"](photo, 1 / 2)[:, 3:37, 3:37]
-    first, last = (
-        float((written["shrink"](photo, seen[step]) - bicubic).square().mean()) for step in (1, 62)
-    )
+    bicubic = written.resize(photo, 1 / 2)[:, 3:37, 3:37]
+    first, last = (float((written.shrink(photo, seen[step]) - bicubic).square().mean()) for step in (1, 62))
     assert last < 0.1 * first
 
 
-def test_its_patches_are_those_of_the_luma_without_their_means(
-    written: dict[str, Any], textured: torch.Tensor
-) -> None:
-    rows = written["patches"](textured, 7)
+def test_its_patches_are_those_of_the_luma_without_their_means(written: Any, textured: torch.Tensor) -> None:
+    rows = written.patches(textured, 7)
     assert rows.shape == (74 * 90, 49)
     assert rows.mean(1).abs().max() < 1e-6
-    patch = written["luma"](textured)[0, 3:10, 5:12]
+    patch = written.luma(textured)[0, 3:10, 5:12]
     torch.testing.assert_close(rows[3 * 90 + 5], (patch - patch.mean()).flatten())
 
 
-def test_its_transport_is_the_best_pairing_of_patches(
-    written: dict[str, Any], textured: torch.Tensor
-) -> None:
+def test_its_transport_is_the_best_pairing_of_patches(written: Any, textured: torch.Tensor) -> None:
     first, second = textured, textured.flip(1) * 0.5
-    a, b = written["draw"](first, 40, 1), written["draw"](second, 40, 2)
+    a, b = written.draw(first, 40, 1), written.draw(second, 40, 2)
     cost = ((a[:, None] - b[None]) ** 2).sum(-1)
     best = cost[linear_sum_assignment(cost)].mean() * 255**2 / 49
-    assert written["patch_transport"](first, second, 40) == pytest.approx(best)
+    assert written.patch_transport(first, second, 40) == pytest.approx(best)
 
 
-def test_matching_two_scales_finds_three_quarters_of_the_lens(written: dict[str, Any]) -> None:
-    scene = written["fractal"](1)
+def test_matching_two_scales_finds_three_quarters_of_the_lens(written: Any) -> None:
+    scene = written.fractal(1)
     found = [
-        written["matching_variance"](kernels.downsample(scene, kernels.gaussian(22, v), 2))
-        for v in (2.0, 5.0)
+        written.matching_variance(kernels.downsample(scene, kernels.gaussian(22, v), 2)) for v in (2.0, 5.0)
     ]
     assert (found[1] - found[0]) / 3 == pytest.approx(0.75, abs=0.02)
 
 
-def test_a_fractal_s_power_falls_with_the_square_of_frequency(written: dict[str, Any]) -> None:
-    frequency, power = written["radial_spectrum"](written["fractal"](0))
+def test_a_fractal_s_power_falls_with_the_square_of_frequency(written: Any) -> None:
+    frequency, power = written.radial_spectrum(written.fractal(0))
     slope = np.polyfit(np.log(frequency[2:24]), np.log(power[2:24]), 1)[0]
     assert slope == pytest.approx(-2, abs=0.1)
 
 
-def test_it_describes_a_kernel_by_its_axes(written: dict[str, Any]) -> None:
-    along, across, angle = written["describe"](kernels.gaussian(30, 6.0, 1.0, 30))
+def test_it_describes_a_kernel_by_its_axes(written: Any) -> None:
+    along, across, angle = written.describe(kernels.gaussian(30, 6.0, 1.0, 30))
     assert (along, across, angle) == (
         pytest.approx(6, abs=0.02),
         pytest.approx(1, abs=0.02),
@@ -142,14 +126,14 @@ def test_it_describes_a_kernel_by_its_axes(written: dict[str, Any]) -> None:
     )
 
 
-def test_the_recorded_errors_are_those_of_the_benchmark(written: dict[str, Any]) -> None:
+def test_the_recorded_errors_are_those_of_the_benchmark(written: Any) -> None:
     stored = json.loads((ROOT / "benchmarks/results/kernel_estimation.json").read_text())
     for label, method in (
         ("KernelGAN", "kernelgan"),
         ("best round", "isotropic"),
         ("statistics", "spectrum"),
     ):
-        recorded = next(value for name, value in written["relative"].items() if name.startswith(label))
+        recorded = next(value for name, value in written.relative.items() if name.startswith(label))
         errors = [
             row["l2"]
             for row in stored["records"]
@@ -158,6 +142,6 @@ def test_the_recorded_errors_are_those_of_the_benchmark(written: dict[str, Any])
         assert recorded == pytest.approx(math.fsum(errors) / len(errors), abs=5e-4)
 
 
-def test_the_recorded_seconds_are_those_of_the_benchmark(written: dict[str, Any]) -> None:
+def test_the_recorded_seconds_are_those_of_the_benchmark(written: Any) -> None:
     stored = json.loads((ROOT / "benchmarks/results/kernel_estimation.json").read_text())
-    assert written["recorded"] == {name: round(value) for name, value in stored["kernelgan_seconds"].items()}
+    assert written.recorded == {name: round(value) for name, value in stored["kernelgan_seconds"].items()}

@@ -17,103 +17,97 @@ from otsr.transport.sliced import wasserstein_1d
 
 PUBLISHED = {"max_coherence": 1.0, "max_correlation": 1.0}
 
-
 GLOBALS = ("tiles", "arles", "sky", "crops")
 
 
 @pytest.mark.parametrize(("rule", "name"), [("realsr", "realsr_rule"), ("otsr", "otsr_rule")])
 @pytest.mark.parametrize("iso", [382, 1792])
 def test_its_rules_keep_the_patches_that_the_package_keeps(
-    written: dict[str, Any], rule: str, name: str, iso: int
+    written: Any, rule: str, name: str, iso: int
 ) -> None:
     pixels = open_picture(phone_crops("mixed", iso)[0]).pixels
-    places = 32 * np.argwhere(written[name](written["grey_of"](pixels)))
+    places = 32 * np.argwhere(getattr(written, name)(written.grey_of(pixels)))
     expected = collect_noise(pixels, rule, stride=32, **PUBLISHED).patches.permute(0, 2, 3, 1).numpy()
     ours = np.stack([pixels[y : y + 64, x : x + 64] for y, x in places])
     assert len(ours) > 100
     assert np.array_equal(ours, expected)
 
 
-def test_its_coherence_refuses_what_the_package_refuses(written: dict[str, Any]) -> None:
+def test_its_coherence_refuses_what_the_package_refuses(written: Any) -> None:
     pixels = open_picture(phone_crops("smooth", 382)[0]).pixels
-    grey = written["grey_of"](pixels)
-    down, right = written["slopes"](grey)  # of the whole photo, as the package takes them
+    grey = written.grey_of(pixels)
+    down, right = written.slopes(grey)  # of the whole photo, as the package takes them
     kept = [
         (y, x)
-        for y, x in 32 * np.argwhere(written["otsr_rule"](grey))
-        if written["coherence"](down[y : y + 64, x : x + 64], right[y : y + 64, x : x + 64]) <= 0.15
+        for y, x in 32 * np.argwhere(written.otsr_rule(grey))
+        if written.coherence(down[y : y + 64, x : x + 64], right[y : y + 64, x : x + 64]) <= 0.15
     ]
     expected = collect_noise(pixels, stride=32, max_correlation=1.0).patches.permute(0, 2, 3, 1).numpy()
     assert np.array_equal(np.stack([pixels[y : y + 64, x : x + 64] for y, x in kept]), expected)
 
 
-def test_its_autocorrelation_and_its_line_are_those_of_the_pool(written: dict[str, Any]) -> None:
+def test_its_autocorrelation_and_its_line_are_those_of_the_pool(written: Any) -> None:
     pool = collect_noise(phone_crops("mixed", 1792))
-    fields = written["without_plane"](written["grey_of"](pool.patches.permute(0, 2, 3, 1).numpy()))
-    np.testing.assert_allclose(
-        written["autocorrelation"](fields, 3), pool.correlation(3)[0].numpy(), atol=1e-3
-    )
-    tiles = written["grey_of"](pool.patches.permute(0, 2, 3, 1).numpy())
+    fields = written.without_plane(written.grey_of(pool.patches.permute(0, 2, 3, 1).numpy()))
+    np.testing.assert_allclose(written.autocorrelation(fields, 3), pool.correlation(3)[0].numpy(), atol=1e-3)
+    tiles = written.grey_of(pool.patches.permute(0, 2, 3, 1).numpy())
     tiles = tiles.reshape(-1, 4, 16, 4, 16).swapaxes(2, 3).reshape(-1, 16, 16)
-    variance = (written["without_plane"](tiles) ** 2).sum((1, 2)) / (16**2 - 3)
+    variance = (written.without_plane(tiles) ** 2).sum((1, 2)) / (16**2 - 3)
     slope, base = np.polyfit(tiles.mean((1, 2)), variance, 1)
     theirs = pool.signal_dependence()
     assert slope == pytest.approx(theirs[0], abs=1e-3)
     assert base == pytest.approx(theirs[1], abs=0.1)
 
 
-def test_its_injection_is_the_package_s(written: dict[str, Any]) -> None:
+def test_its_injection_is_the_package_s(written: Any) -> None:
     generator = torch.Generator().manual_seed(0)
     patch = torch.randint(90, 130, (3, 64, 64), generator=generator, dtype=torch.uint8)
     lr = torch.rand(3, 64, 64, generator=generator)
     expected = NoisePool(patch[None], ["test"], [""]).inject(lr)
-    torch.testing.assert_close(written["inject"](lr, patch), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(written.inject(lr, patch), expected, atol=1e-6, rtol=0)
 
 
-def test_its_statistic_is_the_exact_wasserstein_distance(written: dict[str, Any]) -> None:
+def test_its_statistic_is_the_exact_wasserstein_distance(written: Any) -> None:
     random = np.random.default_rng(0)
     a, b = random.normal(size=(40, 1)), random.normal(1, 2, size=(40, 1))
-    ours = written["wasserstein"](abs(a - b.T))
+    ours = written.wasserstein(abs(a - b.T))
     assert ours == pytest.approx(wasserstein_distance(a[:, 0], b[:, 0]))
     assert ours == pytest.approx(float(wasserstein_1d(torch.from_numpy(a[:, 0]), torch.from_numpy(b[:, 0]))))
     first, second = random.normal(size=(30, 16)), random.normal(size=(30, 16))
     cost = np.linalg.norm(first[:, None] - second, axis=2)
-    assert written["wasserstein"](cost) == pytest.approx(
-        ot.emd2(np.full(30, 1 / 30), np.full(30, 1 / 30), cost)
-    )
+    assert written.wasserstein(cost) == pytest.approx(ot.emd2(np.full(30, 1 / 30), np.full(30, 1 / 30), cost))
 
 
-def test_its_test_keeps_its_level_and_sees_a_shift(written: dict[str, Any]) -> None:
+def test_its_test_keeps_its_level_and_sees_a_shift(written: Any) -> None:
     random = np.random.default_rng(0)
     values = [
-        written["permutation_test"](*random.normal(size=(2, 15, 2)), random, shuffles=19)[2]
-        for _ in range(100)
+        written.permutation_test(*random.normal(size=(2, 15, 2)), random, shuffles=19)[2] for _ in range(100)
     ]
     assert (
         np.mean(np.array(values) <= 0.05) < 0.12
     )  # 0.05 is expected; 0.12 is three standard deviations above
     assert np.mean(values) == pytest.approx(0.525, abs=0.1)
-    _, _, p = written["permutation_test"](
+    _, _, p = written.permutation_test(
         random.normal(size=(15, 2)), random.normal(2, 1, size=(15, 2)), random, shuffles=99
     )
     assert p == 0.01
 
 
-def test_real_patches_that_are_held_out_are_in_no_pool(written: dict[str, Any]) -> None:
+def test_real_patches_that_are_held_out_are_in_no_pool(written: Any) -> None:
     tiles = collect_noise(phone_crops("mixed", 1792), "realsr", patch=32, stride=32)
-    written["tiles"] = tiles
-    pool, real, _ = written["divide"](3)
+    written.tiles = tiles
+    pool, real, _ = written.divide(3)
     assert len(pool) == len(real) == len(tiles) // 2
     held = {field.tobytes() for field in np.round(real, 6)}
-    inside = written["without_plane"](written["grey_of"](pool.patches.permute(0, 2, 3, 1).numpy()))
+    inside = written.without_plane(written.grey_of(pool.patches.permute(0, 2, 3, 1).numpy()))
     assert not held & {field.tobytes() for field in np.round(inside, 6)}
 
 
-def test_rivals_have_the_variance_of_the_pool(written: dict[str, Any]) -> None:
+def test_rivals_have_the_variance_of_the_pool(written: Any) -> None:
     random = np.random.default_rng(0)
     tiles = collect_noise(phone_crops("mixed", 1792), "realsr", patch=32, stride=32)
-    variance = written["without_plane"](written["grey_of"](tiles.patches.permute(0, 2, 3, 1).numpy())).var()
+    variance = written.without_plane(written.grey_of(tiles.patches.permute(0, 2, 3, 1).numpy())).var()
     for name in ("gaussian_like", "coloured_like"):
-        noise = written[name](tiles, random).numpy() * 255
+        noise = getattr(written, name)(tiles, random).numpy() * 255
         assert noise.shape == (len(tiles), 3, 32, 32)
         assert noise.var() == pytest.approx(variance, rel=0.03), name

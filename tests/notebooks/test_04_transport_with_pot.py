@@ -20,37 +20,35 @@ def problem() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return random.dirichlet(np.ones(7)), random.dirichlet(np.ones(5)), ot.dist(targets, sources), targets
 
 
-def test_its_linear_programme_is_solved_by_pot_s_plan(written: dict[str, Any], problem: Any) -> None:
+def test_its_linear_programme_is_solved_by_pot_s_plan(written: Any, problem: Any) -> None:
     a, b, cost, _ = problem
-    solved = written["linear_programme"](a, b, cost)
+    solved = written.linear_programme(a, b, cost)
     np.testing.assert_allclose(solved.x.reshape(cost.shape), ot.emd(a, b, cost), atol=1e-9)
 
 
-def test_its_barycentric_map_is_the_package_s(written: dict[str, Any], problem: Any) -> None:
+def test_its_barycentric_map_is_the_package_s(written: Any, problem: Any) -> None:
     a, b, cost, targets = problem
     plan = ot.emd(a, b, cost)
-    ours = written["barycentric"](plan, targets)
+    ours = written.barycentric(plan, targets)
     theirs = barycentric_map(torch.from_numpy(plan), torch.from_numpy(targets))
     np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-12)
 
 
 @pytest.mark.parametrize("epsilon", [1.0, 0.05])
-def test_its_sinkhorn_is_pot_s(written: dict[str, Any], problem: Any, epsilon: float) -> None:
+def test_its_sinkhorn_is_pot_s(written: Any, problem: Any, epsilon: float) -> None:
     a, b, cost, _ = problem
-    plan, sweeps = written["sinkhorn"](a, b, cost, epsilon, tolerance=1e-12)
+    plan, sweeps = written.sinkhorn(a, b, cost, epsilon, tolerance=1e-12)
     theirs = ot.sinkhorn(a, b, cost, epsilon, method="sinkhorn_log", stopThr=1e-12, numItermax=20_000)
     np.testing.assert_allclose(plan, theirs, atol=1e-9)
     assert 1 < sweeps < 20_000
 
 
 @pytest.mark.parametrize("epsilon", [2.0, 0.5])
-def test_its_sinkhorn_flattens_gaussians_as_the_closed_form_says(
-    written: dict[str, Any], epsilon: float
-) -> None:
+def test_its_sinkhorn_flattens_gaussians_as_the_closed_form_says(written: Any, epsilon: float) -> None:
     wide, narrow = np.linspace(-10, 10, 201), np.linspace(-5, 5, 101)
-    to, start = written["normal"](wide, 2), written["normal"](narrow, 1)
-    plan, _ = written["sinkhorn"](to, start, (wide[:, None] - narrow) ** 2, epsilon)
-    line = written["barycentric"](plan, wide)
+    to, start = written.normal(wide, 2), written.normal(narrow, 1)
+    plan, _ = written.sinkhorn(to, start, (wide[:, None] - narrow) ** 2, epsilon)
+    line = written.barycentric(plan, wide)
     slope = (start * narrow * line).sum() / (start * narrow**2).sum()
     assert slope == pytest.approx(np.sqrt(4 + (epsilon / 4) ** 2) - epsilon / 4, abs=1e-3)
 
@@ -61,43 +59,41 @@ def covariances(dim: int = 3) -> tuple[np.ndarray, np.ndarray]:
     return A @ A.T + 0.1 * np.eye(dim), B @ B.T + 0.1 * np.eye(dim)
 
 
-def test_its_brenier_map_is_the_package_s(written: dict[str, Any]) -> None:
+def test_its_brenier_map_is_the_package_s(written: Any) -> None:
     A, B = covariances()
     zero = torch.zeros(3, dtype=torch.float64)
     theirs = gaussian_map((zero, torch.from_numpy(A)), (zero, torch.from_numpy(B))).matrix
-    np.testing.assert_allclose(written["brenier"](A, B), theirs.numpy(), atol=1e-9)
+    np.testing.assert_allclose(written.brenier(A, B), theirs.numpy(), atol=1e-9)
 
 
 @pytest.mark.parametrize("ends", [[1, 1, 1], [1, -1, 1], [1, 1, -1]])
-def test_its_other_maps_match_the_covariance_too_and_cost_more(
-    written: dict[str, Any], ends: list[int]
-) -> None:
+def test_its_other_maps_match_the_covariance_too_and_cost_more(written: Any, ends: list[int]) -> None:
     A, B = covariances()
-    M, best = written["along_axes"](A, B, ends), written["brenier"](A, B)
+    M, best = written.along_axes(A, B, ends), written.brenier(A, B)
     np.testing.assert_allclose(M @ A @ M.T, B, atol=1e-9)
     assert np.trace(M @ A) < np.trace(best @ A)  # the cost is tr A + tr B − 2 tr M A
 
 
 @pytest.mark.parametrize("reach", [0.05, 0.4, 10.0])
-def test_its_plan_that_leaves_mass_behind_is_the_package_s(written: dict[str, Any], reach: float) -> None:
+def test_its_plan_that_leaves_mass_behind_is_the_package_s(written: Any, reach: float) -> None:
     random = np.random.default_rng(2)
     cost = ot.dist(random.random((6, 2)), random.random((9, 2)))
     theirs = unbalanced_plan(torch.from_numpy(cost), reach).numpy()
-    np.testing.assert_allclose(written["leave_behind"](cost, reach), theirs, atol=1e-12)
+    np.testing.assert_allclose(written.leave_behind(cost, reach), theirs, atol=1e-12)
 
 
-def test_its_count_of_pivots_is_the_least_that_suffices(written: dict[str, Any]) -> None:
+def test_its_count_of_pivots_is_the_least_that_suffices(written: Any) -> None:
     random = np.random.default_rng(3)
     cost, even = ot.dist(random.random((30, 2)), random.random((30, 2))), np.full(30, 1 / 30)
-    count = written["pivots"](cost)
+    count = written.pivots(cost)
     assert ot.emd(even, even, cost, numItermax=count, log=True)[1]["warning"] is None
     with pytest.warns(UserWarning):
         assert ot.emd(even, even, cost, numItermax=count - 1, log=True)[1]["warning"] is not None
 
 
-def test_its_bricks_are_twelve_and_close_to_the_histogram(written: dict[str, Any]) -> None:
+def test_its_bricks_are_twelve_and_close_to_the_histogram(written: Any) -> None:
     photo = np.random.default_rng(4).beta(2, 5, (50, 40))
-    bricks = written["bricks"](photo)
+    bricks = written.bricks(photo)
     exact = np.histogram(photo, 6, (0, 1))[0] / photo.size * 12
     assert bricks.sum() == 12
     assert np.abs(bricks - exact).max() < 1

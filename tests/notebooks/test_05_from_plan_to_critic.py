@@ -26,27 +26,25 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
     return real + 0.5, fake
 
 
-def test_its_cost_is_the_package_s(written: dict[str, Any], batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+def test_its_cost_is_the_package_s(written: Any, batch: tuple[torch.Tensor, torch.Tensor]) -> None:
     real, fake = batch
-    torch.testing.assert_close(written["quadratic"](real[:7], fake, 0.3), quadratic_cost(real[:7], fake, 0.3))
+    torch.testing.assert_close(written.quadratic(real[:7], fake, 0.3), quadratic_cost(real[:7], fake, 0.3))
 
 
 @pytest.mark.parametrize("count", [1, 2, 12])
 def test_its_labels_are_the_package_s(
-    written: dict[str, Any], batch: tuple[torch.Tensor, torch.Tensor], count: int
+    written: Any, batch: tuple[torch.Tensor, torch.Tensor], count: int
 ) -> None:
     real, fake = (one[:count] for one in batch)
     cost = quadratic_cost(real, fake)
-    h, g, plan = written["labels"](cost)
+    h, g, plan = written.labels(cost)
     expected = potentials(cost)
     torch.testing.assert_close(h, expected.real, atol=1e-9, rtol=0)
     torch.testing.assert_close(g, expected.fake, atol=1e-9, rtol=0)
     torch.testing.assert_close(plan, expected.plan)
 
 
-def test_its_losses_are_the_package_s(
-    written: dict[str, Any], batch: tuple[torch.Tensor, torch.Tensor]
-) -> None:
+def test_its_losses_are_the_package_s(written: Any, batch: tuple[torch.Tensor, torch.Tensor]) -> None:
     real, fake = batch
     labels = potentials(quadratic_cost(real, fake))
     labels = Potentials(*(getattr(labels, name).float() for name in ("real", "fake", "plan", "value")))
@@ -57,14 +55,14 @@ def test_its_losses_are_the_package_s(
     fake.requires_grad_()
     scores = critic(fake)
     torch.testing.assert_close(
-        written["regression"](critic(real), scores, labels.real, labels.fake),
+        written.regression(critic(real), scores, labels.real, labels.fake),
         critic_loss(critic(real), scores, labels),
     )
     torch.testing.assert_close(
-        written["slope_gap"](fake, scores, monge_map(labels.plan, real), 1 / 48, 0.4),
+        written.slope_gap(fake, scores, monge_map(labels.plan, real), 1 / 48, 0.4),
         regularity_loss(fake, scores, real, labels.plan),
     )
-    torch.testing.assert_close(written["climb"](scores), generator_loss(scores))
+    torch.testing.assert_close(written.climb(scores), generator_loss(scores))
 
 
 INPUTS = {
@@ -77,17 +75,18 @@ INPUTS = {
 
 
 @pytest.mark.parametrize("name", INPUTS)
-def test_the_rules_it_shows_are_those_that_are_hunted(written: dict[str, Any], name: str) -> None:
+def test_the_rules_it_shows_are_those_that_are_hunted(written: Any, name: str) -> None:
     generator = torch.Generator().manual_seed(1)
     arguments = INPUTS[name](lambda *shape: torch.randn(*shape, generator=generator))
-    torch.testing.assert_close(written[name](*arguments), getattr(hunt, name)(*arguments), rtol=0, atol=0)
-    assert getattr(hunt, name) in [next(iter(one.wrong.values())) for one in hunt.HUNTS.values()]
+    ours, theirs = (getattr(place, name) for place in (written, hunt))
+    torch.testing.assert_close(ours(*arguments), theirs(*arguments), rtol=0, atol=0)
+    assert theirs in [next(iter(one.wrong.values())) for one in hunt.HUNTS.values()]
 
 
-def test_its_worked_example_says_yes_and_no_as_the_text_says(written: dict[str, Any]) -> None:
-    rules = [written[name] for name in ("quadratic", "another_right_one", "transposed")]
+def test_its_worked_example_says_yes_and_no_as_the_text_says(written: Any) -> None:
+    rules = [getattr(written, name) for name in ("quadratic", "another_right_one", "transposed")]
     verdicts = {
-        name: [written["verdict"](written[name], rule) for rule in rules]
+        name: [written.verdict(getattr(written, name), rule) for rule in rules]
         for name in ("first_try", "second_try", "third_try")
     }
     assert verdicts["first_try"] == ["yes", "yes", "yes"]
@@ -95,6 +94,6 @@ def test_its_worked_example_says_yes_and_no_as_the_text_says(written: dict[str, 
     assert verdicts["third_try"] == ["yes", "yes", "no"]
 
 
-def test_batches_of_one_distribution_lie_apart_as_was_measured(written: dict[str, Any]) -> None:
+def test_batches_of_one_distribution_lie_apart_as_was_measured(written: Any) -> None:
     for d, expected in ((2, 0.44), (16, 16.5), (64, 96)):
-        assert abs(written["between_halves"](45, d) / expected - 1) < 0.1
+        assert abs(written.between_halves(45, d) / expected - 1) < 0.1

@@ -28,7 +28,6 @@ ROOT = Path(__file__).parents[2]
 TINY = ROOT / "configs" / "tiny.yml"
 HERE = ["precision=fp32", "data.workers=0", "data.degradation=null", "validation.images=0"]
 
-
 GLOBALS = ("recipes", "alexnet", "RECIPE", "larger")
 
 
@@ -44,13 +43,11 @@ def crops() -> tuple[Tensor, Tensor]:
     return sr, hr
 
 
-def test_its_transport_is_the_term_of_the_recipe(
-    written: dict[str, Any], crops: tuple[Tensor, Tensor]
-) -> None:
+def test_its_transport_is_the_term_of_the_recipe(written: Any, crops: tuple[Tensor, Tensor]) -> None:
     config = load_config(TINY)
     theirs = Losses(config.losses)(*crops)
     torch.testing.assert_close(
-        config.losses.transport.weight * written["transport"](*crops), theirs["transport"]
+        config.losses.transport.weight * written.transport(*crops), theirs["transport"]
     )
     torch.testing.assert_close((crops[0] - crops[1]).abs().mean(), theirs["pixel"])
 
@@ -77,14 +74,14 @@ class Probe(nn.Module):
 
 
 def test_its_learning_rate_and_average_are_the_package_s(
-    written: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    written: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under a constant gradient Adam's step is the learning rate."""
     config = load_config(TINY, [*HERE, "losses.transport.weight=0", "steps=30", "optimiser.lr=0.1"])
     zero = torch.zeros(1, 3, 4, 4)
     batches = SimpleNamespace(batch=lambda step: Batch(zero, zero, None))
-    monkeypatch.setitem(written["train"].__globals__, "starting_generator", lambda config: Probe())
-    kept, story = written["train"](config, batches, keep=(0, 7))
+    monkeypatch.setattr(written, "starting_generator", lambda config: Probe())
+    kept, story = written.train(config, batches, keep=(0, 7))
     weight = average = 10.0
     for step in range(config.steps):
         if step in kept:
@@ -95,10 +92,10 @@ def test_its_learning_rate_and_average_are_the_package_s(
     assert kept[config.steps].weight.item() == pytest.approx(average, rel=1e-5)
 
 
-def test_its_loop_makes_the_weights_of_otsr_train(written: dict[str, Any], tmp_path: Path) -> None:
+def test_its_loop_makes_the_weights_of_otsr_train(written: Any, tmp_path: Path) -> None:
     config = load_config(TINY, [*HERE, "steps=4", "data.batch=2"])
     batches = TrainingBatches(config.data, config.scale, config.seed)
-    ours, _ = written["train"](config, batches)
+    ours, _ = written.train(config, batches)
     training.train(config, tmp_path / "run", progress=False)
     theirs = load_file(tmp_path / "run" / "last.safetensors")
     for name, weight in ours[4].state_dict().items():
@@ -106,29 +103,29 @@ def test_its_loop_makes_the_weights_of_otsr_train(written: dict[str, Any], tmp_p
 
 
 @pytest.mark.parametrize("name", ["tiny", "small"])
-def test_its_bill_is_that_of_the_real_network(written: dict[str, Any], name: str) -> None:
+def test_its_bill_is_that_of_the_real_network(written: Any, name: str) -> None:
     config = load_config(ROOT / "configs" / f"{name}.yml")
-    network, bill = build(config.architecture), written["bill"](name)
+    network, bill = build(config.architecture), written.bill(name)
     assert bill["parameters"] == sum(weight.numel() for weight in network.parameters())
     assert bill["pixels"] == config.steps * config.data.batch * config.data.crop**2
 
 
-def test_the_bill_of_tiny_is_that_of_eight_convolutions_and_little_else(written: dict[str, Any]) -> None:
+def test_the_bill_of_tiny_is_that_of_eight_convolutions_and_little_else(written: Any) -> None:
     """Forward and weights' gradient for all, the input's gradient for all but the first."""
     config = load_config(TINY)
     layers = [layer for layer in build(config.architecture).modules() if isinstance(layer, nn.Conv2d)]
     assert len(layers) == 8
     places = config.data.batch * (config.data.crop // config.scale) ** 2
     counted = sum(2 * (3 - (layer is layers[0])) * layer.weight.numel() for layer in layers) * places
-    operations = written["bill"]("tiny")["operations"]
+    operations = written.bill("tiny")["operations"]
     assert config.steps * counted < operations < 1.01 * config.steps * counted  # the rest enlarges the input
 
 
-def test_what_is_left_of_an_average_is_what_the_package_leaves(written: dict[str, Any]) -> None:
+def test_what_is_left_of_an_average_is_what_the_package_leaves(written: Any) -> None:
     share = 1.0
     for step in range(50, 100):
         share *= min(0.95, (1 + step) / (10 + step))
-    assert written["left"](50, 100, 0.95) == pytest.approx(share)
+    assert written.left(50, 100, 0.95) == pytest.approx(share)
     assert share == pytest.approx(math.comb(59, 9) / math.comb(109, 9))
 
 
@@ -165,7 +162,7 @@ def test_the_recorded_runs_are_those_of_the_recipes_as_they_are(name: str) -> No
         )
 
 
-def test_the_training_for_a_gpu_is_one_that_a_recipe_allows(written: dict[str, Any]) -> None:
+def test_the_training_for_a_gpu_is_one_that_a_recipe_allows(written: Any) -> None:
     """The cell that holds it is never run where there is no CUDA."""
-    config = load_config(written["recipes"] / f"{written['RECIPE']}.yml", written["larger"])
+    config = load_config(written.recipes / f"{written.RECIPE}.yml", written.larger)
     assert (config.steps, config.data.batch, config.start) == (2000, 16, "otsr")

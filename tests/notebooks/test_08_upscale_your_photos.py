@@ -34,8 +34,8 @@ def network(seed: int = 0) -> RRDBNet:
 
 
 @pytest.fixture
-def written(written: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    monkeypatch.setitem(written, "network", network())
+def written(written: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(written, "network", network(), raising=False)
     return written
 
 
@@ -58,70 +58,66 @@ def inside(sr: Tensor) -> np.ndarray:
 
 
 @pytest.mark.parametrize("strip", [32, 40, 126])
-def test_its_strips_are_what_the_upscaler_s_tiles_are(
-    written: dict[str, Any], photo: Tensor, strip: int
-) -> None:
-    upscaler = Upscaler(written["network"], device="cpu", precision="fp32", tile=32, colours=False)
+def test_its_strips_are_what_the_upscaler_s_tiles_are(written: Any, photo: Tensor, strip: int) -> None:
+    upscaler = Upscaler(written.network, device="cpu", precision="fp32", tile=32, colours=False)
     expected = np.asarray(upscaler.upscale(photo)).astype(int)
     assert len(upscaler.tiles(110, 60)) > 1
-    glued = written["in_strips"](written["enlarge"], mirrored(photo), strip, upscaler.overlap)
+    glued = written.in_strips(written.enlarge, mirrored(photo), strip, upscaler.overlap)
     assert np.abs(inside(glued) - expected).max() <= 1
     if strip < 126:
-        cut = written["in_strips"](written["enlarge"], mirrored(photo), strip, 0)
+        cut = written.in_strips(written.enlarge, mirrored(photo), strip, 0)
         assert np.abs(inside(cut) - expected).max() > 5, "without overlap there is a seam to be seen"
 
 
-def test_its_eight_ways_are_the_upscaler_s_ensemble(written: dict[str, Any], photo: Tensor) -> None:
-    upscaler = Upscaler(written["network"], device="cpu", precision="fp32", ensemble=True, colours=False)
-    ours = inside(written["eight_ways"](mirrored(photo)))
+def test_its_eight_ways_are_the_upscaler_s_ensemble(written: Any, photo: Tensor) -> None:
+    upscaler = Upscaler(written.network, device="cpu", precision="fp32", ensemble=True, colours=False)
+    ours = inside(written.eight_ways(mirrored(photo)))
     assert np.abs(ours - np.asarray(upscaler.upscale(photo)).astype(int)).max() <= 1
-    assert np.abs(ours - inside(written["enlarge"](mirrored(photo)))).max() > 5
+    assert np.abs(ours - inside(written.enlarge(mirrored(photo)))).max() > 5
 
 
 @pytest.mark.parametrize("steps", [1, 4])
-def test_its_back_projection_is_the_package_s(written: dict[str, Any], photo: Tensor, steps: int) -> None:
-    sr = written["enlarge"](photo)
+def test_its_back_projection_is_the_package_s(written: Any, photo: Tensor, steps: int) -> None:
+    sr = written.enlarge(photo)
     expected = inference.back_project(sr[None].clone(), photo[None], steps)[0]
-    torch.testing.assert_close(written["back_project"](sr, photo, steps), expected)
+    torch.testing.assert_close(written.back_project(sr, photo, steps), expected)
 
 
 @pytest.mark.parametrize("t", [0.0, 0.3, 1.0])
 def test_its_mixture_of_weights_is_the_package_s_blend(
-    written: dict[str, Any], monkeypatch: pytest.MonkeyPatch, t: float
+    written: Any, monkeypatch: pytest.MonkeyPatch, t: float
 ) -> None:
     stored = {"psnr": network(1), "otsr": network(2)}
     load = SimpleNamespace(load=lambda name: copy.deepcopy(stored[name]))
-    monkeypatch.setitem(written, "weights", load)
+    monkeypatch.setattr(written, "weights", load)
     expected = dict(weights.blend(stored["psnr"], stored["otsr"], t).named_parameters())
-    for name, parameter in written["mixed"](t).named_parameters():
+    for name, parameter in written.mixed(t).named_parameters():
         torch.testing.assert_close(parameter, expected[name])
 
 
 @pytest.mark.parametrize("size", [(20, 20), (9, 31)])
-def test_its_formula_for_memory_holds_to_the_byte(written: dict[str, Any], size: tuple[int, int]) -> None:
+def test_its_formula_for_memory_holds_to_the_byte(written: Any, size: tuple[int, int]) -> None:
     same = RRDBNet(nf=64, nb=6, gc=32).eval()  # the size of `otsr`
     lr = torch.zeros(1, 3, *size)
     with torch.no_grad():
-        assert written["formula"](*size) == live_peak(lambda: same(lr))
-    assert written["counted"](same, *size) == written["formula"](*size)
+        assert written.formula(*size) == live_peak(lambda: same(lr))
+    assert written.counted(same, *size) == written.formula(*size)
 
 
 def test_its_phone_file_has_tags_and_a_place_and_the_upscaled_one_has_none(
-    written: dict[str, Any], photo: Tensor, capsys: pytest.CaptureFixture[str]
+    written: Any, photo: Tensor, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = written["like_a_phone"](to_pil(photo))
+    file = written.like_a_phone(to_pil(photo))
     assert open_picture(Image.open(file)).pixels.shape == (110, 60, 3), "its tag turns it"
-    written["reveal"]("before", Image.open(file))
+    written.reveal("before", Image.open(file))
     result = io.BytesIO()
-    Upscaler(written["network"], device="cpu", precision="fp32").upscale(Image.open(file)).save(result, "PNG")
-    written["reveal"]("after", Image.open(result))
+    Upscaler(written.network, device="cpu", precision="fp32").upscale(Image.open(file)).save(result, "PNG")
+    written.reveal("after", Image.open(result))
     before, after = capsys.readouterr().out.split("after:")
     assert "Xiaomi" in before and "2020:01:24" in before and "46.0" in before
     assert "240×440" in after and "tags  none" in after and "place none" in after and "bytes" in after
 
 
 @pytest.mark.parametrize("middle", [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)])
-def test_its_part_never_leaves_the_photo(
-    written: dict[str, Any], photo: Tensor, middle: tuple[float, float]
-) -> None:
-    assert written["part"](photo, middle, side=40).shape == (3, 40, 40)
+def test_its_part_never_leaves_the_photo(written: Any, photo: Tensor, middle: tuple[float, float]) -> None:
+    assert written.part(photo, middle, side=40).shape == (3, 40, 40)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from otsr import images, metrics
 
 ROOT = Path(__file__).parents[2]
 
-
 GLOBALS = ("CHANNELS", "README", "better")
 
 
@@ -30,82 +30,76 @@ def pair() -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("border", [0, 4])
 @pytest.mark.parametrize("channel", ["rgb", "y"])
 def test_its_psnr_is_the_package_s(
-    written: dict[str, Any], pair: tuple[Tensor, Tensor], channel: Any, border: int
+    written: Any, pair: tuple[Tensor, Tensor], channel: Any, border: int
 ) -> None:
     expected = float(metrics.psnr(*pair, border, channel))
-    assert written["psnr"](*pair, channel, border) == pytest.approx(expected, abs=1e-4)
+    assert written.psnr(*pair, channel, border) == pytest.approx(expected, abs=1e-4)
 
 
-def test_its_luma_is_the_package_s(written: dict[str, Any], pair: tuple[Tensor, Tensor]) -> None:
-    torch.testing.assert_close(written["luma"](pair[0]), images.luma(pair[0]))
+def test_its_luma_is_the_package_s(written: Any, pair: tuple[Tensor, Tensor]) -> None:
+    torch.testing.assert_close(written.luma(pair[0]), images.luma(pair[0]))
 
 
-def test_its_patch_distance_is_the_package_s(written: dict[str, Any], pair: tuple[Tensor, Tensor]) -> None:
-    torch.testing.assert_close(written["patch_swd"](*pair), metrics.patch_swd(*pair))
+def test_its_patch_distance_is_the_package_s(written: Any, pair: tuple[Tensor, Tensor]) -> None:
+    torch.testing.assert_close(written.patch_swd(*pair), metrics.patch_swd(*pair))
 
 
-def test_its_rank_correlation_is_scipy_s(written: dict[str, Any]) -> None:
+def test_its_rank_correlation_is_scipy_s(written: Any) -> None:
     drawing = np.random.default_rng(0)
     for count in (2, 6, 15):
         first, second = drawing.permutation(count), drawing.permutation(count)
         expected = stats.kendalltau(first, second).statistic
-        assert written["kendall"](list(first), list(second)) == pytest.approx(expected)
+        assert written.kendall(list(first), list(second)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("count", [2, 3, 8, 9])
-def test_its_interval_is_the_package_s(written: dict[str, Any], count: int) -> None:
+def test_its_interval_is_the_package_s(written: Any, count: int) -> None:
     values = np.random.default_rng(count).normal(22, 2, size=count)
-    np.testing.assert_allclose(written["interval"](values), metrics.mean_interval(values), rtol=1e-12)
+    np.testing.assert_allclose(written.interval(values), metrics.mean_interval(values), rtol=1e-12)
 
 
-def test_rounding_is_that_of_the_evaluation(written: dict[str, Any]) -> None:
+def test_rounding_is_that_of_the_evaluation(written: Any) -> None:
     from otsr.evaluation import rounded
 
     image = 1.4 * torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0)) - 0.2
-    torch.testing.assert_close(written["eight_bit"](image), rounded(image), rtol=0, atol=1e-7)
+    torch.testing.assert_close(written.eight_bit(image), rounded(image), rtol=0, atol=1e-7)
 
 
-def test_shuffled_blocks_are_the_same_blocks_elsewhere(written: dict[str, Any]) -> None:
+def test_shuffled_blocks_are_the_same_blocks_elsewhere(written: Any) -> None:
     image = torch.arange(3 * 6 * 9, dtype=torch.float32).view(3, 6, 9)
-    shuffled = written["shuffle"](image, side=3)
+    shuffled = written.shuffle(image, side=3)
     assert shuffled.shape == image.shape
     assert not torch.equal(shuffled, image)
 
     def blocks(picture: Tensor) -> set[tuple[float, ...]]:
-        return {
-            tuple(picture[:, top : top + 3, left : left + 3].flatten().tolist())
-            for top in (0, 3)
-            for left in (0, 3, 6)
-        }
+        corners = itertools.product((0, 3), (0, 3, 6))
+        return {tuple(picture[:, y : y + 3, x : x + 3].flatten().tolist()) for y, x in corners}
 
     assert blocks(shuffled) == blocks(image)
 
 
-def test_sharpening_leaves_flat_places_alone_and_steepens_an_edge(written: dict[str, Any]) -> None:
+def test_sharpening_leaves_flat_places_alone_and_steepens_an_edge(written: Any) -> None:
     edge = torch.full((3, 40, 60), 0.4)
     edge[:, :, 30:] = 0.6
-    sharp = written["sharpen"](written["blur"](edge, 1.5), 1)
+    sharp = written.sharpen(written.blur(edge, 1.5), 1)
     assert float(sharp[:, :, :10].std()) < 1e-6
-    assert float(sharp[0, 0, 30] - sharp[0, 0, 29]) > float(written["blur"](edge, 1.5)[0, 0].diff().max())
+    assert float(sharp[0, 0, 30] - sharp[0, 0, 29]) > float(written.blur(edge, 1.5)[0, 0].diff().max())
 
 
-def test_an_empty_and_a_false_ranking_are_named_and_a_full_one_is_compared(written: dict[str, Any]) -> None:
-    agreement = written["agreement"]
-    agreement.__globals__["letters"] = dict(zip("ABC", ("one", "two", "three"), strict=True))
-    agreement.__globals__["ranks"] = {metric: ["A", "B", "C"] for metric in written["better"]}
+def test_an_empty_and_a_false_ranking_are_named_and_a_full_one_is_compared(written: Any) -> None:
+    agreement = written.agreement
+    written.letters = dict(zip("ABC", ("one", "two", "three"), strict=True))
+    written.ranks = {metric: ["A", "B", "C"] for metric in written.better}
     assert agreement([]).startswith("no ranking yet")
     assert "each of A, B, C is needed once" in agreement(["A", "B", "B"])
     assert "τ = +1.00" in agreement(["A", "B", "C"])
     assert "τ = -1.00" in agreement(["C", "B", "A"])
 
 
-def test_the_table_that_it_reproduces_is_that_of_the_benchmarks(written: dict[str, Any]) -> None:
-    table = (
-        (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8").split("<!-- table: quality -->")[1]
-    )
-    for name, numbers in written["README"].items():
+def test_the_table_that_it_reproduces_is_that_of_the_benchmarks(written: Any) -> None:
+    page = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    table = page.split("<!-- table: quality -->")[1]
+    for name, numbers in written.README.items():
         row = re.search(rf"^\| {name} +\| +([\d.]+) \[([\d.]+), ([\d.]+)\]", table, re.MULTILINE)
         assert row, f"benchmarks/README.md has no row {name}"
-        assert tuple(map(float, row.groups())) == numbers, (
-            "run notebook 09 with the numbers of benchmarks/README.md"
-        )
+        assert tuple(map(float, row.groups())) == numbers, "run notebook 09 with the README's numbers"

@@ -14,40 +14,38 @@ GLOBALS = ("LENS", "sharp", "koala", "lr")
 
 
 @pytest.fixture(scope="module")
-def stats(written: dict[str, Any]) -> Any:
-    written["sharp"] = written["sharp"][:6]  # six photos are enough to test algebra
-    return written["learn"](noise=1 / 255)
+def stats(written: Any) -> Any:
+    written.sharp = written.sharp[:6]  # six photos are enough to test algebra
+    return written.learn(noise=1 / 255)
 
 
-def pairs(written: dict[str, Any], noise: float = 1 / 255) -> tuple[torch.Tensor, torch.Tensor]:
+def pairs(written: Any, noise: float = 1 / 255) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    low = [written["lr_patches"](written["shrink"](hr, generator, noise))[::7] for hr in written["sharp"]]
-    return torch.cat([written["hr_patches"](hr)[::7] for hr in written["sharp"]]).double(), torch.cat(
-        low
-    ).double()
+    low = [written.lr_patches(written.shrink(hr, generator, noise))[::7] for hr in written.sharp]
+    return torch.cat([written.hr_patches(hr)[::7] for hr in written.sharp]).double(), torch.cat(low).double()
 
 
-def test_patches_that_are_cut_and_pasted_give_the_picture(written: dict[str, Any]) -> None:
-    koala = written["koala"]
-    torch.testing.assert_close(written["paste"](written["hr_patches"](koala), koala.shape[1:]), koala)
+def test_patches_that_are_cut_and_pasted_give_the_picture(written: Any) -> None:
+    koala = written.koala
+    torch.testing.assert_close(written.paste(written.hr_patches(koala), koala.shape[1:]), koala)
 
 
-def test_each_patch_lies_in_the_middle_of_its_lr_surroundings(written: dict[str, Any]) -> None:
+def test_each_patch_lies_in_the_middle_of_its_lr_surroundings(written: Any) -> None:
     hr = torch.zeros(3, 64, 64)
     hr[:, 24:32, 40:48] = 1  # one whole patch
-    number = written["hr_patches"](hr).sum(1).argmax()
-    surroundings = written["lr_patches"](torch.nn.functional.avg_pool2d(hr, 4))[number].view(3, 6, 6)
+    number = written.hr_patches(hr).sum(1).argmax()
+    surroundings = written.lr_patches(torch.nn.functional.avg_pool2d(hr, 4))[number].view(3, 6, 6)
     assert surroundings[:, 2:4, 2:4].min() == 1
     assert surroundings.sum() == 12
 
 
-def test_its_guess_is_least_squares(written: dict[str, Any], stats: Any) -> None:
+def test_its_guess_is_least_squares(written: Any, stats: Any) -> None:
     x, y = pairs(written)
     solved = torch.linalg.lstsq(y - y.mean(0), x - x.mean(0)).solution.T
     torch.testing.assert_close((y - y.mean(0)) @ stats.guess.T, (y - y.mean(0)) @ solved.T, atol=1e-6, rtol=0)
 
 
-def test_its_carried_patches_have_the_moments_of_real_ones(written: dict[str, Any], stats: Any) -> None:
+def test_its_carried_patches_have_the_moments_of_real_ones(written: Any, stats: Any) -> None:
     x, y = pairs(written)
     guessed = stats.mean_x + (y - stats.mean_y) @ stats.guess.T
     closed = gaussian_map(moments(guessed), moments(x))
@@ -58,79 +56,77 @@ def test_its_carried_patches_have_the_moments_of_real_ones(written: dict[str, An
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
-def test_a_strength_goes_that_part_of_the_way(written: dict[str, Any], stats: Any, strength: float) -> None:
-    start, part, end = (written["patches_of"](written["lr"], stats, t) for t in (0, strength, 1))
+def test_a_strength_goes_that_part_of_the_way(written: Any, stats: Any, strength: float) -> None:
+    start, part, end = (written.patches_of(written.lr, stats, t) for t in (0, strength, 1))
     torch.testing.assert_close(part, start + strength * (end - start))
-    assert written["enlarge"](written["lr"], stats, strength).shape == written["koala"].shape
+    assert written.enlarge(written.lr, stats, strength).shape == written.koala.shape
 
 
-def test_its_price_is_what_the_formula_says_on_the_photos_of_the_moments(
-    written: dict[str, Any], stats: Any
-) -> None:
+def test_its_price_is_what_the_formula_says_on_the_photos_of_the_moments(written: Any, stats: Any) -> None:
     distance = float(bures_wasserstein((stats.mean_x, stats.A), (stats.mean_x, stats.B)))
-    written.update(stats=stats, distance=distance)
-    measured, formula = written["price"](written["sharp"], (0, 0.5, 1))
+    written.stats, written.distance = stats, distance
+    measured, formula = written.price(written.sharp, (0, 0.5, 1))
     for t in (0.5, 1):
-        assert written["decibels"](measured[t]) == pytest.approx(written["decibels"](formula[t]), abs=0.03)
+        assert written.decibels(measured[t]) == pytest.approx(written.decibels(formula[t]), abs=0.03)
 
 
-def test_its_measure_of_maps_is_the_package_s(written: dict[str, Any]) -> None:
+def test_its_measure_of_maps_is_the_package_s(written: Any) -> None:
     samples = torch.randn(500, 3, generator=torch.Generator().manual_seed(0))
     maps = (lambda x: 2 * x + 0.1, lambda x: x**3)
-    assert written["unexplained"](*maps, samples) == pytest.approx(l2_uvp(*maps, samples), rel=1e-4)
+    assert written.unexplained(*maps, samples) == pytest.approx(l2_uvp(*maps, samples), rel=1e-4)
 
 
 def test_its_problem_has_a_symmetric_positive_derivative_so_brenier_says_it_is_optimal(
-    written: dict[str, Any],
+    written: Any,
 ) -> None:
-    cloud, _, push = written["problem"](4)
+    cloud, _, push = written.problem(4)
     for x in cloud(5, torch.Generator().manual_seed(0)):
         slope = torch.autograd.functional.jacobian(lambda point: push(point[None])[0], x)
         torch.testing.assert_close(slope, slope.T)
         assert torch.linalg.eigvalsh(slope).min() > 0
 
 
-def test_its_game_finds_the_optimal_map_of_the_plane(written: dict[str, Any]) -> None:
-    cloud, target, push = written["problem"](2)
-    found = written["play"](cloud, target, 2, steps=400)
+def test_its_game_finds_the_optimal_map_of_the_plane(written: Any) -> None:
+    cloud, target, push = written.problem(2)
+    found = written.play(cloud, target, 2, steps=400)
     samples = cloud(1000, torch.Generator().manual_seed(9))
-    assert written["unexplained"](found, push, samples) < 1
-    assert written["unexplained"](lambda x: x, push, samples) > 5
+    assert written.unexplained(found, push, samples) < 1
+    assert written.unexplained(lambda x: x, push, samples) > 5
 
 
-def test_its_pairs_are_the_package_s_optimal_map(written: dict[str, Any]) -> None:
+def test_its_pairs_are_the_package_s_optimal_map(written: Any) -> None:
     generator = torch.Generator().manual_seed(0)
-    x, y = written["noise"](60, generator), written["crescents"](60, generator)
+    x, y = written.noise(60, generator), written.crescents(60, generator)
     theirs = monge_map(potentials(quadratic_cost(y, x)).plan, y)
-    torch.testing.assert_close(written["by_plan"](x, y), theirs)
-    assert written["independent"](x, y) is y
+    torch.testing.assert_close(written.by_plan(x, y), theirs)
+    assert written.independent(x, y) is y
 
 
-def test_its_euler_converges_to_the_flow(written: dict[str, Any]) -> None:
+def test_its_euler_converges_to_the_flow(written: Any) -> None:
     start = torch.ones(3, 2, dtype=torch.float64)
-    way = written["euler"](lambda x, t: -x + t, start, 2000)
+    way = written.euler(lambda x, t: -x + t, start, 2000)
     assert way.shape == (2001, 3, 2)
     torch.testing.assert_close(way[-1], torch.full_like(start, 2 / torch.e), atol=1e-3, rtol=0)
 
 
 def test_a_flow_with_independent_pairs_steps_into_the_mean_and_by_the_plan_does_not(
-    written: dict[str, Any],
+    written: Any,
 ) -> None:
-    x = written["noise"](500, torch.Generator().manual_seed(1))
+    x = written.noise(500, torch.Generator().manual_seed(1))
     spread = {}
     for pair in ("independent", "by_plan"):
-        flow = written["teach"](written[pair], steps=400, batch=64)
-        spread[pair] = float(written["euler"](flow, x, 1)[-1].std(0).norm())
+        flow = written.teach(getattr(written, pair), steps=400, batch=64)
+        spread[pair] = float(written.euler(flow, x, 1)[-1].std(0).norm())
     assert spread["independent"] < 0.8 < 1.4 < spread["by_plan"]
 
 
-def test_its_three_numbers_name_what_is_wrong(written: dict[str, Any]) -> None:
-    koala, detail = written["koala"], written["detail"](written["koala"])
-    assert written["contrast"](koala) == pytest.approx(1, abs=1e-4)
-    assert written["agreement"](koala) == pytest.approx(1, abs=1e-4)
-    assert written["misfit"](koala) == 0
-    assert written["contrast"](koala - detail / 2) < 0.7  # blurred
+def test_its_three_numbers_name_what_is_wrong(written: Any) -> None:
+    koala, detail = written.koala, written.detail(written.koala)
+    assert written.contrast(koala) == pytest.approx(1, abs=1e-4)
+    assert written.agreement(koala) == pytest.approx(1, abs=1e-4)
+    assert written.misfit(koala) == 0
+    assert written.contrast(koala - detail / 2) < 0.7  # blurred
     made_up = koala - detail + detail.flip(2)
-    assert written["contrast"](made_up) > 0.7
-    assert written["agreement"](made_up) < 0.3  # hallucinated
-    assert written["misfit"](koala + 0.05) == pytest.approx(0.05 * 255, rel=1e-3)  # biased
+    assert written.contrast(made_up) > 0.7
+    assert written.agreement(made_up) < 0.3  # hallucinated
+    assert written.misfit(koala + 0.05) == pytest.approx(0.05 * 255, rel=1e-3)  # biased

@@ -10,7 +10,7 @@ import io
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import grade_one
 from nbformat import NotebookNode
@@ -27,11 +27,11 @@ def test_every_notebook_has_an_exercise_that_runs_as_it_is(notebook: NotebookNod
 
 
 def test_a_right_answer_is_right_for_other_numbers(
-    path: Path, notebook: NotebookNode, definitions: Callable[..., dict[str, Any]]
+    path: Path, notebook: NotebookNode, definitions: Callable[..., ModuleType]
 ) -> None:
     code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     constants = re.findall(r"^([A-Z_]{3,}) =", code, re.MULTILINE)
-    names = definitions(path.name[:2], *constants)
+    names = vars(definitions(path.name[:2], *constants))
     for name, (cell, solution) in exercises(notebook).items():
         exec(solution, names)
         answer = re.search(rf'^check\("{name}", (\w+)', cell.source, re.MULTILINE)
