@@ -50,18 +50,11 @@ def iso_of(name: str) -> str:
 
 def upscale(real: Tensor, name: str) -> Tensor:
     """A picture by the weights of that name; the seconds that it took are printed."""
-    upscaler = Upscaler.from_pretrained(name, tile=64)
     start = time.perf_counter()
-    with tqdm(desc=f"3 upscale with {name}", unit="tile", leave=False, disable=None) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        restored = read(upscaler.upscale(real, progress))
+    restored = read(Upscaler.from_pretrained(name).upscale(real))
     (_, height, width), (_, rows, columns) = real.shape, restored.shape
     seconds = time.perf_counter() - start
-    print(f"  {name:14} upscaled {width}×{height} to {columns}×{rows} in {seconds:.1f} s")
+    print(f"  {name:14} upscaled {width}×{height} to {columns}×{rows} in {seconds:.1f} s", flush=True)
     return restored
 
 
