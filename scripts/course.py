@@ -42,7 +42,7 @@ HELP = {
 def commands(task: str, arguments: list[str]) -> list[list[str]]:
     """What `task` runs, each as arguments of Python. Its own arguments go to the last."""
     if task == "test":
-        pytest = ["-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", *NBVAL]
+        pytest = ["-m", "pytest", "-q", "-n", workers(), "--dist", "loadfile", "--no-loadscope-reorder", *NBVAL]
         return [[*pytest, *(arguments or TESTS)]]
     if task in ("figures", "bench"):
         folder = ROOT / {"figures": "figures", "bench": "benchmarks"}[task]
@@ -58,11 +58,17 @@ def commands(task: str, arguments: list[str]) -> list[list[str]]:
     return [*steps[:-1], [*steps[-1], *arguments]]
 
 
+def workers() -> str:
+    """How many tests run at a time: one more than cores, for some wait for a browser; each may take 3 GB of memory."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 8 << 30
+    return str(max(2, min(4, (os.cpu_count() or 1) + 1, memory // (3 << 30))))
+
+
 def run(task: str, arguments: list[str]) -> int:
     """Exit status of the task: 0, or that of the first command that failed."""
     python = environment_python()
     environment = dict(os.environ)
-    if task == "test":  # two processes share the cores; outputs of notebooks do not depend on their number
+    if task == "test":  # its processes share the cores; no output of a notebook depends on their number
         environment["OMP_NUM_THREADS"] = "1"
     (ROOT / "build").mkdir(exist_ok=True)
     steps = commands(task, arguments)
