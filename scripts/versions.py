@@ -38,8 +38,9 @@ def interpreter(version: str) -> list[str] | None:
 
 def oldest(project: str) -> list[str]:
     """Every requirement of the package and its tests at its lower bound: ["torch==2.4", ...]."""
-    listed = project[project.index("\ndependencies") : project.index("\n[project.urls]")]
-    return [f"{name}=={version}" for name, version in re.findall(r'"([\w.-]+)>=([\w.]+)"', listed)]
+    lists = re.findall(r"^(?:dependencies|test) = \[.*?^\]", project, re.MULTILINE | re.DOTALL)
+    bounds = re.findall(r'"([\w.-]+)>=([\w.]+)"', "\n".join(lists))
+    return [f"{name}=={version}" for name, version in bounds]
 
 
 def try_out(version: str, old: bool, tests: list[str]) -> str:
