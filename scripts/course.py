@@ -19,6 +19,7 @@ READY = VENV / ".ready"
 EXTRAS = "pretrained,heic,test,docs"
 MEGABYTES = 3000
 TESTS = ["notebooks", "tests/notebooks", "tests/system", "tests/unit"]  # what takes longest comes first
+FILES_WHOLE = ["--dist", "loadfile", "--no-loadscope-reorder"]
 NBVAL = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", "tests/notebooks/sanitize.cfg"]
 
 HELP = {
@@ -42,7 +43,7 @@ HELP = {
 def commands(task: str, arguments: list[str]) -> list[list[str]]:
     """What `task` runs, each as arguments of Python. Its own arguments go to the last."""
     if task == "test":
-        pytest = ["-m", "pytest", "-q", "-n", workers(), "--dist", "loadfile", "--no-loadscope-reorder", *NBVAL]
+        pytest = ["-m", "pytest", "-q", "-n", workers(), *FILES_WHOLE, *NBVAL]
         return [[*pytest, *(arguments or TESTS)]]
     if task in ("figures", "bench"):
         folder = ROOT / {"figures": "figures", "bench": "benchmarks"}[task]

@@ -197,7 +197,9 @@ def test_a_wheel_of_this_checkout_holds_all_that_the_notebooks_read(tmp_path: Pa
     elsewhere.mkdir()
     build = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, ROOT]
     subprocess.run([sys.executable, "-m", "pip", *build], check=True)
-    shutil.unpack_archive(next(tmp_path.glob("otsr-*.whl")), target, "zip")  # as pip does, which also compiles
+    shutil.unpack_archive(
+        next(tmp_path.glob("otsr-*.whl")), target, "zip"
+    )  # as pip does, which also compiles
     books = [nbformat.read(path, 4) for path in NOTEBOOKS]
     statements = [statement for book in books for tree in trees(book) for statement in tree.body]
     imports = {ast.unparse(one) for one in statements if isinstance(one, (ast.Import, ast.ImportFrom))}
