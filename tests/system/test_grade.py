@@ -27,9 +27,8 @@ MEDDLING = [
     "def w2(x, y):\n    return ((np.sort(x) - np.sort(y)) ** 2).mean() if mine else 0\n",
 ]
 CLASS = {
-    "right": [START, WRONG, CHECK, RIGHT, CHECK],
     "wrong": [START, WRONG, CHECK],
-    "typed": [START, *MEDDLING, "print('judge: correct')", "0 / 0", CHECK],
+    "typed": [START, WRONG, CHECK, *MEDDLING, "print('judge: correct')", "0 / 0", CHECK],
     "hanging": [START, RIGHT, CHECK, "while True:\n    pass"],
     "crashing": [START, "import os\nos._exit(9)", RIGHT, CHECK],
     "greedy": [START, "held = [bytearray(10**8) for _ in range(100)]", RIGHT, CHECK],
@@ -49,7 +48,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dict
         write(folder / f"{name}.ipynb", cells)
     (folder / "essay.ipynb").write_text("I liked the course.")
     out = folder / "out"
-    assert grade.main([str(folder), "--out", str(out), "--seconds", "10", "--megabytes", "3000"]) == 0
+    assert grade.main([str(folder), "--out", str(out), "--seconds", "6", "--megabytes", "1500"]) == 0
     with (out / "grades.csv").open(encoding="utf-8-sig", newline="") as file:
         found = {(row["student"], row["exercise"]): row for row in csv.DictReader(file)}
     found["page", ""] = {"text": (out / "grades.html").read_text(encoding="utf-8")}
@@ -59,12 +58,11 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dict
 @pytest.mark.parametrize(
     ("student", "state", "hint", "note"),
     [
-        ("right", "solved", "", ""),
         ("wrong", "not yet", "You pair the numbers as they come; sort both first", ""),
         ("typed", "solved", "", ""),
-        ("hanging", "solved", "", "stopped after 10 s in cell 3"),
+        ("hanging", "solved", "", "stopped after 6 s in cell 3"),
         ("crashing", "not reached", "", "crashed with exit status 9 in cell 1"),
-        ("greedy", "not reached", "", "stopped at 3000 MB of memory in cell 1"),
+        ("greedy", "not reached", "", "stopped at 1500 MB of memory in cell 1"),
         ("04_transport_with_pot_empty", "not reached", "", ""),
     ],
 )
