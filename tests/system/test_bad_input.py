@@ -239,13 +239,13 @@ def test_a_disk_that_fills_at_the_last_moment_leaves_nothing(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "kill"]
 )
 def test_an_interruption_leaves_whole_files_and_the_next_run_goes_on(
-    tmp_path: Path, tiny_weights: Path, number: signal.Signals, status: int
+    tmp_path: Path, tiny_weights: Path, upscale: Run, number: signal.Signals, status: int
 ) -> None:
     count = 40
     for index in range(count):
         picture(tmp_path / "in" / f"{index:02}.png", 150, 150)
-    command = ("upscale", tmp_path / "in", "-o", tmp_path / "out", "--weights", tiny_weights)
-    process = start(*command)
+    command = (tmp_path / "in", "-o", tmp_path / "out")
+    process = start("upscale", *command, "--weights", tiny_weights)
     while process.poll() is None and len(list((tmp_path / "out").glob("[0-9]*.png"))) < 3:
         time.sleep(0.01)
     process.send_signal(number)
@@ -258,7 +258,6 @@ def test_an_interruption_leaves_whole_files_and_the_next_run_goes_on(
         Image.open(tmp_path / "out" / name).load()
     if number == signal.SIGINT:
         assert f"interrupted: {len(made)} of {count} done" in errors and "same command" in errors
-        again = start(*command)
-        _, errors = again.communicate(timeout=300)
-        assert again.returncode == 0
-        assert f"{count - len(made)} done, {len(made)} there already" in errors
+        again = upscale(*command)
+        assert again.exit_code == 0
+        assert f"{count - len(made)} done, {len(made)} there already" in again.stderr
