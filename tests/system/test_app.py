@@ -165,15 +165,15 @@ def test_nothing_leaves_this_computer(browser: webdriver.Chrome, address: str, h
         assert other.connect_ex(("127.0.0.2", urlsplit(address).port or 0)) != 0
 
 
-def test_an_error_names_the_file_without_folders_that_nobody_chose(tmp_path: Path) -> None:
-    from otsr.cli.layout import Page
-    from otsr.inference import Upscaler
-    from otsr.networks.generators import Compact
-
-    network = Upscaler(Compact(nf=4, nb=1, scale=4), device="cpu")
-    page = Page(lambda weight: network, tmp_path, blend=False)
-    glass = picture(tmp_path / "upload" / "glass.png", mode="RGBA")
-    *_, (_, _, news, _) = page.enlarged(str(glass), 4, None, 1.0, ".jpg")
+@pytest.mark.slow
+def test_an_error_names_the_file_without_folders_that_nobody_chose(
+    browser: webdriver.Chrome, address: str, home: Path
+) -> None:
+    drop(browser, address, picture(home / "glass.png", 40, 30, mode="RGBA"))
+    until(browser, lambda: find(browser, "#suffix label:nth-of-type(2)").click() or True)
+    find(browser, "#go").click()
+    until(browser, lambda: "JPEG" in find(browser, "#news").text)
+    news = find(browser, "#news").text
     assert news == "⚠ glass_large.jpg: JPEG holds no transparency; write PNG, WebP or TIFF"
 
 
