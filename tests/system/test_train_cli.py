@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -178,7 +175,7 @@ def test_resuming_what_never_began_is_said(otsr: Run, place: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_says_how_to_go_on_and_that_command_goes_on(place: Path) -> None:
+def test_ctrl_c_says_how_to_go_on_and_that_command_goes_on(otsr: Run, place: Path) -> None:
     process = start("train", "quick.yml", "--set", "steps=100000", "-o", "my run", cwd=place)
     folder = place / "my run"
     deadline = time.monotonic() + 120
@@ -189,24 +186,19 @@ def test_ctrl_c_says_how_to_go_on_and_that_command_goes_on(place: Path) -> None:
     assert process.returncode == 130, said
     assert "Traceback" not in said
     assert "interrupted; the same command with --resume goes on from the last checkpoint" in said
-    again = start("train", "quick.yml", "--set", "steps=1", "-o", "my run", "--resume", cwd=place)
-    _, said = again.communicate(timeout=180)
-    assert again.returncode == 0, said
+    again = otsr("train", "quick.yml", "--set", "steps=1", "-o", "my run", "--resume")
+    assert again.exit_code == 0, again.stderr
 
 
 @pytest.mark.slow
-def test_the_course_recipe_learns_without_the_network(tmp_path: Path) -> None:
-    nowhere = {
-        "http_proxy": "http://127.0.0.1:9",
-        "https_proxy": "http://127.0.0.1:9",
-        "OTSR_CACHE": str(tmp_path),
-    }
-    command = ["-m", "otsr", "train", str(ROOT / "configs" / "tiny.yml"), "-o", str(tmp_path / "run")]
-    answer = subprocess.run(
-        [sys.executable, *command],
-        capture_output=True, text=True, cwd=tmp_path, env={**os.environ, **nowhere}, check=False,
-    )  # fmt: skip
-    assert answer.returncode == 0, answer.stderr
+def test_the_course_recipe_learns_without_the_network(
+    otsr: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("OTSR_CACHE", str(tmp_path))
+    answer = otsr("train", ROOT / "configs" / "tiny.yml", "-o", tmp_path / "run")
+    assert answer.exit_code == 0, answer.stderr
     rows = [row.split("\t") for row in (tmp_path / "run" / "validation.tsv").read_text().splitlines()]
     scores = dict(zip(rows[0], map(float, rows[-1]), strict=True))
     assert scores["step"] == 100
