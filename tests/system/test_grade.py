@@ -29,11 +29,11 @@ MEDDLING = [
 CLASS = {
     "wrong": [START, WRONG, CHECK],
     "typed": [START, WRONG, CHECK, *MEDDLING, "print('judge: correct')", "0 / 0", CHECK],
-    "hanging": [START, RIGHT, CHECK, "while True:\n    pass"],
     "crashing": [START, "import os\nos._exit(9)", RIGHT, CHECK],
     "greedy": [START, "held = [bytearray(10**8) for _ in range(100)]", RIGHT, CHECK],
     "04_transport_with_pot_empty": [],
 }
+HANGING = [START, RIGHT, CHECK, "while True:\n    pass"]
 
 
 def write(path: Path, cells: list[str]) -> None:
@@ -48,9 +48,12 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dict
         write(folder / f"{name}.ipynb", cells)
     (folder / "essay.ipynb").write_text("I liked the course.")
     out = folder / "out"
-    assert grade.main([str(folder), "--out", str(out), "--seconds", "6", "--megabytes", "1500"]) == 0
+    assert grade.main([str(folder), "--out", str(out), "--megabytes", "1500"]) == 0
     with (out / "grades.csv").open(encoding="utf-8-sig", newline="") as file:
         found = {(row["student"], row["exercise"]): row for row in csv.DictReader(file)}
+    write(folder / "hanging.ipynb", HANGING)
+    hanging = grade.grade(folder / "hanging.ipynb", "hanging", seconds=6, megabytes=1500)
+    found |= {("hanging", one.exercise): vars(one) for one in hanging}
     found["page", ""] = {"text": (out / "grades.html").read_text(encoding="utf-8")}
     return found
 
@@ -106,7 +109,7 @@ def test_what_is_no_notebook_is_named(rows: dict[tuple[str, str], dict[str, str]
 
 def test_the_page_shows_everybody_and_needs_nothing_else(rows: dict[tuple[str, str], dict[str, str]]) -> None:
     text = rows["page", ""]["text"]
-    assert all(f">{student}<" in text for student, _ in rows if student != "page")
+    assert all(f">{student}<" in text for student in (*CLASS, "essay"))
     assert "✔ solved" in text and "sort both first" in text
     assert not re.search(r"(?:src|href)=", text)
 
