@@ -21,7 +21,7 @@ def _grown(variance: float, A: float, s: float) -> float:
 
 ask(
     "stretch",
-    cases=[
+    cases=lambda: [
         (1.5, 4.0, 0.5, 0.5), (0.2, 1.0, 0.3, 1.0), (0.5, 0.9, 0.0, 0.25), (2.0, 3.0, 1.0, 0.0), (1.7, 2.8, 0.4, 0.7),
     ],
     right=lambda A, B, s, t: _grown(_now(A, B, s, t), A, s),
@@ -61,11 +61,13 @@ def _denoise(z: Tensor, t: float) -> Tensor:
     return torch.tanh(z) + 0.3 * t + z.flip(1) / 4
 
 
-_PLACES = torch.randn(3, 2, generator=torch.Generator().manual_seed(11), dtype=torch.float64)
+def _places() -> Tensor:
+    return torch.randn(3, 2, generator=torch.Generator().manual_seed(11), dtype=torch.float64)
+
 
 ask(
     "velocity",
-    cases=[(_denoise, _PLACES, t) for t in (0.4, 0.25, 0.9, 0.0)],
+    cases=lambda: [(_denoise, _places(), t) for t in (0.4, 0.25, 0.9, 0.0)],
     right=lambda f, z, t: (f(z, t) - z) / (1 - t),
     mistakes=[
         (lambda f, z, t: f(z, t), "That is a place, where the way is thought to end. A velocity is a way over a time."),

@@ -24,7 +24,7 @@ def _gain(decibels: float) -> float:
 
 ask(
     "strength",
-    cases=[(0.5, 0.8, 0.5), (0.8, 0.5, 0.25), (2.0, 0.1, 1.0), (0.3, 3.0, 3.0)],  # in the first none ends above 1
+    cases=lambda: [(0.5, 0.8, 0.5), (0.8, 0.5, 0.25), (2.0, 0.1, 1.0), (0.3, 3.0, 3.0)],  # the first stays below 1
     right=lambda mse, w2, dB: min(1.0, _free(mse, w2, dB)),
     mistakes=[
         (_free, "Above 1 nothing is left to carry: you would leave the real patches."),
@@ -62,7 +62,7 @@ def _walk(step: Callable[[Velocity, Tensor, float, float], Tensor]) -> Callable[
 
 ask(
     "heun",
-    cases=[(_velocity, _START, steps) for steps in (1, 3, 5)],
+    cases=lambda: [(_velocity, _START, steps) for steps in (1, 3, 5)],
     right=_walk(lambda v, x, t, dt: dt * (v(x, t) + v(x + dt * v(x, t), t + dt)) / 2),
     mistakes=[
         (_walk(lambda v, x, t, dt: dt * v(x, t)), "That is Euler's step: look ahead, and look at the velocity there."),

@@ -10,7 +10,7 @@ from otsr.course.exercises.checking import ask
 
 ask(
     "unbias",
-    cases=[(2.4, 0.4, 2), (3.0, 0.5, 4), (1.6, 0.0, 3)],
+    cases=lambda: [(2.4, 0.4, 2), (3.0, 0.5, 4), (1.6, 0.0, 3)],
     right=lambda found, scene, s: found / (1 - 1 / s**2) - scene,
     mistakes=[
         (lambda found, scene, s: found / (1 - 1 / s**2), "The scene's own blur is still in it."),
@@ -59,7 +59,7 @@ def _undone(inner: Tensor, covariances: Tensor) -> Tensor:
 
 ask(
     "barycentre",
-    cases=[
+    cases=lambda: [
         (torch.stack([_covariance(6, 1, 0), _covariance(6, 1, 90)]),),
         (torch.stack([_covariance(6, 1, 10), _covariance(5, 0.5, 60), _covariance(2, 1, 140)]),),
     ],

@@ -59,7 +59,7 @@ _GRID = "You keep the pixels of another grid: the first is number s // 2 of what
 
 ask(
     "degrade",
-    cases=[_chain(4, _lopsided(8)), _chain(3, _lopsided(7)), _chain(2, kernels.bicubic(2))],
+    cases=lambda: [_chain(4, _lopsided(8)), _chain(3, _lopsided(7)), _chain(2, kernels.bicubic(2))],
     right=camera,
     mistakes=[
         (lambda x, k, s, n: camera(x, k, s, 0 * n), "The noise is missing."),
@@ -84,7 +84,7 @@ ask(
 
 ask(
     "alias",
-    cases=[(0.27, 4), (0.05, 4), (0.25, 4), (0.23, 4), (0.45, 2), (0.3, 3)],
+    cases=lambda: [(0.27, 4), (0.05, 4), (0.25, 4), (0.23, 4), (0.45, 2), (0.3, 3)],
     right=lambda f, s: abs(s * f - round(s * f)),
     mistakes=[
         (lambda f, s: f, "That is the wave as it was; first count its cycles per LR pixel, which is s HR pixels wide."),

@@ -94,7 +94,7 @@ def described(value: Any) -> str:
 def ask(
     name: str,
     *,
-    cases: Sequence[tuple[Any, ...]],
+    cases: Callable[[], Sequence[tuple[Any, ...]]],
     right: Callable[..., Any],
     mistakes: Mistakes,
     otherwise: str,
@@ -106,7 +106,7 @@ def ask(
 
     Args:
         name: of the exercise.
-        cases: the arguments to try, one tuple a case.
+        cases: makes the arguments to try, one tuple a case; each check draws them anew, `make grade` from other seeds.
         right: the function that is asked for.
         mistakes: what each usual mistake computes, and its hint. The first that gives the student's value is told.
         otherwise: the hint for any other wrong value.
@@ -118,7 +118,7 @@ def ask(
     """
 
     def judge(answer: Any) -> str | None:
-        for arguments in cases:
+        for arguments in cases():
             given = copy.deepcopy(arguments)
             got = call(answer, *given, stops=stops)
             if not all(map(_unchanged, given, arguments)):

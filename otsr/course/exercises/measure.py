@@ -56,7 +56,9 @@ def _pictures(seed: int) -> tuple[Tensor, Tensor]:
     return (hr + error).clamp(0, 1), hr
 
 
-_DRAWING = np.random.default_rng(0)
+def _scores() -> list[tuple[np.ndarray, ...]]:
+    drawing = np.random.default_rng(0)
+    return [tuple(22 + drawing.normal(size=(2, *size))) for size in ((6, 5), (9, 8), (4, 3))]
 
 
 def _chosen(scores: np.ndarray) -> int:
@@ -65,7 +67,7 @@ def _chosen(scores: np.ndarray) -> int:
 
 ask(
     "report",
-    cases=[tuple(22 + _DRAWING.normal(size=(2, *size))) for size in ((6, 5), (9, 8), (4, 3))],
+    cases=_scores,
     right=lambda v, t: t[_chosen(v)].mean(),
     mistakes=[
         (lambda v, t: t[_chosen(t)].mean(), "That is the best mean on the test photos: they must not choose."),

@@ -12,7 +12,7 @@ _HOW_MANY = "That is how many; a p-value is a share of all orders."
 
 ask(
     "p-value",
-    cases=[(observed, _SHUFFLED) for observed in (0.6, 1.0, 0.85, 0.1)],  # the first tells mistakes apart
+    cases=lambda: [(observed, _SHUFFLED) for observed in (0.6, 1.0, 0.85, 0.1)],  # the first tells mistakes apart
     right=lambda o, s: (1 + np.sum(s >= o)) / (1 + len(s)),
     mistakes=[
         (lambda o, s: np.mean(s >= o), "The order that you observed is a possible one: count it too, above and below."),
@@ -42,7 +42,7 @@ _UNSORTED = "Sort both first: smallest to smallest is the cheapest way to pair."
 
 ask(
     "line",
-    cases=[
+    cases=lambda: [
         (np.array([0.0, 4.0]), np.array([6.0, -1.0])),
         (np.array([3.0, -1.0, 0.5]), np.array([0.2, 4.0, -2.0, 1.0, 2.5, -0.5])),
         (np.array([2.0]), np.array([7.0, 1.0, 0.0])),

@@ -27,7 +27,7 @@ def _size(sr: Tensor, hr: Tensor) -> float:
 
 ask(
     "psnr",
-    cases=[_pictures(0.02), _pictures(0.1)],
+    cases=lambda: [_pictures(0.02), _pictures(0.1)],
     right=lambda sr, hr: float(metrics.psnr(sr, hr, border=0)),
     mistakes=[
         (lambda *p: 10 * log10(_square(*p)), "The sign is missing: a smaller error must give a larger PSNR."),

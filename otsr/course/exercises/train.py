@@ -45,7 +45,7 @@ def _size(values: Tensor) -> Tensor:
 
 ask(
     "windows",
-    cases=[(*_features(), 2), (*_features(), 4)],
+    cases=lambda: [(*_features(), 2), (*_features(), 4)],
     right=lambda x, y, k: _moved(x, y, k).mean() / _size(y),
     mistakes=[
         (lambda x, y, k: _moved(x, y, k).mean(),

@@ -71,7 +71,7 @@ def _gaps(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 ask(
     "sorted-transport",
-    cases=[_clouds(7), _clouds(400)],
+    cases=lambda: [_clouds(7), _clouds(400)],
     right=lambda x, y: wasserstein_1d(torch.from_numpy(x), torch.from_numpy(y), p=2),
     mistakes=[
         (lambda x, y: np.mean((x - y) ** 2), "You pair the numbers as they come; sort both first."),

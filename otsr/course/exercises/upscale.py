@@ -30,7 +30,7 @@ def _field(layers: list[tuple[int, int]]) -> int:
 
 ask(
     "field",
-    cases=[
+    cases=lambda: [
         ([(3, 1), (5, 1), (1, 1)],),
         ([(5, 2), (3, 3), (4, 1)],),
         ([(3, 1), (4, 2), (3, 1), (4, 2), (3, 1)],),
@@ -117,7 +117,7 @@ _BORDER = (
 
 ask(
     "tiles",
-    cases=[_photo(30, 26, tile=10, scale=4), _photo(23, 37, tile=8, scale=2)],
+    cases=lambda: [_photo(30, 26, tile=10, scale=4), _photo(23, 37, tile=8, scale=2)],
     right=lambda enlarge, lr, tile, overlap, s: _network(s)(lr),
     mistakes=[
         (lambda enlarge, lr, tile, overlap, s: _glued(lr, tile, 0, s),

@@ -21,7 +21,7 @@ _ROOT = "(t P*)² is what you may add to D*: the root is missing."
 
 ask(
     "budget",
-    cases=[(1.0, 0.2, 0.9), (0.5, 0.24, 0.41), (0.0, 0.2, 0.3), (3.0, 0.1, 0.2)],  # in the first none ends above 1
+    cases=lambda: [(1.0, 0.2, 0.9), (0.5, 0.24, 0.41), (0.0, 0.2, 0.3), (3.0, 0.1, 0.2)],  # the first stays below 1
     right=lambda dB, D, P: min(1.0, _bought(dB, D, P)),
     mistakes=[
         (_bought, "More than the whole way is not on offer: a weight ends at 1."),
@@ -56,7 +56,7 @@ _BOTH_SIDES = "You counted both sides. The question here is about one: at least 
 
 ask(
     "coin",
-    cases=[(4, 6), (6, 6), (0, 4), (14, 20), (3, 6)],
+    cases=lambda: [(4, 6), (6, 6), (0, 4), (14, 20), (3, 6)],
     right=_at_least,
     mistakes=[
         (lambda k, n: _at_least(k, n) - _exactly(k, n), "A coin with exactly as many is as good as you: count it too."),
