@@ -66,6 +66,10 @@ def pieces(values: Tensor, k: int) -> Tensor:
     return values.reshape(*values.shape[:2], -1, k * k)
 
 
+def rows(values: Tensor, k: int) -> Tensor:
+    return values.unfold(2, k, k).unfold(3, k, k)
+
+
 def heap(values: Tensor, k: int) -> Tensor:
     return cut(values, k).transpose(1, 2).flatten(2)
 
@@ -130,8 +134,9 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (lambda x, y, k: moved(cut(x, k), cut(y, k)).mean(), "the loss divides it by the mean size of HR"),
         (lambda x, y, k: moved(x.flatten(2), y.flatten(2)).mean() / y.abs().mean(), "over the whole crop"),
         (lambda x, y, k: (x - y).abs().mean() / y.abs().mean(), "place by place"),
-        (lambda x, y, k: moved(pieces(x, k), pieces(y, k)).mean() / y.abs().mean(), "no squares"),
-        (lambda x, y, k: moved(heap(x, k), heap(y, k)).mean() / y.abs().mean(), "a line of its own"),
+        (lambda x, y, k: moved(pieces(x, k), pieces(y, k)).mean() / y.abs().mean(), "not squares"),
+        (lambda x, y, k: moved(rows(x, k), rows(y, k)).mean() / y.abs().mean(), "each row of a window"),
+        (lambda x, y, k: moved(heap(x, k), heap(y, k)).mean() / y.abs().mean(), "sorted on its own"),
         (
             lambda x, y, k: moved(cut(x, k), cut(y, k)).square().mean() / y.abs().mean(),
             "You square the distance",
@@ -150,7 +155,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (KEPT | {"batches"}, "made again from the seed and the step"),
         (KEPT | {"rate"}, "a function of the step and the recipe"),
         (KEPT | {"gradients"}, "computed anew in each step"),
-        (KEPT | {"optimizer"}, "'optimizer' is none of the eight words"),
+        (KEPT | {"optimizer"}, "'optimizer' is not one of the eight words"),
         ("weights", "A set of words is expected"),
         (5, "A set of words is expected"),
     ],

@@ -15,13 +15,14 @@ def now(A: float, B: float, s: float, t: float) -> float:
 
 WRONG: dict[str, list[tuple[Any, str]]] = {
     "stretch": [
-        (lambda A, B, s, t: now(A, B, s, t) / (A + s**2), "the numbers by its root"),
+        (lambda A, B, s, t: now(A, B, s, t) / (A + s**2), "the numbers by its square root"),
         (lambda A, B, s, t: math.sqrt(now(A, B, s, t) / A), "at t = 0 the factor must be 1"),
         (lambda A, B, s, t: math.sqrt(now(A, B, s, t)), "the spread at time t"),
         (lambda A, B, s, t: math.sqrt((A + (1 - t) * s**2 + t * (B - A)) / (A + s**2)), "squares of both"),
         (lambda A, B, s, t: math.sqrt((1 - t) ** 2 + t**2 * B / (A + s**2)), "random partner"),
         (lambda A, B, s, t: math.sqrt((now(A, B, s, t) + t**2 * A) / (A + s**2)), "only B − A"),
         (lambda A, B, s, t: 1 - t + t * math.sqrt(B / (A + s**2)), "the OT weight's way"),
+        (lambda A, B, s, t: math.sqrt(B / A), "a flow without noise ends"),
         (lambda A, B, s, t: math.sqrt(B / (A + s**2)), "Where is the flow at time t?"),
         (lambda A, B, s, t: math.sqrt(now(A, B, 0, t) / (A + s**2)), "has not gone before t = 1"),
         (lambda A, B, s, t: math.sqrt(now(A, B, math.sqrt(s), t) / (A + s)), "variances add"),
@@ -38,7 +39,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
     ],
     "velocity": [
         (lambda f, z, t: (z - t * f(z, t)) / (1 - t), "where the line began"),
-        (lambda f, z, t: (f(z, t) - z) / (1 + t), "A sign"),
+        (lambda f, z, t: (f(z, t) - z) / (1 + t), "Check a sign"),
         (lambda f, z, t: f(z, t), "A velocity is a way over a time"),
         (lambda f, z, t: f(z, t) - z, "How much time is left"),
         (lambda f, z, t: (f(z, t) - z) / t, "the time that has passed"),

@@ -54,10 +54,13 @@ ask(
          "You sort over the whole crop: what is in one window may not pay for another."),
         (lambda x, y, k: (x - y).abs().mean() / _size(y), "You compare place by place: sort each window first."),
         (lambda x, y, k: _moved(x, y, k, lambda v, k: v.reshape(*v.shape[:2], -1, k * k)).mean() / _size(y),
-         "Your pieces are no squares: a reshape alone cuts rows. Cut rows and columns, then permute."),
+         "Your pieces are not squares: a reshape alone cuts up rows. Split rows and columns, then transpose."),
+        (lambda x, y, k: _moved(x, y, k, lambda v, k: v.unfold(2, k, k).unfold(3, k, k)).mean() / _size(y),
+         "You sort each row of a window on its own: flatten the k² values of a window first, then sort."),
         (lambda x, y, k: _moved(x, y, k, lambda v, k: _tiles(v, k).transpose(1, 2).flatten(2)).mean() / _size(y),
-         "You sort all channels of a window in one heap; each channel has a line of its own."),
-        (lambda x, y, k: _moved(x, y, k).square().mean() / _size(y), "You square the distance; here it is the cost."),
+         "You sort all channels of a window in one heap; each channel is sorted on its own."),
+        (lambda x, y, k: _moved(x, y, k).square().mean() / _size(y),
+         "You square the distance; the cost here is the distance itself."),
         (lambda x, y, k: _moved(x, y, k).sum() / _size(y), "Take the mean: a sum grows with the size of the crop."),
         (lambda x, y, k: _moved(x, y, k).mean() / _size(x), "Divide by the size of HR's features y, not of SR's."),
     ],
@@ -74,7 +77,7 @@ def _checkpoint(answer: Any) -> str | None:
     chosen = {str(word) for word in named}
     words = _KEPT | _LEFT
     if unknown := sorted(chosen - set(words)):
-        return f"{unknown[0]!r} is none of the eight words: {', '.join(sorted(words))}."
+        return f"{unknown[0]!r} is not one of the eight words: {', '.join(sorted(words))}."
     return next((reason for word, reason in words.items() if (word in _KEPT) != (word in chosen)), None)
 
 
