@@ -117,9 +117,7 @@ class Adversary:
             # The transport problem of the whole batch; its potentials are the critic's labels.
             all_real, all_fake = (self.accelerator.gather(s.float()) for s in (real, fake.detach()))
             cost = quadratic_cost(all_real, all_fake, self.gan.K)
-            labels = potentials(
-                cost.nan_to_num()
-            )  # NaN reaches the loss through the scores: `Watch` names the photos
+            labels = potentials(cost.nan_to_num())  # a NaN reaches the loss through the scores all the same
             self.plan, self.log["transport cost"] = labels.plan, labels.value
             # Its slope at this process's fakes is asked to be that of the potentials.
             plan = labels.plan.split(len(fake), dim=1)[self.accelerator.process_index]

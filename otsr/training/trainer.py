@@ -106,9 +106,7 @@ class Trainer:
             folder.mkdir(parents=True, exist_ok=True)
             with checkpoints.named(folder / "config.yml"), atomic_path(folder / "config.yml") as temporary:
                 temporary.write_text(dump(config), encoding="utf-8")
-            with checkpoints.named(
-                folder / "log"
-            ):  # points after this step, of a run that was interrupted, disappear
+            with checkpoints.named(folder / "log"):  # forgets what an interrupted run wrote after this step
                 self.tensorboard = SummaryWriter(str(folder / "log"), purge_step=self.step or None)
         self.progress = Progress(config.name, self.step, config.steps, progress and self.main)
 

@@ -358,9 +358,7 @@ def test_photos_smaller_than_the_crop_are_all_named(folder: Path) -> None:
 def test_photos_that_cannot_be_read_are_all_named(folder: Path) -> None:
     (folder / "x.jpg").write_text("no picture")
     (folder / "y.png").touch()
-    with pytest.raises(
-        DataError, match=r"x\.jpg: not a picture.*y\.png: .*it is empty.*repair or remove"
-    ):
+    with pytest.raises(DataError, match=r"x\.jpg: not a picture.*y\.png: .*it is empty.*repair or remove"):
         TrainingBatches(recipe(folder), 4, 10)
 
 
