@@ -14,8 +14,6 @@ import notebooks
 ROOT = Path(__file__).parents[2]
 LINES_A_CELL = 30
 COLUMNS = 100  # of code: more would scroll sideways on a projector
-# Notebooks whose code is not broken so yet:
-WIDER = {"02"}
 SET_UP_LINES = 12
 BYTES = 1_000_000
 ALT = 40  # characters: shorter texts cannot say what is seen
@@ -134,9 +132,7 @@ def test_code_cells_are_short(notebook: NotebookNode) -> None:
         assert len(cell.source.splitlines()) <= LINES_A_CELL, cell.source[:200]
 
 
-def test_code_fits_the_screen(path: Path, notebook: NotebookNode) -> None:
-    if path.name[:2] in WIDER:
-        pytest.skip("wider for now")
+def test_code_fits_the_screen(notebook: NotebookNode) -> None:
     wide = [line for cell in code_cells(notebook) for line in cell.source.splitlines() if len(line) > COLUMNS]
     assert not wide, "\n".join(wide)
 
