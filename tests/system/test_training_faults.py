@@ -162,7 +162,7 @@ def test_an_interruption_saves_the_step_that_it_falls_into(
     result = otsr("train", "quick.yml", *settings("every.checkpoint=100"))
     assert result.exit_code == (130 if number == signal.SIGINT else 143)
     if number == signal.SIGINT:
-        assert "Go on from the last checkpoint with: otsr train quick.yml" in result.stderr
+        assert "the same command with --resume goes on from the last checkpoint" in result.stderr
     intact(place / "runs" / "quick", 5)
 
 
