@@ -149,9 +149,8 @@ def estimate_camera(
             failures.append(str(error))
             continue
         readable.append(path)
-        name = (
-            str(path) if path.name in found else path.name
-        )  # two folders of a camera may hold the same name
+        # Two folders of a camera may hold the same name.
+        name = str(path) if path.name in found else path.name
         try:
             found[name] = estimate(picture, scale)
         except ValueError as error:

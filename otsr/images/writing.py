@@ -21,6 +21,8 @@ from otsr.images.picture import ImageError, to_pil
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 DEEP = ("PNG", "TIFF")
 """Formats that hold 16 bits a sample."""
+_MASK = os.umask(0o077)  # can only be read by setting it: once, as all threads share it
+os.umask(_MASK)
 _BAND = 256  # rows of a 16-bit picture that are compressed at one time
 _TOLD = (270, 271, 272, 305, 306, 315, 33432)  # description, maker, model, software, date, artist, copyright
 _ORIENTATION, _CAMERA, _LOCATION = 0x0112, 0x8769, 0x8825
@@ -39,9 +41,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)  # safetensors writes files that nobody else may read
+        temporary.chmod(0o666 & ~_MASK)  # safetensors writes files that nobody else may read
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

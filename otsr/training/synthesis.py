@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from filelock import FileLock
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
@@ -68,20 +69,15 @@ def load_degradation(
 
     Args:
         name: see `named_degradation`; None: bicubic.
-        folder: of the run, where the estimate of "phone" is kept: making it takes up to a minute.
+        folder: of the run, where the estimate of "phone" is kept for its other processes, and for a resumed run.
 
     Raises:
         DataError, DegradationError: the file is for another scale or clean-up than the recipe's; missing or damaged.
     """
-    kept = folder / f"phone-x{scale}.safetensors" if folder and name == "phone" else None
-    try:
-        found = named_degradation(str(kept or name or "bicubic"), scale)
-    except DegradationError:
-        if kept is None:
-            raise
-        found = named_degradation("phone", scale)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        found.save(kept)
+    if name == "phone" and folder is not None:
+        found = _kept_phone(folder / f"phone-x{scale}.safetensors", scale)
+    else:
+        found = named_degradation(name or "bicubic", scale)
     if found.cleanup not in (1, cleanup):
         raise DataError(f"{name}: needs data.cleanup: {found.cleanup:g}, not {cleanup:g} as the recipe says")
     if name is not None and found.noise is None:
@@ -89,6 +85,17 @@ def load_degradation(
         warnings.warn(f"{name} has no noise: a network trained on it {advice}", stacklevel=2)
     found.cleanup = 1.0
     return found
+
+
+def _kept_phone(path: Path, scale: int) -> Degradation:
+    """The phone's degradation: of many processes one estimates it, and all read what it wrote."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        try:
+            return named_degradation(str(path), scale)
+        except DegradationError:
+            named_degradation("phone", scale).save(path)
+            return named_degradation(str(path), scale)
 
 
 class Synthesis:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -405,6 +406,25 @@ def test_degradations_for_something_else_are_refused(folder: Path, camera: Path,
     assert load_degradation(str(tmp_path / "d.safetensors"), 4, 2.0).cleanup == 1
     with pytest.raises(DegradationError, match="no such file"):
         TrainingBatches(recipe(folder, degradation=tmp_path / "gone.safetensors"), 4, 10)
+
+
+def test_processes_that_begin_together_estimate_the_phone_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    estimated: list[int] = []
+
+    def estimate(photos: list[Path], scale: int, **_: object) -> object:
+        estimated.append(scale)
+        time.sleep(0.2)
+        return type(
+            "Camera", (), {"degradation": Degradation(scale, kernels.gaussian(8, 1 + len(estimated)))}
+        )
+
+    monkeypatch.setattr(scenes, "estimate_camera", estimate)
+    with pytest.warns(UserWarning, match="no noise"), ThreadPoolExecutor(3) as pool:
+        made = list(pool.map(lambda _: load_degradation("phone", 4, folder=tmp_path), range(3)))
+    assert estimated == [4]
+    assert len({str(one.kernels) for one in made}) == 1
 
 
 def test_the_phones_degradation_is_estimated_once_and_kept(
