@@ -17,7 +17,7 @@ from torch import Tensor
 from otsr.datasets import data_dir, phone_crops, photos
 from otsr.degradation import Degradation, DegradationError
 from otsr.degradation.camera import estimate_camera
-from otsr.images import SUFFIXES, find_images, read, suggestion
+from otsr.images import find_images, read, suggestion
 
 
 class EvaluationError(ValueError):
@@ -204,13 +204,11 @@ def _pictures_below(folder: Path) -> tuple[list[Path], list[Scene]]:
         missing = f"no such folder{suggestion(folder)}"
         reason = "a file; name the folder that holds it" if folder.is_file() else missing
         raise EvaluationError(f"{folder}: {reason}")
-    unreadable: list[Scene] = []
-    found = find_images([folder], lambda path, reason: unreadable.append(_failing(str(path), reason)))
+    reports: list[tuple[Path, str]] = []
+    found = find_images([folder], lambda path, reason: reports.append((path, reason)))
     if not found:
-        raise EvaluationError(
-            f"{folder}: no pictures in this folder (looked for {', '.join(sorted(SUFFIXES))})"
-        )
-    return found, unreadable
+        raise EvaluationError("; ".join(f"{path}: {reason}" for path, reason in reports))
+    return found, [_failing(str(path), reason) for path, reason in reports]
 
 
 def _failing(name: str, reason: str) -> Scene:

@@ -22,7 +22,7 @@ import torch
 from tqdm import tqdm
 
 from otsr import datasets
-from otsr.images import SUFFIXES, atomic_path, find_images, suggestion
+from otsr.images import atomic_path, find_images, suggestion
 from otsr.machine import available_memory
 from otsr.training.runtime import one_thread
 from otsr.training.store import SUFFIX, DataError, Store, space_needed, write_store
@@ -153,10 +153,7 @@ def _photos(place: str, cleanup: float, failures: list[str]) -> list[Photo]:
         what = "not a folder" if path.exists() else "no such folder"
         expected = f"expected a folder of pictures, a {SUFFIX} store, or photos/train"
         raise DataError(f"{path}: {what}; {expected}{suggestion(path)}")
-    files = _by_name([path], failures)
-    if not files and not failures:
-        raise DataError(f"{path}: no pictures in this folder (looked for {', '.join(sorted(SUFFIXES))})")
-    return _readable(files, cleanup, failures)
+    return _readable(_by_name([path], failures), cleanup, failures)
 
 
 def _by_name(places: Sequence[Path], failures: list[str]) -> dict[str, Path]:
