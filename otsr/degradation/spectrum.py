@@ -18,6 +18,7 @@ v(θ) = uᵀΣu of the kernel in that direction. Three statistics show it:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -145,30 +146,28 @@ def _texture(power: Tensor, floor: Tensor) -> Tensor:
     return low
 
 
-def _derivatives(grey: Tensor, sigma: float, reach: int) -> tuple[Tensor, Tensor]:
-    """Derivatives to the right and down of the image under a Gaussian, where 2·reach + 1 taps fit."""
+def _derivatives(grey: Tensor, sigmas: Sequence[float], reach: int) -> tuple[Tensor, Tensor]:
+    """Derivatives to the right and down of the image under Gaussians, where 2·reach + 1 taps fit: (σ, H, W) each."""
     line = torch.arange(-reach, reach + 1, dtype=torch.float32)
-    smooth = torch.exp(-0.5 * (line / sigma) ** 2)
-    smooth = smooth / smooth.sum()
-    slope = smooth * line / sigma**2
-    image = grey[None, None]
-    across = F.conv2d(F.conv2d(image, slope[None, None, None]), smooth[None, None, :, None])
-    down = F.conv2d(F.conv2d(image, smooth[None, None, None]), slope[None, None, :, None])
-    return across[0, 0], down[0, 0]
+    smooth = torch.exp(-0.5 * (line / torch.tensor(sigmas)[:, None]) ** 2)
+    smooth = smooth / smooth.sum(1, keepdim=True)
+    slope = smooth * line / torch.tensor(sigmas)[:, None] ** 2
+    rows = F.conv2d(grey[None, None], torch.cat([slope, smooth])[:, None, None])
+    both = F.conv2d(rows, torch.cat([smooth, slope])[:, None, :, None], groups=len(rows[0]))
+    across, down = both[0].chunk(2)
+    return across, down
 
 
 def _derivative_norms(grey: Tensor) -> Tensor:
     """log of the L1, L4, L8 norms (means over pixels) of derivatives of Gaussians: (12, 6 scales, 3 norms)."""
-    angles = math.pi / DIRECTIONS * torch.arange(DIRECTIONS)
+    across, down = (d.flatten(1) for d in _derivatives(grey, SCALES, math.ceil(4 * SCALES[-2])))
     rows = []
-    for sigma in SCALES:
-        across, down = (d.flatten() for d in _derivatives(grey, sigma, math.ceil(4 * SCALES[-2])))
-        for angle in angles.tolist():
-            first = (math.cos(angle) * across + math.sin(angle) * down).abs()
-            fourth = first.square().square()
-            means = torch.stack([first.mean(), fourth.mean(), fourth.square().mean()])
-            rows.append((means + 1e-12).log() / torch.tensor(NORMS))
-    return torch.stack(rows).unflatten(0, (len(SCALES), DIRECTIONS)).transpose(0, 1)
+    for angle in (math.pi / DIRECTIONS * torch.arange(DIRECTIONS)).tolist():
+        first = (math.cos(angle) * across + math.sin(angle) * down).abs()
+        fourth = first.square().square()
+        means = torch.stack([first.mean(1), fourth.mean(1), fourth.square().mean(1)], 1)
+        rows.append((means + 1e-12).log() / torch.tensor(NORMS))
+    return torch.stack(rows)
 
 
 def edge_profiles(grey: Tensor) -> Tensor:
@@ -177,7 +176,7 @@ def edge_profiles(grey: Tensor) -> Tensor:
     A Gaussian blur leaves a Gaussian; a disc a flat top; a sharpened photo turns negative beside the edge. From (H, W)
     in grey levels to (12, 8).
     """
-    across, down = _derivatives(grey, 1.0, 4)
+    across, down = (d[0] for d in _derivatives(grey, (1.0,), 4))
     height, width = across.shape
     inner = slice(PROFILE + 1, -PROFILE - 1)
     distance = torch.arange(-PROFILE, PROFILE + 1.0)
