@@ -17,7 +17,7 @@ from otsr.images import Picture, resize
 from otsr.inference.restoration import GREY, back_project, keep_colours
 from otsr.inference.tiling import Tile, look, spread_colours, tiles
 
-BLOCKS = (128,)
+BLOCKS = (64,)
 """LR pixels a side that leave feature space at one time, see `Engine._answer`."""
 CUDA_BLOCKS = (1024, 512, 256, 128)
 """The same on CUDA, the largest that memory allows: few large launches; tensors stay below 2³¹ numbers."""
