@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.stats import binom
 from torch import Tensor
 
@@ -81,10 +82,24 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (forgetting("columns"), "accepts a plan that fetches only half of the first pile"),
         (forgetting("routes"), "accepts prices that overcharge a route"),
         (forgetting("income"), "accepts prices that earn less than the plan costs"),
-        (lambda *arguments: judge(*arguments, rounding=0.0), "refuses an optimal plan with its prices"),
-        (lambda plan, cost, a, b, u, v: False, "refuses an optimal plan"),
+        (
+            lambda *arguments: judge(*arguments, rounding=0.0),
+            "after rounding, at 1e-13: compare with a tolerance",
+        ),
+        (lambda plan, *rest: bool((plan > 0).all()) and judge(plan, *rest), "look at what you ask of plans"),
+        (lambda plan, cost, a, b, u, v: judge(plan, cost, a, b, u, -v), "look at the signs"),
+        (
+            lambda plan, cost, a, b, u, v: bool(np.isclose(u.sum() + v.sum(), (plan * cost).sum())),
+            "the mass that pays each price",
+        ),
+        (lambda plan, cost, a, b, u, v: np.allclose(u[:, None] + v, cost), "unused routes may have slack"),
+        (lambda plan, cost, a, b, u, v: False, "refuses a plan with all sums right"),
+        (lambda plan, cost, a, b, u, v: True, "accepts prices that earn less"),
         (lambda plan, cost, a, b, u, v: plan.sum(), "True or False is expected"),
+        (lambda plan, cost, a, b, u, v: u[:, None] + v <= cost, ".all() makes one of many"),
         (lambda plan, cost, a, b, u, v: np.allclose(plan.sum(0), a), "Look at the axes"),
+        (lambda plan, cost, a, b, u, v: (plan @ cost).sum() == 0, "(plan * cost).sum()"),
+        (lambda plan, cost, a, b, u, v: (plan >= 0) and True, "one True or False of it"),
     ],
     "sorted-transport": [
         (lambda x, y: ((x - y) ** 2).mean(), "sort both first"),
@@ -93,6 +108,15 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (lambda x, y: np.abs(paired(x, y)).mean(), "That is the cost |x − y|"),
         (lambda x, y: np.sqrt((paired(x, y) ** 2).mean()), "its square is asked for"),
         (lambda x, y: paired(x, y).mean() ** 2, "Square each difference first"),
+        (lambda x, y: np.abs(paired(x, y)).mean() ** 2, "Square each difference first"),
+        (lambda x, y: np.sqrt((paired(x, y) ** 2).sum()), "norm is the root of the squares' sum"),
+        (lambda x, y: paired(x, y).std() ** 2, "var leaves out the mean difference"),
+        (lambda x, y: (x**2).mean() - (y**2).mean(), "First the difference, then its square"),
+        (lambda x, y: ((np.sort(x) - y) ** 2).mean(), "one side only"),
+        (lambda x, y: ((x - np.sort(y)) ** 2).mean(), "one side only"),
+        (lambda x, y: np.subtract.outer(y, x).__pow__(2).mean(), "pairs each number with all"),
+        (lambda x, y: (np.abs(x[:, None] - y).min(0) ** 2).mean(), "some places are taken twice"),
+        (lambda x, y: (np.abs(x[:, None] - y).min(1) ** 2).mean(), "some places are taken twice"),
         (lambda x, y: (paired(x, y) ** 2).mean() / 2, "belongs to WGAN-QC"),
         (lambda x, y: ((np.argsort(x) - np.argsort(y)) ** 2).mean(), "it is the numbers that travel"),
         (lambda x, y: (x.mean() - y.mean()) ** 2 + (x.std() - y.std()) ** 2, "the formula for Gaussians"),
@@ -100,6 +124,9 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (lambda x, y: paired(x, y) ** 2, "take the mean of their squares"),
         (lambda x, y: x.sort() - y.sort(), "np.sort(x) returns a sorted copy"),
         (lambda x, y: sorted(x) - sorted(y), "np.sort(x) is an array"),
+        (lambda x, y: torch.from_numpy(x).sort() - torch.from_numpy(y).sort(), "take its .values"),
+        (lambda x, y: torch.sort(x), "x and y are NumPy arrays"),
+        (lambda x, y: (x.sort(), y.sort(), ((x - y) ** 2).mean())[-1], "as x += … and x.sort() do"),
     ],
     "budget": [
         (lambda d, D, P: math.sqrt(D * (ratio(d) - 1)) / P, "ends at 1"),
@@ -112,8 +139,24 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (lambda d, D, P: min(1, math.sqrt(ratio(d) - 1) / P), "they multiply D*"),
         (lambda d, D, P: math.sqrt(D * (math.exp(d / 10) - 1)) / P, "powers of 10"),
         (lambda d, D, P: math.sqrt(D * (1 - ratio(-d))) / P, "A loss makes D larger, by 10"),
-        (lambda d, D, P: math.sqrt(D * (ratio(-d) - 1)) / P, "what you may add to D* is positive"),
-        (lambda d, D, P: max(1, math.sqrt(D * (ratio(d) - 1)) / P), "max keeps the larger"),
+        (lambda d, D, P: math.sqrt(D * (ratio(-d) - 1)) / P, "came out negative"),
+        (lambda d, D, P: math.sqrt(D * ratio(d) - 1) / P, "look at signs and brackets"),
+        (lambda d, D, P: min(1, D**0.5 * (ratio(d) - 1) / P), "over the whole product"),
+        (lambda d, D, P: min(1, math.sqrt(D * (10**d / 10 - 1)) / P), "put d / 10 in brackets"),
+        (lambda d, D, P: math.sqrt(ratio(-d) - D) / P, "You take the decibels for a PSNR"),
+        (lambda d, D, P: math.sqrt(d - D) / P, "Decibels are no squared error"),
+        (
+            lambda d, D, P: next(t for t in np.arange(0, 1, 0.01) if (t * P) ** 2 > D * (ratio(d) - 1)),
+            "in steps",
+        ),
+        (
+            lambda d, D, P: next(t for t in np.arange(0, 1, 0.001) if (t * P) ** 2 > D * (ratio(d) - 1)),
+            "in steps",
+        ),
+        (lambda d, D, P: 100 * math.sqrt(D * (ratio(d) - 1)) / P, "that is percent"),
+        (lambda d, D, P: max(1, math.sqrt(D * (ratio(d) - 1)) / P), "Did you write max for min"),
+        (lambda d, D, P: min(1, P / math.sqrt(D * (ratio(d) - 1))), "or turn the fraction over"),
+        (lambda d, D, P: torch.sqrt(D * (ratio(d) - 1)) / P, "These are plain numbers"),
         (lambda d, D, P: 0.3, "compare with D* in decibels"),
     ],
     "coin": [
@@ -124,10 +167,16 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (lambda k, n: min(1, 2 * binom.sf(k - 1, n, 0.5)), "both sides"),
         (lambda k, n: binom.sf(k - 1, n, 0.5) * 2**n, "how many sequences"),
         (lambda k, n: 0.5**k, "k of n can come in many orders"),
-        (lambda k, n: 0.5**n, "one single sequence"),
+        (lambda k, n: 0.5**n, "one single sequence; k of n can come in comb(n, k) orders"),
         (lambda k, n: binom.sf(k - 1, n, 0.5) - 0.5**n, "ends at n − 1"),
         (lambda k, n: binom.sf(k - 1, n, 0.5) * 2 ** (n - k), "All sequences have n throws"),
         (lambda k, n: binom.sf(k - 1, n, 0.5) * 2**n / n**2, "not n²"),
+        (lambda k, n: 100 * binom.sf(k - 1, n, 0.5), "that is percent"),
+        (lambda k, n: binom.sf(k - 1, n, 0.5) // 1, "Or does // cut off"),
+        (lambda k, n: k / n, "How often would a coin do as well?"),
+        (lambda k, n: (n + 1 - k) / (n + 1), "Not all counts are equally likely"),
+        (lambda k, n: sum(math.comb(n, j) * 0.5**j for j in range(k, n + 1)), "the chance 1/2^n, whatever"),
+        (lambda k, n: sum(math.perm(n, j) for j in range(k, n + 1)) / 2**n, "comb counts them once"),
         (lambda k, n: 0.42, "Count the sequences"),
     ],
     "windows": [

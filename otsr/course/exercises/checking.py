@@ -122,7 +122,7 @@ def ask(
             given = copy.deepcopy(arguments)
             got = call(answer, *given, stops=stops)
             if not all(map(_unchanged, given, arguments)):
-                return "Your function changes what it was given: write x = x + …, not x += …"
+                return "Your function changes what it was given, as x += … and x.sort() do; write x + … or np.sort(x)."
             expected = torch.as_tensor(right(*arguments))
             found = _converted(got, expected)
             if found is None:

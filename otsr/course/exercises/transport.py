@@ -5,21 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import ot
 import torch
 
 from otsr.course.exercises.checking import CHECKS, ask, call, described
 from otsr.transport.sliced import wasserstein_1d
 
-_AXES = "Look at the axes: plan.sum(1) has a number a row, as a has; and u goes down the rows, u[:, None]."
+_STOPS = {
+    "broadcast": "Look at the axes: plan.sum(1) has a number a row, as a has; and u goes down the rows, u[:, None].",
+    "core dimension": "@ pairs a with u, and b with v; plan and cost go cell by cell, (plan * cost).sum().",
+    "ambiguous": "Each comparison gives a whole table; .all() makes one True or False of it.",
+}
 
 
 def _judge(answer: Any) -> str | None:
     """A plan and prices prove each other: all is moved, no route is overcharged, income equals cost."""
     for arguments, honest, words in _submissions():
-        verdict = call(answer, *(array.copy() for array in arguments), stops={"broadcast": _AXES})
+        verdict = call(answer, *(array.copy() for array in arguments), stops=_STOPS)
         if not isinstance(verdict, bool | np.bool_):
-            return f"True or False is expected, your function returned {described(verdict)}."
+            table = " .all() makes one of many." if isinstance(verdict, np.ndarray) else ""
+            return f"True or False is expected, your function returned {described(verdict)}.{table}"
         if bool(verdict) != honest:
             return f"Your judge {'accepts' if verdict else 'refuses'} {words}."
     return None
@@ -29,12 +33,18 @@ CHECKS["judge"] = _judge
 
 
 def _submissions() -> list[tuple[tuple[np.ndarray, ...], bool, str]]:
-    """(plan, cost, a, b, u, v), whether it is a proof, and what it is in words."""
+    """(plan, cost, a, b, u, v), whether it is a proof, and what it is in words.
+
+    Masses, prices and slack are whole numbers, so that only the fourth submission asks for a tolerance. The first four
+    come in an order that tells the conditions apart: the plan's own, the prices', slack, and rounding.
+    """
     random = np.random.default_rng(3)
-    a, b = random.dirichlet(np.full(5, 4.0)), random.dirichlet(np.full(4, 4.0))
-    cost = (random.random((5, 1)) - random.random(4)) ** 2
-    plan, log = ot.emd(a, b, cost, log=True)
-    u, v = log["u"], log["v"]
+    used = np.eye(5, 4) + np.eye(5, 4, -1)
+    plan = used * random.integers(1, 5, (5, 4))
+    a, b = plan.sum(1), plan.sum(0)
+    u, v = (random.integers(1, 6, n) * (-1.0) ** np.arange(n) for n in (5, 4))  # of both signs
+    tight = u[:, None] + v
+    cost = tight + (1 - used) * random.integers(1, 9, (5, 4))
 
     def free(moved: np.ndarray) -> tuple[np.ndarray, ...]:
         """A submission in which nothing costs anything, so that only the plan itself can be at fault."""
@@ -45,16 +55,22 @@ def _submissions() -> list[tuple[tuple[np.ndarray, ...], bool, str]]:
     short[:, 0] *= 0.5
     short[:, 1] += short[:, 0]
     tilt = np.array([0.05 / a[0], -0.05 / a[1], 0, 0, 0])
-    circle = np.zeros_like(plan)
-    circle[:2, :2] = [[1, -1], [-1, 1]]
+    circle, swap = np.zeros_like(plan), np.zeros_like(plan)
+    circle[:2, 2:] = [[1, -1], [-1, 1]]
+    swap[:2, 0] = [-1, 1]
     return [
-        ((plan, cost, a, b, u + rounding, v), True, "an optimal plan with its prices (after rounding, at 1e-13)"),
+        (free(plan), True, "a plan with all sums right, where no route costs anything: look at what you ask of plans"),
+        ((plan, tight, a, b, u, v), True, "prices that add up to the cost on every route: look at the signs, and at "
+         "the mass that pays each price"),
+        ((plan, cost, a, b, u, v), True, "an optimal plan with its prices: unused routes may have slack"),
+        ((plan / 7, cost, a / 7, b / 7, u + rounding, v), True,
+         "an optimal plan with its prices after rounding, at 1e-13: compare with a tolerance"),
         ((plan, cost, a, b, u + 0.3, v - 0.3), True, "prices all shifted, u by +0.3 and v by −0.3: a proof too"),
         ((plan, cost, a, b, u - 0.01, v), False, "prices that earn less than the plan costs: they prove nothing"),
-        ((np.outer(a, b), cost, a, b, u, v), False, "a plan that costs more than the prices earn"),
+        ((np.outer(a, b) / a.sum(), cost, a, b, u, v), False, "a plan that costs more than the prices earn"),
         (free(0 * plan), False, "a plan that moves nothing: compare its sums with a and b"),
         (free(short), False, "a plan that fetches only half of the first pile, and the other half from the second"),
-        (free(np.outer(a[::-1], b)), False, "a plan that fills the holes by wrong amounts"),
+        (free(plan + swap), False, "a plan that fills the holes by wrong amounts"),
         ((plan, cost, a, b, u + tilt, v), False, "prices that overcharge a route and give it back on another"),
         (free(plan + circle), False, "a plan with negative masses: nobody can carry less than nothing"),
     ]  # fmt: skip
@@ -69,6 +85,8 @@ def _gaps(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.sort(x) - np.sort(y)
 
 
+_NEAREST = "Each number goes to its nearest place; some places are taken twice, others stay empty."
+
 ask(
     "sorted-transport",
     cases=lambda: [_clouds(7), _clouds(400)],
@@ -81,6 +99,15 @@ ask(
         (lambda x, y: np.mean(np.abs(_gaps(x, y))), "That is the cost |x − y|; here it is (x − y)²."),
         (lambda x, y: np.sqrt(np.mean(_gaps(x, y) ** 2)), "That is W2; its square is asked for."),
         (lambda x, y: np.mean(_gaps(x, y)) ** 2, "Square each difference first, then take the mean."),
+        (lambda x, y: np.mean(np.abs(_gaps(x, y))) ** 2, "Square each difference first, then take the mean."),
+        (lambda x, y: np.linalg.norm(_gaps(x, y)), "norm is the root of the squares' sum; their mean is asked for."),
+        (lambda x, y: np.var(_gaps(x, y)), "var leaves out the mean difference, and that way has to be paid too."),
+        (lambda x, y: np.mean(np.sort(x) ** 2 - np.sort(y) ** 2), "First the difference, then its square."),
+        (lambda x, y: np.mean((np.sort(x) - y) ** 2), "You sort one side only; sort both."),
+        (lambda x, y: np.mean((x - np.sort(y)) ** 2), "You sort one side only; sort both."),
+        (lambda x, y: np.mean((x[:, None] - y) ** 2), "That pairs each number with all; each goes to one place alone."),
+        (lambda x, y: np.mean(np.min((x[:, None] - y) ** 2, 1)), _NEAREST),
+        (lambda x, y: np.mean(np.min((x[:, None] - y) ** 2, 0)), _NEAREST),
         (lambda x, y: np.mean((np.argsort(x) - np.argsort(y)) ** 2),
          "argsort gives places in the list; it is the numbers that travel: np.sort."),
         (lambda x, y: (x.mean() - y.mean()) ** 2 + (x.std() - y.std()) ** 2,
@@ -92,6 +119,8 @@ ask(
     shape_hint=lambda *_: "Those are the single ways; take the mean of their squares.",
     stops={
         "NoneType": "x.sort() sorts x itself and returns nothing; np.sort(x) returns a sorted copy.",
+        "return_types.sort": "A tensor's sort() gives values and places; take its .values.",
+        "must be Tensor": "x and y are NumPy arrays: np.sort(x).",
         "'list'": "sorted(x) is a list, which cannot be subtracted; np.sort(x) is an array.",
     },
 )  # fmt: skip

@@ -17,7 +17,14 @@ def _bought(dB: float, D: float, P: float) -> float:
     return math.sqrt(D * _gain(dB)) / P
 
 
+def _rooted(added: float, P: float) -> float:
+    """The weight that adds this to D*, in any loss of sign or brackets."""
+    return min(1.0, math.sqrt(max(0.0, added)) / P)
+
+
 _ROOT = "(t P*)² is what you may add to D*: the root is missing."
+
+_STEPS = "A search in steps stops at the nearest one beyond; solve D = D* + (t P*)² for t."
 
 ask(
     "budget",
@@ -36,11 +43,23 @@ ask(
         (lambda dB, D, P: math.sqrt(_gain(dB)) / P, "Decibels are a ratio: they multiply D*, whatever its size."),
         (lambda dB, D, P: math.sqrt(D * (math.exp(dB / 10) - 1)) / P, "Decibels count in powers of 10, not of e."),
         (lambda dB, D, P: math.sqrt(D * -_gain(-dB)) / P, "A loss makes D larger, by 10^(d/10), yours smaller."),
-        (lambda dB, D, P: max(1.0, _bought(dB, D, P)), "max keeps the larger of the two; a weight ends at 1."),
+        (lambda dB, D, P: math.sqrt(D) * _gain(dB) / P, "The root belongs over the whole product."),
+        (lambda dB, D, P: _rooted(D * (10**dB / 10 - 1), P), "10 ** d / 10 is (10 ** d) / 10; put d / 10 in brackets."),
+        (lambda dB, D, P: _rooted(10 ** (-dB / 10) - D, P),
+         "You take the decibels for a PSNR; they are the loss, a factor on D*."),
+        (lambda dB, D, P: _rooted(dB - D, P), "Decibels are no squared error; make a factor of them first."),
+        (lambda dB, D, P: math.ceil(100 * _bought(dB, D, P)) / 100, _STEPS),
+        (lambda dB, D, P: math.ceil(1000 * _bought(dB, D, P)) / 1000, _STEPS),
+        (lambda dB, D, P: 100 * _bought(dB, D, P), "A weight runs from 0 to 1; that is percent."),
+        (lambda dB, D, P: max(1.0, _bought(dB, D, P)),
+         "That is the whole way, and it costs more here. Did you write max for min, or turn the fraction over?"),
     ],
     otherwise="Put your weight into D = D* + (t P*)², and compare with D* in decibels.",
-    case="With {0:g} dB to spend, D* = {1:g} and P* = {2:g} yours is {got:.3f}.",
-    stops={"math domain": "A loss makes D larger: what you may add to D* is positive."},
+    case="With {0:g} dB to spend, D* = {1:g} and P* = {2:g} it should be {right:.4f}, yours is {got:.4f}.",
+    stops={
+        "math domain": "What you may add to D* came out negative. A loss makes D larger: look at signs and brackets.",
+        "must be Tensor": "These are plain numbers: math.sqrt.",
+    },
 )  # fmt: skip
 
 
@@ -69,9 +88,17 @@ ask(
         (lambda k, n: _at_least(k, n) - 0.5**n, "range(k, n) ends at n − 1: the case of n heads is missing."),
         (lambda k, n: _at_least(k, n) * 2 ** (n - k), "All sequences have n throws: there are 2^n of them."),
         (lambda k, n: _at_least(k, n) * 2**n / n**2, "Each throw doubles the sequences: there are 2^n, not n²."),
+        (lambda k, n: 100 * _at_least(k, n), "A chance lies between 0 and 1; that is percent."),
+        (lambda k, n: float(_at_least(k, n) == 1), "Is the range empty? Or does // cut off what follows the point?"),
+        (lambda k, n: k / n, "That is the share of heads that you saw. How often would a coin do as well?"),
+        (lambda k, n: (n - k + 1) / (n + 1), "Not all counts are equally likely: n of n comes in one order alone."),
+        (lambda k, n: sum(math.comb(n, j) / 2**j for j in range(k, n + 1)),
+         "Each sequence has n throws, so each has the chance 1/2^n, whatever its number of heads."),
+        (lambda k, n: sum(math.perm(n, j) for j in range(k, n + 1)) / 2**n,
+         "perm counts the same heads in each order; comb counts them once."),
         (lambda k, n: 0.5**k, "That is one sequence of k throws; k of n can come in many orders."),
-        (lambda k, n: 0.5**n, "That is one single sequence; k of n can come in many orders."),
+        (lambda k, n: 0.5**n, "That is one single sequence; k of n can come in comb(n, k) orders."),
     ],
     otherwise="Count the sequences of n throws with at least k heads, and divide by all of them.",
-    case="For {0} of {1} yours is {got:.4g}.",
+    case="For {0} of {1} it should be {right:.4f}, yours is {got:.4g}.",
 )  # fmt: skip
