@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -35,12 +33,6 @@ def otsr() -> Run:
         return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
     return run
-
-
-@pytest.fixture
-def benchmark(request: pytest.FixtureRequest) -> ModuleType:
-    """The script in benchmarks/ that a test module names in BENCHMARK."""
-    return importlib.import_module(request.module.BENCHMARK)
 
 
 @pytest.fixture
