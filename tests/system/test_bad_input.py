@@ -241,7 +241,7 @@ def test_a_disk_that_fills_at_the_last_moment_leaves_nothing(
 def test_an_interruption_leaves_whole_files_and_the_next_run_goes_on(
     tmp_path: Path, tiny_weights: Path, upscale: Run, number: signal.Signals, status: int
 ) -> None:
-    count = 40
+    count = 20
     for index in range(count):
         picture(tmp_path / "in" / f"{index:02}.png", 150, 150)
     command = (tmp_path / "in", "-o", tmp_path / "out")

@@ -27,13 +27,12 @@ MEDDLING = [
     "def w2(x, y):\n    return ((np.sort(x) - np.sort(y)) ** 2).mean() if mine else 0\n",
 ]
 CLASS = {
-    "wrong": [START, WRONG, CHECK],
     "typed": [START, WRONG, CHECK, *MEDDLING, "print('judge: correct')", "0 / 0", CHECK],
-    "crashing": [START, "import os\nos._exit(9)", RIGHT, CHECK],
+    "crashing": [START, WRONG, CHECK, "import os\nos._exit(9)", RIGHT, CHECK],
     "greedy": [START, "held = [bytearray(10**8) for _ in range(100)]", RIGHT, CHECK],
     "04_transport_with_pot_empty": [],
 }
-HANGING = [START, RIGHT, CHECK, "while True:\n    pass"]
+HANGING = [START, RIGHT, CHECK, "import time\ntime.sleep(600)"]
 
 
 def write(path: Path, cells: list[str]) -> None:
@@ -61,10 +60,9 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dict
 @pytest.mark.parametrize(
     ("student", "state", "hint", "note"),
     [
-        ("wrong", "not yet", "You pair the numbers as they come; sort both first", ""),
         ("typed", "solved", "", ""),
         ("hanging", "solved", "", "stopped after 6 s in cell 3"),
-        ("crashing", "not reached", "", "crashed with exit status 9 in cell 1"),
+        ("crashing", "not yet", "sort both first", "crashed with exit status 9 in cell 3"),
         ("greedy", "not reached", "", "stopped at 1500 MB of memory in cell 1"),
         ("04_transport_with_pot_empty", "not reached", "", ""),
     ],

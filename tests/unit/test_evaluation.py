@@ -54,14 +54,14 @@ class Broken(Blurry):
         return super().forward(x) * torch.nan
 
 
-def picture(seed: int, height: int = 208, width: int = 208) -> Tensor:
+def picture(seed: int, height: int = 96, width: int = 208) -> Tensor:
     """Smooth noise in [0, 1], rounded to 8 bit; NIQE finds texture in it."""
     x = torch.rand(3, height // 4, width // 4, generator=torch.Generator().manual_seed(seed))
     return images.resize(x, 4).clamp(0, 1).mul(255).round().div(255)
 
 
-def scene(seed: int, height: int = 208, width: int = 208) -> Scene:
-    hr = picture(seed, height, width)
+def scene(seed: int) -> Scene:
+    hr = picture(seed)
     pair = View(images.resize(hr, 1 / 4).clamp(0, 1).mul(255).round().div(255), hr)
     return Scene(f"scene {seed}", lambda _: pair)
 
@@ -175,7 +175,7 @@ def test_the_cleanup_shrinks_the_truth_too(tmp_path: Path) -> None:
     images.write(tmp_path / "a.png", picture(0))
     (one,) = degraded([tmp_path / "a.png"], Degradation(4, cleanup=2))
     pair = one.draw(0)
-    assert pair.hr is not None and pair.hr.shape == (3, 104, 104) and pair.lr.shape == (3, 26, 26)
+    assert pair.hr is not None and pair.hr.shape == (3, 48, 104) and pair.lr.shape == (3, 12, 26)
 
 
 def test_pairs_are_found_by_name_also_with_the_scale_in_it(tmp_path: Path) -> None:
@@ -197,9 +197,9 @@ def test_a_missing_partner_and_a_wrong_size_are_named_and_the_rest_is_measured(t
         (tmp_path / folder).mkdir()
     for name in ("good", "alone", "wrong"):
         images.write(tmp_path / "HR" / f"{name}.png", picture(1))
-    images.write(tmp_path / "LR" / "good.png", picture(1, 52, 52))
-    images.write(tmp_path / "LR" / "wrong.png", picture(1, 56, 52))
-    images.write(tmp_path / "LR" / "orphan.png", picture(1, 52, 52))
+    images.write(tmp_path / "LR" / "good.png", picture(1, 24, 52))
+    images.write(tmp_path / "LR" / "wrong.png", picture(1, 28, 52))
+    images.write(tmp_path / "LR" / "orphan.png", picture(1, 24, 52))
     told: list[str] = []
     table = evaluate({}, matched(hr=tmp_path / "HR", lr=tmp_path / "LR"), on_error=told.append)
     assert table.images == ("good",)
@@ -207,7 +207,7 @@ def test_a_missing_partner_and_a_wrong_size_are_named_and_the_rest_is_measured(t
     alone, orphan, wrong = told
     assert f"alone.png: no picture called alone.* in {tmp_path / 'LR'}" in alone
     assert f"orphan.png: no picture called orphan.* in {tmp_path / 'HR'}" in orphan
-    assert f"HR/wrong.png has 208×208 pixels, expected 208×224 to fit {tmp_path / 'LR'}" in wrong
+    assert f"HR/wrong.png has 208×96 pixels, expected 208×112 to fit {tmp_path / 'LR'}" in wrong
 
 
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_the_border_is_left_out_of_psnr_and_of_lr_consistency() -> None:
 
 
 def test_flat_pictures_have_no_niqe_and_the_table_says_so() -> None:
-    flat = torch.full((3, 208, 208), 0.2)
+    flat = torch.full((3, 96, 208), 0.2)
     table = evaluate({}, [scene(0), Scene("flat", lambda _: View(flat[:, ::4, ::4], flat))])
     assert math.isnan(table.per_image("bicubic", "niqe")[1])
     assert math.isnan(table.per_image("bicubic", "psnr_y")[1])  # infinite, as the pictures are equal

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -13,11 +14,10 @@ from otsr.evaluation.comparison import SIDE
 from otsr.inference import Upscaler
 from otsr.networks.generators import Compact
 
-layout = pytest.importorskip("otsr.cli.layout", reason="gradio is not installed")
-
 
 @pytest.fixture
-def page(tmp_path: Path) -> layout.Page:
+def page(tmp_path: Path) -> Any:
+    layout = pytest.importorskip("otsr.cli.layout", reason="gradio is not installed")
     torch.manual_seed(0)
     network = Compact(nf=4, nb=1, scale=4)
     (tmp_path / "results").mkdir()
@@ -35,7 +35,7 @@ def photo(path: Path, width: int, height: int, mode: str = "RGB", **options: obj
     ("width", "height", "mode"), [(1, 1, "L"), (300, 2, "RGBA"), (3, 500, "LA"), (700, 500, "RGB")]
 )
 def test_a_photo_of_any_size_and_kind_can_be_looked_at(
-    page: layout.Page, tmp_path: Path, width: int, height: int, mode: str
+    page: Any, tmp_path: Path, width: int, height: int, mode: str
 ) -> None:
     path = photo(tmp_path / "photo.png", width, height, mode)
     said, _, _, overview, *_ = page.opened(path)
@@ -46,21 +46,21 @@ def test_a_photo_of_any_size_and_kind_can_be_looked_at(
         assert plain.size == large.size == (4 * min(width, SIDE), 4 * min(height, SIDE))
 
 
-def test_the_part_is_where_the_overview_was_clicked(page: layout.Page, tmp_path: Path) -> None:
+def test_the_part_is_where_the_overview_was_clicked(page: Any, tmp_path: Path) -> None:
     path = photo(tmp_path / "photo.png", 1280, 960)
     part, overview = page.looked(path, SimpleNamespace(index=(300, 200)))
     assert overview.size == (640, 480)
     assert part == (600 - SIDE // 2, 400 - SIDE // 2, SIDE, SIDE)
 
 
-def test_the_browser_is_told_the_colour_profile(page: layout.Page, tmp_path: Path) -> None:
+def test_the_browser_is_told_the_colour_profile(page: Any, tmp_path: Path) -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     path = photo(tmp_path / "phone.png", 9, 9, icc_profile=profile)
     _, _, part, overview, *_ = page.opened(path)
     assert {image.info["icc_profile"] for image in (overview, *page.compared(path, part, 1.0))} == {profile}
 
 
-def test_a_stopped_enlargement_says_so_and_leaves_nothing(page: layout.Page, tmp_path: Path) -> None:
+def test_a_stopped_enlargement_says_so_and_leaves_nothing(page: Any, tmp_path: Path) -> None:
     path = photo(tmp_path / "photo.png", 1500, 1200)
     answers = page.enlarged(path, 4, None, 1.0, ".png")
     next(answers)
