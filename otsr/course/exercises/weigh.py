@@ -99,6 +99,6 @@ ask(
         (lambda k, n: 0.5**k, "That is one sequence of k throws; k of n can come in many orders."),
         (lambda k, n: 0.5**n, "That is one single sequence; k of n can come in comb(n, k) orders."),
     ],
-    otherwise="Count the sequences of n throws with at least k heads, and divide by all; throwing coins only comes near it.",
+    otherwise="Count the sequences of n throws with at least k heads, and divide by all; thrown coins only come near.",
     case="For {0} of {1} it should be {right:.4f}, yours is {got:.4g}.",
 )  # fmt: skip
