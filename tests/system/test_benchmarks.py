@@ -244,6 +244,7 @@ def test_ours_has_the_gradients_of_the_plain_step(benchmark: ModuleType) -> None
 def test_the_report_of_the_training_step_is_written_whole(
     benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.delitem(benchmark.WAYS, "bf16")  # a process the less
     out = tmp_path / "training_step.md"
     monkeypatch.setattr(sys, "argv", ["training_step.py", "--quick", "--out", str(out)])
     benchmark.main()
@@ -251,7 +252,7 @@ def test_the_report_of_the_training_step_is_written_whole(
     for way in benchmark.WAYS.values():
         assert re.search(rf"\n\| {way} +\|( +[\d.]+ \| +[\d.]+× \|){{2}} +\d+ \| +[\d.]+ \|", report)
     for part in benchmark.PARTS:
-        assert re.search(rf"\n\| {part} +\|( +[\d.e-]+ \(\d+ %\) \|){{3}}", report)
+        assert re.search(rf"\n\| {part} +\|( +[\d.e-]+ \(\d+ %\) \|){{2}}", report)
 
 
 # --- transport

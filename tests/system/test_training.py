@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -107,14 +108,6 @@ def run_until_told(place: Path, folder: Path) -> None:
     run(place, folder, "data.workers=2", "every.checkpoint=100")
 
 
-def run_shared(place: Path, folder: Path, settings: Sequence[str], rank: int, count: int, port: int) -> None:
-    """What torchrun would start as one of `count` processes; goes on with a training."""
-    told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
-    os.environ |= {name: str(value) for name, value in told.items()}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    run(place, folder, *settings, resume=True)
-
-
 def flat(state: Any, above: str = "") -> dict[str, Any]:
     """Everything in a checkpoint by its path."""
     if isinstance(state, dict):
@@ -175,9 +168,10 @@ def test_a_sigterm_to_the_training_and_its_data_processes_is_saved_for(
 def test_every_part_of_the_state_decides_where_a_training_ends(place: Path, tmp_path: Path) -> None:
     """So the comparison above would notice if one were not restored."""
     run(place, tmp_path / "whole", "steps=6")
+    run(place, tmp_path / "begun", "steps=4", "optimiser.schedule.periods=[6]")
     for part in ("generator", "critic", "optimiser", "critic optimiser", "average"):
         folder = tmp_path / part
-        run(place, folder, "steps=4", "optimiser.schedule.periods=[6]")
+        shutil.copytree(tmp_path / "begun", folder)
         state = checkpoints.load(folder)
         state[part] = disturbed(state[part])
         checkpoints.save(folder, state)
@@ -203,12 +197,13 @@ def transport_costs(folder: Path) -> dict[int, float]:
 
 
 @pytest.mark.slow
-def test_two_processes_of_torchrun_train_as_one_does_with_the_whole_batch(
-    place: Path, tmp_path: Path
-) -> None:
-    """Two crops each, or four in one: the same transport problems, the same weights, and the run goes on in one."""
+def test_what_one_process_began_two_of_torchrun_go_on_with_and_one_ends(place: Path, tmp_path: Path) -> None:
+    """Two crops each, or four in one: the same transport problems, the same weights."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder in (one, two):
+        run(place, folder, "steps=2", "optimiser.schedule.periods=[6]")
     command = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
-    command += ["-m", "otsr", "train", str(place / "quick.yml"), "-o", str(tmp_path / "two")]
+    command += ["-m", "otsr", "train", str(place / "quick.yml"), "-o", str(two), "--resume"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     answer = subprocess.run(
         [sys.executable, *command, "--set", "steps=4", "--set", "optimiser.schedule.periods=[6]"],
@@ -216,38 +211,17 @@ def test_two_processes_of_torchrun_train_as_one_does_with_the_whole_batch(
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.count("4 steps") == 1, "one process speaks for all"
-    run(place, tmp_path / "one", "steps=4", "optimiser.schedule.periods=[6]")
-    assert_alike(tmp_path / "one", tmp_path / "two")
-    for folder in ("one", "two"):
-        run(place, tmp_path / folder, "steps=6", "optimiser.schedule.periods=[6]", resume=True)
-    assert_alike(tmp_path / "one", tmp_path / "two")
-
-
-@pytest.mark.slow
-def test_what_one_process_began_two_go_on_with(
-    place: Path, processes: ForkServerContext, tmp_path: Path
-) -> None:
-    settings = ("steps=6", "optimiser.schedule.periods=[6]")
-    for folder in ("one", "two"):
-        run(place, tmp_path / folder, "steps=3", "optimiser.schedule.periods=[6]")
-    port = free_port()
-    pair = [
-        processes.Process(target=run_shared, args=(place, tmp_path / "two", settings, rank, 2, port))
-        for rank in range(2)
-    ]
-    for process in pair:
-        process.start()
-    run(place, tmp_path / "one", *settings, resume=True)
-    for process in pair:
-        process.join(120)
-        assert process.exitcode == 0
-    assert_alike(tmp_path / "one", tmp_path / "two")
+    run(place, one, "steps=4", "optimiser.schedule.periods=[6]", resume=True)
+    assert_alike(one, two)
+    for folder in (one, two):
+        run(place, folder, "steps=6", resume=True)
+    assert_alike(one, two)
 
 
 def assert_alike(one: Path, other: Path) -> None:
     """Transport problems and weights, to rounding: far less than what the training has changed."""
     costs, others = transport_costs(one), transport_costs(other)
-    assert costs.keys() == others.keys() and len(costs) >= 4
+    assert costs.keys() == others.keys() and len(costs) >= 3
     assert costs == pytest.approx(others, rel=1e-5)
     a, b = flat(checkpoints.load(one)), flat(checkpoints.load(other))
     assert a["/step"] == b["/step"]

@@ -262,7 +262,7 @@ def test_two_pictures_never_become_one_file(upscale: Run, tmp_path: Path) -> Non
         ("pack {} -o /proc/x.lmdb", "nothing can be written"),
         ("train tiny -o /proc/none/run", "nothing can be written"),
         ("estimate {}/in.png -o {}/x.safetensors --jpeg 95 60", "95"),
-        ("evaluate --data {}/in.png", "in.png: a file; name the folder that holds it"),
+        ("evaluate --degradation bicubic --data {}/in.png", "in.png: a file; name the folder that holds it"),
         ("compare {}", "is not a file; name one photo"),
         ("train adept", "there are adapt, df2k"),
         ("train adept", "did you mean adapt?"),
