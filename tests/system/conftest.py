@@ -1,7 +1,10 @@
-"""Fixtures of the system tests: small weights in a file, and the command line in this process."""
+"""Fixtures of the system tests: small weights, small disks, and the command line in this process."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,33 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.nn.init.normal_(network.body[-1].weight, std=0.002)  # type: ignore[arg-type]  # not bicubic itself
     weights.save(network, path, {})
     return path
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with fidelity.safetensors and transport.safetensors, whose partner is the former."""
+    from otsr import weights
+    from otsr.networks.generators import Compact
+
+    folder = tmp_path_factory.mktemp("pair")
+    for seed, name, notes in ((1, "fidelity", {}), (2, "transport", {"partner": "fidelity.safetensors"})):
+        torch.manual_seed(seed)
+        network = Compact(nf=4, nb=1, scale=4)
+        torch.nn.init.normal_(network.body[-1].weight, std=0.2)  # type: ignore[arg-type]
+        weights.save(network, folder / f"{name}.safetensors", notes)
+    return folder
+
+
+@pytest.fixture
+def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A disk of as many kilobytes as the test module says in DISK."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={request.module.DISK}k", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("mounting a small disk is not allowed here")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 @pytest.fixture

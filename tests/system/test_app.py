@@ -47,18 +47,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pair_of_weights(home: Path) -> Path:
+def pair_of_weights(pair: Path) -> Path:
     """Weights that answer in milliseconds, with a partner to blend with."""
-    import torch
-
-    from otsr import weights
-    from otsr.networks.generators import Compact
-
-    for name, spread in (("soft", 0.0), ("sharp", 0.02)):
-        network = Compact(nf=4, nb=1, scale=4)
-        torch.nn.init.normal_(network.body[-1].weight, std=spread)  # type: ignore[arg-type]
-        weights.save(network, home / f"{name}.safetensors", {"partner": "soft.safetensors"})
-    return home / "sharp.safetensors"
+    return pair / "transport.safetensors"
 
 
 @pytest.fixture(scope="module")

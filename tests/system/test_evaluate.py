@@ -16,19 +16,6 @@ from otsr.images import atomic_path
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with fidelity.safetensors and transport.safetensors, whose partner is the former."""
-    from otsr import weights
-    from otsr.networks.generators import Compact
-
-    folder = tmp_path_factory.mktemp("pair")
-    for seed, name, notes in ((1, "fidelity", {}), (2, "transport", {"partner": "fidelity.safetensors"})):
-        torch.manual_seed(seed)
-        weights.save(Compact(nf=4, nb=1, scale=4), folder / f"{name}.safetensors", notes)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def hr(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three crops of photos, 192×96: no smaller ones have a NIQE."""
     folder = tmp_path_factory.mktemp("hr")

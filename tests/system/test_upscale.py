@@ -141,23 +141,12 @@ def test_a_wrong_option_ends_with_status_2_and_is_named(
     assert not (tmp_path / "out").exists()
 
 
-def test_ot_weight_blends_with_the_partner(otsr: Run, tmp_path: Path) -> None:
-    import torch
-
-    from otsr import weights
-    from otsr.networks.generators import Compact
-
-    for seed, name in enumerate(("fidelity", "transport")):
-        torch.manual_seed(seed)
-        network = Compact(nf=4, nb=1, scale=4)
-        torch.nn.init.normal_(network.body[-1].weight, std=0.2)
-        notes = {"partner": "fidelity.safetensors"} if name == "transport" else {}
-        weights.save(network, tmp_path / f"{name}.safetensors", notes)
+def test_ot_weight_blends_with_the_partner(otsr: Run, pair: Path, tmp_path: Path) -> None:
     picture(tmp_path / "in.png")
 
     def made(name: str, *options: object) -> np.ndarray:
         out = tmp_path / "out.png"
-        model = tmp_path / f"{name}.safetensors"
+        model = pair / f"{name}.safetensors"
         result = otsr("upscale", tmp_path / "in.png", "-o", out, "--weights", model, "--overwrite", *options)
         assert result.exit_code == 0, result.stderr
         return np.asarray(Image.open(out)).astype(int)
