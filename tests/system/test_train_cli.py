@@ -198,13 +198,7 @@ def test_the_course_recipe_trains_without_the_network(
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setenv("OTSR_CACHE", str(tmp_path))
-    few = (
-        "steps=4",
-        "every.validate=4",
-        "validation.images=1",
-        "data.hr=photos/val",
-        "data.degradation=bicubic",
-    )
+    few = ("steps=4", "every.validate=4", "validation.images=1", "data.degradation=bicubic")
     settings = [word for setting in few for word in ("--set", setting)]
     answer = otsr("train", ROOT / "configs" / "tiny.yml", "-o", tmp_path / "run", *settings)
     assert answer.exit_code == 0, answer.stderr
