@@ -11,7 +11,7 @@ from shapes import arrows_between
 from torch import Tensor
 
 from otsr.course.plots import COLOURS
-from otsr.transport import monge_map, potentials, quadratic_cost
+from otsr.transport import barycentric_map, potentials, quadratic_cost
 
 STATIONS_ALT = (
     "Five squares, left to right, each with the same points. Batch: five orange-red fakes in the middle, five green "
@@ -26,7 +26,7 @@ _FAKES = torch.tensor([[-0.45, 0.35], [-0.5, -0.35], [0.05, -0.6], [0.55, -0.15]
 def stations() -> Figure:
     """Batch → plan → prices → critic → generator."""
     labels = potentials(quadratic_cost(_REALS, _FAKES, K=1.0))
-    goal = monge_map(labels.plan, _REALS)
+    goal = barycentric_map(labels.plan, _REALS)
     figure, panels = plt.subplots(1, 5, figsize=(11, 2.85), gridspec_kw={"wspace": 0.3}, layout="none")
     figure.subplots_adjust(left=0.01, right=0.99, top=0.84, bottom=0.14)
     below = ("reals y, fakes x", "from x to ŷ", "h and g", "D and ∇D", "along ∇D / K")

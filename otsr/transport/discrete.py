@@ -7,15 +7,12 @@ simplex) and returned on the device and in the dtype of the cost. Nothing here k
 >>> fake = torch.tensor([[3.1], [0.1], [4.1], [1.1], [2.1]])
 >>> cost = quadratic_cost(real, fake)
 >>> found = potentials(cost)
->>> monge_map(found.plan, real).flatten().tolist()  # on a line the order is kept
+>>> barycentric_map(found.plan, real).flatten().tolist()  # on a line the order is kept
 [3.0, 0.0, 9.0, 1.0, 2.0]
 >>> round(float(found.value), 1), round(float(found.real.mean() - found.fake.mean()), 1)  # and its proof
 (2.4, 2.4)
 >>> bool((found.real[:, None] - found.fake <= cost + 1e-9).all())
 True
->>> alone = unbalanced_plan(cost, reach=1.0).sum(1)  # what is carried to the outlier 9 would cost 12
->>> [round(mass, 1) for mass in alone.tolist()]
-[0.2, 0.2, 0.2, 0.2, 0.0]
 
 Reference: Peyré & Cuturi, Computational Optimal Transport, 2019, arXiv 1803.00567, chapters 2 and 3.
 """
@@ -103,21 +100,20 @@ def potentials(cost: Tensor) -> Potentials:
 
     Reference: Liu, Gu, Samaras, ICCV 2019, section 3, doi 10.1109/ICCV.2019.00493.
     """
-    matrix = _checked(cost)
+    if cost.dim() != 2 or 0 in cost.shape:
+        raise ValueError(f"cost has shape {tuple(cost.shape)}, expected (reals, fakes), neither zero")
+    matrix = np.ascontiguousarray(cost.detach().to("cpu", torch.float64).numpy())
+    if not np.isfinite(matrix).all():
+        j, i = np.argwhere(~np.isfinite(matrix))[0]
+        raise ValueError(f"cost[{j}, {i}] is {matrix[j, i]}: every entry must be finite")
     n, m = matrix.shape
-    plan, v = _simplex(ot.unif(n), ot.unif(m), matrix)
-    h, g = centre_of_face(matrix, plan, -v)
-    shift = (h.sum() + g.sum()) / (len(h) + len(g))
-    value = float((plan * matrix).sum())
-    return Potentials(*(cost.new_tensor(array) for array in (h - shift, g - shift, plan, value)))
-
-
-def _simplex(a: np.ndarray, b: np.ndarray, cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """POT's exact plan and the prices of its columns; a ValueError where it stopped before it was exact."""
-    plan, log = ot.emd(a, b, cost, numItermax=10_000_000, log=True)
+    plan, log = ot.emd(ot.unif(n), ot.unif(m), matrix, numItermax=10_000_000, log=True)
     if log["warning"]:
         raise ValueError(f"the network simplex did not finish: {log['warning']}")
-    return plan, log["v"]
+    h, g = centre_of_face(matrix, plan, -log["v"])
+    shift = (h.sum() + g.sum()) / (n + m)
+    value = float((plan * matrix).sum())
+    return Potentials(*(cost.new_tensor(array) for array in (h - shift, g - shift, plan, value)))
 
 
 def centre_of_face(cost: np.ndarray, plan: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -153,104 +149,12 @@ def centre_of_face(cost: np.ndarray, plan: np.ndarray, g: np.ndarray) -> tuple[n
     return h, (h[:, None] - cost).max(0)
 
 
-def _checked(cost: Tensor) -> np.ndarray:
-    if cost.dim() != 2 or 0 in cost.shape:
-        raise ValueError(f"cost has shape {tuple(cost.shape)}, expected (reals, fakes), neither zero")
-    matrix = cost.detach().to("cpu", torch.float64).numpy()
-    if not np.isfinite(matrix).all():
-        j, i = np.argwhere(~np.isfinite(matrix))[0]
-        raise ValueError(f"cost[{j}, {i}] is {matrix[j, i]}: every entry must be finite")
-    return np.ascontiguousarray(matrix)
-
-
 def barycentric_map(plan: Tensor, real: Tensor) -> Tensor:
     """ŷ(x_i) = Σ_j plan_ji y_j / Σ_j plan_ji: where the plan (n, m) carries each fake on average, (m, …).
 
-    Where the plan splits no fake this is the Monge map.
+    Where the plan splits no fake, as between equal batches, this is the Monge map.
     """
-    share = (plan / _masses(plan)).to(real)
-    return (share.T @ real.flatten(1)).view(plan.shape[1], *real.shape[1:])
-
-
-def monge_map(plan: Tensor, real: Tensor) -> Tensor:
-    """T(x_i) = y_σ(i), the real itself that the plan carries fake i to: sharp where an average would blur.
-
-    The plan (n, m) must carry each fake to one real, as between equal batches, where an optimal plan is a permutation,
-    and whenever m is a multiple of n. Gives (m, …), rows of `real`.
-
-    Raises:
-        ValueError: the plan splits a fake (there is no Monge map), or gives it no mass; the fake is named.
-    """
-    most, image = plan.max(0)
-    split = (most < _masses(plan) * (1 - 1e-5)).nonzero()
-    if len(split):
-        raise ValueError(
-            f"fake {int(split[0])} is split among reals: there is no Monge map; take barycentric_map, or as many "
-            "reals as fakes"
-        )
-    return real[image.to(real.device)]
-
-
-def _masses(plan: Tensor) -> Tensor:
-    """(m,) what the plan carries of each fake."""
     mass = plan.sum(0)
     if (mass <= 0).any():
         raise ValueError(f"fake {int((mass <= 0).nonzero()[0])} receives no mass: the map is undefined there")
-    return mass
-
-
-def sinkhorn_divergence(real: Tensor, fake: Tensor, epsilon: float, K: float | None = None) -> Tensor:
-    """S_ε = OT_ε(x, y) − ½ OT_ε(x, x) − ½ OT_ε(y, y): smooth, and zero only between equal sets.
-
-    OT_ε = min ⟨P, c⟩ + ε KL(P ‖ a⊗b), with the quadratic cost of `quadratic_cost`. Differentiable in both batches.
-
-    Args:
-        real, fake: (n, …) and (m, …).
-        epsilon: in units of the cost; a twentieth of the mean cost between the batches is a good start.
-
-    Reference: Feydy et al., AISTATS 2019, arXiv 1810.08278.
-    """
-    if not epsilon > 0:
-        raise ValueError(f"epsilon is {epsilon}, expected more than 0; for the exact value use potentials")
-    across, within_fake, within_real = (
-        _entropic_value(quadratic_cost(first, second, K), epsilon)
-        for first, second in ((real, fake), (fake, fake), (real, real))
-    )
-    return across - (within_fake + within_real) / 2
-
-
-def _entropic_value(cost: Tensor, epsilon: float) -> Tensor:
-    """⟨P, c⟩ + ε KL at convergence, by the dual in the log domain; its gradient in the cost is the plan."""
-    n, m = cost.shape
-    with torch.no_grad():
-        h, g = cost.new_zeros(n), cost.new_zeros(m)
-        for _ in range(2000):
-            before = g
-            h = -epsilon * (torch.logsumexp((g - cost) / epsilon, 1) - float(np.log(m)))
-            g = -epsilon * (torch.logsumexp((h[:, None] - cost) / epsilon, 0) - float(np.log(n)))
-            if (g - before).abs().max() <= 1e-10 * max(float(cost.max()), epsilon):
-                break
-        plan = torch.exp((h[:, None] + g - cost) / epsilon) / (n * m)
-    return h.mean() + g.mean() + (plan * (cost - cost.detach())).sum()
-
-
-def unbalanced_plan(cost: Tensor, reach: float) -> Tensor:
-    """Plan that may leave mass behind where carrying it costs more than `reach` (total-variation relaxation).
-
-    min ⟨P, c⟩ + reach/2 · (mass of reals + mass of fakes not matched), uniform weights. Exact: a dummy sample on
-    each side absorbs what is not carried. An outlier then stays without a partner.
-
-    Args:
-        cost: (n, m).
-        reach: the cost above which a pair is never matched.
-
-    Reference: Chapel, Alaya, Gasso, NeurIPS 2020, arXiv 2002.08276.
-    """
-    if not reach > 0:
-        raise ValueError(f"reach is {reach}, expected a positive cost")
-    matrix = _checked(cost)
-    n, m = matrix.shape
-    extended = np.full((n + 1, m + 1), reach / 2)
-    extended[:n, :m], extended[n, m] = matrix, 0.0
-    plan, _ = _simplex(np.append(ot.unif(n), 1.0), np.append(ot.unif(m), 1.0), extended)
-    return cost.new_tensor(plan[:n, :m])
+    return ((plan / mass).to(real).T @ real.flatten(1)).view(plan.shape[1], *real.shape[1:])

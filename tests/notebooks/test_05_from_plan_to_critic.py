@@ -9,9 +9,9 @@ import torch
 
 from otsr.course.exercises import critic as hunt
 from otsr.transport import (
+    barycentric_map,
     critic_loss,
     generator_loss,
-    monge_map,
     potentials,
     quadratic_cost,
     regularity_loss,
@@ -59,7 +59,7 @@ def test_its_losses_are_the_package_s(written: Any, batch: tuple[torch.Tensor, t
         critic_loss(critic(real), scores, labels),
     )
     torch.testing.assert_close(
-        written.slope_gap(fake, scores, monge_map(labels.plan, real), 1 / 48, 0.4),
+        written.slope_gap(fake, scores, barycentric_map(labels.plan, real), 1 / 48, 0.4),
         regularity_loss(fake, scores, real, labels.plan),
     )
     torch.testing.assert_close(written.climb(scores), generator_loss(scores))
