@@ -6,11 +6,8 @@ slope at one sample means nothing. Any number of channels, width and size of sam
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import Tensor, nn
 
-NORMS = ("none", "group", "spectral")
 _SMALLEST = 4  # side of the map that the last layer of `VGGCritic` sees at least
 
 
@@ -25,24 +22,19 @@ class PatchCritic(nn.Module):
         channels: of a sample.
         nf: of the first convolution; doubled by each of stride 2, up to 8·nf.
         layers: convolutions of stride 2.
-        norm: "none", "group" (a sample's own channels), or "spectral" (of the weights).
-
-    Raises:
-        ValueError: an unknown norm.
+        norm: "none" or "spectral" (of the weights: each layer stretches nothing by more than 1).
 
     Reference: Isola et al., CVPR 2017, arXiv 1611.07004; spectral norm: Miyato et al., ICLR 2018, arXiv 1802.05957.
     """
 
     def __init__(self, channels: int = 3, nf: int = 64, layers: int = 2, norm: str = "none") -> None:
         super().__init__()
-        convolve = _convolution(norm)
-        parts: list[nn.Module] = [*convolve(channels, nf, 3, 1, plain=True)]
-        width = nf
+        parts, width = _convolution(norm, channels, nf, 3, 1), nf
         for _ in range(layers):
             wider = min(2 * width, 8 * nf)
-            parts += convolve(width, wider, 4, 2)
+            parts += _convolution(norm, width, wider, 4, 2)
             width = wider
-        parts += [*convolve(width, width, 3, 1), *convolve(width, 1, 3, 1, plain=True)[:1]]
+        parts += [*_convolution(norm, width, width, 3, 1), *_convolution(norm, width, 1, 3, 1)[:1]]
         self.body = nn.Sequential(*parts)
 
     def forward(self, samples: Tensor) -> Tensor:
@@ -63,13 +55,10 @@ class VGGCritic(nn.Module):
         super().__init__()
         if size < 2 * _SMALLEST:
             raise ValueError(f"a VGG critic needs samples of {2 * _SMALLEST} pixels or more, got {size}")
-        convolve = _convolution(norm)
-        parts: list[nn.Module] = [*convolve(channels, nf, 3, 1, plain=True), *convolve(nf, nf, 4, 2)]
-        width, side = nf, size // 2
+        parts, width, wider, side = list[nn.Module](), channels, nf, size
         while side >= 2 * _SMALLEST:
-            wider = min(2 * width, 8 * nf)
-            parts += [*convolve(width, wider, 3, 1), *convolve(wider, wider, 4, 2)]
-            width, side = wider, side // 2
+            parts += [*_convolution(norm, width, wider, 3, 1), *_convolution(norm, wider, wider, 4, 2)]
+            width, wider, side = wider, min(2 * wider, 8 * nf), side // 2
         self.body = nn.Sequential(*parts)
         self.judge = nn.Sequential(
             nn.Flatten(), nn.Linear(width * side**2, 100), nn.LeakyReLU(0.2), nn.Linear(100, 1)
@@ -79,17 +68,8 @@ class VGGCritic(nn.Module):
         return self.judge(self.body(samples).contiguous())
 
 
-def _convolution(norm: str) -> Callable[..., list[nn.Module]]:
-    """What makes [convolution, norm if any, leaky ReLU]; `plain` leaves out a group norm."""
-    if norm not in NORMS:
-        raise ValueError(f"norm is {norm!r}, expected one of {', '.join(NORMS)}; never of the batch")
-
-    def make(channels: int, nf: int, size: int, stride: int, *, plain: bool = False) -> list[nn.Module]:
-        convolution: nn.Module = nn.Conv2d(channels, nf, size, stride, padding=1)
-        if norm == "spectral":
-            convolution = nn.utils.parametrizations.spectral_norm(convolution)
-        groups = next(count for count in (8, 4, 2, 1) if nf % count == 0)
-        normalise = [nn.GroupNorm(groups, nf)] if norm == "group" and not plain else []
-        return [convolution, *normalise, nn.LeakyReLU(0.2)]
-
-    return make
+def _convolution(norm: str, channels: int, nf: int, size: int, stride: int) -> list[nn.Module]:
+    convolution: nn.Module = nn.Conv2d(channels, nf, size, stride, padding=1)
+    if norm == "spectral":
+        convolution = nn.utils.parametrizations.spectral_norm(convolution)
+    return [convolution, nn.LeakyReLU(0.2)]

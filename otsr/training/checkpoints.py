@@ -17,11 +17,10 @@ from safetensors import SafetensorError
 from otsr import weights
 from otsr.images import atomic_path
 from otsr.networks.generators import Compact, RRDBNet, build, prune
-from otsr.training.recipe import parse
 from otsr.training.schema import Config, Pruned
 
 NAME = "last.state"
-_KIND, _VERSION = "otsr training", 1
+_KIND = "otsr training", 2  # what the file is, and the version of its content
 
 
 class CheckpointError(RuntimeError):
@@ -44,7 +43,7 @@ def save(folder: Path, state: dict[str, Any]) -> None:
     """Write `folder`/last.state. Until the last byte is on disk the checkpoint before it stays."""
     path = folder / NAME
     with named(path), atomic_path(path) as temporary:
-        torch.save({"kind": _KIND, "version": _VERSION, **state}, temporary)
+        torch.save({"kind": _KIND, **state}, temporary)
 
 
 def load(folder: Path, config: Config | None = None) -> dict[str, Any]:
@@ -62,12 +61,10 @@ def load(folder: Path, config: Config | None = None) -> dict[str, Any]:
             f"{path}: damaged, or not a checkpoint ({_reason(error)}); remove it and start again from the weights "
             "beside it (start: …/last.safetensors)"
         ) from None
-    found = (state.get("kind"), state.get("version")) if isinstance(state, dict) else None
-    if found != (_KIND, _VERSION):
-        raise CheckpointError(
-            f"{path}: holds {found}, this otsr reads {(_KIND, _VERSION)}; use the one that wrote it"
-        )
-    if config is not None and (changes := differences(state["config"], config)):
+    found = state.get("kind") if isinstance(state, dict) else None
+    if found != _KIND:
+        raise CheckpointError(f"{path}: holds {found}, this otsr reads {_KIND}; use the one that wrote it")
+    if config is not None and (changes := differences(state["recipe"], config)):
         raise CheckpointError(
             f"{folder}: the checkpoint is of another recipe: {'; '.join(changes)}. "
             "Resume with the recipe in its config.yml, or start in another folder"
@@ -97,20 +94,11 @@ def story(config: Config, step: int, data: str, scores: dict[str, float]) -> dic
     return told
 
 
-def differences(text: str, config: Config) -> list[str]:
-    """What keeps a training by a recipe (its text) from being resumed by another: "data.crop: 96, now 128" each."""
-    values = parse(text, NAME)
-    gan = values["losses"]["gan"]
-    old = (
-        (values["optimiser"]["schedule"], "restart_weights"),
-        (values["losses"], "views"),
-        (gan, "gp_weight"),
-    )
-    for part, key in (*old, (gan, "layers"), (gan, "backbone")):  # of old versions; no recipe used them
-        part.pop(key, None)
-    before, now = (_flat(recipe.decisive()) for recipe in (Config.model_validate(values), config))
+def differences(old: dict[str, Any], config: Config) -> list[str]:
+    """Which decisive values a recipe changes, so that it cannot resume a training: "data.crop: 96, now 128" each."""
+    before, now = _flat(old), _flat(config.decisive())
     pairs = {key: (before.get(key, "not set"), now.get(key, "not set")) for key in {**before, **now}}
-    return [f"{key}: {old}, now {new}" for key, (old, new) in pairs.items() if old != new]
+    return [f"{key}: {value}, now {other}" for key, (value, other) in pairs.items() if value != other]
 
 
 def _flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:

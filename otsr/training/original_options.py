@@ -72,7 +72,7 @@ _SILENT = (  # whatever they say
 )  # fmt: skip
 _WORDS = {  # notes that say more than "has no counterpart"
     "gpu_ids": "has no counterpart: to use several devices, torchrun --nproc-per-node N -m otsr train ...",
-    "network_D.which_model_D": "has batch norm, which couples the samples; it became norm: group",
+    "network_D.which_model_D": "has batch norm, which couples the samples; it became norm: spectral",
     "train.feature_weight": "is kept, but here features are divided by their mean size",
     "train.D_init_iters": "became losses.gan.start: until then G learns from its other losses",
 }
@@ -182,7 +182,7 @@ def _adversary(options: _Options) -> None:
     if critic != "NLayerDiscriminator" and not re.fullmatch(r"discriminator_vgg_\d+", critic):
         raise options.error(key, f"is {critic!r}, expected discriminator_vgg_128 or NLayerDiscriminator")
     options.put("critic.name", "patch" if critic == "NLayerDiscriminator" else "vgg", key)
-    options.put("critic.norm", "group", "network_D")
+    options.put("critic.norm", "spectral", "network_D")
     transport = options.left.get("train.gan_type") == "wgan-qc"
     if transport:
         words = "is wgan-qc with exact labels; OTSR's are boxed into [0, 1], so always 1 and 0: expect other pictures"

@@ -220,21 +220,24 @@ _EXPECTED = {
 
 def _line(error: Any, values: Keys) -> str:
     """One finding of pydantic in our words: place, key, what was found, what was expected."""
-    kind, context, key = error["type"], error.get("ctx", {}), _plain(error["loc"])
+    kind, context, key, found = error["type"], error.get("ctx", {}), _plain(error["loc"]), error["input"]
     if kind == "misfit":
         key = (*key, *filter(None, context["key"].split(".")))
-        return f"{values.where(key)}: {dotted(key)} {context['words']}"
-    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{values.where(key)}: unknown key {dotted(key)}; {_nearest(error['loc'])}"
-    place, found = values.where(key), describe(error["input"])
-    if kind in ("missing", "union_tag_not_found"):
-        return f"{place}: the key {dotted(key if kind == 'missing' else (*key, 'name'))} is missing"
-    if kind == "union_tag_invalid":
-        return f"{place}: {dotted(key)}.name is {context['tag']!r}, {_choice(context['tag'], context['expected_tags'])}"
-    if kind == "literal_error":
-        return f"{place}: {dotted(key)} is {found}, {_choice(error['input'], context['expected'])}"
-    expected = _EXPECTED[kind].format(**context) if kind in _EXPECTED else error["msg"]
-    return f"{place}: {dotted(key)} is {found}, expected {expected}"
+        words = f"{dotted(key)} {context['words']}"
+    elif kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        words = f"unknown key {dotted(key)}; {_nearest(error['loc'])}"
+    elif kind in ("missing", "union_tag_not_found"):
+        words = f"the key {dotted(key if kind == 'missing' else (*key, 'name'))} is missing"
+    elif kind == "union_tag_invalid":
+        words = (
+            f"{dotted(key)}.name is {context['tag']!r}, {_choice(context['tag'], context['expected_tags'])}"
+        )
+    elif kind == "literal_error":
+        words = f"{dotted(key)} is {describe(found)}, {_choice(found, context['expected'])}"
+    else:
+        expected = _EXPECTED[kind].format(**context) if kind in _EXPECTED else error["msg"]
+        words = f"{dotted(key)} is {describe(found)}, expected {expected}"
+    return f"{values.where(key)}: {words}"
 
 
 def _plain(location: Key) -> Key:
@@ -269,6 +272,8 @@ def _choice(found: object, expected: str) -> str:
 def _nearest(location: Key) -> str:
     """Words that lead to the key that was meant: a similar one beside it, or one of the same name elsewhere."""
     key, known = _plain(location), list(_keys(Config))
+    if key == ("losses", "edge", "kind"):
+        return "remove it: edges are always Sobel's"
     beside = [str(other[-1]) for other in known if other[:-1] == location[:-1]]
     meant = [(*key[:-1], close) for close in difflib.get_close_matches(str(key[-1]), beside, 1, 0.6)]
     meant = meant or [_plain(other) for other in known if other[-1] == key[-1] and _plain(other) != key]

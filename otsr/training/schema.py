@@ -161,21 +161,13 @@ class Optimiser(Part):  # optimiser: Adam; the generator learns at the rate lr, 
     schedule: Schedule = Schedule()
 
 
-class Pixel(Part):  # losses.pixel: mean absolute difference
+class Term(Part):  # losses.pixel, losses.edge: mean absolute difference of pixels, and of Sobel's slopes
     weight: Number = 0.0
 
 
-class Edge(Part):  # losses.edge: mean absolute difference of edge maps
-    weight: Number = 0.0
-    kind: Literal["sobel"] = "sobel"
-
-
-class Features(Part):  # what terms that compare deep features have in common
-    weight: Number = 0.0
+class Features(Term):  # what terms that compare deep features have in common
     backbone: str  # which one, says each
-    layers: Annotated[dict[str, Positive], Field(min_length=1)] | None = (
-        None  # and weights; None: the backbone's
-    )
+    layers: Annotated[dict[str, Positive], Field(min_length=1)] | None = None  # weights; None: the backbone's
 
     def misfits(self) -> Misfits:
         known = layer_names(self.backbone)
@@ -187,8 +179,7 @@ class Perceptual(Features):  # losses.perceptual: mean absolute difference of de
     backbone: Backbone = "vgg19"
 
 
-class Gan(Part):  # losses.gan: a critic tells real from generated; see otsr.training.adversary
-    weight: Number = 0.0
+class Gan(Term):  # losses.gan: a critic tells real from generated; see otsr.training.adversary
     kind: Literal["gan", "ragan", "wgan-qc"] = "ragan"
     K: Positive | None = None  # wgan-qc: the cost is (K/2)‖x − y‖²; None: 1 / (number of values in a sample)
     gamma: Number = 0.4  # wgan-qc: weight of the optimal transport regularity
@@ -208,15 +199,14 @@ class Transport(Features):  # losses.transport: transport between distributions 
 
 
 class Losses(Part):  # losses: the terms of the generator's loss; those of weight 0 are not built
-    pixel: Pixel = Pixel()
+    pixel: Term = Term()
     perceptual: Perceptual = Perceptual()
-    edge: Edge = Edge()
+    edge: Term = Term()
     gan: Gan = Gan()
     transport: Transport = Transport()
 
     def misfits(self) -> Misfits:
-        terms = (self.pixel, self.perceptual, self.edge, self.gan, self.transport)
-        if not any(term.weight for term in terms):
+        if not any(getattr(self, name).weight for name in Losses.model_fields):
             yield "", "has no term with a weight above 0: nothing to learn; try losses.pixel.weight: 1"
 
 
@@ -224,7 +214,7 @@ class Critic(Part):  # critic: the network that judges for losses.gan
     name: Literal["patch", "vgg"]  # a map of scores, one per window, or one score per crop
     nf: Count = 64
     layers: Whole | None = None  # patch: convolutions of stride 2, which set the window; None: by the crop
-    norm: Literal["none", "group", "spectral"] = "none"  # not batch norm: samples must stay independent
+    norm: Literal["none", "spectral"] = "none"  # not batch norm: samples must stay independent
 
     def misfits(self) -> Misfits:
         if self.name == "vgg" and self.layers is not None:

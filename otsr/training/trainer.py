@@ -100,8 +100,7 @@ class Trainer:
             state = checkpoints.load(folder, config)
             self.step, self.best = state["step"], state["best"]
             for name, part in self._parts().items():
-                if part is not None:
-                    part.load_state_dict(state[name])
+                part.load_state_dict(state[name])
         if self.main:
             folder.mkdir(parents=True, exist_ok=True)
             with checkpoints.named(folder / "config.yml"), atomic_path(folder / "config.yml") as temporary:
@@ -270,7 +269,9 @@ class Trainer:
         self.accelerator.wait_for_everyone()
         if self.main:
             self._write("last.safetensors", {})
-            checkpoints.save(self.folder, self._state())
+            state = {name: part.state_dict() for name, part in self._parts().items()}
+            recipe = self.config.decisive()
+            checkpoints.save(self.folder, {"recipe": recipe, "step": self.step, "best": self.best, **state})
 
     def _write(self, name: str, scores: dict[str, float]) -> None:
         """The running average as weights that `otsr upscale --weights` takes, with their story."""
@@ -278,14 +279,11 @@ class Trainer:
         with checkpoints.named(self.folder / name):
             weights.save(self.average, self.folder / name, story)
 
-    def _parts(self) -> dict[str, Any]:  # whatever has a state of its own
-        judge = self.adversary
-        return {
+    def _parts(self) -> dict[str, Any]:
+        """Whatever has a state of its own: batches and learning rates are functions of the step."""
+        parts = {
             "generator": self.generator, "average": self.average, "optimiser": self.optimiser, "scaler": self.scaler,
-            "critic": judge and judge.critic, "critic optimiser": judge and judge.optimiser,
         }  # fmt: skip
-
-    def _state(self) -> dict[str, Any]:
-        """All that the next step depends on: batches and learning rates are functions of the step."""
-        states = {name: None if part is None else part.state_dict() for name, part in self._parts().items()}
-        return {"config": dump(self.config), "step": self.step, "best": self.best, **states}
+        if self.adversary is not None:
+            parts |= {"critic": self.adversary.critic, "critic optimiser": self.adversary.optimiser}
+        return parts

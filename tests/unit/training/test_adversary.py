@@ -22,7 +22,7 @@ def adversary(*settings: str, kind: str = "ragan", crop: int = 32) -> Adversary:
     config = load_config(
         ROOT / "configs" / "tiny.yml",
         [
-            f"losses.gan={{weight: 0.5, kind: {kind}}}", "critic={name: patch, nf: 8, norm: group}",
+            f"losses.gan={{weight: 0.5, kind: {kind}}}", "critic={name: patch, nf: 8}",
             f"data.crop={crop}", "data.batch=3", "losses.transport.weight=0", *settings,
         ],
     )  # fmt: skip

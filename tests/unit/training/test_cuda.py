@@ -34,7 +34,7 @@ losses:
   edge: {{weight: 0.1}}
   transport: {{weight: 0.01, backbone: alex}}
   gan: {{weight: 0.05, kind: wgan-qc, reals: independent}}
-critic: {{name: patch, nf: 8, norm: group}}
+critic: {{name: patch, nf: 8, norm: spectral}}
 precision: fp32
 every: {{validate: 4, checkpoint: 2, log: 2, pictures: 4}}
 """

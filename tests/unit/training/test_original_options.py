@@ -156,12 +156,11 @@ def test_the_papers_options_become_the_papers_recipe(tmp_path: Path) -> None:
     losses = config.losses
     assert (losses.pixel.weight, losses.perceptual.weight, losses.edge.weight) == (0.01, 0.7, 0.01)
     assert (losses.perceptual.backbone, losses.perceptual.layers) == ("vgg19", {"conv5_4": 1})
-    assert losses.edge.kind == "sobel"
     gan = losses.gan
     assert (gan.weight, gan.kind, gan.gamma, gan.K, gan.ratio, gan.start) == (1, "wgan-qc", 0.4, None, 1, 0)
     assert (gan.reals, gan.space) == ("paired", "images") and losses.transport.weight == 0
     assert config.critic is not None
-    assert (config.critic.name, config.critic.nf, config.critic.norm) == ("vgg", 64, "group")
+    assert (config.critic.name, config.critic.nf, config.critic.norm) == ("vgg", 64, "spectral")
     assert (config.every.validate, config.every.checkpoint, config.every.log) == (5000, 5000, 100)
 
 

@@ -78,7 +78,7 @@ def refusal(path: Path) -> str:
 
 
 def differences(before: Config, now: Config) -> list[str]:
-    return listed(dump(before), now)
+    return listed(before.decisive(), now)
 
 
 # --- text
@@ -346,8 +346,12 @@ def test_pairs_may_go_without_validation(path: Path) -> None:
 
 
 def test_an_error_on_the_command_line_is_named_as_such(path: Path) -> None:
-    found = problems(path, SMALLEST, "losses.edge.knd=sobel", "data.crop=130x")
-    assert "--set losses.edge.knd=sobel: unknown key losses.edge.knd; did you mean losses.edge.kind?" in found
+    found = problems(path, SMALLEST, "losses.gan.knd=gan", "data.crop=130x", "losses.edge.kind=sobel")
+    assert "--set losses.gan.knd=gan: unknown key losses.gan.knd; did you mean losses.gan.kind?" in found
+    assert (
+        "--set losses.edge.kind=sobel: unknown key losses.edge.kind; remove it: edges are always Sobel's"
+        in found
+    )
     assert "--set data.crop=130x: data.crop is '130x' (text), expected a whole number" in found
     assert problems(path, SMALLEST, "data.crop=130") == [
         "--set data.crop=130: data.crop is 130, expected a multiple of the scale, 4"

@@ -44,7 +44,7 @@ RECIPES = {
     "alex, gan": [
         "losses.perceptual={weight: 1, backbone: alex}",
         "losses.transport={weight: 1, backbone: alex, window: 16}",
-        "losses.edge={weight: 1, kind: sobel}",
+        "losses.edge={weight: 1}",
         "losses.gan={weight: 1, kind: gan}",
         "critic={name: vgg, nf: 8, norm: spectral}",
     ],
@@ -54,7 +54,7 @@ RECIPES = {
         "losses.transport={weight: 1, backbone: vgg16, kind: sliced, projections: 4, power: 2}",
         "losses.edge={weight: 1}",
         "losses.gan={weight: 1, kind: ragan}",
-        "critic={name: patch, nf: 8, norm: group}",
+        "critic={name: patch, nf: 8, norm: spectral}",
     ],
     "vgg19, wgan-qc of patches": [
         "scale=2",
@@ -68,7 +68,7 @@ RECIPES = {
         "network={name: Compact, nf: 8, nb: 1, base: nearest}",
         "losses.transport={weight: 1, backbone: patches}",
         "losses.gan={weight: 1, kind: wgan-qc, reals: independent}",
-        "critic={name: patch, nf: 8, norm: group}",
+        "critic={name: patch, nf: 8, norm: spectral}",
     ],
 }
 

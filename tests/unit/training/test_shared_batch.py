@@ -56,7 +56,7 @@ def outcomes(processes: int, kind: str, *settings: str) -> list[tuple[Adversary,
     config = load_config(
         RECIPE,
         [
-            f"losses.gan={{weight: 0.5, kind: {kind}}}", "critic={name: patch, nf: 8, norm: group}",
+            f"losses.gan={{weight: 0.5, kind: {kind}}}", "critic={name: patch, nf: 8}",
             "data.crop=32", "data.batch=4", "losses.transport.weight=0", *settings,
         ],
     )  # fmt: skip
