@@ -27,7 +27,7 @@ BICUBIC = "bicubic"  # the row that a table begins with
 
 
 class NothingMeasured(EvaluationError):
-    """Not one picture could be measured; the message has the first reason."""
+    """Not one picture could be measured."""
 
 
 @dataclass(frozen=True)
@@ -174,11 +174,12 @@ def evaluate(
         progress(done, len(scenes))
     if not found:
         raise NothingMeasured(f"none of {len(scenes)} pictures could be measured; the first: {failures[0]}")
+    first = next(iter(found.values()))
     values = {
         row: {
             key: np.array([[one[key] for one in rows[row]] for rows in found.values()]) for key in scores[0]
         }
-        for row, scores in next(iter(found.values())).items()
+        for row, scores in first.items()
     }
     settings = {"scale": scale, "border": border, "draws": draws}
     return Table(values, tuple(found), tuple(failures), settings)

@@ -58,17 +58,14 @@ def monotony(table: Table, rows: Sequence[str]) -> str:
     """
     metrics = [metric for metric in table.metrics if metric.key in ("psnr_y", "st_lpips")]
     if not metrics:
-        return (
-            "The path cannot be judged: these pictures have no truth to measure PSNR-Y and ST-LPIPS against."
-        )
-    breaks = []
-    for before, after in pairwise(rows):
-        for metric in metrics:
-            change = table.difference(after, before, metric.key)
-            if change.mean > 0:
-                breaks.append(
-                    f"{metric.title} rises from {before} to {after} by {_cell(change, metric, True)}"
-                )
+        missing = "these pictures have no truth to measure PSNR-Y and ST-LPIPS against"
+        return f"The path cannot be judged: {missing}."
+    breaks = [
+        f"{metric.title} rises from {before} to {after} by {_cell(change, metric, True)}"
+        for before, after in pairwise(rows)
+        for metric in metrics
+        if (change := table.difference(after, before, metric.key)).mean > 0
+    ]
     if breaks:
         return f"The path is not monotone: {'; '.join(breaks)}."
     return "The path is monotone: at each step PSNR-Y falls (more distortion) and ST-LPIPS falls (better perception)."

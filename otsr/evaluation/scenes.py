@@ -17,11 +17,11 @@ from torch import Tensor
 from otsr.datasets import data_dir, phone_crops, photos
 from otsr.degradation import Degradation, DegradationError
 from otsr.degradation.camera import estimate_camera
-from otsr.images import find_images, read, suggestion
+from otsr.images import find_images, read
 
 
 class EvaluationError(ValueError):
-    """An evaluation that makes no sense or gave nothing; the message says what to do."""
+    """An evaluation that makes no sense or gave nothing."""
 
 
 class View(NamedTuple):
@@ -55,8 +55,8 @@ def degraded(
         hr, lr = degradation.pair(read(path), own_seed)
         return View(rounded(lr), rounded(hr))
 
-    names = [_name(path, folder or path.parent) for path in files]
-    return [Scene(name, partial(draw, path, name)) for path, name in zip(files, names, strict=True)]
+    names = {path: _name(path, folder or path.parent) for path in files}
+    return [Scene(name, partial(draw, path, name)) for path, name in names.items()]
 
 
 def matched(
@@ -86,8 +86,9 @@ def matched(
             scenes.append(_failing(name, f"{there}: no picture called {name}.* in {missing}; add it"))
             continue
         of = {str(folder): found[folder][name] for folder in made}
-        pair = (hr and found[hr][name], lr and found[lr][name])
-        scenes.append(Scene(name, partial(_view, *pair, list(of.values()), scale), of))
+        scenes.append(
+            Scene(name, partial(_view, hr and found[hr][name], lr and found[lr][name], of, scale), of)
+        )
     return scenes
 
 
@@ -112,15 +113,13 @@ def choose(
         EvaluationError: options that contradict each other, a folder or file that is not there or holds no pictures.
     """
     settings: dict[str, Any] = {"data": data, "lr": lr and str(lr)}
-    if sr:
-        settings["sr"] = [str(folder) for folder in sr]
+    settings |= {"sr": [str(folder) for folder in sr]} if sr else {}
     if not (data or lr or sr):
         raise EvaluationError("name --data (HR pictures, photos/test or phone), --lr (no truth) or --sr (SR)")
     if data == "phone":
         if lr or sr:
-            raise EvaluationError(
-                "--data phone brings its own LR pictures; leave out --lr and --sr, or write ./phone for a folder"
-            )
+            own = "--data phone brings its own LR pictures"
+            raise EvaluationError(f"{own}; leave out --lr and --sr, or write ./phone for a folder")
         data, lr = None, data_dir() / "phone"
     if lr or sr:
         if degradation or cleanup:
@@ -152,8 +151,8 @@ def middle(scene: Scene, side: int, scale: int) -> Scene:
         return image[..., top : top + s * side, left : left + s * side].contiguous()
 
     def draw(number: int) -> View:
-        lr, hr = scene.draw(number)
-        return View(None if lr is None else window(lr, 1), None if hr is None else window(hr, scale))
+        pair = zip(scene.draw(number), (1, scale), strict=True)
+        return View(*(None if image is None else window(image, s) for image, s in pair))
 
     return Scene(scene.name, draw)
 
@@ -177,9 +176,8 @@ def named_degradation(name: str, scale: int | None = None, cleanup: float | None
         return Degradation(scale or 4, cleanup=cleanup or 1.0)
     found = Degradation.load(name)
     if scale not in (None, found.scale):
-        raise DegradationError(
-            f"{name}: made for ×{found.scale}, not ×{scale}; estimate it with --scale {scale}"
-        )
+        what = f"made for ×{found.scale}, not ×{scale}; estimate it with --scale {scale}"
+        raise DegradationError(f"{name}: {what}")
     found.cleanup = cleanup or found.cleanup
     return found
 
@@ -197,13 +195,10 @@ def rounded(image: Tensor) -> Tensor:
 def _pictures_below(folder: Path) -> tuple[list[Path], list[Scene]]:
     """The pictures below a folder, and what cannot be read there, as scenes that fail.
 
-    Raises:
-        EvaluationError: it is missing, a file, or holds no pictures.
+    Raises EvaluationError: it is missing, a file, or holds no pictures.
     """
-    if not folder.is_dir():
-        missing = f"no such folder{suggestion(folder)}"
-        reason = "a file; name the folder that holds it" if folder.is_file() else missing
-        raise EvaluationError(f"{folder}: {reason}")
+    if folder.is_file():
+        raise EvaluationError(f"{folder}: a file; name the folder that holds it")
     reports: list[tuple[Path, str]] = []
     found = find_images([folder], lambda path, reason: reports.append((path, reason)))
     if not found:
@@ -236,18 +231,16 @@ def _by_name(paths: Sequence[Path], folder: Path, known: Container[str], scale: 
     return found
 
 
-def _view(hr: Path | None, lr: Path | None, made: Sequence[Path], scale: int, _: int) -> View:
+def _view(hr: Path | None, lr: Path | None, made: Mapping[str, Path], scale: int, _: int) -> View:
     """The files, HR cut to the size that fits LR, or else what was made."""
-    images = {path: read(path) for path in (lr, *made, hr) if path}
+    images = {path: read(path) for path in (lr, *made.values(), hr) if path}
     source, first = next(iter(images.items()))
     height, width = (n * scale if source == lr else n for n in first.shape[1:])
     for path, image in images.items():
         spare = scale if path == hr else 1
         high, wide = image.shape[1:]
         if path != lr and not (0 <= high - height < spare and 0 <= wide - width < spare):
-            raise ValueError(
-                f"{path} has {wide}×{high} pixels, expected {width}×{height} to fit {source}; "
-                "check the scale, or make them again"
-            )
+            expected = f"expected {width}×{height} to fit {source}; check the scale, or make them again"
+            raise ValueError(f"{path} has {wide}×{high} pixels, {expected}")
     truth = rounded(images[hr][:, :height, :width]) if hr else None
     return View(rounded(images[lr]) if lr else None, truth)

@@ -34,9 +34,7 @@ class Judgement(NamedTuple):
 
 
 class Adversary:
-    """The critic of a training, and the steps that it and the generator take against each other.
-
-    The recipe's `losses.gan` and `critic` say what is built; its seed draws the critic's weights.
+    """The critic of a training, drawn by the recipe's seed, and the steps that it and the generator take.
 
     Attributes:
         critic, optimiser: the network and its Adam.
@@ -94,8 +92,11 @@ class Adversary:
             # Which way the critic should move: the caller's optimiser.step() will take it there.
             self._set_gradient(loss)
 
-        numbers = {"loss": loss, "real": real_scores.mean(), "fake": fake_scores.mean()}
-        self.log |= {name: number.detach() for name, number in numbers.items()}
+        self.log |= {
+            "loss": loss.detach(),
+            "real": real_scores.detach().mean(),
+            "fake": fake_scores.detach().mean(),
+        }
         if step < self.gan.start:  # until then the critic learns alone
             return sr.new_zeros(())
         # A number with the value of the loss and the gradient `pull`. `along − along.detach()` is 0, but its derivative
@@ -154,7 +155,7 @@ class Adversary:
         self.log["gradient"] = nn.utils.clip_grad_norm_(parameters, float("inf"))  # clips nothing: its norm
 
     def _maps(self, images: Tensor) -> Tensor:
-        """(b, C, h, w): what the critic sees of pictures; in patches of it, or the whole."""
+        """(b, C, h, w): what the critic sees of pictures, whole or in patches; experiments may replace it."""
         return 2 * images - 1
 
     def _samples(self, images: Tensor, step: int, side: int) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Generator
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -105,8 +106,8 @@ class TrainingBatches:
             reals = None
             if self._reals:
                 drawn = [self._draw(Stream.REAL_ORDER, Stream.REAL, step, place, 1) for place in self._places]
-                reals = _tensor(np.stack([self._cut(crop) for crop in drawn]))
-        return Batch(_tensor(lr), _tensor(hr), reals)
+                reals = self._cut(self.hr, drawn)
+        return Batch(*(None if crops is None else torch.from_numpy(crops) for crops in (lr, hr, reals)))
 
     def stream(self, first: int = 0) -> Generator[tuple[int, Batch]]:
         """(step, batch) for step = first, first + 1, … without end, made ahead by `data.workers` processes.
@@ -145,19 +146,17 @@ class TrainingBatches:
 
     def origins(self, step: int) -> list[str]:
         """Where each HR crop of a step comes from, in words: to find the culprit when a step goes wrong."""
-        crops = self._crops(step)
-        return [f"{self.hr.place(crop.photo)} at column {crop.left}, row {crop.top}" for crop in crops]
+        return [
+            f"{self.hr.place(crop.photo)} at column {crop.left}, row {crop.top}" for crop in self._crops(step)
+        ]
 
-    @cached_property
-    def fingerprint(self) -> str:  # read once: all files
+    @cached_property  # it reads all files
+    def fingerprint(self) -> str:
         """sha256 of the photos' names and contents: what trained weights say they have seen."""
-        return "+".join(photos.fingerprint() for photos in self._sources())
-
-    def _sources(self) -> list[Photos]:
-        return [self.hr] if self.lr is None else [self.hr, self.lr]
+        return "+".join(photos.fingerprint() for photos in (self.hr, self.lr) if photos is not None)
 
     def _synthesised(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """LR made from HR: (b, 3, c/s, c/s) float32 and (b, 3, c, c) uint8."""
+        """LR made from HR: contiguous (b, 3, c/s, c/s) float32 and (b, 3, c, c) uint8."""
         side, margin, crops = self.data.crop, self._synthesis.margin, self._crops(step)
         regions = np.empty((len(crops), 3, side + 2 * margin, side + 2 * margin), np.uint8)
         for region, (photo, top, left, turn, _) in zip(regions, crops, strict=True):
@@ -165,16 +164,15 @@ class TrainingBatches:
             # Turned before it is degraded: the camera's blur and compression do not turn with the scene.
             region[...] = _turned(self._synthesis.region(cut, shape, top, left, side), turn)
         lr = self._synthesis.degrade(torch.from_numpy(regions), [crop.drawing for crop in crops])
-        return lr.numpy(), regions[..., margin : margin + side, margin : margin + side]
+        return lr.numpy(), regions[..., margin : margin + side, margin : margin + side].copy()
 
     def _paired(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """LR as it was photographed: the same shapes."""
         assert self.lr is not None
-        small, crops, lr = self.data.crop // self.scale, self._crops(step), []
-        for photo, top, left, turn, _ in crops:
-            corner = (top // self.scale, left // self.scale)
-            lr.append(_turned(self.lr.crop(self._pairs[photo], *corner, small, small), turn))
-        return np.stack(lr) / np.float32(255), np.stack([self._cut(crop) for crop in crops])
+        crops, s = self._crops(step), self.scale
+        small = [c._replace(photo=self._pairs[c.photo], top=c.top // s, left=c.left // s) for c in crops]
+        lr = self._cut(self.lr, small, self.data.crop // s)
+        return lr / np.float32(255), self._cut(self.hr, crops)
 
     def _crops(self, step: int) -> list[Crop]:
         grid = 1 if self.lr is None else self.scale
@@ -192,26 +190,24 @@ class TrainingBatches:
         top, left = grid * draw(height), grid * draw(width)
         return Crop(photo, top, left, draw(8) if self.data.augment else 0, drawing)
 
-    def _cut(self, crop: Crop) -> np.ndarray:
-        side = self.data.crop
-        return _turned(self.hr.crop(crop.photo, crop.top, crop.left, side, side), crop.turn)
+    def _cut(self, photos: Photos, crops: list[Crop], side: int | None = None) -> np.ndarray:
+        """(b, 3, side, side) uint8; HR's side unless said otherwise."""
+        side = side or self.data.crop
+        cut = [_turned(photos.crop(c.photo, c.top, c.left, side, side), c.turn) for c in crops]
+        return np.ascontiguousarray(np.stack(cut))
 
 
+@dataclass(frozen=True)
 class _Steps(torch.utils.data.Dataset[Batch | DataError]):
     """Batches by step, as `DataLoader` asks for them."""
 
-    def __init__(self, batches: TrainingBatches) -> None:
-        self.batches = batches
+    batches: TrainingBatches
 
     def __getitem__(self, step: int) -> Batch | DataError:
         try:
             return self.batches.batch(step)
         except (ValueError, OSError) as error:  # bad data: the message names the file, a traceback would not
             return DataError(f"step {step}: {error}")
-
-
-def _tensor(pixels: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(pixels))
 
 
 def _turned(pixels: np.ndarray, turn: int) -> np.ndarray:
@@ -240,7 +236,7 @@ def match_pairs(hr: Photos, lr: Photos, scale: int) -> list[int]:
     wrong = [
         f"{hr.sized(i)} and its LR, {lr.sized(j)}"
         for i, j in enumerate(pairs)
-        if lr.shapes[j] != (hr.shapes[i][0] // scale, hr.shapes[i][1] // scale)
+        if lr.shapes[j] != tuple(side // scale for side in hr.shapes[i])
     ]
     if wrong:
         what = f"{len(wrong)} of {len(hr)} pairs do not differ by the scale {scale}"

@@ -17,14 +17,14 @@ from safetensors import SafetensorError
 from otsr import weights
 from otsr.images import atomic_path
 from otsr.networks.generators import Compact, RRDBNet, build, prune
-from otsr.training.schema import Config, Pruned
+from otsr.training.schema import Config, flat
 
 NAME = "last.state"
 _KIND = "otsr training", 2  # what the file is, and the version of its content
 
 
 class CheckpointError(RuntimeError):
-    """A file of a training that cannot be written, read, or used; the message says why and what to do."""
+    """A file of a training that cannot be written, read, or used."""
 
 
 @contextmanager
@@ -80,13 +80,9 @@ def _reason(error: Exception) -> str:
 def story(config: Config, step: int, data: str, scores: dict[str, float]) -> dict[str, str]:
     """How weights were trained, for their metadata."""
     told = {
-        "recipe": config.name,
-        "fingerprint": config.fingerprint(),
-        "seed": str(config.seed),
-        "steps": str(step),
-        "data": data,
-        "scores": " ".join(f"{key}={value:.5g}" for key, value in scores.items()),
-    }
+        "recipe": config.name, "fingerprint": config.fingerprint(), "seed": str(config.seed), "steps": str(step),
+        "data": data, "scores": " ".join(f"{key}={value:.5g}" for key, value in scores.items()),
+    }  # fmt: skip
     if config.start is not None:
         told["start"] = str(config.start)
     if isinstance(config.start, str):  # of the same architecture: --ot-weight leads from there to here
@@ -96,16 +92,9 @@ def story(config: Config, step: int, data: str, scores: dict[str, float]) -> dic
 
 def differences(old: dict[str, Any], config: Config) -> list[str]:
     """Which decisive values a recipe changes, so that it cannot resume a training: "data.crop: 96, now 128" each."""
-    before, now = _flat(old), _flat(config.decisive())
+    before, now = flat(old), flat(config.decisive())
     pairs = {key: (before.get(key, "not set"), now.get(key, "not set")) for key in {**before, **now}}
     return [f"{key}: {value}, now {other}" for key, (value, other) in pairs.items() if value != other]
-
-
-def _flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{above}{name}.") if isinstance(value, dict) else {f"{above}{name}": value}
-    return flat
 
 
 def starting_generator(config: Config) -> RRDBNet | Compact:
@@ -121,22 +110,19 @@ def starting_generator(config: Config) -> RRDBNet | Compact:
             raise config.error("network", f"cannot be built: {error}") from None
     if config.start is None:
         return network.train()
-    start, expected = _loaded(config, config.start), network.architecture
-    changed = [key for key in expected if start.architecture.get(key) != expected[key]]
-    if changed:
-        found = ", ".join(f"{key} {start.architecture.get(key)} (recipe: {expected[key]})" for key in changed)
-        problem = f"is of another architecture: {found}; change network and scale, or start"
-        raise config.error("start", f"{config.start} {problem}")
-    return start.train().requires_grad_(True)
-
-
-def _loaded(config: Config, start: str | Pruned) -> RRDBNet | Compact:
+    expected = network.architecture
     try:
-        if isinstance(start, str):
-            return weights.load(start)
-        network = weights.load(start.weights)
-        if isinstance(network, Compact):
-            raise ValueError(f"{start.weights} is a Compact; expected an RRDBNet, which has blocks")
-        return prune(network, start.blocks)
+        if isinstance(config.start, str):
+            network = weights.load(config.start)
+        elif isinstance(larger := weights.load(config.start.weights), Compact):
+            raise ValueError(f"{config.start.weights} is a Compact; expected an RRDBNet, which has blocks")
+        else:
+            network = prune(larger, config.start.blocks)
     except ValueError as error:
         raise config.error("start", f"cannot be loaded: {error}") from None
+    found = network.architecture
+    if changed := [key for key in expected if found.get(key) != expected[key]]:
+        what = ", ".join(f"{key} {found.get(key)} (recipe: {expected[key]})" for key in changed)
+        problem = f"is of another architecture: {what}; change network and scale, or start"
+        raise config.error("start", f"{config.start} {problem}")
+    return network.train().requires_grad_(True)

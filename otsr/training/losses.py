@@ -29,12 +29,9 @@ def alone(number: Tensor) -> Tensor:
 
 
 class Losses(nn.Module):
-    """All terms of a recipe whose weight is not 0.
-
-    Backbones run once a picture, however many terms use them; HR's features take no part in the gradient.
+    """All terms of a recipe whose weight is not 0. Raises BackboneError: a backbone cannot be had.
 
     Terms are divided by numbers that `average` takes over processes: their mean is then the term of the whole batch.
-    Raises BackboneError: a backbone cannot be had.
     """
 
     def __init__(self, losses: config.Losses, average: Average = alone) -> None:
@@ -48,11 +45,11 @@ class Losses(nn.Module):
 
     def forward(self, sr: Tensor, hr: Tensor, step: int = 0) -> dict[str, Tensor]:
         """The terms by name, each times its weight, of sr and hr (B, 3, H, W); `step` draws directions."""
-        losses = self.config
-        of_sr, moved_sr = self._see(sr, step)
+        losses, terms = self.config, dict[str, Tensor]()
+        # Each network runs once a picture, however many terms use it. HR is the goal: no gradient flows into it.
+        of_sr, moved_sr = self._features(sr, step)
         with torch.no_grad():
-            of_hr, moved_hr = self._see(hr, step)
-        terms = {}
+            of_hr, moved_hr = self._features(hr, step)
         with torch.autocast(sr.device.type, enabled=False):
             sr, hr = sr.float(), hr.float()
             if losses.pixel.weight:
@@ -67,14 +64,14 @@ class Losses(nn.Module):
                 terms["transport"] = transport_distance(*moved, self.average)
             return {name: getattr(losses, name).weight * term for name, term in terms.items()}
 
-    def _see(self, picture: Tensor, step: int) -> tuple[dict[str, Features], Features]:
-        """The features of all networks, and what the transport term compares."""
-        networks = {name: net for name, net in self.backbones.items() if not isinstance(net, Patches)}
-        found, term = {name: network(picture) for name, network in networks.items()}, self.config.transport
+    def _features(self, picture: Tensor, step: int) -> tuple[dict[str, Features], Features]:
+        """Of each network, and what the transport term compares."""
+        term = self.config.transport
+        found = {n: net(picture) for n, net in self.backbones.items() if not isinstance(net, Patches)}
         if not term.weight:
             return found, {}
-        features = found.get(term.backbone)
-        return found, transported_features(self.backbones[term.backbone], picture, term, step, features)
+        network, features = self.backbones[term.backbone], found.get(term.backbone)
+        return found, transported_features(network, picture, term, step, features)
 
 
 def layer_weights(term: config.Perceptual | config.Transport) -> dict[str, float]:
@@ -99,9 +96,10 @@ def transported_features(
     """What `transport_distance` compares: features, or for `sliced` their values along directions of channel space.
 
     Args:
-        network: the term's backbone; `found` are its features of the picture, where they are known already.
+        network: the term's backbone.
         picture: (B, 3, H, W).
         step: of the training, draws the directions.
+        found: the network's features of the picture, if they are known already.
     """
 
     def directions(channels: int) -> Tensor:
@@ -124,8 +122,7 @@ def transport_distance(
     """Σ_layers w · mean over windows and channels of W_p^p(values in SR's window, values in HR's), scaled by size.
 
     In each window the values of a channel are a distribution on the line, where transport is sorting: what is in the
-    window counts, not where. A window of one feature is the plain feature distance; the whole crop forgets all
-    places.
+    window counts, not where. A window of one feature is the plain feature distance.
 
     Args:
         sr, hr: of `transported_features`, by layer, (B, C, h, w).
@@ -158,7 +155,6 @@ def _size(features: Tensor, average: Average) -> Tensor:
 
 
 def edge_distance(sr: Tensor, hr: Tensor) -> Tensor:
-    """Mean |∇ sr − ∇ hr| of luma's Sobel gradients."""
     return (sobel(sr) - sobel(hr)).abs().mean()
 
 

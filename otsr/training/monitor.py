@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -74,14 +75,10 @@ class Progress:
 
     def __init__(self, name: str, step: int, steps: int, shown: bool) -> None:
         self.steps, self.shown, self.pace = steps, shown, 0.0
-        hidden = None if shown else True
-        self._bar = tqdm(
-            total=steps, initial=step, desc=name, unit="step", disable=hidden, dynamic_ncols=True
-        )
+        looks: Any = {"unit": "step", "disable": None if shown else True, "dynamic_ncols": True}
+        self._bar = tqdm(total=steps, initial=step, desc=name, **looks)
+        self.advance, self.close = self._bar.update, self._bar.close
         self._mark, self._since = step, time.perf_counter()
-
-    def advance(self) -> None:
-        self._bar.update()
 
     def numbers(self, step: int, numbers: Mapping[str, float], rate: float) -> None:
         """A line: step, losses, learning rate, seconds a step, time left."""
@@ -98,9 +95,6 @@ class Progress:
         found = [f"{m.heading} {scores[m.key]:.{m.digits}f}" for m in METRICS if m.key in scores]
         self._say(step, "  ".join([*found, "best"] if better else found))
         self._mark, self._since = step, time.perf_counter()  # the validation's time is not a step's
-
-    def close(self) -> None:
-        self._bar.close()
 
     def _say(self, step: int, line: str) -> None:
         if self.shown:

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from otsr.training.schema import ConfigError, Keys
+from otsr.training.schema import ConfigError, Keys, flat
 
 _MOVES = {  # theirs: ours, where only the name differs
     "scale": "scale",
@@ -112,18 +112,9 @@ class _Options:
     """Their options that are `left` to read, by dotted names such as "train.lr_G", and the recipe that grows."""
 
     def __init__(self, theirs: Keys) -> None:
-        self.theirs, self.ours = theirs, Keys(theirs.place)
+        self.theirs, self.ours, self.notes = theirs, Keys(theirs.place), list[str]()
         self.ours["losses"] = Keys()
-        self.left: dict[str, Any] = {}
-        self._flatten(theirs, "")
-        self.notes: list[str] = []
-
-    def _flatten(self, part: dict[str, Any], above: str) -> None:
-        for name, value in part.items():
-            if isinstance(value, dict):
-                self._flatten(value, f"{above}{name}.")
-            elif value is not None:
-                self.left[f"{above}{name}"] = value
+        self.left = {key: value for key, value in flat(theirs).items() if value is not None}
 
     def take(self, key: str, default: Any = None) -> Any:
         """Read a value of theirs; 5e3 is a whole number."""
@@ -140,7 +131,7 @@ class _Options:
             self.note(theirs, _WORDS[theirs])
 
     def note(self, key: str, words: str) -> None:
-        self.notes.append(f"{self.theirs.where(key.split('.'))}: {key} {words}")
+        self.notes.extend(self.error(key, words).problems)
 
     def error(self, key: str, words: str) -> ConfigError:
         return ConfigError(f"{self.theirs.where(key.split('.'))}: {key} {words}")
@@ -161,17 +152,14 @@ def _generator(options: _Options) -> None:
         options.put("optimiser.schedule.warmup", options.take("train.warmup_iter"), "train.warmup_iter")
     if options.left.get("train.feature_weight"):
         options.put("losses.perceptual.layers.conv5_4", 1, "train")
-    train = "datasets.train"
-    if options.left.get(f"{train}.aug") == "noise" and f"{train}.noise_data" in options.left:
+    train, noise = "datasets.train", "datasets.train.noise_data"
+    if options.left.get(f"{train}.aug") == "noise" and noise in options.left:
         # Their LR has no noise yet and gets some at each step: that is a degradation of ours, made from HR.
-        file = f"{Path(options.take(f'{train}.noise_data')).name}.safetensors"
-        for read in ("aug", "dataroot_LQ"):
-            options.take(f"{train}.{read}")
-        options.put("data.degradation", file, f"{train}.noise_data")
+        file = f"{Path(options.take(noise)).name}.safetensors"
+        options.take(f"{train}.aug"), options.take(f"{train}.dataroot_LQ")
+        options.put("data.degradation", file, noise)
         words = f"became data.degradation: {file}; make it from the photos that the noise was cut from: otsr estimate"
-        options.note(
-            f"{train}.noise_data", f"{words} PHOTOS -o {file}. LR is made from HR, dataroot_LQ is not read"
-        )
+        options.note(noise, f"{words} PHOTOS -o {file}. LR is made from HR, dataroot_LQ is not read")
     if "datasets.val.dataroot_GT" not in options.left:
         options.put("validation.images", 0, "datasets")
 

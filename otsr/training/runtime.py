@@ -48,11 +48,10 @@ _SWITCHES = (
 
 
 def choose_kernels(device: torch.device, *, exact: bool) -> None:
-    """Set how CUDA multiplies in this process: exact and repeatable, or as fast as it can.
+    """Set how CUDA multiplies in this process.
 
-    Args:
-        exact: no TF32, and sums in a fixed order; an operation that has none raises RuntimeError. Otherwise TF32, and
-            for each shape the convolution that a trial finds fastest: a resumed training then agrees to rounding.
+    Exact: no TF32, and sums in a fixed order; an operation that has none raises RuntimeError. Otherwise TF32, and for
+    each shape the convolution that a trial finds fastest: a resumed training then agrees to rounding.
     """
     if device.type == "cuda":
         # Deterministic mode would also fill every new tensor first, writing each result twice: never.
@@ -190,9 +189,7 @@ def rate(schedule: Schedule, step: int, steps: int, peak: float) -> float:
     Reference: Loshchilov, Hutter, SGDR, ICLR 2017, arXiv 1608.03983 (restarts).
     """
     warm = min(1.0, (step + 1) / schedule.warmup) if schedule.warmup else 1.0
-    if schedule.kind == "constant":
-        return warm * peak
-    if schedule.kind == "multistep":
+    if schedule.kind != "cosine":  # a constant rate has no milestones
         return warm * peak * schedule.factor ** bisect_right(schedule.milestones, step)
     periods = schedule.periods or (steps,)
     starts = [0, *accumulate(periods)]

@@ -55,6 +55,14 @@ class Keys(dict[str, Any]):
         return place
 
 
+def flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """Values by dotted names, such as "data.hr"."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= flat(value, f"{above}{name}.") if isinstance(value, dict) else {f"{above}{name}": value}
+    return found
+
+
 class Part(BaseModel):
     """A part of a recipe: cannot be changed, and has no other keys than these."""
 

@@ -35,8 +35,8 @@ _SHOWN = 5  # offenders that a message lists
 
 def listed(offenders: Sequence[str], separator: str = ", ") -> str:
     """The first few, and how many more."""
-    more = [f"and {len(offenders) - _SHOWN} more"] if len(offenders) > _SHOWN else []
-    return separator.join([*offenders[:_SHOWN], *more])
+    more = len(offenders) - _SHOWN
+    return separator.join([*offenders[:_SHOWN], *([f"and {more} more"] if more > 0 else [])])
 
 
 class Photo(NamedTuple):
@@ -104,10 +104,8 @@ class Photos:
             with one_thread():
                 pixels = clean_photo(photo.file, self.cleanup)
             if pixels.shape[:2] != photo.shape:
-                was, now = (f"{width}×{height}" for height, width in (photo.shape, pixels.shape[:2]))
-                raise DataError(
-                    f"{photo.file}: {now} pixels, but {was} at the start; was it changed? Start again"
-                )
+                size = f"{pixels.shape[1]}×{pixels.shape[0]} pixels, but {photo.shape[1]}×{photo.shape[0]}"
+                raise DataError(f"{photo.file}: {size} at the start; was it changed? Start again")
             if pixels.nbytes <= self._room:
                 self._room -= pixels.nbytes
                 self._kept[index] = pixels
@@ -134,21 +132,16 @@ def _photos(place: str, cleanup: float, failures: list[str]) -> list[Photo]:
     path = Path(place)
     if place in COURSE:
         if path.exists():
-            raise DataError(
-                f"{place}: also the course's name for its own photos; write ./{place} as a full path"
-            )
+            words = f"also the course's name for its own photos; write ./{place} as a full path"
+            raise DataError(f"{place}: {words}")
         return _readable({file.stem: file for file in datasets.photos(COURSE[place])}, cleanup, failures)
     if path.suffix.lower() == SUFFIX:
         store = Store(place)
-        if store.cleanup != cleanup:
-            raise DataError(
-                f"{store.path}: packed with a clean-up of {store.cleanup:g}, but the recipe says {cleanup:g}; "
-                f"set cleanup to {store.cleanup:g}, or pack the photos again with --cleanup {cleanup:g}"
-            )
-        return [
-            Photo(one.name, (one.height, one.width), store.path, store, i)
-            for i, one in enumerate(store.photos)
-        ]
+        if (packed := store.cleanup) != cleanup:
+            words = f"packed with a clean-up of {packed:g}, but the recipe says {cleanup:g}"
+            remedy = f"set cleanup to {packed:g}, or pack the photos again with --cleanup {cleanup:g}"
+            raise DataError(f"{store.path}: {words}; {remedy}")
+        return [Photo(name, (h, w), store.path, store, i) for i, (name, h, w, _) in enumerate(store.photos)]
     if not path.is_dir():
         what = "not a folder" if path.exists() else "no such folder"
         expected = f"expected a folder of pictures, a {SUFFIX} store, or photos/train"
@@ -230,10 +223,8 @@ def pack(
     photos = _readable(_by_name([*map(Path, images)], failures), cleanup, failures)
     space, free = space_needed(photo.shape for photo in photos), shutil.disk_usage(out.parent).free
     if space > free:
-        what = (
-            f"{len(photos)} photos take {space / 1e9:.2f} GB as raw pixels, but {free / 1e9:.2f} GB are free"
-        )
-        raise DataError(f"{out}: {what}; make room, or choose another disk")
+        needed = f"{len(photos)} photos take {space / 1e9:.2f} GB as raw pixels"
+        raise DataError(f"{out}: {needed}, {free / 1e9:.2f} GB are free; make room, or choose another disk")
     with atomic_path(out) as temporary:
         decoded = _decoded(photos, cleanup, workers, progress, failures)
         try:

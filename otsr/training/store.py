@@ -105,7 +105,7 @@ class Store:
             environment = lmdb.open(str(self.path), subdir=False, readonly=True, lock=False)
             expected = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
         except FileNotFoundError:
-            raise DataError(f"{self.path}: was replaced or removed while in use; start again") from None
+            raise DataError(f"{self.path}: replaced or removed while in use; start again") from None
         except lmdb.Error as error:
             raise self._damaged(f"not an LMDB file: {error}") from None
         if self.path.stat().st_size < expected:  # reading beyond the end would kill the process
@@ -164,11 +164,7 @@ def space_needed(sizes: Iterable[tuple[int, int]]) -> int:
 
 
 def write_store(path: Path, photos: Iterable[tuple[str, np.ndarray, str]], cleanup: float, space: int) -> int:
-    """Write photos as they come (name, (height, width, 3) uint8, and hash of the file); return how many.
-
-    Raises:
-        DataError: the disk is full or cannot be written.
-    """
+    """Write photos as they come (name, (height, width, 3) uint8, hash of the file); return how many, or DataError."""
     known: list[StoredPhoto] = []
     try:
         size = space + space // 4 + (64 << 20)  # an upper bound, with room for LMDB's tree

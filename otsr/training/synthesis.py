@@ -57,18 +57,18 @@ def cleaned_size(path: Path, cleanup: float = 1.0) -> tuple[int, int]:
         return height, width
     rows, columns = (math.ceil(side / cleanup - 1e-9) // _MULTIPLE * _MULTIPLE for side in (height, width))
     if not rows or not columns:
-        words = f"{width}×{height} pixels are too few for a clean-up by {cleanup:g}; remove it"
-        raise ImageError(f"{path}: {words}")
+        size = f"{width}×{height} pixels"
+        raise ImageError(f"{path}: {size} are too few for a clean-up by {cleanup:g}; remove it")
     return rows, columns
 
 
 def load_degradation(
     name: str | None, scale: int, cleanup: float = 1.0, folder: Path | None = None
 ) -> Degradation:
-    """The degradation of a recipe, its clean-up left out: that is done to the photos before.
+    """The degradation of a recipe (None: bicubic), its clean-up left out: that is done to the photos before.
 
     Args:
-        name: see `named_degradation`; None: bicubic.
+        name: see `named_degradation`.
         folder: of the run, where the estimate of "phone" is kept for its other processes, and for a resumed run.
 
     Raises:

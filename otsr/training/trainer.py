@@ -118,12 +118,17 @@ class Trainer:
         self.generator.to(memory_format=self.layout)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
         fused = self.device.type == "cuda"  # one kernel for all weights
-        own, lr, betas = self.generator.parameters(), config.optimiser.lr, config.optimiser.betas
-        self.optimiser = torch.optim.Adam(own, lr, betas, fused=fused, foreach=not fused)
+        lr, betas = config.optimiser.lr, config.optimiser.betas
+        self.optimiser = torch.optim.Adam(
+            self.generator.parameters(), lr, betas, fused=fused, foreach=not fused
+        )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         mean = partial(accelerator.reduce, reduction="mean")
         self.losses = Losses(config.losses, mean).to(self.device)
+        self.peaks = {self.optimiser: lr}  # learning rates, before the schedule
         self.adversary = adversary(config, accelerator) if config.losses.gan.weight else None
+        if self.adversary is not None:
+            self.peaks[self.adversary.optimiser] = config.optimiser.critic_lr
         share, side = config.data.batch // accelerator.num_processes, config.data.crop // config.scale
         sample = torch.zeros(share, 3, side, side, device=self.device).contiguous(memory_format=self.layout)
         self.fast = runtime.Fast(self.generator, self.dtype, sample, graphs=config.graphs)
@@ -163,7 +168,9 @@ class Trainer:
             NotFinite: they are not, or those of an earlier step, which was not checked, were not.
         """
         lr, hr, reals = batch.to(self.device, self.layout)
-        self._set_rates()
+        for adam, peak in self.peaks.items():
+            rate = runtime.rate(self.config.optimiser.schedule, self.step, self.config.steps, peak)
+            adam.param_groups[0]["lr"] = rate
 
         # Forward: the generator, run as this device is fastest at it, makes SR; the losses say what is wrong with it.
         sr = self.fast(lr)
@@ -195,18 +202,12 @@ class Trainer:
             self.adversary.optimiser.step()
         runtime.follow(self.average, self.generator, self.config.ema, self.step)
 
-    def close(self) -> None:  # writes what TensorBoard still holds
+    def close(self) -> None:
+        """End the bar, and write what TensorBoard still holds."""
         self.progress.close()
         if self.main:
             with checkpoints.named(self.folder / "log"):
                 self.tensorboard.close()
-
-    def _set_rates(self) -> None:
-        optimiser, peaks = self.config.optimiser, {self.optimiser: self.config.optimiser.lr}
-        if self.adversary is not None:
-            peaks[self.adversary.optimiser] = optimiser.critic_lr
-        for adam, peak in peaks.items():
-            adam.param_groups[0]["lr"] = runtime.rate(optimiser.schedule, self.step, self.config.steps, peak)
 
     def _check(self) -> None:
         """Read the numbers; end the training if one is not finite."""

@@ -22,7 +22,7 @@ from otsr.training.runtime import one_thread
 from otsr.training.sources import Photos
 from otsr.training.synthesis import load_degradation
 
-_HIGHER_IS_BETTER = {metric.key: metric.higher for metric in METRICS}
+_KEYS = [metric.key for metric in METRICS]
 _PICTURES = 8  # kept of each validation
 
 
@@ -87,27 +87,27 @@ def validate(
         found.append((index, measure(sr, lr, hr, upscaler.scale)))
         if len(pictures) < _PICTURES:
             pictures[name] = torch.cat([rounded(resize(lr, upscaler.scale)), sr, hr], -1)
-    scores: dict[str, list[float]] = {key: [] for key in _HIGHER_IS_BETTER}
-    for _, values in sorted(gather_object(found), key=lambda entry: entry[0]):  # sums in a fixed order
-        for key in scores:
-            if math.isfinite(value := values.get(key, math.nan)):
-                scores[key].append(value)
-    return {key: sum(column) / len(column) for key, column in scores.items() if column}, pictures
+    rows = [
+        row for _, row in sorted(gather_object(found), key=lambda entry: entry[0])
+    ]  # sums in a fixed order
+    columns = {key: [row[key] for row in rows if math.isfinite(row[key])] for key in _KEYS}
+    return {key: sum(column) / len(column) for key, column in columns.items() if column}, pictures
 
 
 def improves(scores: dict[str, float], best: dict[str, float], losses: schema.Losses) -> bool:
     """Whether weights with these scores are the best so far: by PSNR if only fidelity is trained, else by ST-LPIPS."""
-    sharp = losses.perceptual.weight or losses.gan.weight or losses.transport.weight
-    metric = "st_lpips" if sharp else "psnr_y"
-    sign = 1 if _HIGHER_IS_BETTER[metric] else -1
-    return not best or sign * scores[metric] > sign * best[metric]
+    if not best:
+        return True
+    if losses.perceptual.weight or losses.gan.weight or losses.transport.weight:
+        return scores["st_lpips"] < best["st_lpips"]
+    return scores["psnr_y"] > best["psnr_y"]
 
 
 def append_scores(path: Path, step: int, scores: dict[str, float]) -> None:
     """Add a line to validation.tsv; lines of this step or later ones, of a training that was interrupted, go."""
     old = path.read_text(encoding="utf-8").splitlines()[1:] if path.is_file() else []
     kept = [line for line in old if (first := line.partition("\t")[0]).isdigit() and int(first) < step]
-    new = [str(step), *(f"{scores[key]:.6g}" if key in scores else "" for key in _HIGHER_IS_BETTER)]
-    lines = ["\t".join(["step", *_HIGHER_IS_BETTER]), *kept, "\t".join(new)]
+    new = [str(step), *(f"{scores[key]:.6g}" if key in scores else "" for key in _KEYS)]
+    lines = ["\t".join(["step", *_KEYS]), *kept, "\t".join(new)]
     with named(path), atomic_path(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")

@@ -33,18 +33,13 @@ def load(name_or_path: str | Path, *, download: bool = True) -> RRDBNet | Compac
             (see `file_of`). A name goes before a file of the same name; write "./name" for the file.
         download: fetch what is not here yet; otherwise that is an error.
 
-    Raises:
-        WeightsError: unknown name, missing or damaged file, or a file that holds something else.
+    Raises WeightsError: unknown name, missing or damaged file, or a file that holds something else.
     """
     return read(file_of(name_or_path, download=download))
 
 
 def file_of(name_or_path: str | Path, *, download: bool = True) -> Path:
-    """The file that `load` reads: of a training's folder best.safetensors, else last.safetensors; see also `locate`.
-
-    Raises:
-        WeightsError: unknown name, named weights that cannot be had, or a folder that holds neither file.
-    """
+    """The file that `load` reads: of a training's folder best.safetensors, else last.safetensors; see also `locate`."""
     name, path = str(name_or_path), Path(name_or_path)
     is_path = path.exists() or path.suffix or path.name != name
     if find(name) is not None or not is_path:
@@ -86,10 +81,8 @@ def blend(a: RRDBNet | Compact, b: RRDBNet | Compact, t: float) -> RRDBNet | Com
     first, second = a.architecture, b.architecture
     if first != second:
         pairs = {key: (first.get(key, "none"), second.get(key, "none")) for key in {**first, **second}}
-        differences = "; ".join(
-            f"{key} {one} and {other}" for key, (one, other) in pairs.items() if one != other
-        )
-        raise WeightsError(f"networks of different architecture cannot be blended ({differences})")
+        what = "; ".join(f"{key} {one} and {other}" for key, (one, other) in pairs.items() if one != other)
+        raise WeightsError(f"networks of different architecture cannot be blended ({what})")
     mixed = copy.deepcopy(a)
     others = dict(b.named_parameters())
     with torch.no_grad():

@@ -86,8 +86,7 @@ def save(
         metadata: more to keep with the weights (training data, licence …), written as text.
         half: store fp16: half the size; `read` gives float32 back.
 
-    Raises:
-        WeightsError: not a generator, an unfit path, or weights that are not finite (in fp16, if `half`).
+    Raises WeightsError: not a generator, an unfit path, or weights that are not finite (in fp16, if `half`).
     """
     path = Path(path)
     architecture = getattr(network, "architecture", None)
@@ -152,9 +151,8 @@ def _read_torch(path: Path, head: bytes) -> Any:
         if found:
             remedy = "if it is yours, save network.state_dict() instead of the network"
             raise WeightsError(f"holds code ({found[1]}), which is refused; {remedy}") from None
-        reason = (
-            str(error).rpartition("WeightsUnpickler error: ")[2].strip() or type(error).__name__
-        ).splitlines()[0]
+        reason = str(error).rpartition("WeightsUnpickler error: ")[2].strip() or type(error).__name__
+        reason = reason.splitlines()[0]
         raise WeightsError(f"damaged, or not a PyTorch file ({reason}); fetch it again") from None
 
 

@@ -206,7 +206,7 @@ def test_only_broken_pictures_end_with_status_1_and_no_table(otsr: Run, camera: 
     [
         ([], "name --data"),
         (["--data", "EMPTY", "--degradation", "bicubic"], "no pictures in this folder"),
-        (["--data", "HR2", "--degradation", "bicubic"], "no such folder; did you mean hr"),
+        (["--data", "HR2", "--degradation", "bicubic"], "no such file or folder; did you mean hr"),
         (["--data", "HR", "--weights", "otsr-huge"], "'otsr-huge'"),
         (["--data", "HR", "--degradation", "no.safetensors"], "no.safetensors: no such file"),
         (["--data", "HR", "--lr", "HR", "--cleanup", 2], "these are there already"),
