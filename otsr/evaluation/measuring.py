@@ -143,10 +143,8 @@ def evaluate(
 
     Args:
         networks: by the name of their row, in fp32 if numbers shall not depend on the machine.
-        scale: of networks and scenes.
-        border: HR pixels left out on each side by PSNR and SSIM; None for the scale.
-        draws: views of each scene. Their values are averaged within the scene, so that the interval is over scenes,
-            not over draws of one.
+        border: see `measure`.
+        draws: views of each scene. Their values are averaged within the scene: the interval is over scenes.
         on_error: told of each picture that had to be left out, when it happens.
         progress: told how many scenes are done, and how many there are.
 
@@ -204,10 +202,9 @@ def _check(networks: Mapping[str, Upscaler], scenes: Sequence[Scene], scale: int
     rows = [BICUBIC, *{row for scene in scenes for row in scene.made}, *networks]
     if not names:
         raise EvaluationError("no pictures to evaluate on; name a folder that holds some")
-    for what, words in ((names, "pictures"), (rows, "rows")):
-        twice = next((name for name in what if what.count(name) > 1), None)
-        if twice is not None:
-            raise EvaluationError(f"two {words} would be called {twice!r}; rename one")
+    for what, kind in ((names, "pictures"), (rows, "rows")):
+        if twice := [name for name in what if what.count(name) > 1]:
+            raise EvaluationError(f"two {kind} would be called {twice[0]!r}; rename one")
     for name, network in networks.items():
         if network.scale != scale:
             raise EvaluationError(f"{name} enlarges by {network.scale}, not by {scale}; measure it apart")

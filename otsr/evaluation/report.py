@@ -16,14 +16,7 @@ from otsr.metrics import Interval
 
 
 def markdown(table: Table, against: str | None = None) -> str:
-    """The table, with mean and 95 % interval in each cell; below it, if asked for, the differences.
-
-    Args:
-        against: row that the others are compared with, picture by picture.
-
-    Raises:
-        EvaluationError: no row of that name.
-    """
+    """The table, with mean and 95 % interval in each cell; below it the differences to the row `against`, if named."""
     count = len(table.images)
     over = f"{count} pictures, 95 % bootstrap interval over them" if count > 1 else "1 picture"
     parts = [f"Mean over {over}; ↑ more is better, ↓ less is better.", _cells(table)]
@@ -48,14 +41,7 @@ def notes(table: Table) -> list[str]:
 
 
 def monotony(table: Table, rows: Sequence[str]) -> str:
-    """Whether each step along `rows` gives up PSNR-Y for ST-LPIPS, as a perception–distortion path should.
-
-    Args:
-        rows: from fidelity to transport.
-
-    Raises:
-        EvaluationError: a row is not in the table.
-    """
+    """Whether each step along `rows`, from fidelity to transport, gives up PSNR-Y for ST-LPIPS, as it should."""
     metrics = [metric for metric in table.metrics if metric.key in ("psnr_y", "st_lpips")]
     if not metrics:
         missing = "these pictures have no truth to measure PSNR-Y and ST-LPIPS against"
@@ -93,11 +79,10 @@ def to_json(table: Table, against: str | None = None) -> dict[str, Any]:
         "means": {row: {key: _ends(table.interval(row, key)) for key in keys} for row in table.rows},
     }
     if against is not None:
+        others = [row for row in table.rows if row != against]
         described["against"] = against
         described["differences"] = {
-            row: {key: _ends(table.difference(row, against, key)) for key in keys}
-            for row in table.rows
-            if row != against
+            row: {key: _ends(table.difference(row, against, key)) for key in keys} for row in others
         }
     return described
 

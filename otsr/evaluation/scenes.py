@@ -67,11 +67,7 @@ def matched(
     A picture that is missing in one of them becomes a scene that fails, so that it is named among the failures. HR
     pictures may be up to scale − 1 pixels too large at the right and bottom; these are cut off.
 
-    Args:
-        made: folders of upscaled pictures; each becomes a row of its name.
-
-    Raises:
-        EvaluationError: a folder is missing or holds no pictures, or two of its pictures have the same name.
+    Folders in `made` hold upscaled pictures; each becomes a row of its name.
     """
     found: dict[Path, dict[str, Path]] = {}
     scenes: list[Scene] = []

@@ -114,11 +114,7 @@ class ShiftTolerantLPIPS(nn.Module):
 
     @classmethod
     def pretrained(cls) -> ShiftTolerantLPIPS:
-        """The network with the vendored weights, frozen, in eval mode, float32, on the CPU.
-
-        Raises:
-            ValueError: the file of weights is missing, damaged or another network's.
-        """
+        """The network with the vendored weights, frozen, in eval mode, float32, on the CPU."""
         path, network = data_dir() / "weights" / "st_lpips_alex.safetensors", cls()
         try:
             network.load_state_dict({name: value.float() for name, value in load_file(path).items()})

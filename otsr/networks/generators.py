@@ -24,7 +24,7 @@ from torch.nn import functional
 from otsr.images import resize
 
 SCALES = (2, 4)
-_WIDEST, _DEEPEST = 1024, 256  # far above any network in use; a file that asks for more is not believed
+_LARGEST = 1024  # channels, blocks: far above any network in use; a file that asks for more is not believed
 
 
 class DenseBlock(nn.Module):
@@ -82,7 +82,7 @@ class RRDBNet(nn.Module):
 
     def __init__(self, nf: int = 64, nb: int = 23, gc: int = 32, scale: int = 4, unshuffle: int = 1) -> None:
         super().__init__()
-        _check(nf=(nf, _WIDEST), nb=(nb, _DEEPEST), gc=(gc, _WIDEST), scale=(scale, SCALES))
+        _check(scale, nf=nf, nb=nb, gc=gc)
         if unshuffle not in (1, 2) or (unshuffle == 2 and scale != 2):
             raise ValueError(f"unshuffle is {unshuffle!r} at scale {scale}, expected 1, or 2 at scale 2")
         self.scale, self.alignment = scale, unshuffle
@@ -152,9 +152,9 @@ class Compact(nn.Module):
 
     def __init__(self, nf: int = 32, nb: int = 8, scale: int = 4, base: str = "bicubic") -> None:
         super().__init__()
-        _check(
-            nf=(nf, _WIDEST), nb=(nb, _DEEPEST), scale=(scale, SCALES), base=(base, ("bicubic", "nearest"))
-        )
+        _check(scale, nf=nf, nb=nb)
+        if base not in ("bicubic", "nearest"):
+            raise ValueError(f"base is {base!r}, expected bicubic or nearest")
         self.scale, self.alignment, self.base = scale, 1, base
         self.architecture: dict[str, Any] = {
             "name": "Compact", "nf": nf, "nb": nb, "scale": scale, "base": base,
@@ -185,11 +185,7 @@ GENERATORS: dict[str, type[RRDBNet] | type[Compact]] = {"RRDBNet": RRDBNet, "Com
 
 
 def build(architecture: dict[str, Any]) -> RRDBNet | Compact:
-    """The network that an `architecture` describes, with fresh weights.
-
-    Raises:
-        ValueError: an unknown name, an unknown argument, or a value out of range; the message names it.
-    """
+    """The network that an `architecture` describes, with fresh weights; a ValueError names what cannot be built."""
     arguments = dict(architecture)
     name = arguments.pop("name", None)
     if name not in GENERATORS:
@@ -204,9 +200,6 @@ def prune(network: RRDBNet, blocks: Sequence[int]) -> RRDBNet:
     """A copy with only these blocks of the trunk, all other layers as they are: a small network's head start.
 
     Each block adds a small correction to what it reads, so the rest still works when some are left out.
-
-    Raises:
-        ValueError: no blocks, one that the trunk lacks, or not in ascending order.
 
     Reference: Veit et al., Residual networks behave like ensembles of relatively shallow networks, NeurIPS 2016.
     """
@@ -232,11 +225,9 @@ def _initialise(layer: nn.Module, factor: float) -> None:
         nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
 
-def _check(**arguments: tuple[Any, Any]) -> None:
-    """Each argument is (value, largest) for a whole number from 1, or (value, allowed values)."""
-    for name, (value, allowed) in arguments.items():
-        if isinstance(allowed, tuple):
-            if value not in allowed:
-                raise ValueError(f"{name} is {value!r}, expected one of {', '.join(map(str, allowed))}")
-        elif not (type(value) is int and 1 <= value <= allowed):
-            raise ValueError(f"{name} is {value!r}, expected a whole number from 1 to {allowed}")
+def _check(scale: int, **counts: int) -> None:
+    if scale not in SCALES:
+        raise ValueError(f"scale is {scale!r}, expected one of {', '.join(map(str, SCALES))}")
+    for name, value in counts.items():
+        if type(value) is not int or not 1 <= value <= _LARGEST:
+            raise ValueError(f"{name} is {value!r}, expected a whole number from 1 to {_LARGEST}")

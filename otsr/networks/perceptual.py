@@ -57,7 +57,7 @@ _CACHED = {"vgg16": "vgg16-st-lpips.safetensors", "vgg19": "vgg19-imagenet.safet
 
 
 class BackboneError(RuntimeError):
-    """A backbone that cannot be had; the message says why and what to do."""
+    """A backbone that cannot be had."""
 
 
 class VGG(nn.Module):
@@ -156,11 +156,7 @@ class Details(Patches):
 def backbone(name: str, layers: tuple[str, ...] | None = None) -> nn.Module:
     """A backbone, frozen, in eval mode, on the CPU: (B, 3, H, W) in [0, 1] to features (B, C, h, w) by layer.
 
-    VGGs are fetched at first use and kept in the cache. Without `layers` it has those of `DEFAULT_LAYERS`.
-
-    Raises:
-        BackboneError: it is not here and cannot be fetched.
-        ValueError: an unknown name or layer.
+    VGGs are fetched at first use (or BackboneError says why not) and kept. Default layers are in `DEFAULT_LAYERS`.
     """
     if name not in DEFAULT_LAYERS:
         raise ValueError(f"backbone is {name!r}, expected one of {', '.join(DEFAULT_LAYERS)}")

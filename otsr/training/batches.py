@@ -106,8 +106,8 @@ class TrainingBatches:
             reals = None
             if self._reals:
                 drawn = [self._draw(Stream.REAL_ORDER, Stream.REAL, step, place, 1) for place in self._places]
-                reals = self._cut(self.hr, drawn)
-        return Batch(*(None if crops is None else torch.from_numpy(crops) for crops in (lr, hr, reals)))
+                reals = torch.from_numpy(self._cut(self.hr, drawn))
+        return Batch(torch.from_numpy(lr), torch.from_numpy(hr), reals)
 
     def stream(self, first: int = 0) -> Generator[tuple[int, Batch]]:
         """(step, batch) for step = first, first + 1, … without end, made ahead by `data.workers` processes.

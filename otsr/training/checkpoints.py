@@ -63,7 +63,8 @@ def load(folder: Path, config: Config | None = None) -> dict[str, Any]:
         ) from None
     found = state.get("kind") if isinstance(state, dict) else None
     if found != _KIND:
-        raise CheckpointError(f"{path}: holds {found}, this otsr reads {_KIND}; use the one that wrote it")
+        words = "use the one that wrote it, or start from the weights beside it (start: …/last.safetensors)"
+        raise CheckpointError(f"{path}: holds {found}, this otsr reads {_KIND}; {words}")
     if config is not None and (changes := differences(state["recipe"], config)):
         raise CheckpointError(
             f"{folder}: the checkpoint is of another recipe: {'; '.join(changes)}. "

@@ -151,7 +151,7 @@ def tiles(maps: Tensor, side: int) -> Tensor:
 
 
 def _size(features: Tensor, average: Average) -> Tensor:
-    return average(features.detach().abs().mean()).clamp(min=1e-6)
+    return average(features.abs().mean()).clamp(min=1e-6)
 
 
 def edge_distance(sr: Tensor, hr: Tensor) -> Tensor:

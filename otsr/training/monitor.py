@@ -21,42 +21,34 @@ class NotFinite(RuntimeError):
 
 
 class Watch:
-    """Keeps the numbers of the last step, and remembers the first step at which one was not finite.
+    """Keeps the numbers of all steps since the last check.
 
-    On CUDA the host runs ahead of the device, and must wait for it to read a number. So numbers stay on the device,
-    which remembers by itself; they are checked when the trainer logs.
+    On CUDA the host runs ahead of the device, and must wait for it to read a number. So numbers stay on the device
+    until the trainer checks them, when it logs.
     """
 
     def __init__(self, accelerator: Accelerator) -> None:
         self._accelerator = accelerator
+        self._steps: list[int] = []
+        self._rows: list[Tensor] = []
         self._names: tuple[str, ...] = ()
-        self._latest = self._fault_step = self._faulty = torch.zeros(0)
 
     def record(self, step: int, numbers: Mapping[str, Tensor]) -> None:
         """Keep a step's numbers (scalars by name, the same names in every step), without waiting for them."""
-        self._latest = torch.stack([number.detach().float() for number in numbers.values()])
-        faulty = (~torch.isfinite(self._latest)).float()
-        if not self._names:
-            self._names = tuple(numbers)
-            self._fault_step, self._faulty = self._latest.new_full((1,), -1.0), torch.zeros_like(faulty)
-        first = (self._fault_step < 0) & (faulty.amax() > 0)
-        self._fault_step = torch.where(first, float(step), self._fault_step)
-        self._faulty = torch.where(first, faulty, self._faulty)
+        self._steps.append(step)
+        self._rows.append(torch.stack([number.detach().float() for number in numbers.values()]))
+        self._names = tuple(numbers)
 
     def check(self) -> tuple[dict[str, float], tuple[int, list[str]] | None]:
-        """The last step's numbers, averaged over processes; the first faulty step in any, and what was not finite.
-
-        Waits for the device.
-        """
-        row = torch.cat([self._fault_step, self._faulty, self._latest])
-        rows, count = self._accelerator.gather(row[None]).cpu(), len(self._names)
-        numbers = dict(zip(self._names, rows[:, 1 + count :].mean(0).tolist(), strict=True))
-        faults = rows[rows[:, 0] >= 0]
-        if not len(faults):
-            return numbers, None
-        step = faults[:, 0].min()
-        flags = faults[faults[:, 0] == step][:, 1 : 1 + count].amax(0).tolist()
-        return numbers, (int(step), [name for name, flag in zip(self._names, flags, strict=True) if flag])
+        """The last step's numbers, averaged over processes; the first faulty step in any, and what was not finite."""
+        rows = self._accelerator.gather(torch.stack(self._rows)[None]).cpu()  # processes × steps × numbers
+        steps, self._steps, self._rows = self._steps, [], []
+        numbers = dict(zip(self._names, rows[:, -1].mean(0).tolist(), strict=True))
+        faulty = (~rows.isfinite()).any(0)
+        for step, flags in zip(steps, faulty.tolist(), strict=True):
+            if any(flags):
+                return numbers, (step, [name for name, flag in zip(self._names, flags, strict=True) if flag])
+        return numbers, None
 
 
 def plan_picture(plan: Tensor) -> Tensor:

@@ -65,6 +65,8 @@ _FINE: dict[str, tuple[Any, ...]] = {  # theirs: the values that hold here in an
     "train.weight_decay_G": (0,),
     "train.weight_decay_D": (0,),
     "train.WQC_KCoef": (1,),
+    "train.beta1_D": (0.9,),
+    "train.beta2_D": (0.999,),
 }
 _SILENT = (  # whatever they say
     "model", "use_tb_logger", "datasets.train.name", "datasets.train.use_shuffle", "datasets.val.name",
@@ -142,11 +144,11 @@ def _generator(options: _Options) -> None:
     options.put("name", name or "original", "name")
     options.put("network.name", "RRDBNet", "network_G.which_model_G")
     options.put("ema", 0, "name")  # theirs keep the weights of the last step
-    betas = [options.take(f"train.beta{number}_G", usual) for number, usual in ((1, 0.9), (2, 0.999))]
+    betas = [
+        options.take("train.beta1_G", 0.9),
+        options.take("train.beta2_G", 0.999),
+    ]  # the critic's are the same
     options.put("optimiser.betas", betas, "train.beta1_G")
-    for number, beta in enumerate(betas, 1):  # the critic's, which are the same here; others become a note
-        if options.left.get(key := f"train.beta{number}_D") == beta:
-            options.take(key)
     options.put("optimiser.schedule.kind", "multistep", "train.lr_scheme")
     if options.left.get("train.warmup_iter", -1) != -1:
         options.put("optimiser.schedule.warmup", options.take("train.warmup_iter"), "train.warmup_iter")

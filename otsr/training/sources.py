@@ -202,11 +202,10 @@ def pack(
 ) -> Packed:
     """Write a store, NAME.lmdb, of picture files and folders of them, decoded and cleaned once.
 
-    It appears whole or not at all.
+    It appears whole or not at all; programs that read one that it replaces go on with the old one.
 
     Args:
         cleanup: see `clean_photo`.
-        overwrite: replace a store that is there; programs that read the old one go on with the old one.
         workers: threads that decode; None: one per core.
 
     Raises:

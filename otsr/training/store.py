@@ -24,7 +24,7 @@ _PAGE = 16384  # bytes; LMDB rounds a band up to the system's page, which is 4 t
 
 
 class DataError(ValueError):
-    """Training data that cannot be used; the message names the files and says what to do."""
+    """Training data that cannot be used."""
 
 
 class StoredPhoto(NamedTuple):

@@ -282,7 +282,7 @@ class Trainer:
 
     def _parts(self) -> dict[str, Any]:
         """Whatever has a state of its own: batches and learning rates are functions of the step."""
-        parts = {
+        parts: dict[str, Any] = {
             "generator": self.generator, "average": self.average, "optimiser": self.optimiser, "scaler": self.scaler,
         }  # fmt: skip
         if self.adversary is not None:

@@ -50,7 +50,6 @@ def fit_map(
 
     Args:
         sample_source, sample_target: called with a number of samples and a generator, return (n, dim) float32.
-        dim: of the space.
         steps: of the potential; the map takes four for each.
         batch: fresh samples a step.
         width: of both networks, three layers each.
@@ -97,8 +96,6 @@ def fit_critic_map(
 
     The batch's plan is not the plan: between two batches of the same distribution it costs much more than 0, the
     more so the higher the dimension, and what D learns is the average of such plans.
-
-    Args: as in `fit_map`.
 
     Reference: Liu, Gu, Samaras, ICCV 2019, doi 10.1109/ICCV.2019.00493.
     """

@@ -69,10 +69,7 @@ def blend(a: RRDBNet | Compact, b: RRDBNet | Compact, t: float) -> RRDBNet | Com
     """A network whose weights are (1 − t)·a + t·b, on the device of `a`; t = 0 is `a`, t = 1 is `b`, exactly.
 
     Between a fidelity network and one trained with transport from it, t weighs transport against fidelity.
-
-    Raises:
-        WeightsError: the architectures differ; the message names the difference.
-        ValueError: t is not in [0, 1].
+    Raises WeightsError: the architectures differ. ValueError: t is not in [0, 1].
 
     Reference: Wang et al., Deep Network Interpolation, CVPR 2019, arXiv 1811.10515.
     """

@@ -45,15 +45,13 @@ _TELLTALES: tuple[tuple[str, str], ...] = (
 
 
 class WeightsError(ValueError):
-    """Weights that cannot be had, read or used; the message says what was found and what to do."""
+    """Weights that cannot be had, read or used."""
 
 
 def network_from(state: Any, architecture: Any = None) -> RRDBNet | Compact:
-    """The generator, in eval mode and float32, that holds these tensors.
+    """The generator, in eval mode and float32, that holds these tensors by name, in any known layout and wrapping.
 
-    Args:
-        state: tensors by name, in any known layout, possibly wrapped (`params_ema`, `state_dict` …).
-        architecture: what `build` takes, if the file says it; read off the shapes otherwise.
+    `architecture` is what `build` takes, if the file says it; otherwise it is read off the shapes.
     """
     tensors = _renamed(_unwrapped(state))
     if architecture is None:

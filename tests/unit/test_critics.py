@@ -39,13 +39,19 @@ def test_a_patch_critic_sees_the_window_that_it_says(layers: int, window: int) -
     assert int(rows[-1] - rows[0]) + 1 == window
 
 
+def test_no_layer_is_wider_than_eight_times_the_first() -> None:
+    for critic in (PatchCritic(nf=2, layers=5), VGGCritic(256, nf=2)):
+        widths = [layer.out_channels for layer in critic.body if isinstance(layer, nn.Conv2d)]
+        assert (widths[0], max(widths)) == (2, 16)
+
+
 def test_a_critic_of_spectral_norm_is_bounded_layer_by_layer() -> None:
     layers = [layer for layer in PatchCritic(nf=8, norm="spectral").body if isinstance(layer, nn.Conv2d)]
     for layer in layers:
         for _ in range(20):  # each pass improves the estimate of the norm
-            weight = layer.weight.flatten(1)
+            weight = layer.weight.detach().flatten(1)
         assert float(torch.linalg.matrix_norm(weight, 2)) == pytest.approx(1, rel=0.02)
-    plain = PatchCritic(nf=8).body[0].weight.flatten(1)
+    plain = PatchCritic(nf=8).body[0].weight.detach().flatten(1)
     assert float(torch.linalg.matrix_norm(plain, 2)) != pytest.approx(1, rel=0.02)
 
 

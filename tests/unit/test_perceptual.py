@@ -213,6 +213,7 @@ def test_vgg16_is_taken_out_of_the_wheel_once(cache: Path, monkeypatch: pytest.M
         network = backbone("vgg16", ("relu5_1",))
         assert [float(c.bias[0]) for c in network.convolutions.values()] == [1, 2, 3, 4, 5]
     assert network.shift_tolerant and len(asked) == 1
+    assert not network.training and not any(p.requires_grad for p in network.parameters())
     assert not list(cache.glob("**/*.whl"))
 
 

@@ -56,17 +56,15 @@ def naive(judge: Adversary, sr: Tensor, hr: Tensor) -> tuple[Tensor, list[Tensor
         loss = (yes(-(y - x.mean())).mean() + yes(x - y.mean()).mean()) / 2
     else:
         real, leaf = 2 * hr - 1, (2 * sr.detach() - 1).requires_grad_()
-        labels = potentials(quadratic_cost(real, leaf.detach()))
+        labels = potentials(quadratic_cost(real, leaf.detach(), 0.01))
         scores = critic(leaf).flatten(1).mean(1)
-        loss = critic_loss(y, x, labels) + regularity_loss(
-            leaf, scores, real, labels.plan, gamma=judge.gan.gamma
-        )
+        loss = critic_loss(y, x, labels) + regularity_loss(leaf, scores, real, labels.plan, 0.01, 0.7)
     return generator_gradient, list(torch.autograd.grad(loss, list(critic.parameters())))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_shared_pass_gives_the_gradients_of_separate_passes(kind: str) -> None:
-    judge = adversary(kind=kind)
+    judge = adversary("losses.gan.K=0.01", "losses.gan.gamma=0.7", kind=kind)
     sr, hr = images(1).requires_grad_(), images(2)
     expected, of_critic = naive(judge, sr, hr)
     term = judge.step(sr, hr, 0)
@@ -136,6 +134,29 @@ def test_patches_tile_the_crop_from_an_origin_that_belongs_to_the_step() -> None
     assert torch.equal(tiles, judge._samples(maps, 0, 0))
     origins = {float(judge._samples(maps, step, 0)[0, 0, 0, 0]) for step in range(20)}
     assert len(origins) > 5
+
+
+def test_reals_and_fakes_are_cut_from_origins_of_their_own() -> None:
+    """So a real and a fake patch of one scene, which plan and critic could match place by place, hardly ever meet."""
+    judge = adversary("losses.gan.space=patches", "losses.gan.patch=12")
+    seen: list[Tensor] = []
+    judge.critic.register_forward_hook(lambda _, inputs, scores: seen.append(inputs[0].detach()))
+    for step in range(4):
+        judge.step(images(1).requires_grad_(), images(1), step)
+    assert sum(torch.equal(real, fake) for real, fake in zip(seen[::2], seen[1::2], strict=True)) < 3
+
+
+def test_the_critics_adam_is_the_recipes() -> None:
+    (group,) = adversary("optimiser={critic_lr: 3e-4, betas: [0.5, 0.8]}").optimiser.param_groups
+    assert (group["lr"], tuple(group["betas"])) == (3e-4, (0.5, 0.8))
+
+
+@pytest.mark.parametrize(("patch", "strides"), [(32, 2), (16, 1), (8, 0)])
+def test_a_critic_that_is_not_told_its_layers_has_as_many_as_fit_its_samples(
+    patch: int, strides: int
+) -> None:
+    judge = adversary("losses.gan.space=patches", f"losses.gan.patch={patch}")
+    assert sum(getattr(layer, "stride", None) == (2, 2) for layer in judge.critic.body) == strides
 
 
 def test_an_experiment_may_show_the_critic_something_else_and_its_patches_shrink_with_it(

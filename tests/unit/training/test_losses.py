@@ -41,6 +41,17 @@ def test_pixel_term_is_the_weighted_mean_absolute_difference() -> None:
     assert float(terms["pixel"]) == pytest.approx(0.01 * float((sr - hr).abs().mean()))
 
 
+@pytest.mark.parametrize("term", ["edge", "perceptual", "transport"])
+def test_terms_and_layers_count_as_much_as_their_weights_say(term: str) -> None:
+    def value(weight: float, layer: float) -> float:
+        features = {"backbone": "alex", "layers": {"conv1": layer}} if term != "edge" else {}
+        built = Losses(schema.Losses.model_validate({term: {"weight": weight, **features}}))
+        return float(built(*pictures())[term])
+
+    assert value(3, 1) == pytest.approx(3 * value(1, 1), rel=1e-5)
+    assert term == "edge" or value(1, 2) == pytest.approx(2 * value(1, 1), rel=1e-5)
+
+
 def test_a_backbone_that_two_terms_use_runs_once_a_picture() -> None:
     built = Losses(
         schema.Losses.model_validate(
@@ -92,6 +103,15 @@ def test_transport_does_not_change_when_places_are_exchanged_and_features_do() -
     torch.testing.assert_close(*whole)
     windows = [transport_distance({"conv1": f}, {"conv1": y}, transport(window=8), 32) for f in (x, moved)]
     assert float(windows[0]) != pytest.approx(float(windows[1]), rel=1e-3)
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_transport_is_relative_to_the_size_of_the_features_in_both_powers(power: int) -> None:
+    x, y = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)
+    once, seven = (
+        transport_distance({"conv1": n * x}, {"conv1": n * y}, transport(power=power), 32) for n in (1, 7)
+    )
+    torch.testing.assert_close(once, seven)
 
 
 def test_a_window_of_one_feature_is_the_plain_feature_distance() -> None:

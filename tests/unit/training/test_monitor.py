@@ -47,7 +47,7 @@ def test_a_number_in_half_precision_that_carries_a_gradient_is_kept_without_it()
     seen = watch()
     leaf = torch.tensor(1.5, dtype=torch.bfloat16, requires_grad=True)
     seen.record(0, {"pixel": 2 * leaf})
-    assert not seen._latest.requires_grad and seen.check() == ({"pixel": 3.0}, None)
+    assert not seen._rows[0].requires_grad and seen.check() == ({"pixel": 3.0}, None)
 
 
 def test_of_several_processes_the_earliest_fault_counts_and_numbers_are_averaged() -> None:

@@ -16,6 +16,7 @@ from otsr.training.adversary import Adversary
 from otsr.training.batches import Batch
 from otsr.training.monitor import NotFinite
 from otsr.training.trainer import Trainer, train
+from otsr.training.validation import append_scores, improves
 
 RECIPE = """\
 name: tiny
@@ -182,6 +183,48 @@ def test_on_cuda_numbers_are_read_only_before_something_that_is_due(
     for made.step in range(7):
         checked += [made.step] if made._check_due() else []
     assert checked == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "better", "worse"),
+    [
+        ((), {"psnr_y": 21.0, "st_lpips": 0.6}, {"psnr_y": 19.0, "st_lpips": 0.4}),
+        (
+            ("losses.perceptual.weight=1",),
+            {"psnr_y": 19.0, "st_lpips": 0.4},
+            {"psnr_y": 21.0, "st_lpips": 0.6},
+        ),
+        (GAN, {"psnr_y": 19.0, "st_lpips": 0.4}, {"psnr_y": 21.0, "st_lpips": 0.6}),
+    ],
+)
+def test_fidelity_is_judged_by_psnr_and_all_else_by_looks(
+    recipe: Path, settings: tuple[str, ...], better: dict[str, float], worse: dict[str, float]
+) -> None:
+    losses, before = config(recipe, *settings).losses, {"psnr_y": 20.0, "st_lpips": 0.5}
+    assert improves(better, before, losses) and not improves(worse, before, losses)
+    assert improves(worse, {}, losses)
+
+
+def test_a_line_of_scores_replaces_those_of_its_step_and_later(tmp_path: Path) -> None:
+    for step in (2, 4, 6, 4):
+        append_scores(tmp_path / "a.tsv", step, {"psnr_y": float(step)})
+    assert [row.split("\t")[0] for row in (tmp_path / "a.tsv").read_text().splitlines()] == ["step", "2", "4"]
+
+
+def test_a_resumed_training_knows_its_step_its_rates_and_its_best(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = {"psnr_y": 22.0, "st_lpips": 0.5}
+    monkeypatch.setattr("otsr.training.trainer.validate", lambda *_: (scores, {}))
+    settings = (*GAN, "validation.images=1", "optimiser.critic_lr=1e-3")
+    train(config(recipe, *settings, "steps=3"), recipe.parent / "run", progress=False)
+    made = Trainer(config(recipe, *settings), recipe.parent / "run", True, False, Adversary)
+    made.close()
+    assert (made.step, made.best) == (3, scores)
+    step(made)
+    assert made.adversary is not None
+    rates = [adam.param_groups[0]["lr"] for adam in (made.optimiser, made.adversary.optimiser)]
+    assert rates == pytest.approx([1e-3, 1e-4])  # a tenth, from step 2 on
 
 
 def test_the_best_average_is_kept_by_the_metric_of_the_recipe(
