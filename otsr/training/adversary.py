@@ -66,10 +66,8 @@ class Adversary:
             dtype: in which convolutions multiply; float16 leaves them in float32, as no scaler guards these gradients.
         """
         with torch.autocast(sr.device.type, dtype, enabled=dtype == torch.bfloat16):
-            # What the critic sees. Gradients flow back through the fakes to the generator, but not into the reals.
-            fake = self._samples(sr, step, 0)
-            with torch.no_grad():
-                real = self._samples(reals, step, 1)
+            # What the critic sees. Gradients flow back through the fakes to the generator; the reals are data.
+            fake, real = self._samples(sr, step, 0), self._samples(reals, step, 1)
 
             # With ratio > 1 the critic learns ahead of the generator.
             for _ in range(self.gan.ratio - 1):

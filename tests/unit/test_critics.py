@@ -46,9 +46,10 @@ def test_no_layer_is_wider_than_eight_times_the_first() -> None:
 
 
 def test_a_critic_of_spectral_norm_is_bounded_layer_by_layer() -> None:
+    torch.manual_seed(0)
     layers = [layer for layer in PatchCritic(nf=8, norm="spectral").body if isinstance(layer, nn.Conv2d)]
     for layer in layers:
-        for _ in range(20):  # each pass improves the estimate of the norm
+        for _ in range(200):  # each pass improves the estimate of the norm
             weight = layer.weight.detach().flatten(1)
         assert float(torch.linalg.matrix_norm(weight, 2)) == pytest.approx(1, rel=0.02)
     plain = PatchCritic(nf=8).body[0].weight.detach().flatten(1)
