@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from pathlib import Path
@@ -18,6 +19,7 @@ from otsr.degradation.camera import Camera, estimate_camera, photo_kernel
 from otsr.images import luma, read, resize, to_pil, write
 
 
+@functools.cache
 def scene(index: int = 0) -> torch.Tensor:
     return resize(read(photos("val")[index]), 0.75).clamp(0, 1)[:, :512, :512]
 
