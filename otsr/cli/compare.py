@@ -9,7 +9,8 @@ from pathlib import Path
 import typer
 from typer import Argument, Option
 
-from otsr.cli.root import DeviceName, ManyValues, Overwrite, Precision, app, fail, refuse, require_file, say
+from otsr.cli.options import DeviceName, ManyValues, Overwrite, Precision
+from otsr.cli.root import app, ends, fail, refuse, require_file, say
 
 
 @app.command(cls=ManyValues)
@@ -44,10 +45,8 @@ def compare(
     from otsr.evaluation import comparison
     from otsr.weights import catalogue
 
-    try:
+    with ends(fail, ImageError):
         picture = read(photo)
-    except ImageError as error:
-        fail(error)
     try:
         place = (int(corner[1]), int(corner[2]), side)
         window = comparison.window_at(picture, *place) if crop else comparison.detail(picture, side)
@@ -64,8 +63,6 @@ def compare(
     size = next(iter(views.values())).size
     views = {photo.name: comparison.overview(picture, window, size), **views}
     uses = {entry.name: f"for {entry.use}" for entry in catalogue()}
-    try:
+    with ends(fail, OSError):
         write(out, comparison.sheet(views, {**uses, photo.name: "the whole photo; the frame is the detail"}))
-    except OSError as error:
-        fail(f"{out}: cannot be written ({error.strerror or error})")
     typer.echo(out)

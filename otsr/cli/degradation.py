@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import typer
 from typer import Argument, Option
 
-from otsr.cli.root import Overwrite, app, fail, refuse, require_file, require_writable, say
+from otsr.cli.options import Overwrite
+from otsr.cli.root import app, ends, fail, refuse, require_file, require_writable, say
 
 if TYPE_CHECKING:
     from otsr.cli.jobs import Job, Progress
@@ -27,11 +28,9 @@ def estimate(
     scale: int = Option(4, help="Scale of the super-resolution it is for: 2 or 4."),
     method: Method = Option(Method.spectrum, help="How kernels are estimated."),
     rule: Rule = Option(Rule.otsr, help="Which patches count as smooth."),
-    patch: int = Option(64, min=8, help="Side of a noise patch in pixels."),
     max_variance: float | None = Option(
         None, min=1, help="Of noise, grey levels².  [default: 50, realsr: 20]"
     ),
-    jpeg: tuple[int, int] | None = Option(None, metavar="LOW HIGH", help="Qualities.  [default: as found]"),
     cleanup: float = Option(1.0, min=1.0, help="Shrink clean photos by this much before degrading them."),
     overwrite: Overwrite = False,
 ) -> None:
@@ -44,7 +43,7 @@ def estimate(
     Example:
       otsr estimate phone/*.jpg -o phone.safetensors
     """
-    from otsr.cli.jobs import Progress
+    from otsr.cli.jobs import Progress, find
 
     report = (out.with_suffix(".json"), out.with_name(f"{out.stem}_report.png"))
     if scale not in (2, 4):
@@ -52,39 +51,28 @@ def estimate(
     require_file(out, ".safetensors", overwrite=overwrite)
     for path in report:
         require_file(path, overwrite=overwrite)
-    from otsr.degradation import Degradation
     from otsr.degradation.camera import estimate_camera
     from otsr.degradation.report import write_report
-    from otsr.images import find_images
 
-    try:
-        Degradation(scale, jpeg=jpeg, cleanup=cleanup)
-    except ValueError as error:
-        refuse(error)
-    problems: list[str] = []
-    found = find_images(photos, lambda path, reason: problems.append(f"{path}: {reason}"))
+    found, failed = find(photos)
     clash = {path.resolve() for path in found} & {path.resolve() for path in (out, *report)}
     if clash:
         refuse(f"{clash.pop()} is one of the photos and would be overwritten; choose another name for --out")
-    try:
-        with Progress("estimating") as progress:
-            camera = estimate_camera(
-                found, scale, method=method.value, rule=rule.value, patch=patch, max_variance=max_variance,
-                jpeg=jpeg, cleanup=cleanup, progress=progress,
-            )  # fmt: skip
+    with ends(fail, OSError, ValueError, MemoryError), Progress("estimating") as progress:
+        camera = estimate_camera(
+            found, scale, method=method.value, rule=rule.value, max_variance=max_variance, cleanup=cleanup,
+            progress=progress,
+        )  # fmt: skip
         camera.degradation.save(out)
         write_report(camera, *report)
-    except (OSError, ValueError, MemoryError) as error:
-        fail("\nerror: ".join([*problems, str(error)]))
     for warning in camera.warnings:
         say(f"warning: {warning}")
-    problems += camera.failures
-    for problem in problems:
-        say(f"error: {problem}")
+    for failure in camera.failures:
+        say(f"error: {failure}")
     typer.echo(f"{out}: {camera.degradation}\n{report[0]}, {report[1]}: the report")
     use = f"otsr train adapt --camera {out}   or   otsr degrade HR -o pairs --degradation {out}"
     say(f"next: {use if camera.degradation.noise is not None else 'add photos with a plain wall or sky'}")
-    raise typer.Exit(bool(problems))
+    raise typer.Exit(1 if failed or camera.failures else 0)
 
 
 @app.command()
@@ -112,10 +100,8 @@ def degrade(
     from otsr import images
     from otsr.degradation import Degradation
 
-    try:
+    with ends(refuse, OSError, ValueError):
         camera = Degradation.general() if degradation == "general" else Degradation.load(degradation)
-    except (OSError, ValueError) as error:
-        refuse(error)
     if camera.noise is None:
         say(f"warning: {degradation} has no noise, so none is added to the LR images")
 

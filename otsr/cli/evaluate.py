@@ -9,7 +9,8 @@ from typing import Any
 import typer
 from typer import Option
 
-from otsr.cli.root import DeviceName, ManyValues, Tile, app, fail, refuse, require_file, say
+from otsr.cli.options import DeviceName, ManyValues, Tile
+from otsr.cli.root import app, ends, fail, refuse, require_file, say
 from otsr.cli.upscale import build_upscaler
 
 
@@ -32,10 +33,8 @@ def evaluate(
     seed: int = Option(0, help="Seed of kernels and noise."),
     draws: int = Option(1, min=1, help="Draws of kernel and noise for each picture."),
     scale: int | None = Option(None, min=1, help="HR pixels per LR pixel.  [default: the weights', else 4]"),
-    border: int | None = Option(None, min=0, help="HR pixels that PSNR, SSIM leave out.  [default: scale]"),
     crop: int | None = Option(None, min=16, help="Take only the middle, so many LR pixels a side."),
     json_file: Path | None = Option(None, "--json", help="Write all numbers here."),
-    markdown_file: Path | None = Option(None, "--markdown", help="Write the tables here."),
     tile: Tile = None,
     device: DeviceName = "auto",
     precision: str = Option("fp32", help="fp32 (the same numbers on every machine), auto, bf16, fp16."),
@@ -53,8 +52,8 @@ def evaluate(
       otsr evaluate --sr by_some_program/ by_another/ --data hr/
       otsr evaluate --sr by_some_program/
     """
-    for file in filter(None, (json_file, markdown_file)):
-        require_file(file)
+    if json_file:
+        require_file(json_file)
     names, steps = weights or [], sorted(ot_weight or [1.0])
     for option, values in (("--weights", names), ("--ot-weight", steps), ("--sr", sr or [])):
         if len(set(values)) < len(values):
@@ -84,7 +83,7 @@ def evaluate(
     against = against or rows[0]
     if against not in rows:
         refuse(f"--against {against}: no such row; there are {', '.join(rows)}")
-    try:
+    with ends(refuse, evaluation.EvaluationError), ends(fail, evaluation.NothingMeasured):
         scenes, scale, settings = evaluation.choose(
             data, lr, sr or [], degradation=degradation, cleanup=cleanup, seed=seed,
             scale=scale or next((upscaler.scale for upscaler in networks.values()), None), note=say,
@@ -93,13 +92,9 @@ def evaluate(
             scenes = [evaluation.middle(scene, crop, scale) for scene in scenes]
         with Progress("evaluating") as progress:
             table = evaluation.evaluate(
-                networks, scenes, scale=scale, border=border, draws=draws, progress=progress,
+                networks, scenes, scale=scale, draws=draws, progress=progress,
                 on_error=lambda text: say(f"error: {text}"),
             )  # fmt: skip
-    except evaluation.NothingMeasured as error:
-        fail(error)
-    except evaluation.EvaluationError as error:
-        refuse(error)
     hashes = {name: pooch.file_hash(str(file_of(name, download=False))) for name in names}
     table.settings.update(settings, crop=crop, weights=hashes, **options)
     text = evaluation.markdown(table, against)
@@ -107,12 +102,8 @@ def evaluate(
         for name in names:
             text += f"\n\n{evaluation.monotony(table, [f'{name}@{t:g}' for t in steps])}"
     typer.echo(text)
-    numbers = json.dumps(evaluation.to_json(table, against), indent=1, ensure_ascii=False)
-    for path, content in ((json_file, numbers), (markdown_file, text)):
-        try:
-            if path:
-                with atomic_path(path) as temporary:
-                    temporary.write_text(content + "\n", encoding="utf-8")
-        except OSError as error:
-            fail(f"{path}: cannot be written ({error.strerror or error})")
+    if json_file:
+        numbers = json.dumps(evaluation.to_json(table, against), indent=1, ensure_ascii=False)
+        with ends(fail, OSError), atomic_path(json_file) as temporary:
+            temporary.write_text(numbers + "\n", encoding="utf-8")
     raise typer.Exit(1 if table.failures else 0)

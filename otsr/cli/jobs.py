@@ -34,9 +34,18 @@ class Job:
     @property
     def done(self) -> bool:
         """The target is there, and not older than its source."""
-        if not self.target.exists():
-            return False
-        return not self.source.exists() or self.target.stat().st_mtime >= self.source.stat().st_mtime
+        return self.target.exists() and self.target.stat().st_mtime >= self.source.stat().st_mtime
+
+
+def find(inputs: Sequence[Path]) -> tuple[list[Path], int]:
+    """The pictures that the inputs name, and how many could not be read: each of these is named on stderr."""
+    problems: list[Path] = []
+
+    def report(path: Path, reason: str) -> None:
+        problems.append(path)
+        say(f"error: {path}: {reason}")
+
+    return find_images(inputs, report), len(problems)
 
 
 def plan(
@@ -59,17 +68,12 @@ def plan(
 
     Returns the jobs, and how many inputs could not be read (each is named on stderr).
     """
-    problems: list[Path] = []
     found: dict[Path, Path] = {}  # picture: its place below `out`
-
-    def report(path: Path, reason: str) -> None:
-        problems.append(path)
-        say(f"error: {path}: {reason}")
-
+    failed = 0
     names_file = out.suffix.lower() in FORMATS and not out.is_dir()
     if single_file and names_file and len(inputs) == 1 and not inputs[0].is_dir():
-        found = dict.fromkeys(find_images(inputs, report), Path())
-        inputs = []
+        pictures, failed = find(inputs)
+        found, inputs = dict.fromkeys(pictures, Path()), []
     elif names_file or (out.exists() and not out.is_dir()):
         refuse(f"{out} names a file, but there may be several outputs; name a folder")
     elif not out.exists() and out.suffix.lower() in SUFFIXES | UNREADABLE:
@@ -79,14 +83,16 @@ def plan(
         if top.is_dir() and top.resolve() == out.resolve():
             refuse(f"{out} is also an input; name another folder, such as {out / 'large'}")
         inside = top.resolve() in out.resolve().parents
-        for path in find_images([top], report):
+        pictures, problems = find([top])
+        failed += problems
+        for path in pictures:
             if not (inside and out.resolve() in path.resolve().parents):
                 below = path.parent.relative_to(top) if path != top else Path()
                 kept = path.suffix if path.suffix.lower() in FORMATS else ".png"
                 found.setdefault(path, below / (path.stem + (kept if suffix == "keep" else suffix)))
     for place in places:
         _refuse_clashes({path: out / place / below for path, below in found.items()})
-    return [Job(path, out / places[0] / below) for path, below in found.items()], len(problems)
+    return [Job(path, out / places[0] / below) for path, below in found.items()], failed
 
 
 def _refuse_clashes(targets: dict[Path, Path]) -> None:
@@ -148,7 +154,8 @@ def run(
                     done += 1
                 except (OSError, ValueError, MemoryError, RuntimeError) as error:
                     failed += 1
-                    say(f"error: {_reason(job, error)}")
+                    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+                    say(f"error: {text}" if str(job.source) in text else f"error: {job.source}: {text}")
                     if isinstance(error, OSError) and _disk_is_full(job, error):
                         say(f"stopped: {done} of {len(pending)} done. Free some space; then {go_on}")
                         return 1
@@ -162,14 +169,6 @@ def run(
         summary += f", {failed} failed"
     say(summary + (f": {pending[0].target}" if done == len(jobs) == 1 else ""))
     return 1 if failed else 0
-
-
-def _reason(job: Job, error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        text = f"{error.filename or job.target}: {error.strerror}"
-    else:
-        text = str(error) or type(error).__name__
-    return text if str(job.source) in text else f"{job.source}: {text}"
 
 
 def _disk_is_full(job: Job, error: OSError) -> bool:

@@ -7,8 +7,7 @@ import re
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,6 @@ from otsr.inference import Upscaler, scaled_size
 from otsr.machine import duration
 
 _OVERVIEW = (640, 480)
-_PAUSE = 0.3  # seconds between two reports
 
 
 class Stopped(Exception):
@@ -77,28 +75,28 @@ class Page:
             self.suffix = gr.Radio(kinds, value=".png", label="4. Which kind of file?", elem_id="suffix")
         with gr.Row():
             self.go = gr.Button("5. Enlarge the whole photo", variant="primary", elem_id="go")
-            self.cancel = gr.Button("Cancel", variant="stop", visible=False, elem_id="cancel")
-        self.news = gr.HTML(elem_id="news")
+            self.cancel = gr.Button("Cancel", elem_id="cancel")
+        self.news = gr.HTML(elem_id="news", min_height=80)
         self.save = gr.DownloadButton(visible=False, variant="primary", elem_id="save")
 
     def _wire(self) -> None:
-        asked = [self.photo, self.size, self.width]
+        chosen = [self.photo, self.size, self.width, self.weight, self.suffix]
         silent: dict[str, Any] = {"show_progress": "hidden"}
         shown: dict[str, Any] = {"inputs": [self.photo, self.part, self.weight], "outputs": self.pair}
         shown |= {"show_progress": "minimal", "trigger_mode": "always_last"}
-        result = [self.go, self.cancel, self.news, self.save]
-        shows = [self.said, self.steps, self.part, self.overview, *result]
-        opened = self.photo.change(self.opened, self.photo, shows)
-        estimate = {"fn": self.estimated, "inputs": asked, "outputs": [self.news, self.save], **silent}
+        result = [self.news, self.save]
+        opened = self.photo.change(self.opened, self.photo, [self.said, self.steps, self.part, self.overview])
+        estimate = {"fn": self.estimated, "inputs": chosen[:3], "outputs": result, **silent}
         opened.success(self.compared, **shown).success(**estimate)
         looked = self.overview.select(self.looked, self.photo, [self.part, self.overview], **silent)
         looked.success(self.compared, **shown)
         self.weight.change(self.compared, **shown)
         self.size.change(lambda size: gr.Number(visible=size == 0), self.size, self.width, **silent)
-        for choice in (self.size, self.width, self.weight, self.suffix):
+        for choice in chosen[1:]:
             choice.change(**estimate)
-        self.go.click(self.enlarged, [*asked, self.weight, self.suffix], result, **silent)
-        self.cancel.click(lambda: self.stop.set(), queue=False)
+        self.go.click(self.enlarged, chosen, result, show_progress_on=self.news)
+        self.cancel.click(self.stop.set, queue=False)
+        self.blocks.unload(self.stop.set)  # the page was closed
 
     def opened(self, photo: str | None) -> tuple[Any, ...]:
         """What is said of the photo, its part with most detail, and where that is."""
@@ -110,7 +108,7 @@ class Page:
                 said = "**{}**: {} × {} pixels".format(Path(photo).name, *_size_of(photo))
             except (ValueError, OSError, MemoryError) as error:
                 said = self._reason(error)
-        return said, gr.Column(visible=overview is not None), part, overview, *_result()
+        return said, gr.Column(visible=overview is not None), part, overview
 
     def looked(self, photo: str, event: gr.SelectData) -> tuple[Window, Image.Image]:
         """The part around the pixel of the overview that was clicked."""
@@ -126,56 +124,42 @@ class Page:
         views = comparison.enlarged(_opened(photo)[0], {"network": self.upscaler(weight)}, part)
         return [_profiled(photo, view) for view in views.values()]
 
-    def estimated(self, photo: str | None, size: float, width: int | None) -> tuple[Any, ...]:
+    def estimated(self, photo: str | None, size: float, width: int | None) -> tuple[str, Any]:
         """What a click on the button will do; what it did before is no longer what is chosen."""
-        unsaved = gr.DownloadButton(visible=False)
-        if not photo:
-            return "", unsaved
-        try:
-            times = _size(size, width).times(*_size_of(photo)) or 0
-        except ValueError as error:
-            return self._reason(error), unsaved
-        across, down = scaled_size(*_size_of(photo), times)
-        most = self.upscaler(1.0).scale
-        beyond = f" Beyond {most} times, the rest is plain enlargement." if times > most else ""
-        seconds = self.upscaler(1.0).predict_seconds(*_size_of(photo))
-        return f"{across} × {down} pixels, in about {duration(seconds)}.{beyond}", unsaved
+        news = ""
+        if photo:
+            try:
+                times = _size(size, width).times(*_size_of(photo)) or 0
+                news = "{} × {} pixels".format(*scaled_size(*_size_of(photo), times))
+                news += f", in about {duration(self.upscaler(1.0).predict_seconds(*_size_of(photo)))}."
+                if times > (most := self.upscaler(1.0).scale):
+                    news += f" Beyond {most} times, the rest is plain enlargement."
+            except ValueError as error:
+                news = self._reason(error)
+        return news, gr.DownloadButton(visible=False)
 
     def enlarged(
-        self, photo: str, size: float, width: int | None, weight: float, suffix: str
-    ) -> Iterator[tuple[Any, ...]]:
-        """The same file that `otsr upscale` makes; until then, how far it is."""
-        start, share = time.monotonic(), 0.0
+        self, photo: str, size: float, width: int | None, weight: float, suffix: str, bar: Any = gr.Progress()
+    ) -> tuple[str, Any]:
+        """The same file that `otsr upscale` makes."""
+        start = time.monotonic()
         target = Path(tempfile.mkdtemp(dir=self.folder)) / f"{Path(photo).stem}_large{suffix}"
-        self.stop = stop = threading.Event()
+        self.stop.clear()
 
         def progress(done: int, total: int) -> None:
-            nonlocal share
-            share = done / total
-            if stop.is_set():
+            bar((done, total), unit="tiles")
+            if self.stop.is_set():
                 raise Stopped
 
-        with ThreadPoolExecutor(1) as pool:
-            try:
-                expected = self.upscaler(weight).predict_seconds(*_size_of(photo))
-                chosen = (self.upscaler(weight), Path(photo), target, _size(size, width))
-                work = pool.submit(enlarge, *chosen, progress)
-                while not wait([work], _PAUSE).done:
-                    spent = time.monotonic() - start
-                    left = spent / share - spent if share else max(expected - spent, 0)
-                    bar = f"<progress value='{spent / (spent + left):.3f}' style='width: 100%'></progress>"
-                    yield _result(f"{bar}<br>about {duration(left)} left", busy=True)
-                work.result()
-                done = (
-                    f"Done in {time.monotonic() - start:.0f} seconds: {target.stat().st_size / 1e6:.1f} MB."
-                )
-                yield _result(done, file=target)
-            except Stopped:
-                yield _result("Cancelled.")
-            except (ValueError, OSError, MemoryError, RuntimeError) as error:
-                yield _result(self._reason(error))
-            finally:  # also where the person closed the page
-                stop.set()
+        try:
+            bar(0.0, desc="Enlarging")
+            enlarge(self.upscaler(weight), Path(photo), target, _size(size, width), progress)
+        except Stopped:
+            return "Cancelled.", gr.DownloadButton(visible=False)
+        except (ValueError, OSError, MemoryError, RuntimeError) as error:
+            return self._reason(error), gr.DownloadButton(visible=False)
+        news = f"Done in {time.monotonic() - start:.0f} seconds: {target.stat().st_size / 1e6:.1f} MB."
+        return news, gr.DownloadButton(value=target, visible=True, label=f"6. Save {target.name}")
 
     def _reason(self, error: Exception) -> str:
         """The error, without folders that the person at the page never chose."""
@@ -210,9 +194,3 @@ def _size(size: float, width: int | None) -> Size:
     if not size and not width:
         raise ValueError("Type the width that you want, in pixels.")
     return Size(scale=size) if size else Size(width=width)
-
-
-def _result(news: str = "", *, busy: bool = False, file: Path | None = None) -> tuple[Any, ...]:
-    """For the button that starts, the one that cancels, the line of news and the button that saves."""
-    save = gr.DownloadButton(value=file, visible=bool(file), label=f"6. Save {file.name}" if file else "")
-    return gr.Button(visible=not busy), gr.Button(visible=busy), news, save

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import tempfile
 import threading
 from functools import partial
@@ -12,11 +11,11 @@ from pathlib import Path
 import typer
 from typer import Option
 
-from otsr.cli.root import DeviceName, Weights, app, refuse
+from otsr.cli.options import DeviceName, Weights
+from otsr.cli.root import app, refuse
 from otsr.cli.upscale import build_upscaler
 
 _ADDRESS = "127.0.0.1"
-_PORTS = range(7860, 7960)
 
 
 @app.command("app")
@@ -39,9 +38,6 @@ def page(
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         proxied = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
         os.environ["no_proxy"] = f"{proxied},{_ADDRESS}"
-        chosen = next(filter(_free, [port] if port else _PORTS), None)
-        if chosen is None:
-            refuse(f"port {port or f'{_PORTS[0]} to {_PORTS[-1]}'}: in use; name another with --port")
         try:
             import gradio
         except ImportError:
@@ -57,21 +53,15 @@ def page(
         shown = Page(lambda weight: load(ot_weight=weight), Path(folder), blend=blend)
         try:
             _, address, _ = shown.blocks.launch(
-                server_name=_ADDRESS, server_port=chosen, inbrowser=browser, share=False, quiet=True, show_error=True,
+                server_name=_ADDRESS, server_port=port, inbrowser=browser, share=False, quiet=True, show_error=True,
                 prevent_thread_lock=True, footer_links=[],
                 theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
             )  # fmt: skip
         except OSError:
-            refuse(f"port {chosen}: cannot be opened; name another with --port")
+            refuse(f"port {port or '7860 and so on'}: in use; name another with --port")
         typer.echo(f"The page is at {address} (Ctrl-C ends it)")
         try:
             threading.Event().wait()
         finally:
             shown.stop.set()
             shown.blocks.close(verbose=False)
-
-
-def _free(port: int) -> bool:
-    """Whether nobody listens on this port; asked before the libraries are loaded, which takes seconds."""
-    with socket.socket() as asked:
-        return asked.connect_ex((_ADDRESS, port)) != 0

@@ -1,4 +1,4 @@
-"""What all commands share: the application, options, and the ways to end.
+"""What all commands share: the application and the ways to end.
 
 Exit status: 0 all done; 1 something could not be done (each named on stderr); 2 the command line or the configuration
 is wrong; 130 interrupted. torch takes seconds to import, so each command imports what it needs when it runs:
@@ -12,13 +12,15 @@ import shlex
 import signal
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Any, NoReturn
 
 import typer
 from tqdm import tqdm
-from typer import Argument, Option
-from typer.core import TyperCommand, TyperGroup
+from typer import Option
+from typer.core import TyperGroup
 
 
 class Commands(TyperGroup):
@@ -44,31 +46,6 @@ app = typer.Typer(
 )
 
 IS_FIRST = os.environ.get("RANK", "0") == "0"  # of several processes, the one that speaks
-
-Inputs = Annotated[list[Path], Argument(metavar="PICTURES...", help="Pictures, and folders of pictures.")]
-Overwrite = Annotated[bool, Option("--overwrite", help="Replace outputs that exist already.")]
-Weights = Annotated[str | None, Option(help="Name (see `otsr info`), file or folder.  [default: otsr]")]
-Tile = Annotated[
-    int | None, Option(help="LR pixels a side; less memory if small.  [default: 512, CUDA 2048]")
-]
-DeviceName = Annotated[str, Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
-Precision = Annotated[str, Option(help="auto, fp32, bf16, fp16.")]
-
-
-class ManyValues(TyperCommand):
-    """A command whose `--weights a b` means `--weights a --weights b`; `--sr` and `--ot-weight` work alike."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Repeat the name of such an option before each of its further values."""
-        option = ""
-        repeated: list[str] = []
-        for arg in args:
-            if arg.startswith("-"):
-                option = arg if arg in ("--weights", "--ot-weight", "--sr") else ""
-            elif option and repeated[-1] != option:
-                repeated.append(option)
-            repeated.append(arg)
-        return super().parse_args(ctx, repeated)
 
 
 def main() -> None:
@@ -103,9 +80,10 @@ def say(message: str) -> None:
         tqdm.write(message, file=sys.stderr)
 
 
-def refuse(reason: object) -> NoReturn:
+def refuse(*reasons: object) -> NoReturn:
     """End with status 2: the command line is wrong, nothing was done."""
-    typer.echo(f"error: {reason}", err=True)
+    for reason in reasons:
+        say(f"error: {reason}")
     raise typer.Exit(2)
 
 
@@ -113,6 +91,15 @@ def fail(reason: object) -> NoReturn:
     """End with status 1: something could not be done."""
     typer.echo(f"error: {reason}", err=True)
     raise typer.Exit(1)
+
+
+@contextmanager
+def ends(end: Callable[[Any], NoReturn], *errors: type[Exception]) -> Iterator[None]:
+    """Inside, an error of these kinds ends the command, by `refuse` or `fail`."""
+    try:
+        yield
+    except errors as error:
+        end(error)
 
 
 def require_file(out: Path, *suffixes: str, overwrite: bool = True) -> None:

@@ -4,25 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
 
 import typer
 from typer import Argument, Option
 
-from otsr.cli.root import (
-    IS_FIRST,
-    Inputs,
-    Overwrite,
-    app,
-    fail,
-    refuse,
-    require_file,
-    require_writable,
-    say,
-)
-
-if TYPE_CHECKING:
-    from otsr.training.schema import ConfigError
+from otsr.cli.options import Inputs, Overwrite
+from otsr.cli.root import IS_FIRST, app, ends, fail, refuse, require_file, require_writable, say
 
 
 @app.command()
@@ -43,10 +30,8 @@ def pack(
     from otsr.training.sources import pack as write_store
     from otsr.training.store import DataError
 
-    try:
+    with ends(fail, DataError, OSError, MemoryError):
         packed = write_store(inputs, out, cleanup, overwrite=overwrite, workers=workers)
-    except (DataError, OSError, MemoryError) as error:
-        fail(error)
     for failure in packed.failures:
         say(f"error: {failure}")
     typer.echo(f"{packed.path}: {packed.photos} photos, {packed.size / 1e6:.1f} MB")
@@ -94,7 +79,7 @@ def train(
     try:
         config = load_config(recipe, changes)
     except ConfigError as error:
-        _refuse_all(error)
+        refuse(*error.problems)
     for note in config.notes:
         say(f"note: {note}")
     if show:
@@ -116,7 +101,7 @@ def train(
     try:
         result = run(config, folder, resume)
     except ConfigError as error:
-        _refuse_all(error)
+        refuse(*error.problems)
     except KeyboardInterrupt:
         there = (folder / "last.state").exists()
         go_on = "; the same command with --resume goes on from the last checkpoint"
@@ -127,9 +112,3 @@ def train(
     if IS_FIRST:
         scores = "".join(f", {name} {value:.4g}" for name, value in result.scores.items())
         typer.echo(f"{result.folder}: {result.step} steps{scores}")
-
-
-def _refuse_all(error: ConfigError) -> NoReturn:
-    for problem in error.problems:
-        say(f"error: {problem}")
-    raise typer.Exit(2)

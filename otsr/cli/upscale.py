@@ -15,30 +15,18 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer import Option
 
-from otsr.cli.root import (
-    DeviceName,
-    Inputs,
-    Overwrite,
-    Precision,
-    Tile,
-    Weights,
-    app,
-    fail,
-    refuse,
-    require_writable,
-    say,
-)
+from otsr.cli.options import DeviceName, Inputs, Overwrite, Precision, Tile, Weights
+from otsr.cli.root import app, fail, refuse, require_writable, say
 
 if TYPE_CHECKING:
     from otsr.cli.jobs import Job, Progress
     from otsr.inference import Upscaler
 
 
-# What is written: formats, of which `keep` takes that of each input, and bits a sample.
+# What is written; `keep`: in the format of each input.
 Format = Enum(
     "Format", {"png": "png", "jpg": "jpg", "webp": "webp", "tiff": "tiff", "keep": "keep"}, type=str
 )
-Depth = Enum("Depth", {"auto": "auto", "eight": "8", "sixteen": "16"}, type=str)
 
 
 @app.command()
@@ -60,7 +48,6 @@ def upscale(
     precision: Precision = "auto",
     format: Format = Option(Format.png, help="Format of the outputs in a folder.", case_sensitive=False),
     quality: int = Option(95, min=1, max=100, help="Quality of JPEG and WebP."),
-    depth: Depth = Option(Depth.auto, help="Bits per sample; auto: 16 where input and format have them."),
     keep_metadata: bool = Option(False, "--keep-metadata", help="Keep camera, date, author … (EXIF)."),
     keep_location: bool = Option(False, "--keep-location", help="With --keep-metadata: the place (GPS) too."),
     overwrite: Overwrite = False,
@@ -68,8 +55,8 @@ def upscale(
     """Upscale pictures.
 
     Names and subfolders are kept. Outputs newer than their inputs are left alone, so after an interruption the same
-    command goes on. Transparency, grey and the colour profile are kept, other metadata only on request. For smaller
-    sizes the network's picture is shrunk; beyond its own size the rest is bicubic.
+    command goes on. Transparency, grey, the colour profile and, in PNG and TIFF, 16 bits are kept, other metadata only
+    on request. For smaller sizes the network's picture is shrunk; beyond its own size the rest is bicubic.
 
     The default weights, otsr, are for any photo: phone, compact camera, saved from the web. `otsr info` says what the
     others are for, `otsr compare PHOTO` shows them side by side.
@@ -92,9 +79,6 @@ def upscale(
     if keep_location and not keep_metadata:
         refuse("--keep-location only works with --keep-metadata; give both")
     planned, failed = jobs.plan(inputs, out, format.value if format is Format.keep else f".{format.value}")
-    for job in planned if depth is Depth.sixteen else ():
-        if images.FORMATS.get(job.target.suffix.lower()) not in images.DEEP:
-            refuse(f"--depth 16: {job.target} cannot hold 16 bits a sample; write PNG or TIFF")
     if overwrite or not all(job.done for job in planned):
         require_writable(out)
         if entry := find(weights or DEFAULT):
@@ -106,7 +90,7 @@ def upscale(
 
     def work(job: Job, progress: Progress) -> None:
         exif = images.metadata(job.source, location=keep_location) if keep_metadata else b""
-        enlarge(upscaler, job.source, job.target, size, progress, depth=depth, quality=quality, exif=exif)
+        enlarge(upscaler, job.source, job.target, size, progress, quality=quality, exif=exif)
 
     raise typer.Exit(jobs.run(planned, work, overwrite=overwrite, failed=failed))
 
@@ -142,7 +126,6 @@ def enlarge(
     size: Size,
     progress: Callable[[int, int], None],
     *,
-    depth: Depth = Depth.auto,
     quality: int = 95,
     exif: bytes = b"",
 ) -> None:
@@ -150,16 +133,13 @@ def enlarge(
     from otsr import images
     from otsr.inference import scaled_size
 
-    picture = images.open_picture(source, deep=depth is not Depth.eight)
+    picture = images.open_picture(source, deep=True)
     height, width = picture.pixels.shape[:2]
     times = size.times(width, height) or upscaler.scale
     kind = images.check_writable(target, *scaled_size(width, height, times), alpha=picture.alpha is not None)
-    veiled = picture.grey and picture.alpha is not None
-    deep = depth is Depth.sixteen or (picture.white > 255 and kind in images.DEEP and not veiled)
+    deep = picture.white > 255 and kind in images.DEEP
     if picture.white > 255 and not deep:
-        why = "few programs read 16-bit grey with transparency (--depth 16 writes it)"
-        why = why if veiled and kind in images.DEEP else f"{kind} holds no more"
-        warnings.warn(f"{source}: 16 bits a sample become 8: {why}", stacklevel=2)
+        warnings.warn(f"{source}: 16 bits a sample become 8: {kind} holds no more", stacklevel=2)
     result = (upscaler.upscale_deep if deep else upscaler.upscale)(picture, progress, scale=times)
     images.write(target, result, icc=picture.icc, quality=quality, exif=exif)
 

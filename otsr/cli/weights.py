@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import typer
 from typer import Argument, Option
 
-from otsr.cli.root import DeviceName, Overwrite, Precision, Weights, app, fail, refuse, require_file, say
+from otsr.cli.options import DeviceName, Overwrite, Precision, Weights
+from otsr.cli.root import app, ends, fail, refuse, require_file, say
 from otsr.cli.upscale import build_upscaler
 
 if TYPE_CHECKING:
@@ -86,14 +87,10 @@ def export(
     from otsr.export import export_onnx
     from otsr.weights import WeightsError, load
 
-    try:
+    with ends(refuse, WeightsError):
         network = load(weights)
-    except WeightsError as error:
-        refuse(error)
-    try:
+    with ends(fail, OSError, ValueError):
         export_onnx(network, out)
-    except (OSError, ValueError) as error:
-        fail(error)
     size = f"{out.stat().st_size / 1e6:.1f} MB"
     typer.echo(f"{out}: {size}, takes lr (batch, 3, height, width), gives sr ×{network.scale}", err=True)
 
@@ -124,9 +121,8 @@ def info(weights: Weights = None, device: DeviceName = "auto", precision: Precis
     name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else platform.machine()
     free = machine.available_memory()
     memory = f", {free / 1e9:.1f} GB of memory free" if free is not None else ""
-    typer.echo(f"Versions   {', '.join(libraries)}")
-    python = f"Python {platform.python_version()}, {platform.system()}"
-    typer.echo(f"System     {python}, {os.cpu_count()} CPU cores")
+    python = f"Python {platform.python_version()}, {platform.system()}, {os.cpu_count()} CPU cores"
+    typer.echo(f"Versions   {', '.join(libraries)}\nSystem     {python}")
     typer.echo(f"Device     {chosen} ({name}), {str(upscaler.dtype).removeprefix('torch.')}{memory}")
     typer.echo("Weights")
     for entry in catalogue():
@@ -136,7 +132,5 @@ def info(weights: Weights = None, device: DeviceName = "auto", precision: Precis
     seconds, needed = upscaler.predict_seconds(4000, 3000), upscaler.predict_memory(4000, 3000)
     need = f"{machine.duration(seconds)} and {needed / 1e9:.1f} GB of memory (measured on one small tile)"
     typer.echo(f"A photo of 12 megapixels with {weights or DEFAULT}, ×{upscaler.scale}: about {need}")
-    typer.echo(
-        "Less time: a smaller photo, a smaller network, or a GPU (an NVIDIA H100 takes seconds); not --scale 2,"
-    )
-    typer.echo(f"as the network always makes ×{upscaler.scale}, which is then shrunk")
+    typer.echo("Less time: a smaller photo, a smaller network, or a GPU (an NVIDIA H100 takes seconds);")
+    typer.echo(f"not --scale 2, as the network always makes ×{upscaler.scale}, which is then shrunk")

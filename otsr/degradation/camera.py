@@ -31,7 +31,7 @@ from otsr.images import ImageError, read
 
 TILE, ROWS = 192, 5  # side in LR pixels; at most so many tiles along either side
 SHARPEST = (0.1, 0.4)  # quantiles of the tiles that count: the sharpest may be luck, the rest out of focus
-_SMALLEST_PATCH = 16
+PATCHES = (64, 32, 16)  # sides of noise patches: the largest that there are
 _OUT_OF_FOCUS = 2.0  # a photo whose sharpest tiles are so many times wider than the median photo's
 
 
@@ -43,15 +43,15 @@ class Focus:
         kernel: (k, k), mean of the tiles in focus.
         sigma: `Blur.sigma` of these tiles, their geometric mean.
         deviation: standard error of log(variance) of one tile, the mean of the tiles in focus.
-        tiles: `Blur.sigma` of every tile with texture, ascending.
+        tiles: `Blur.sigma` of every tile with texture, ascending; none with KernelGAN.
         doubts: reasons to doubt the kernel, in words.
     """
 
     kernel: Tensor
     sigma: float
-    deviation: float
-    tiles: tuple[float, ...]
-    doubts: tuple[str, ...]
+    deviation: float = 0.0
+    tiles: Sequence[float] = ()
+    doubts: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Camera:
 
     Attributes:
         degradation: kernels, noise pool and JPEG qualities, ready to degrade clean photos; None of what was not found.
-        photos: what the tiles of each photo with texture and in focus show, by file name; no tiles with KernelGAN.
+        photos: what the tiles of each photo with texture and in focus show, by file name.
         readable: paths of the photos that could be read.
         warnings: reasons to doubt; what was not found and what the degradation does instead, with a way out.
         failures: what could not be read, in words.
@@ -100,13 +100,12 @@ def photo_kernel(lr: Tensor, scale: int) -> Focus:
     first = int(SHARPEST[0] * len(known))
     sharp = known[first : max(first + 1, math.ceil(SHARPEST[1] * len(known)))]
     kernel = kernels.average([kernel_of(blur, scale) for blur in sharp])
-    words = doubts.of_photo(lr, sharp, kernel, scale) + doubts.of_tiles(blurs)
     return Focus(
         kernel,
-        sigma=math.exp(statistics.fmean(math.log(blur.sigma) for blur in sharp)),
+        sigma=statistics.geometric_mean(blur.sigma for blur in sharp),
         deviation=statistics.fmean(blur.deviation[0] for blur in sharp),
-        tiles=tuple(blur.sigma for blur in blurs),
-        doubts=tuple(words),
+        tiles=[blur.sigma for blur in blurs],
+        doubts=doubts.of_photo(lr, sharp, kernel, scale) + doubts.of_tiles(blurs),
     )
 
 
@@ -118,18 +117,17 @@ def _starts(length: int) -> list[int]:
 
 def estimate_camera(
     photos: Sequence[Path], scale: int = 4, *, method: Method = "spectrum", rule: str = "otsr",
-    patch: int = 64, max_variance: float | None = None, jpeg: tuple[int, int] | None = None,
-    cleanup: float = 1.0, progress: Callable[[int, int], None] = lambda done, total: None,
+    max_variance: float | None = None, cleanup: float = 1.0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Camera:  # fmt: skip
     """Estimate a kernel from each photo, and noise and JPEG quality from all.
 
     A photo's kernel is that of its tiles in focus ("kernelgan": of the whole photo). Photos that are nowhere in focus,
-    more than twice as wide as the median, are left out. Where no photo has a smooth patch of the size asked for,
-    patches of half the side are tried, down to 16 pixels.
+    more than twice as wide as the median, are left out. Where no photo has a smooth patch of 64 pixels, smaller ones
+    are tried. The JPEG qualities are those that the files were saved with; none if none is a JPEG.
 
     Args:
-        method, rule, patch, max_variance: see `estimate_kernel` and `collect_noise`.
-        jpeg: (low, high) qualities; None: those that the files were saved with, none if none is a JPEG.
+        method, rule, max_variance: see `estimate_kernel` and `collect_noise`.
         cleanup: stored as it is; see `Degradation`.
         progress: called with (photos done, photos in all).
 
@@ -159,13 +157,12 @@ def estimate_camera(
     if not readable:
         raise ImageError("; ".join(["none of the photos could be read", *failures]))
     sharp, blur_warnings = _in_focus(found)
-    pool, noise_warnings = _noise(readable, rule, patch, max_variance)
+    pool, noise_warnings = _noise(readable, rule, max_variance)
     warnings += blur_warnings + noise_warnings
     if pool is None and not found:
         raise DegradationError("; ".join(warnings))
     qualities = [quality for path in readable if (quality := quality_of(path))]
-    if jpeg is None and qualities:
-        jpeg = (min(qualities), max(qualities))
+    jpeg = (min(qualities), max(qualities)) if qualities else None
     taps = [focus.kernel for focus in sharp.values()]
     return Camera(Degradation(scale, taps or None, pool, jpeg, cleanup), sharp, readable, warnings, failures)
 
@@ -173,7 +170,7 @@ def estimate_camera(
 def _untiled(picture: Tensor, scale: int) -> Focus:
     """KernelGAN's kernel, of the whole photo."""
     kernel = estimate_kernel(picture, scale, "kernelgan")
-    return Focus(kernel, float(kernels.moments(kernel)[1].det()) ** 0.25, 0.0, (), ())
+    return Focus(kernel, float(kernels.moments(kernel)[1].det()) ** 0.25)
 
 
 def _in_focus(found: dict[str, Focus]) -> tuple[dict[str, Focus], list[str]]:
@@ -191,25 +188,23 @@ def _in_focus(found: dict[str, Focus]) -> tuple[dict[str, Focus], list[str]]:
 
 
 def _noise(
-    photos: Sequence[Path], rule: str, patch: int, max_variance: float | None
+    photos: Sequence[Path], rule: str, max_variance: float | None
 ) -> tuple[NoisePool | None, list[str]]:
     """The pool of the largest patches that there are, and what is to be said about it."""
-    reason, sides = "", [patch]
-    while sides[-1] // 2 >= _SMALLEST_PATCH:
-        sides.append(sides[-1] // 2)
-    for side in sides:
+    reasons = []
+    for side in PATCHES:
         try:
-            pool = collect_noise(photos, rule, side, window=min(32, side // 2), max_variance=max_variance)
+            pool = collect_noise(photos, rule, side, window=side // 2, max_variance=max_variance)
         except DegradationError as error:
-            reason = reason or str(error)
+            reasons.append(error)
             continue
         smaller = (
-            f"no smooth patch of {patch} pixels; {len(pool)} patches of {side} pixels are used instead. A photo of a "
-            "plain wall or sky would give more"
+            f"no smooth patch of {PATCHES[0]} pixels; {len(pool)} patches of {side} pixels are used instead. A photo "
+            "of a plain wall or sky would give more"
         )
-        return pool, [smaller] if side < patch else []
+        return pool, [smaller] if reasons else []
     return None, [
-        f"no noise, so the degradation adds none: {reason}. Patches down to {sides[-1]} pixels were tried too. Add a "
+        f"no noise, so the degradation adds none: {reasons[0]}. Patches down to {side} pixels were tried too. Add a "
         "photo of a plain wall or sky, or try --max-variance 150 if the camera is noisy, or --rule realsr"
     ]
 

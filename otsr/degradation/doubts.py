@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from otsr.degradation.estimation import WIDEST, Blur
-from otsr.degradation.kernels import keys
 from otsr.degradation.spectrum import busiest
 from otsr.images import luma
+from otsr.images.resampling import keys
 
 _LEAST_CONTRAST = 15.0  # `Blur.contrast` of the tiles in focus
 _STRANGE = 2.8  # `Blur.strangeness`: one photo in a hundred is stranger

@@ -44,10 +44,7 @@ class GeneralDegradation(Degradation):
         super().__init__(scale, bank(scale, KERNELS, CLEAN), _phone_noise(), (40, 100), cleanup)
 
     def __repr__(self) -> str:
-        return (
-            f"Degradation.general(scale={self.scale}, kernels: {KERNELS} of {self.kernels.shape[-1]} taps, "
-            f"noise: {', '.join(_NOISE)}, jpeg={self.jpeg}, cleanup={self.cleanup:g})"
-        )
+        return super().__repr__().replace("Degradation", "Degradation.general")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Refused: a file holds kernels and a noise pool, but not the draws between them."""

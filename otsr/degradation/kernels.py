@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from otsr.images import resize
+from otsr.images.resampling import keys
 
 _ENTROPY = 0.36  # of the mean variance; less leaves rings between kernels of unlike widths, more blurs
 _LEAST_ENTROPY = 1.25  # px²; the smallest that still reaches the exact optimum of the grid (0.8 does not)
@@ -244,14 +245,6 @@ def _shift_matrix(size: int, grown: int, amount: float) -> Tensor:
     source = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
     target = torch.arange(grown, dtype=torch.float64) - (grown - 1) / 2
     return keys(target[:, None] - source[None, :] - amount)
-
-
-def keys(distance: Tensor) -> Tensor:
-    """Keys' cubic, the weight of a tap at so many taps: what bicubic interpolation is made of."""
-    x = distance.abs()
-    near = (1.5 * x - 2.5) * x**2 + 1
-    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
-    return torch.where(x <= 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
 
 
 def _support(kernel: Tensor) -> tuple[np.ndarray, np.ndarray]:

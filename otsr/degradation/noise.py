@@ -1,4 +1,4 @@
-"""Real noise: patches of smooth areas of photos, kept as a pool, injected into LR images, measured.
+"""Real noise: patches of smooth areas of photos, kept as a pool, injected into LR images.
 
 In a patch whose scene is flat, whatever varies is the camera's noise: sensor, denoiser, demosaicking and JPEG
 together. Nothing is modelled, so nothing is modelled wrongly. `smoothness` finds such patches.
@@ -12,8 +12,7 @@ together. Nothing is modelled, so nothing is modelled wrongly. `smoothness` find
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -35,13 +34,11 @@ class NoisePool:
         patches: (N, 3, p, p) uint8, as cut from the photos, scene brightness included.
         sources: N names of the photos.
         tags: N labels, such as "ISO 382"; "" where none was given.
-        notes: how the pool was collected, and what was rejected why.
     """
 
     patches: Tensor
     sources: list[str]
     tags: list[str]
-    notes: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shape = tuple(self.patches.shape)
@@ -66,7 +63,7 @@ class NoisePool:
         keep = [index for index, found in enumerate(self.tags) if found == tag]
         if not keep:
             raise DegradationError(f"no patch is tagged {tag!r}; tags are {sorted(set(self.tags))}")
-        return NoisePool(self.patches[keep], [self.sources[i] for i in keep], [tag] * len(keep), self.notes)
+        return NoisePool(self.patches[keep], [self.sources[i] for i in keep], [tag] * len(keep))
 
     def sample(
         self, n: int, size: int | tuple[int, int], generator: torch.Generator | None = None, grid: int = 1
@@ -127,50 +124,3 @@ class NoisePool:
         columns = crops.reshape(1, down * right, -1).transpose(1, 2)
         laid = F.fold(columns, ((down + 1) * step, (right + 1) * step), side, stride=step)[0]
         return laid[:, step : step + height, step : step + width]
-
-    def signal_dependence(self) -> tuple[float, float]:
-        """Slope and intercept of luma noise variance against mean, in grey levels of 0 to 255, by least squares.
-
-        Over all windows of 16 pixels of all patches. Photon noise has a positive slope; a denoiser or a tone curve may
-        reverse it. A plane is taken out of each window first, so that shading does not count as noise; the
-        variance is the unbiased one, Σ residual² / (window² − 3). Rounding to 8 bits alone makes 1/12.
-        """
-        window = min(16, self.size)
-        windows = self._grey().unfold(1, window, window).unfold(2, window, window).reshape(-1, window, window)
-        means = windows.mean((1, 2))
-        variances = _without_plane(windows).square().sum((1, 2)) / (window**2 - 3)
-        centred_m, centred_v = means - means.mean(), variances - variances.mean()
-        spread = float(centred_m.square().sum())
-        slope = float(centred_m @ centred_v) / spread if spread > 0 else 0.0
-        return slope, float(variances.mean() - slope * means.mean())
-
-    def _grey(self) -> Tensor:
-        """(N, p, p) float64, luma of the patches."""
-        return self.patches.double().movedim(1, -1) @ torch.from_numpy(LUMA)
-
-    def correlation(self, max_lag: int = 3) -> Tensor:
-        """(L+1, L+1): of the luma noise of pixels that lie [dy, dx] apart, up to L = max_lag; [0, 0] is 1.
-
-        A plane is taken out of each patch first. Covariances are averaged over the pool, then normalised, so noisy
-        patches count more.
-        """
-        if not 0 <= max_lag < self.size:
-            raise ValueError(f"max_lag is {max_lag}, expected 0 to {self.size - 1}, less than a patch")
-        grey = _without_plane(self._grey())
-        lags = range(max_lag + 1)
-        end = self.size
-        products = [[(grey[:, : end - y, : end - x] * grey[:, y:, x:]).mean() for x in lags] for y in lags]
-        covariance = torch.tensor(products, dtype=grey.dtype)
-        return covariance / covariance[0, 0]
-
-
-def _without_plane(windows: Tensor) -> Tensor:
-    """Windows (N, h, w) minus the plane c + a·x + b·y that fits each best."""
-    height, width = windows.shape[-2:]
-    y = torch.arange(height, dtype=windows.dtype)[:, None] - (height - 1) / 2
-    x = torch.arange(width, dtype=windows.dtype)[None, :] - (width - 1) / 2
-    flat = torch.ones(height, width, dtype=windows.dtype)
-    for basis in (flat, flat * x, flat * y):  # orthogonal, so one after the other
-        weight = (windows * basis).sum((1, 2), keepdim=True) / basis.square().sum().clamp(min=1e-300)
-        windows = windows - weight * basis
-    return windows

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from otsr.degradation.kernels import downsample
 from otsr.degradation.noise import DegradationError, NoisePool
-from otsr.images import atomic_path, crop_to_multiple, resize, suggestion, to_pil
+from otsr.images import as_batch, atomic_path, crop_to_multiple, resize, suggestion, to_pil
 
 GRID = 16  # pixels: JPEG's blocks of 8, of the colours at half resolution
 _FORMAT, _VERSION = "otsr degradation", "1"
@@ -84,42 +84,35 @@ class Degradation:
         blur, pool = self.kernels, self.noise
         kernels = "bicubic" if blur is None else f"{len(blur)} of {blur.shape[-1]} taps"
         noise = "none" if pool is None else f"{len(pool)} patches of {pool.size} pixels"
-        parts = f"scale={self.scale}, kernels: {kernels}, noise: {noise}, jpeg={self.jpeg}"
-        return f"Degradation({parts}, cleanup={self.cleanup:g})"
+        settings = f"jpeg={self.jpeg}, cleanup={self.cleanup:g}"
+        return f"Degradation(scale={self.scale}, kernels: {kernels}, noise: {noise}, {settings})"
 
-    def apply(self, hr: Tensor, seed: int | None = None, generator: torch.Generator | None = None) -> Tensor:
+    def apply(self, hr: Tensor, seed: int | None = None) -> Tensor:
         """The LR image or images of `hr`, as `pair` makes them."""
-        return self.pair(hr, seed, generator)[1]
+        return self.pair(hr, seed)[1]
 
-    def pair(
-        self, hr: Tensor, seed: int | None = None, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def pair(self, hr: Tensor, seed: int | None = None) -> tuple[Tensor, Tensor]:
         """The cleaned HR images and their LR images, aligned: LR pixel i shows the middle of HR block i.
 
         Args:
             hr: (3, H, W) or (B, 3, H, W) in [0, 1], any device. Every sample gets its own kernel, noise and
                 JPEG quality.
-            seed: the same seed gives the same images.
-            generator: source of randomness on the CPU, in place of a seed. With neither, every call differs.
+            seed: the same seed gives the same images; without one every call differs.
 
         Returns:
             (…, 3, s·h, s·w) and (…, 3, h, w) in [0, 1], on hr's device.
         """
-        if seed is not None and generator is not None:
-            raise ValueError("both seed and generator are given; give one of them")
-        if generator is None:
-            generator = torch.Generator()
-            generator.seed() if seed is None else generator.manual_seed(seed)
-        clean = self._clean(hr)
-        batch = clean if clean.dim() == 4 else clean[None]
-        drawn = [0] * len(batch)
+        generator = torch.Generator()
+        generator.seed() if seed is None else generator.manual_seed(seed)
+        clean = self._clean(as_batch(hr, "hr"))
+        drawn = [0] * len(clean)
         if self.kernels is None:
-            lr = resize(batch, 1 / self.scale)
+            lr = resize(clean, 1 / self.scale)
         else:
-            drawn = torch.randint(len(self.kernels), (len(batch),), generator=generator).tolist()
-            lr = downsample(batch, self.kernels[drawn], self.scale)
+            drawn = torch.randint(len(self.kernels), (len(clean),), generator=generator).tolist()
+            lr = downsample(clean, self.kernels[drawn], self.scale)
         lr = self.disturb(lr, drawn, generator)
-        return clean, lr.reshape(*clean.shape[:-2], *lr.shape[-2:])
+        return (clean, lr) if hr.dim() == 4 else (clean[0], lr[0])
 
     def disturb(self, lr: Tensor, drawn: Sequence[int], generator: torch.Generator) -> Tensor:
         """What follows the downsampling: clip to [0, 1], noise, JPEG, for each sample of (B, 3, h, w).
@@ -136,15 +129,13 @@ class Degradation:
         return lr
 
     def _clean(self, hr: Tensor) -> Tensor:
-        _check_image(hr)
         shrunk = hr if self.cleanup == 1 else resize(hr, 1 / self.cleanup).clamp(0, 1)
         height, width = shrunk.shape[-2:]
         needed = max(self.scale, 0 if self.kernels is None else self.kernels.shape[-1])
         if min(height, width) < needed:
-            what = "scale" if needed == self.scale else f"kernel of {needed} taps at scale"
+            found = f"hr is {hr.shape[-1]}×{hr.shape[-2]}, after clean-up {width}×{height}"
             raise ValueError(
-                f"hr is {hr.shape[-1]}×{hr.shape[-2]}, after clean-up {width}×{height}; the {what} {self.scale} needs "
-                f"at least {needed}×{needed}: give a larger image"
+                f"{found}; scale and kernels need at least {needed}×{needed}: give a larger image"
             )
         return crop_to_multiple(shrunk, self.scale)
 
@@ -155,7 +146,7 @@ class Degradation:
         notes["noise"] = None
         if pool := self.noise:
             tensors["noise"] = pool.patches.contiguous()
-            notes["noise"] = {"sources": pool.sources, "tags": pool.tags, "collected": pool.notes}
+            notes["noise"] = {"sources": pool.sources, "tags": pool.tags}
         told = {"format": _FORMAT, "version": _VERSION, "notes": json.dumps(notes, ensure_ascii=False)}
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, told)
@@ -168,7 +159,7 @@ class Degradation:
             notes = json.loads(told["notes"])
             noise = notes["noise"]
             if noise:
-                noise = NoisePool(tensors["noise"], noise["sources"], noise["tags"], noise["collected"])
+                noise = NoisePool(tensors["noise"], noise["sources"], noise["tags"])
             return cls(notes["scale"], tensors.get("kernels"), noise, notes["jpeg"], notes["cleanup"])
         except (KeyError, TypeError, ValueError) as error:
             damage = f"{path}: this {_FORMAT} file is damaged ({error}); make it again"
@@ -193,17 +184,14 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             told = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
     except (SafetensorError, OSError) as error:
-        with path.open("rb") as file:
-            found = f"not an intact safetensors file ({error}; it begins with {file.read(12)!r})"
+        found = f"not an intact safetensors file ({error})"
         raise DegradationError(f"{path}: {found}; expected an {_FORMAT} file") from None
     if told.get("format") != _FORMAT:
         held = told.get("format") or ", ".join(sorted(tensors)[:4]) or "nothing"
         raise DegradationError(f"{path}: holds {held}; expected an {_FORMAT} file")
     if told.get("version") != _VERSION:
-        raise DegradationError(
-            f"{path}: {_FORMAT} version {told.get('version')}, this program reads version {_VERSION}; "
-            "update otsr, or make the file again"
-        )
+        found = f"{_FORMAT} version {told.get('version')}, this program reads version {_VERSION}"
+        raise DegradationError(f"{path}: {found}; update otsr, or make the file again")
     return tensors, told
 
 
@@ -233,14 +221,3 @@ def _qualities(jpeg: Sequence[int]) -> tuple[int, int]:
     if not (isinstance(low, int) and isinstance(high, int) and 1 <= low <= high <= 100):
         raise ValueError(f"jpeg is ({low}, {high}), expected whole numbers, 1 <= low <= high <= 100")
     return low, high
-
-
-def _check_image(hr: Tensor) -> None:
-    if not isinstance(hr, Tensor) or hr.dim() not in (3, 4) or hr.shape[-3] != 3 or hr.numel() == 0:
-        found = tuple(hr.shape) if isinstance(hr, Tensor) else type(hr).__name__
-        raise ValueError(f"hr is {found}, expected a tensor (3, H, W) or (B, 3, H, W), none empty")
-    if not hr.is_floating_point():
-        raise ValueError(f"hr is {hr.dtype}, expected floating values in [0, 1]; see images.read")
-    low, high = float(hr.min()), float(hr.max())
-    if not -1e-3 <= low <= high <= 1 + 1e-3:
-        raise ValueError(f"hr holds values from {low:.4g} to {high:.4g}, expected [0, 1]; see images.read")

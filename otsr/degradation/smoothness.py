@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
@@ -61,13 +61,9 @@ def collect_noise(
     max_coherence; wood grain and cloth exceed it. Noise is not smooth: the correlation of neighbours,
     1 − mean squared difference / (2 variance), is at most max_correlation; shading exceeds it.
 
-    Patches lie `stride` apart and windows side by side; where they do not fill the length, a last one is flush
-    with the end, so that no pixel goes untested.
-
     Args:
         images: paths, PIL images, arrays or tensors; or one of them.
-        patch: side of a patch in pixels.
-        window: side of a window, by default 32 or the patch if that is smaller; "realsr" has none.
+        patch, window: sides in pixels; the window is 32 by default, or the patch if that is smaller.
         stride: distance of patches, patch // 2 by default; smaller ones find more.
         tags: a label for each image, such as "ISO 382".
 
@@ -82,7 +78,13 @@ def collect_noise(
         raise ValueError(f"tags holds {len(tags)} labels for {len(photos)} images")
     window = min(32, patch) if window is None else window
     stride = max(1, patch // 2) if stride is None else stride
-    max_variance = _MAX_VARIANCE.get(rule, 0.0) if max_variance is None else max_variance
+    if rule not in _MAX_VARIANCE:
+        raise ValueError(f"rule is {rule!r}, expected 'otsr' or 'realsr'")
+    if patch < 2 or stride < 1:
+        raise ValueError(f"patch is {patch} and stride {stride}, expected at least 2 and 1")
+    if not 2 <= window <= patch and rule == "otsr":
+        raise ValueError(f"window is {window}, expected 2 to {patch}, the size of a patch")
+    max_variance = _MAX_VARIANCE[rule] if max_variance is None else max_variance
     smooth = _Smoothness(rule, patch, window, stride, max_variance, max_coherence, max_correlation)
     patches: list[np.ndarray] = []
     sources: list[str] = []
@@ -105,9 +107,8 @@ def collect_noise(
         reasons = "; ".join(f"{count} × {flaw} ({_ADVICE[flaw]})" for flaw, count in flaws.most_common())
         searched = f"no smooth patch of {patch}×{patch} in {len(photos)} images under rule {rule!r}"
         raise DegradationError(f"{searched}: {reasons}")
-    notes = {**asdict(smooth), "kept": len(patches), "rejected": dict(flaws)}
     stack = torch.from_numpy(np.stack(patches)).permute(0, 3, 1, 2)
-    return NoisePool(stack.contiguous(), sources, labels, notes)
+    return NoisePool(stack.contiguous(), sources, labels)
 
 
 @dataclass(frozen=True)
@@ -121,17 +122,6 @@ class _Smoothness:
     max_variance: float
     max_coherence: float
     max_correlation: float
-
-    def __post_init__(self) -> None:
-        if self.rule not in _MAX_VARIANCE:
-            raise ValueError(f"rule is {self.rule!r}, expected 'otsr' or 'realsr'")
-        if self.patch < 2 or self.stride < 1:
-            raise ValueError(f"patch is {self.patch} and stride {self.stride}, expected at least 2 and 1")
-        if self.rule == "otsr" and not 2 <= self.window <= self.patch:
-            raise ValueError(f"window is {self.window}, expected 2 to {self.patch}, the size of a patch")
-        for name in ("max_variance", "max_coherence", "max_correlation"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected a positive number")
 
     def judge(self, pixels: np.ndarray) -> Iterator[tuple[int, int, str]]:
         """Top, left and flaw ("" for none) of every patch of a photo (H, W, 3) uint8."""
@@ -169,6 +159,6 @@ class _Smoothness:
 
 
 def _starts(length: int, side: int, step: int) -> list[int]:
-    """0, step, 2·step, … while a box of `side` fits, and the last place that is flush with the end."""
+    """0, step, 2·step, … while a box of `side` fits, and a last place flush with the end: no pixel goes untested."""
     starts = list(range(0, length - side + 1, step))
     return starts if starts[-1] == length - side else [*starts, length - side]

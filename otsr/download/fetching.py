@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -97,10 +98,6 @@ def require_room(folder: Path, needed: int) -> None:
         raise OSError(errno.ENOSPC, reason, str(folder))
 
 
-class _Broken(Exception):
-    """The connection ended early; what came is kept."""
-
-
 def _fetch_one(url: str, part: Path, known: str | None) -> str:
     """Fill `part` from one address; empty when all is there and its hash fits, else what went wrong."""
     problem = ""
@@ -113,7 +110,7 @@ def _fetch_one(url: str, part: Path, known: str | None) -> str:
             return f"cannot be reached ({_reason(error)}; is this machine online?)"
         except requests.RequestException as error:
             return f"says: {_reason(error)}"
-        except _Broken:
+        if whole is not None and _size(part) < whole:  # what came is kept
             problem = f"closed the connection early, after {_size(part)} bytes"
             failures = 0 if _size(part) > most else failures + 1
             most = max(most, _size(part))
@@ -129,10 +126,11 @@ def _fetch_one(url: str, part: Path, known: str | None) -> str:
     return problem
 
 
-def _receive(url: str, part: Path) -> int | None:
+def _receive(url: str, part: Path) -> float | None:
     """Append what is missing of `part`, or write it anew where the server does not do parts.
 
-    Returns bytes of the whole, if the server says so; raises RequestException where it cannot be reached or refuses.
+    Returns bytes of the whole, if the server says so, and ∞ where the connection breaks; raises RequestException where
+    it cannot be reached or refuses.
     """
     start = _size(part)
     headers = {"Accept": _ACCEPTED, "Accept-Encoding": "identity"}
@@ -148,7 +146,7 @@ def _receive(url: str, part: Path) -> int | None:
         length = response.headers.get("Content-Length", "")
         left = int(length) if length.isdigit() else 0
         require_room(part.parent, left)
-        whole = start + left if left else None
+        whole: float | None = start + left if left else None
         bar = tqdm(desc=part.stem, initial=start, total=whole, unit="B", unit_scale=True, delay=1)
         with part.open("ab") as file, bar:
             file.truncate(start)
@@ -156,10 +154,8 @@ def _receive(url: str, part: Path) -> int | None:
                 for piece in response.iter_content(_CHUNK):
                     bar.update(file.write(piece))
             except requests.RequestException:
-                raise _Broken from None
+                whole = math.inf
             os.fsync(file.fileno())
-    if whole is not None and _size(part) < whole:
-        raise _Broken
     return whole
 
 

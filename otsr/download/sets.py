@@ -2,9 +2,8 @@
 
     folder = sets.get("div2k", Path("datasets"))      # datasets/div2k/DIV2K_train_HR/0001.png …
 
-Each archive is fetched, checked, unpacked into a folder of its own, and counted. A small file beside it records that
-this is done, so the archive itself can be deleted. Hashes and numbers of pictures are those that the authors or several
-public projects state. Sizes here are estimates, for the disk's sake.
+`data_sets.yml` lists them. Each archive is fetched, checked, unpacked into a folder of its own, and counted. A small
+file beside it records that this is done, so the archive itself can be deleted.
 """
 
 from __future__ import annotations
@@ -16,11 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
 from filelock import FileLock
 
 from otsr.download.archives import unpack
 from otsr.download.fetching import DownloadError, fetch, require_room
-from otsr.images import atomic_path, did_you_mean, find_images
+from otsr.images import atomic_path, find_images
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,6 @@ class Archive:
 
     def needs(self, root: Path) -> int:
         """Bytes that it and its pictures will still take on the disk."""
-        if not self.url and not (root / self.file).exists():  # unpacked by hand
-            return 0
         there = [*root.glob(f"{self.file}*"), *self.pictures_in(root)]
         return max(0, self.size + self.unpacked - sum(path.stat().st_size for path in there))
 
@@ -105,20 +103,17 @@ def get(name: str, root: Path, note: Callable[[str], None] = print) -> Path:
     """The folder of a data set below `root`, fetched and unpacked where it is not there; `note` is told what is done.
 
     Raises:
-        DownloadError: unknown name, registration is required first, too little disk, a download that failed, an
-            archive that is damaged or unsafe, or the wrong number of pictures.
+        DownloadError: registration is required first, too little disk, a download that failed, an archive that is
+            damaged or unsafe, or the wrong number of pictures.
     """
-    named = {one.name: one for one in DATA_SETS}
-    if name not in named:
-        there = f"there are {', '.join(named)}{did_you_mean(name, named)}"
-        raise DownloadError(f"no data set is called {name!r}; {there}")
+    chosen = next(one for one in DATA_SETS if one.name == name)
     folder = root / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
-            missing = [archive for archive in named[name].archives if not archive.complete(folder)]
-            _check_registered(named[name], missing, folder)
-            require_room(folder, sum(archive.needs(folder) for archive in missing))
+            missing = [archive for archive in chosen.archives if not archive.complete(folder)]
+            _check_registered(chosen, missing, folder)
+            require_room(folder, sum(archive.needs(folder) for archive in missing if archive.url))
             for archive in missing:
                 _complete(archive, folder, note)
     except DownloadError as error:
@@ -168,54 +163,12 @@ def _complete(archive: Archive, folder: Path, note: Callable[[str], None]) -> No
     note(f"{target}: {found} pictures{done}")
 
 
-_GB = 1_000_000_000
-_DIV2K = "https://data.vision.ee.ethz.ch/cvl/DIV2K/"
-_CODALAB = "https://competitions.codalab.org/competitions/"
+def _read(path: Path) -> tuple[DataSet, ...]:
+    rows = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return tuple(
+        DataSet(name, **{**row, "archives": tuple(Archive(**archive) for archive in row["archives"])})
+        for name, row in rows.items()
+    )
 
-DATA_SETS: tuple[DataSet, ...] = (
-    DataSet(
-        "div2k", "900 sharp photos of 2 megapixels and more: 800 to train, 100 to validate",
-        "academic research only (its page)", _DIV2K,
-        (Archive(
-            "DIV2K_train_HR.zip", 3_530_603_713, 3_540_000_000, 800, _DIV2K + "DIV2K_train_HR.zip",
-            "sha256:9d0b9c463f6e35b6c62cc6a930ee2224f670b34c1df841a57670f9acf0f6c335",
-        ), Archive(
-            "DIV2K_valid_HR.zip", 448_993_893, 450_000_000, 100, _DIV2K + "DIV2K_valid_HR.zip",
-            "sha256:20dd31fd84d777bc1cf5d6b7654a3f569c0aec74458ae094122ad1d0489900fc",
-        )),
-    ),
-    DataSet(
-        "flickr2k", "2650 sharp photos of 2 megapixels; of the archive only the HR ones are unpacked",
-        "research; each photo keeps its owner's licence", "https://github.com/LimBee/NTIRE2017",
-        (Archive(
-            "Flickr2K.tar", 21 * _GB, 12 * _GB, 2650, "https://cv.snu.ac.kr/research/EDSR/Flickr2K.tar",
-            "md5:5d3f39443d5e9489bff8963f8f26cb03", only=r"Flickr2K/Flickr2K_HR/(.+)",
-        ),),
-    ),
-    DataSet(
-        "dped", "5727 photos of an iPhone 3GS; of the archive only these are unpacked",
-        "not stated by its authors; cite Ignatov et al., ICCV 2017", "https://aiff22.github.io/#dataset",
-        (Archive(
-            "original_images.gz", 54 * _GB, 15 * _GB, None,
-            "https://download.ai-benchmark.com/s/rC6PwBK8exRomy8/download/original_images.gz",
-            only=r"((?:.+/)?iphone/.+)",
-        ),),
-    ),
-    DataSet(
-        "ntire2020-track1", "NTIRE 2020 real-world SR, track 1: 2650 noisy photos and 800 clean ones",
-        "terms of the challenge",
-        _CODALAB + "22220 (rename track1-train-source.zip and train-target.zip, if they are called so)",
-        (
-            Archive("Corrupted-tr-x.zip", 12 * _GB, 12 * _GB, 2650),
-            Archive("Corrupted-tr-y.zip", 4 * _GB, 4 * _GB, 800),
-        ),
-    ),
-    DataSet(
-        "ntire2020-track2", "NTIRE 2020 real-world SR, track 2: photos of an iPhone 3GS, and 800 clean ones",
-        "terms of the challenge", _CODALAB + "22221",
-        (
-            Archive("DPEDiphone-tr-x.zip", 15 * _GB, 15 * _GB),
-            Archive("DPEDiphone-tr-y.zip", 4 * _GB, 4 * _GB, 800),
-        ),
-    ),
-)  # fmt: skip
+
+DATA_SETS = _read(Path(__file__).with_name("data_sets.yml"))

@@ -68,7 +68,7 @@ def _bands(
     reach = 2 / stretch
     centre = (np.arange(length) + 0.5) / scale - 0.5
     taps = np.floor(centre - reach)[:, None].astype(np.int64) + np.arange(math.ceil(2 * reach) + 2)
-    weights = _keys(stretch * (centre[:, None] - taps))
+    weights = keys(torch.from_numpy(stretch * (centre[:, None] - taps))).numpy()
     weights /= weights.sum(1, keepdims=True)
     folded = taps % (2 * size)
     taps = np.where(folded < size, folded, 2 * size - 1 - folded)  # symmetric: … 1 0 | 0 1 … n−1 | n−1 …
@@ -82,8 +82,9 @@ def _bands(
     return bands
 
 
-def _keys(x: np.ndarray) -> np.ndarray:
-    x = np.abs(x)
+def keys(distance: Tensor) -> Tensor:
+    """Keys' cubic, the weight of a tap at so many taps: what bicubic interpolation is made of."""
+    x = distance.abs()
     near = (1.5 * x - 2.5) * x**2 + 1
     far = ((-0.5 * x + 2.5) * x - 4) * x + 2
-    return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
+    return torch.where(x <= 1, near, torch.where(x < 2, far, torch.zeros_like(x)))

@@ -147,7 +147,8 @@ def _write_tiff(file: BinaryIO, array: np.ndarray, icc: bytes | None) -> None:
     Raises:
         ValueError: it takes more than the 4 GB that TIFF can address.
     """
-    array = array[..., [0, 0, 0, 1]] if array.shape[2] == 2 else array
+    if array.shape[2] == 2:
+        array, icc = array[..., [0, 0, 0, 1]], None  # a profile of grey does not fit
     height, width, channels = array.shape
     file.write(b"II*\0\0\0\0\0")
     offsets, sizes = [], []

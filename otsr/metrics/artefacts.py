@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from otsr.images import luma, resize
-from otsr.metrics.inputs import as_batch, as_float64, as_scaled, cut_border, like_input
+from otsr.images import as_batch, luma, resize
+from otsr.metrics.inputs import as_float64, as_scaled, cut_border, like_input
 
 _MARGIN = 8  # LR pixels
 _GRID = 8  # LR pixels between the lines of a JPEG's grid

@@ -1,29 +1,11 @@
-"""The door of every metric: what comes in is checked once, here, and the message says what to do."""
+"""The door of every metric: what fits together is checked once, here, and the message says what to do."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-
-def as_batch(image: Tensor, name: str) -> Tensor:
-    """(B, 3, H, W) of at least float32 from a picture or a batch of pictures in [0, 1]; anything else is refused."""
-    if not isinstance(image, Tensor) or not image.is_floating_point():
-        found = image.dtype if isinstance(image, Tensor) else type(image).__name__
-        raise TypeError(
-            f"{name} is {found}, expected a floating-point tensor in [0, 1]; "
-            "otsr.images.read makes one of a file, array or PIL image"
-        )
-    if image.dim() not in (3, 4) or image.shape[-3] != 3 or image.numel() == 0:
-        raise ValueError(f"{name} has shape {tuple(image.shape)}, expected (3, H, W) or (B, 3, H, W)")
-    low, high = (bound.item() for bound in torch.aminmax(image.detach()))
-    if not (low >= 0 and high <= 1):
-        if low != low:
-            raise ValueError(f"{name} holds NaN; find the step that made it")
-        advice = "divide by 255" if low >= 0 and 2 < high <= 255 else "clamp it with .clamp(0, 1)"
-        raise ValueError(f"{name} holds values from {low:.4g} to {high:.4g}, expected [0, 1]; {advice}")
-    batch = image if image.dim() == 4 else image[None]
-    return batch if batch.dtype == torch.float64 else batch.float()
+from otsr.images import as_batch
 
 
 def as_pair(sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor]:

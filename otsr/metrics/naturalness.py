@@ -11,8 +11,8 @@ from scipy.special import gamma
 from torch import Tensor
 
 from otsr.datasets import data_dir
-from otsr.images import luma, resize
-from otsr.metrics.inputs import as_batch, like_input
+from otsr.images import as_batch, luma, resize
+from otsr.metrics.inputs import like_input
 
 BLOCK = 96
 _SHAPES = np.arange(200, 10_001) / 1000  # shape parameters that the fit chooses from

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from otsr.metrics.inputs import as_batch, cut_border, like_input
+from otsr.images import as_batch
+from otsr.metrics.inputs import cut_border, like_input
 from otsr.transport.sliced import unit_directions, wasserstein_1d
 
 _AT_ONCE = 16  # projections held in memory together

@@ -181,28 +181,24 @@ def test_a_file_that_moved_is_followed_and_resumed(server: Server, target: Path)
     assert server.seen == [None, None, f"bytes={BREAK}-", f"bytes={BREAK}-"]
 
 
-def test_a_part_of_another_file_is_thrown_away(server: Server, target: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "content", "asked"),
+    [
+        ("model.pth.part", b"x" * 1000, ["bytes=1000-", None]),
+        ("model.pth.part", b"x" * (len(CONTENT) + 5), [f"bytes={len(CONTENT) + 5}-", None]),
+        ("model.pth.part", CONTENT, [f"bytes={len(CONTENT)}-"]),
+        ("model.pth", CONTENT[:-1], [None]),
+    ],
+    ids=["a part of another file", "a longer one", "a complete part", "a file that rotted"],
+)
+def test_what_lies_there_is_used_if_it_is_right_and_thrown_away_if_not(
+    server: Server, target: Path, name: str, content: bytes, asked: list[str | None]
+) -> None:
     target.parent.mkdir()
-    for stale in (b"x" * 1000, b"x" * (len(CONTENT) + 5)):
-        target.with_name("model.pth.part").write_bytes(stale)
-        fetch([server.url], target, sha256(CONTENT))
-        assert target.read_bytes() == CONTENT
-        target.unlink()
-
-
-def test_a_complete_part_that_was_not_renamed_is_used(server: Server, target: Path) -> None:
-    target.parent.mkdir()
-    target.with_name("model.pth.part").write_bytes(CONTENT)
+    target.with_name(name).write_bytes(content)
     fetch([server.url], target, sha256(CONTENT))
     assert target.read_bytes() == CONTENT
-    assert server.seen == [f"bytes={len(CONTENT)}-"]
-
-
-def test_a_file_that_rotted_in_the_cache_is_fetched_again(server: Server, target: Path) -> None:
-    target.parent.mkdir()
-    target.write_bytes(CONTENT[:-1])
-    fetch([server.url], target, sha256(CONTENT))
-    assert target.read_bytes() == CONTENT
+    assert server.seen == asked
 
 
 def refused_url() -> str:

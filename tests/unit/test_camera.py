@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from otsr.datasets import phone_crops, photos
 from otsr.degradation import Degradation, NoisePool, kernels
 from otsr.degradation.camera import Camera, estimate_camera, photo_kernel, quality_of
+from otsr.degradation.estimation import Blur
 from otsr.degradation.report import describe
 from otsr.images import read, resize, write
 
@@ -81,6 +83,27 @@ def test_of_a_photo_that_is_half_out_of_focus_the_sharp_half_gives_the_kernel() 
     assert focus.tiles[-1] > 2 * focus.tiles[0]
 
 
+def test_of_the_clearer_half_of_the_tiles_those_from_a_tenth_to_four_tenths_give_the_kernel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of 25 tiles every other one is clear: 13, with σ from 1 on in steps of 0.2; the second to the sixth count."""
+    blurs = [
+        Blur((1 + number / 10) ** 2 * torch.eye(2), torch.zeros(5), (0.1, 0.1), 0.1 + number % 2, 1, 99)
+        for number in torch.randperm(25, generator=torch.Generator().manual_seed(0)).tolist()
+    ]
+    tiles = iter(blurs)
+    monkeypatch.setattr("otsr.degradation.camera.estimate_blur", lambda *_: next(tiles))
+    monkeypatch.setattr(
+        "otsr.degradation.camera.kernel_of", lambda blur, _: kernels.gaussian(24, blur.sigma**2)
+    )
+    focus = photo_kernel(torch.rand(3, 960, 960), 2)
+    sharp = [1.2, 1.4, 1.6, 1.8, 2.0]
+    assert focus.sigma == pytest.approx(math.prod(sharp) ** 0.2)
+    expected = kernels.average([kernels.gaussian(24, sigma**2) for sigma in sharp])
+    assert torch.allclose(focus.kernel, expected, atol=1e-6)
+    assert len(focus.tiles) == 25
+
+
 def test_a_photo_that_is_nowhere_in_focus_is_left_out_and_said(tmp_path: Path) -> None:
     """Also where it has the name of a photo in another folder, as cameras give them."""
     (tmp_path / "more").mkdir()
@@ -95,10 +118,8 @@ def test_a_photo_that_is_nowhere_in_focus_is_left_out_and_said(tmp_path: Path) -
     assert report["tiles"] >= 1 and len(report["tiles_sigma_10_50_90"]) == 3
 
 
-def test_the_phones_quality_is_part_of_its_degradation_unless_another_is_asked_for() -> None:
-    crops = phone_crops("mixed", 382)
-    assert estimated(crops, 4).degradation.jpeg == (98, 98)
-    assert estimated(crops, 4, jpeg=(60, 95)).degradation.jpeg == (60, 95)
+def test_the_phones_quality_is_part_of_its_degradation() -> None:
+    assert estimated(phone_crops("mixed", 382), 4).degradation.jpeg == (98, 98)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def pictures(folder: Path) -> list[str]:
 
 def test_the_catalogue_holds_what_the_papers_train_on_and_can_be_checked() -> None:
     found = {one.name: one for one in sets.DATA_SETS}
-    assert list(found) == ["div2k", "flickr2k", "dped", "ntire2020-track1", "ntire2020-track2"]
+    assert list(found) == ["div2k", "flickr2k", "dped", "ntire2020-track1"]
     assert not set(found) & {entry.name for entry in weights.catalogue()}
     for one in found.values():
         assert one.licence and one.page.startswith("https://")
@@ -57,7 +57,7 @@ def test_the_catalogue_holds_what_the_papers_train_on_and_can_be_checked() -> No
             )
             assert archive.size > 0 and archive.unpacked > 0
         assert len({archive.folder for archive in one.archives}) == len(one.archives)
-    assert [one.archives[0].url is None for one in found.values()] == [False, False, False, True, True]
+    assert [one.archives[0].url is None for one in found.values()] == [False, False, False, True]
 
 
 @pytest.mark.parametrize(
@@ -76,14 +76,6 @@ def test_the_catalogue_holds_what_the_papers_train_on_and_can_be_checked() -> No
 def test_pictures_land_in_one_folder_an_archive(name: str, entry: str, place: str | None) -> None:
     one = next(one for one in sets.DATA_SETS if one.name == name)
     assert one.archives[0].placed(entry) == place
-
-
-def test_an_unknown_name_is_answered_with_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(
-        DownloadError, match=r"no data set is called 'div2'; there are .*; did you mean div2k"
-    ):
-        sets.get("div2", tmp_path)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_where_a_registration_is_needed_the_steps_are_named(registered: DataSet, tmp_path: Path) -> None:

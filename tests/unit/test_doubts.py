@@ -68,7 +68,7 @@ def test_what_the_estimator_gets_wrong_is_said(image: object, words: str) -> Non
 
 @pytest.mark.parametrize("index", range(4))
 def test_an_ordinary_photo_gives_no_reason_to_doubt(index: int) -> None:
-    assert photo_kernel(shot(kernels.gaussian(20, 4.0, 2.0, 30.0), index, 4.0), 2).doubts == ()
+    assert not photo_kernel(shot(kernels.gaussian(20, 4.0, 2.0, 30.0), index, 4.0), 2).doubts
 
 
 def test_the_factor_of_an_enlargement_is_one_of_the_two_that_are_named() -> None:

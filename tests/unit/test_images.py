@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageCms, PngImagePlugin
+from PIL import Image, ImageCms, JpegImagePlugin, PngImagePlugin
 
 from otsr import images
 from otsr.images import ImageError
@@ -299,11 +299,28 @@ def test_what_is_written_may_be_read_by_others(tmp_path: Path) -> None:
         ("nowhere/a.png", np.zeros((12, 17, 3), np.uint8), "does not exist"),
         ("a.jpg", np.zeros((12, 17, 4), np.uint8), "no transparency"),
         ("a.webp", np.zeros((12, 17, 3), np.uint16), "8 bits a sample, not 16"),
+        ("a.webp", np.zeros((1, 16_384, 3), np.uint8), "too large for WEBP"),
+        ("a.jpg", np.zeros((65_536, 1, 3), np.uint8), "too large for JPEG"),
     ],
 )
 def test_writing_the_impossible_says_why(tmp_path: Path, name: str, array: np.ndarray, reason: str) -> None:
     with pytest.raises(ImageError, match=reason):
         images.write(tmp_path / name, array)
+
+
+def test_jpeg_keeps_colours_in_full_resolution_and_webp_its_largest_size(tmp_path: Path) -> None:
+    images.write(tmp_path / "a.jpg", np.zeros((16, 16, 3), np.uint8))
+    with Image.open(tmp_path / "a.jpg") as image:
+        assert JpegImagePlugin.get_sampling(image) == 0
+    images.write(tmp_path / "a.webp", np.zeros((1, 16_383, 3), np.uint8))
+
+
+def test_a_profile_of_grey_does_not_go_into_a_file_of_colours(tmp_path: Path) -> None:
+    """16-bit grey with transparency becomes RGBA in TIFF."""
+    for channels, kept in ((1, b"GRAY"), (2, None)):
+        images.write(tmp_path / "a.tif", np.zeros((4, 4, channels), np.uint16), icc=b"GRAY")
+        with Image.open(tmp_path / "a.tif") as image:
+            assert image.info.get("icc_profile") == kept
 
 
 def test_folders_are_walked_in_order_and_loops_reported(tmp_path: Path) -> None:

@@ -295,7 +295,7 @@ def test_bad_pictures_are_refused_with_advice(
 def test_what_is_no_float_tensor_is_refused(metric: Callable[..., Tensor]) -> None:
     good = noise(3, 96, 192)
     for bad in ((good * 255).byte(), good.numpy(), "photo.png"):
-        with pytest.raises(TypeError, match=r"expected a floating-point tensor in \[0, 1\]"):
+        with pytest.raises(ValueError, match=r"expected a floating-point tensor in \[0, 1\]"):
             metric(bad, good)
 
 

@@ -1,4 +1,4 @@
-"""Noise: the rules against brute force, sampling against the patches, measurements against noise of known law."""
+"""Noise: the rules against brute force, sampling against the patches."""
 
 from __future__ import annotations
 
@@ -80,7 +80,6 @@ def test_wood_grain_passes_the_published_rules_but_not_ours() -> None:
     assert len(published) > 150
     assert with_ours.tags.count("wood") < 0.1 * len(published)
     assert with_ours.tags.count("floor") > 100
-    assert with_ours.notes["rejected"]["a texture with a direction"] > 150
 
 
 def test_stripes_and_shading_are_told_from_noise() -> None:
@@ -108,7 +107,6 @@ def test_the_vendored_phone_crops_yield_a_pool_at_every_iso() -> None:
     assert set(counts) == {"ISO 100", "ISO 132", "ISO 382", "ISO 1792"}
     assert len(pool) >= 200
     assert pool.size == 64
-    assert pool.notes["kept"] == len(pool)
     spread = {tag: float(pool.subset(tag).sample(200, 32, generator()).std()) * 255 for tag in counts}
     assert spread["ISO 1792"] > 2 * spread["ISO 132"]
 
@@ -141,8 +139,6 @@ def test_an_empty_pool_says_which_rule_rejected_how_many_and_what_to_relax() -> 
         ({"patch": 1}, "patch is 1"),
         ({"window": 65}, "window is 65"),
         ({"stride": 0}, "stride 0"),
-        ({"max_variance": -1.0}, "max_variance is -1"),
-        ({"max_coherence": 0.0}, "max_coherence is 0"),
         ({"tags": ["a", "b"]}, "tags holds 2 labels for 1 images"),
     ],
 )
@@ -218,6 +214,9 @@ def test_crops_begin_on_the_grid_that_is_asked_for() -> None:
     periodic = NoisePool((line[:, None] + line).byte().expand(1, 3, 64, 64), ["a"], [""])
     aligned, free = (periodic.sample(9, 32, torch.Generator().manual_seed(0), grid) for grid in (16, 1))
     assert torch.equal(aligned, aligned[:1].expand_as(aligned)) and not torch.equal(free, aligned)
+    large = periodic.sample(1, 96, generator(), 16)[0, 0]  # laid out of crops
+    pattern = (line[:16, None] + line[:16]).repeat(6, 6)
+    assert np.corrcoef(large.flatten(), pattern.flatten())[0, 1] > 0.95
 
 
 def test_injection_adds_zero_mean_noise_and_clips(pool: NoisePool) -> None:
@@ -243,41 +242,3 @@ def test_a_pool_without_patches_or_with_wrong_labels_cannot_be() -> None:
             NoisePool(patches, sources, [""] * len(patches))
     with pytest.raises(DegradationError, match="tags are"):
         NoisePool(patch, ["a"], ["ISO 100"]).subset("ISO 200")
-
-
-# --- measurement
-
-
-def made_of(fields: np.ndarray) -> NoisePool:
-    """A pool of grey fields (N, p, p), the same in all channels."""
-    grey = torch.from_numpy(np.rint(fields).clip(0, 255).astype(np.uint8))
-    patches = grey[:, None].repeat(1, 3, 1, 1)
-    return NoisePool(patches, ["made"] * len(patches), [""] * len(patches))
-
-
-def test_signal_dependence_finds_the_line_that_made_the_noise() -> None:
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[:64, :64]
-    means = rng.uniform(30, 220, 300)[:, None, None] + 0.1 * x - 0.15 * y  # shading must not count as noise
-    fields = means + rng.normal(size=means.shape) * np.sqrt(0.08 * means + 2)
-    slope, intercept = made_of(fields).signal_dependence()
-    assert abs(slope - 0.08) < 0.002
-    assert abs(intercept - (2 + 1 / 12)) < 0.2  # 1/12 is the rounding
-
-
-@pytest.mark.parametrize("side", [8, 64])
-def test_noise_that_ignores_the_signal_has_no_slope(side: int) -> None:
-    rng = np.random.default_rng(0)
-    fields = rng.uniform(40, 200, (6400 // side, 1, 1)) + rng.normal(0, 3, (6400 // side, side, side))
-    slope, intercept = made_of(fields).signal_dependence()
-    assert abs(slope) < 3e-3
-    assert abs(intercept - 9.083) < 0.3
-
-
-def test_correlation_finds_the_filter_that_made_the_noise() -> None:
-    white = np.random.default_rng(0).normal(0, 12, (60, 66, 66))
-    soft = (white[:, :, 1:-1] + 0.5 * white[:, :, :-2])[:, 1:-1]  # along x only: 0.5 / 1.25 at a lag of 1
-    found = made_of(128 + soft).correlation()
-    expected = np.zeros((4, 4))
-    expected[0, :2] = 1, 0.4
-    assert np.abs(found.numpy() - expected).max() < 0.01

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from otsr.inference.tiling import spans
+from otsr.inference.tiling import spans, spread_colours
 
 
 @pytest.mark.parametrize("alignment", [1, 2])
@@ -27,6 +28,14 @@ def test_kept_parts_cover_each_pixel_once_and_have_their_context(
 def test_all_windows_have_one_size() -> None:
     for length in (100, 257, 1024, 4000):
         assert len({span.size for span in spans(length, 64, 10)}) == 1
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_what_is_less_than_one_255th_visible_has_the_colour_of_its_neighbour(kind: type) -> None:
+    white = np.iinfo(kind).max
+    pixels = np.array([[[1, 2, 3], [4, 5, 6], [7, 8, 9]]], kind)
+    alpha = np.array([[white // 256, white, white // 255]], kind)
+    assert spread_colours(pixels, alpha)[0].tolist() == [[4, 5, 6], [4, 5, 6], [7, 8, 9]]
 
 
 def test_borders_cost_no_context() -> None:
