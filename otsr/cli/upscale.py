@@ -155,8 +155,9 @@ def build_upscaler(weights: str | None, **options: Any) -> Upscaler:
         if find(name) is None:
             _note_unfinished(Path(name))
     except WeightsError as error:
-        # A right name whose download failed, or whose package is missing, is not a mistake in the command line.
-        (fail if find(name) else refuse)(error)
+        if find(name):  # whose download failed, or whose package is missing: no mistake in the command line
+            fail(error)
+        refuse(error)
     except ValueError as error:
         refuse(error)
     if upscaler.device.type == "mps" and options.get("device") == "auto":

@@ -32,7 +32,9 @@ def test_tiles_and_blocks_give_what_the_whole_image_gives(
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"ensemble": True}, {"back_projection": 3}, {"tileable": True}], ids=str
+    "options",
+    [{}, {"ensemble": True}, {"back_projection": 3, "colours": False}, {"tileable": True}],
+    ids=str,
 )
 @every_network
 def test_tiles_do_not_show_with_options_either(network: nn.Module, options: dict[str, int]) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from otsr import datasets, metrics
 from otsr.images import luma, read, resize
-from otsr.metrics import lr_consistency, mean_interval, niqe, patch_swd, psnr, ssim, st_lpips
+from otsr.metrics import lr_consistency, mean_interval, naturalness, niqe, patch_swd, psnr, ssim, st_lpips
 from otsr.metrics.patches import _directions
 
 
@@ -163,6 +163,17 @@ def test_niqe_counts_flat_blocks_the_same_whatever_their_grey() -> None:
         image[:, 110:120] = photo("cow")[:, 110:120, :384]  # so that blocks below do not see the grey
         values.append(float(niqe(image)))
     assert np.ptp(values) < 0.05 * values[0]
+
+
+def test_what_flat_blocks_have_counts_in_niqes_means_but_not_in_its_covariance() -> None:
+    """As nanmean does in its authors' code."""
+    features = np.random.default_rng(0).normal(size=(6, 36))
+    features[0, 3] = np.nan
+    with np.load(datasets.data_dir() / "metrics" / "niqe_pris_params.npz") as pristine:
+        mean, covariance = pristine["mu_pris_param"].ravel(), pristine["cov_pris_param"]
+    gap = np.array([column[np.isfinite(column)].mean() for column in features.T]) - mean
+    expected = gap @ np.linalg.pinv((covariance + np.cov(features[1:].T)) / 2) @ gap
+    assert naturalness._distance(features) == pytest.approx(expected**0.5)
 
 
 def test_niqe_refuses_pictures_that_are_too_small_or_flat() -> None:
