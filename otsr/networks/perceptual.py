@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from otsr.download import DownloadError, cache_dir, fetch
 from otsr.images import atomic_path
-from otsr.networks import DEFAULT_LAYERS, VGG_BLOCKS, layer_names, vgg_places
+from otsr.networks import DEFAULT_LAYERS, VGG_BLOCKS, vgg_places
 from otsr.networks.features import AlexFeatures, check_size, halve
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
@@ -158,11 +158,7 @@ def backbone(name: str, layers: tuple[str, ...] | None = None) -> nn.Module:
 
     VGGs are fetched at first use (or BackboneError says why not) and kept. Default layers are in `DEFAULT_LAYERS`.
     """
-    if name not in DEFAULT_LAYERS:
-        raise ValueError(f"backbone is {name!r}, expected one of {', '.join(DEFAULT_LAYERS)}")
-    known, layers = layer_names(name), tuple(DEFAULT_LAYERS[name]) if layers is None else layers
-    if unknown := [layer for layer in layers if layer not in known]:
-        raise ValueError(f"layers {', '.join(unknown)}: expected some of {', '.join(known)}")
+    layers = tuple(DEFAULT_LAYERS[name]) if layers is None else layers
     if name in ("patches", "details"):
         return Patches() if name == "patches" else Details()
     network: nn.Module

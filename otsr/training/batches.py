@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Generator
-from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -56,7 +55,7 @@ class Crop(NamedTuple):
     drawing: torch.Generator
 
 
-class TrainingBatches:
+class TrainingBatches(torch.utils.data.Dataset[Batch | DataError]):
     """Batches by step. Each photo is shown once before any is shown again; crops are uniform in the photo.
 
     Args:
@@ -109,6 +108,13 @@ class TrainingBatches:
                 reals = torch.from_numpy(self._cut(self.hr, drawn))
         return Batch(torch.from_numpy(lr), torch.from_numpy(hr), reals)
 
+    def __getitem__(self, step: int) -> Batch | DataError:
+        """As torch's `DataLoader` asks for a batch. Bad data is no error here: a traceback would hide its message."""
+        try:
+            return self.batch(step)
+        except (ValueError, OSError) as error:
+            return DataError(f"step {step}: {error}")
+
     def stream(self, first: int = 0) -> Generator[tuple[int, Batch]]:
         """(step, batch) for step = first, first + 1, … without end, made ahead by `data.workers` processes.
 
@@ -119,7 +125,7 @@ class TrainingBatches:
             DataError: a worker failed or died; says what to do.
         """
         loader = DataLoader(
-            _Steps(self),
+            self,
             batch_size=None,
             sampler=range(first, sys.maxsize),
             num_workers=self.data.workers,
@@ -195,19 +201,6 @@ class TrainingBatches:
         side = side or self.data.crop
         cut = [_turned(photos.crop(c.photo, c.top, c.left, side, side), c.turn) for c in crops]
         return np.ascontiguousarray(np.stack(cut))
-
-
-@dataclass(frozen=True)
-class _Steps(torch.utils.data.Dataset[Batch | DataError]):
-    """Batches by step, as `DataLoader` asks for them."""
-
-    batches: TrainingBatches
-
-    def __getitem__(self, step: int) -> Batch | DataError:
-        try:
-            return self.batches.batch(step)
-        except (ValueError, OSError) as error:  # bad data: the message names the file, a traceback would not
-            return DataError(f"step {step}: {error}")
 
 
 def _turned(pixels: np.ndarray, turn: int) -> np.ndarray:

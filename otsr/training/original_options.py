@@ -87,9 +87,8 @@ def translate(values: Keys) -> tuple[Keys, list[str]]:
     """
     options = _Options(values)
     if not any(key.startswith("datasets.train.") for key in options.left):
-        raise options.error(
-            "datasets", "has no part `train`: this file is for testing; see otsr upscale --help"
-        )
+        words = "has no part `train`: this file is for testing; see otsr upscale --help"
+        raise options.error("datasets", words)
     for key, expected in _REQUIRED.items():
         found = options.take(key, expected[0])
         if found not in expected:
@@ -144,11 +143,8 @@ def _generator(options: _Options) -> None:
     options.put("name", name or "original", "name")
     options.put("network.name", "RRDBNet", "network_G.which_model_G")
     options.put("ema", 0, "name")  # theirs keep the weights of the last step
-    betas = [
-        options.take("train.beta1_G", 0.9),
-        options.take("train.beta2_G", 0.999),
-    ]  # the critic's are the same
-    options.put("optimiser.betas", betas, "train.beta1_G")
+    betas = [options.take("train.beta1_G", 0.9), options.take("train.beta2_G", 0.999)]
+    options.put("optimiser.betas", betas, "train.beta1_G")  # the critic's too
     options.put("optimiser.schedule.kind", "multistep", "train.lr_scheme")
     if options.left.get("train.warmup_iter", -1) != -1:
         options.put("optimiser.schedule.warmup", options.take("train.warmup_iter"), "train.warmup_iter")

@@ -70,7 +70,9 @@ def fit_map(
         for _ in range(_MAP_STEPS):
             x = sample_source(batch, generator)
             moved = x + shift(x)
-            _descend(of_map, _cost(x, moved) - potential(moved).mean())
+            _descend(
+                of_map, (x - moved).square().mean() / 2 - potential(moved).mean()
+            )  # ‖x − y‖²/(2 dim), and f
         potential.requires_grad_(True)
         x, y = sample_source(batch, generator), sample_target(batch, generator)
         with torch.no_grad():
@@ -141,11 +143,6 @@ def _network(dim: int, width: int, out: int, generator: torch.Generator) -> nn.S
         nn.init.kaiming_uniform_(layer.weight, a=5**0.5, generator=generator)
         nn.init.zeros_(layer.bias)
     return nn.Sequential(layers[0], nn.SiLU(), layers[1], nn.SiLU(), layers[2])
-
-
-def _cost(x: Tensor, y: Tensor) -> Tensor:
-    """Mean of ‖x − y‖²/(2 dim) over pairs."""
-    return (x - y).square().mean() / 2
 
 
 def _decay(optimiser: torch.optim.Optimizer, step: int, steps: int) -> None:

@@ -96,8 +96,6 @@ def save(
         raise WeightsError(f"{path}: weights are written as .safetensors; change the suffix")
     if not path.parent.is_dir():
         raise WeightsError(f"{path}: the folder {path.parent} does not exist; make it first")
-    if "architecture" in (metadata or {}):
-        raise WeightsError(f"{path}: the metadata key 'architecture' is taken by the network's own")
     dtype = torch.float16 if half else torch.float32
     state = {name: tensor.cpu().to(dtype).contiguous() for name, tensor in network.state_dict().items()}
     for name, tensor in state.items():
@@ -105,7 +103,7 @@ def save(
             raise WeightsError(f"{path}: {name} is not finite in {dtype}; nothing was written")
     notes = {key: str(value) for key, value in (metadata or {}).items()}
     with atomic_path(path) as temporary:
-        save_file(state, temporary, {"architecture": json.dumps(architecture), **notes})
+        save_file(state, temporary, {**notes, "architecture": json.dumps(architecture)})
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:

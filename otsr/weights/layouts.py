@@ -36,12 +36,6 @@ _RENAMES: tuple[tuple[str, str], ...] = (  # ESRGAN's `model.N` after the trunk 
     (r"conv_last|model\.(?:4|7|10|13)", "last"),
 )
 _ONE_BASED = re.compile(r"(?<=blocks\.)\d|(?<=convolutions\.)\d|(?<=enlarge\.)\d+")
-_TELLTALES: tuple[tuple[str, str], ...] = (
-    (r"optimizers?|schedulers", "a training state; its network is in another file, such as latest_G.pth"),
-    (r"relative_position|attn\.", "a transformer, such as SwinIR"),
-    (r"discriminator|conv0_[01]\.|bn0_1\.|linear\d?\.|classifier\.|fc\.", "a critic or a classifier"),
-    (r"head\.\d+\.", "EDSR or a relative"),
-)
 
 
 class WeightsError(ValueError):
@@ -98,8 +92,7 @@ def _unwrapped(state: Any) -> dict[str, Tensor]:
         raise WeightsError(f"holds one {type(state).__name__}, expected tensors by name")
     tensors = {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
     if not tensors:
-        names = [str(key) for key in state]
-        raise WeightsError(f"holds no tensors but {_some(names)}{_guess(names)}")
+        raise WeightsError(f"holds no tensors but {_some(map(str, state))}")
     if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > MAX_BYTES:
         raise WeightsError(f"its tensors take more than {MAX_BYTES >> 30} GiB")
     while prefix := next((p for p in _PREFIXES if any(key.startswith(p) for key in tensors)), None):
@@ -145,13 +138,7 @@ def _architecture(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         last = max(numbers(r"body\.(\d+)\.weight"))
         scale = round((shapes[f"body.{last}.weight"][0] / 3) ** 0.5)
         return {"name": "Compact", "nf": first[0], "nb": last // 2 - 1, "scale": scale, "base": "nearest"}
-    raise WeightsError(f"holds {len(tensors)} tensors ({_some(tensors)}){_guess(tensors)}")
-
-
-def _guess(names: Iterable[str]) -> str:
-    text = "\n".join(names)
-    found = next((what for pattern, what in _TELLTALES if re.search(pattern, text)), None)
-    return f": {found}" if found else ""
+    raise WeightsError(f"holds {len(tensors)} tensors ({_some(tensors)})")
 
 
 def _some(names: Iterable[str]) -> str:

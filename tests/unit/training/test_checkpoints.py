@@ -131,8 +131,7 @@ def test_a_file_of_another_kind_is_named(tmp_path: Path, content: bytes) -> None
 
 
 @pytest.mark.parametrize(
-    "content",
-    [{}, [1, 2], {"kind": "another"}, torch.zeros(3), None, {"kind": ("otsr training", 9)}],
+    "content", [{}, [1, 2], {"kind": "another"}, torch.zeros(3), None, {"kind": ("otsr training", 9)}]
 )
 def test_a_torch_file_that_is_not_a_checkpoint_or_of_another_version_is_named(
     tmp_path: Path, content: object
