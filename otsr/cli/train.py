@@ -90,9 +90,7 @@ def train(
     times = f"from step {min(config.every.log, config.steps)} on each line says how much time is left"
     say(f"{config.name}: {config.steps:,} steps, into {folder}; {times}")
     if config.data.degradation == "phone" and not resume:
-        say(
-            "It is for the course's phone, whose blur is estimated first, in up to a minute. For your own camera:"
-        )
+        say("It is for the course's phone, whose blur is estimated first, in up to a minute. For your own:")
         say(
             "otsr estimate PHOTOS -o camera.safetensors, then the same command with --camera camera.safetensors"
         )

@@ -31,34 +31,23 @@ _APART = 1.5  # ratio of σ between two groups of photos
 
 def of_photo(lr: Tensor, blurs: Sequence[Blur], kernel: Tensor, scale: int) -> list[str]:
     """Reasons to doubt the kernel of a photo (3, H, W): the mean of its tiles in focus, whose blurs are given."""
-    reasons = []
     contrast = statistics.median(blur.contrast for blur in blurs)
-    if contrast < _LEAST_CONTRAST:
-        reasons.append(
-            f"hardly any texture: detail has only {contrast:.0f} times the power of the noise, so the kernel is a "
-            "guess; add photos with edges or detail in them"
-        )
     widest = max(math.sqrt(float(torch.linalg.eigvalsh(blur.covariance)[1])) for blur in blurs) / scale
-    if widest > 0.9 * WIDEST:
-        reasons.append(
-            f"out of range: the blur spans {widest:.1f} pixels of the photo, and the estimator knows up to {WIDEST:g}; "
-            "take sharper photos, or shrink these"
-        )
-    if statistics.median_high(blur.strangeness for blur in blurs) > _STRANGE:
-        reasons.append("unlike a photo (a drawing, a screenshot, or edited), so its kernel is a guess")
+    strangeness = statistics.median_high(blur.strangeness for blur in blurs)
     negative = -float(kernel.clamp(max=0).sum())
-    if negative > _SHARPENED[scale]:
-        reasons.append(
-            f"sharpened by software: {negative:.0%} of the kernel is negative, which amplifies noise"
-        )
     factors = enlarged(luma(lr)[0]) if min(blur.sigma for blur in blurs) > _SOFT * scale else ()
-    if factors:
-        times = " or ".join(f"{factor:.3g}" for factor in factors)
-        reasons.append(
-            f"enlarged before, {times} times: the blur is the enlargement's own; use the files as the camera wrote "
-            "them, without digital zoom"
-        )
-    return reasons
+    reasons = {
+        f"hardly any texture: detail has only {contrast:.0f} times the power of the noise, so the kernel is a guess; "
+        "add photos with edges or detail in them": contrast < _LEAST_CONTRAST,
+        f"out of range: the blur spans {widest:.1f} pixels of the photo, and the estimator knows up to {WIDEST:g}; "
+        "take sharper photos, or shrink these": widest > 0.9 * WIDEST,
+        "unlike a photo (a drawing, a screenshot, or edited), so its kernel is a guess": strangeness > _STRANGE,
+        f"sharpened by software: {negative:.0%} of the kernel is negative, which amplifies noise":
+            negative > _SHARPENED[scale],
+        f"enlarged before, {' or '.join(f'{factor:.3g}' for factor in factors)} times: the blur is the enlargement's "
+        "own; use the files as the camera wrote them, without digital zoom": bool(factors),
+    }  # fmt: skip
+    return [reason for reason, holds in reasons.items() if holds]
 
 
 def of_tiles(blurs: Sequence[Blur]) -> list[str]:
