@@ -46,7 +46,7 @@ def pictures(folder: Path) -> list[str]:
 
 def test_the_catalogue_holds_what_the_papers_train_on_and_can_be_checked() -> None:
     found = {one.name: one for one in sets.DATA_SETS}
-    assert list(found) == ["div2k", "flickr2k", "dped", "ntire2020-track1"]
+    assert list(found) == ["div2k", "flickr2k", "dped", "ntire2020-track1", "ntire2020-track2"]
     assert not set(found) & {entry.name for entry in weights.catalogue()}
     for one in found.values():
         assert one.licence and one.page.startswith("https://")
@@ -57,7 +57,7 @@ def test_the_catalogue_holds_what_the_papers_train_on_and_can_be_checked() -> No
             )
             assert archive.size > 0 and archive.unpacked > 0
         assert len({archive.folder for archive in one.archives}) == len(one.archives)
-    assert [one.archives[0].url is None for one in found.values()] == [False, False, False, True]
+    assert [one.archives[0].url is None for one in found.values()] == [False, False, False, True, True]
 
 
 @pytest.mark.parametrize(
