@@ -73,6 +73,7 @@ class Adversary:
             for _ in range(self.gan.ratio - 1):
                 self._set_gradient(self._judge(real, fake.detach().requires_grad_()).loss)
                 self.optimiser.step()
+                torch.clear_autocast_cache()  # it holds the weights, in 16 bits, as they were before
 
             # One pass of the critic over reals and fakes serves its own loss, the penalty and the generator's loss:
             # each takes its own derivative of the same graph. The fakes are a leaf, so that a derivative ends here

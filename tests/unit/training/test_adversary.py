@@ -105,6 +105,13 @@ def test_the_critic_takes_the_steps_of_the_ratio_but_the_last_which_waits_for_th
     assert all(parameter.grad is not None for parameter in judge.critic.parameters())
 
 
+def test_a_critic_in_16_bits_is_judged_with_the_weights_that_its_last_step_left() -> None:
+    judge = adversary("losses.gan.ratio=2", "optimiser.critic_lr=0.01")
+    judge.step(images(1).requires_grad_(), images(2), 0, torch.bfloat16)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert judge.log["real"] == judge.critic(2 * images(2) - 1).float().mean()
+
+
 def test_before_its_start_the_term_is_nothing_and_the_critic_learns() -> None:
     judge = adversary("losses.gan.start=4")
     before = copy.deepcopy(judge.critic.state_dict())
