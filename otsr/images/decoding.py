@@ -70,7 +70,8 @@ def open_picture(source: ImageSource, *, deep: bool = False) -> Picture:
         with explained(source):
             if not Path(source).is_file():
                 raise ImageError(f"{source}: no such file{suggestion(Path(source))}")
-            with Image.open(source) as image:
+            # By an open file: of a path Pillow maps plain TIFFs into memory, and scrambles those that lie on their side.
+            with Path(source).open("rb") as file, Image.open(file) as image:
                 picture = _from_pil(image, str(source), Path(source))
     if deep or picture.white == 255:
         return picture
@@ -113,6 +114,8 @@ def _check_size(name: str, width: int, height: int) -> None:
 
 
 def _from_pil(image: Image.Image, name: str, path: Path | None = None) -> Picture:
+    if image.format == "EPS":
+        raise ImageError(f"{name}: PostScript, a program that draws; it is not run. Export it as PNG")
     _check_size(name, *image.size)
     if getattr(image, "n_frames", 1) > 1:
         warnings.warn(f"{name}: {image.n_frames} frames; only the first is used", stacklevel=4)  # type: ignore[attr-defined]

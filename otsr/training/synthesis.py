@@ -45,8 +45,8 @@ def cleaned_size(path: Path, cleanup: float = 1.0) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            # A PNG whose header brings no EXIF would be decoded in search of some.
-            if (image.format != "PNG" or "exif" in image.info) and image.getexif().get(_ORIENTATION, 1) >= 5:
+            # Not image.getexif(), which decodes a PNG in search of EXIF. A TIFF's size is that of the upright picture.
+            if image.format != "TIFF" and Image.Image.getexif(image).get(_ORIENTATION, 1) >= 5:
                 width, height = height, width
             readable = width * height <= MAX_PIXELS
     except Exception:  # whatever Pillow stumbles over: the full reader finds the words

@@ -153,7 +153,8 @@ def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
     assert np.abs(picture.pixels.astype(int) - flat).max() <= 3
 
 
-def test_exif_rotation_is_applied(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("suffix", "mode"), [("png", "RGB"), ("tif", "RGB"), ("tif", "L"), ("tif", "RGBA")])
+def test_exif_rotation_is_applied(tmp_path: Path, suffix: str, mode: str) -> None:
     upright = np.zeros((4, 6, 3), np.uint8)
     upright[0, 0] = 255  # a mark in the top left corner
     stored = (
@@ -162,8 +163,9 @@ def test_exif_rotation_is_applied(tmp_path: Path) -> None:
     )  # fmt: skip
     exif = Image.Exif()
     for exif[0x0112], pixels in enumerate(stored, 1):
-        Image.fromarray(np.ascontiguousarray(pixels)).save(tmp_path / "a.png", exif=exif)
-        np.testing.assert_array_equal(images.open_picture(tmp_path / "a.png").pixels, upright)
+        path = tmp_path / f"a.{suffix}"
+        Image.fromarray(np.ascontiguousarray(pixels)).convert(mode).save(path, exif=exif)
+        np.testing.assert_array_equal(images.open_picture(path).pixels, upright)
 
 
 def test_the_colour_profile_survives_and_other_metadata_does_not(tmp_path: Path, colours: np.ndarray) -> None:
@@ -193,11 +195,13 @@ def test_damaged_and_foreign_files_are_named_with_the_reason(tmp_path: Path, col
     (tmp_path / "cut.png").write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "text.jpg").write_text("<html>404</html>")
+    (tmp_path / "program.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n")
     for name, reason in [
         ("cut.png", "truncated"),
         ("empty.png", "empty"),
         ("text.jpg", "<html>404"),
         ("no.png", "no such"),
+        ("program.png", "PostScript"),
     ]:
         with pytest.raises(ImageError, match=reason) as caught:
             images.open_picture(tmp_path / name)

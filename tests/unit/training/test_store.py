@@ -18,7 +18,7 @@ import lmdb
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from otsr.images import crop_to_multiple, read, resize, to_array
 from otsr.training import sources, store
@@ -117,11 +117,12 @@ def test_the_size_after_clean_up_is_known_without_decoding(tmp_path: Path, clean
         assert cleaned_size(tmp_path / "a.png", cleanup) == clean_photo(tmp_path / "a.png", cleanup).shape[:2]
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.new("RGB", (64, 40)).save(tmp_path / "turned.jpg", exif=exif)
-    assert (
-        cleaned_size(tmp_path / "turned.jpg", cleanup)
-        == clean_photo(tmp_path / "turned.jpg", cleanup).shape[:2]
-    )
+    told = PngImagePlugin.PngInfo()
+    told.add_itxt("XML:com.adobe.xmp", '<x tiff:Orientation="6"/>')  # as photo editors write it
+    for name, how in (("a.jpg", {"exif": exif}), ("a.tif", {"exif": exif}), ("a.png", {"pnginfo": told})):
+        Image.new("RGB", (64, 40)).save(tmp_path / name, **how)
+        assert cleaned_size(tmp_path / name, cleanup) == clean_photo(tmp_path / name, cleanup).shape[:2]
+        assert cleaned_size(tmp_path / name) == (64, 40)
 
 
 # --- many times, many processes
