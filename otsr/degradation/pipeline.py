@@ -161,7 +161,7 @@ class Degradation:
             if noise:
                 noise = NoisePool(tensors["noise"], noise["sources"], noise["tags"])
             return cls(notes["scale"], tensors.get("kernels"), noise, notes["jpeg"], notes["cleanup"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             damage = f"{path}: this {_FORMAT} file is damaged ({error}); make it again"
             raise DegradationError(damage) from None
 

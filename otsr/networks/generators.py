@@ -188,7 +188,7 @@ def build(architecture: dict[str, Any]) -> RRDBNet | Compact:
     """The network that an `architecture` describes, with fresh weights; a ValueError names what cannot be built."""
     arguments = dict(architecture)
     name = arguments.pop("name", None)
-    if name not in GENERATORS:
+    if not isinstance(name, str) or name not in GENERATORS:
         raise ValueError(f"architecture name is {name!r}, expected one of {', '.join(GENERATORS)}")
     try:
         return GENERATORS[name](**arguments)

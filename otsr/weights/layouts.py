@@ -84,10 +84,8 @@ def fill(network: RRDBNet | Compact, tensors: Mapping[str, Tensor]) -> RRDBNet |
 
 def _unwrapped(state: Any) -> dict[str, Tensor]:
     """The tensors, out of wrappers and without the prefixes that DataParallel and GAN classes add."""
-    inner = state
-    while inner is not None:
-        state = inner
-        inner = next((state[k] for k in _WRAPPERS if isinstance(state, Mapping) and k in state), None)
+    for _ in _WRAPPERS:  # not without end: a file may hold a mapping that holds itself
+        state = next((state[k] for k in _WRAPPERS if isinstance(state, Mapping) and k in state), state)
     if not isinstance(state, Mapping):
         raise WeightsError(f"holds one {type(state).__name__}, expected tensors by name")
     tensors = {str(key): value for key, value in state.items() if isinstance(value, Tensor)}

@@ -165,6 +165,7 @@ def test_a_fresh_compact_network_is_bicubic_and_all_its_layers_learn_from_the_se
     [
         ({"name": "UNet"}, "'UNet', expected one of RRDBNet, Compact"),
         ({}, "name is None"),
+        ({"name": ["RRDBNet"]}, "name is ['RRDBNet']"),
         ({"name": "RRDBNet", "scale": 3}, "scale is 3, expected one of 2, 4"),
         ({"name": "RRDBNet", "nf": 0}, "nf is 0, expected a whole number from 1"),
         ({"name": "RRDBNet", "nb": 10**9}, "nb is 1000000000"),

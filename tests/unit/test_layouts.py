@@ -204,6 +204,12 @@ def change(**changes: Tensor | None) -> Callable[[], State]:
     return make
 
 
+def within_itself() -> dict[str, Any]:
+    state: dict[str, Any] = {}
+    state["params"] = state
+    return state
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -224,6 +230,7 @@ def change(**changes: Tensor | None) -> Callable[[], State]:
         (lambda: torch.zeros(3), "holds one Tensor, expected tensors by name"),
         (lambda: [1, 2], "holds one list"),
         (dict, "holds no tensors"),
+        (within_itself, "holds no tensors but params"),
     ],
 )
 def test_another_network_is_refused_with_what_it_is(

@@ -165,6 +165,7 @@ def test_a_degradation_read_back_gives_bitwise_the_same_images(full: Degradation
         ({"notes": '{"scale": 0, "jpeg": null, "cleanup": 1, "noise": null}'}, "damaged .*scale is 0"),
         ({"notes": '{"scale": 2}'}, "damaged"),
         ({"notes": "[1]"}, "damaged"),
+        ({"notes": "[" * 100_000}, "damaged"),
         ({"notes": '{"scale": 2, "noise": {"sources": []}}'}, "damaged"),
     ],
 )
