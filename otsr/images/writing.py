@@ -7,7 +7,7 @@ import secrets
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -41,7 +41,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_MASK)  # safetensors writes files that nobody else may read
+        with suppress(OSError):  # a network drive or a USB stick may let us write, and not set rights
+            temporary.chmod(0o666 & ~_MASK)  # safetensors writes files that nobody else may read
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -296,6 +296,17 @@ def test_what_is_written_may_be_read_by_others(tmp_path: Path) -> None:
     assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
+def test_a_drive_that_knows_no_rights_is_written_to(
+    tmp_path: Path, colours: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, mode: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    images.write(tmp_path / "a.png", colours)
+    assert (tmp_path / "a.png").is_file()
+
+
 @pytest.mark.parametrize(
     ("name", "array", "reason"),
     [
