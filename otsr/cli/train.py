@@ -75,7 +75,7 @@ def train(
         if not camera.is_file():
             make = "make one with: otsr estimate PHOTOS -o camera.safetensors"
             refuse(f"--camera {camera}: no such file; {make}{suggestion(camera)}")
-        changes.append(f"data.degradation={json.dumps(str(camera))}")
+        changes.append(f"data.degradation={json.dumps(str(camera), ensure_ascii=False)}")
     try:
         config = load_config(recipe, changes)
     except ConfigError as error:

@@ -173,6 +173,6 @@ def _note_unfinished(weights: Path) -> None:
     last, recipe = folder / "last.safetensors", folder / "config.yml"
     if last.is_file() and recipe.is_file():
         done = int(read_metadata(last).get("steps", 0))
-        steps = re.search(r"^steps: *(\d+)", recipe.read_text(), re.MULTILINE)
+        steps = re.search(r"^steps: *(\d+)", recipe.read_text(encoding="utf-8"), re.MULTILINE)
         if steps and done < int(steps[1]):
             say(f"note: {folder} is a training that is not finished: step {done} of {steps[1]}")

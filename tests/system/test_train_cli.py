@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import re
 import signal
 import time
@@ -68,10 +69,11 @@ def test_pack_replaces_a_store_only_when_told_to(otsr: Run, place: Path) -> None
 def test_a_camera_is_the_degradation_of_the_recipe(otsr: Run, place: Path) -> None:
     from otsr.degradation import Degradation
 
-    Degradation(4).save(place / "my phone.safetensors")
-    result = otsr("train", "adapt", "--camera", place / "my phone.safetensors", "--show")
-    assert result.exit_code == 0, result.stderr
-    assert f"degradation: {place / 'my phone.safetensors'}" in result.stdout
+    for name in ("my phone.safetensors", "📷.safetensors"):
+        Degradation(4).save(place / name)
+        result = otsr("train", "adapt", "--camera", place / name, "--show")
+        assert result.exit_code == 0, result.stderr
+        assert f"degradation: {place / name}" in result.stdout
     for place_of_none in ("none.safetensors", "photos"):
         result = otsr("train", "adapt", "--camera", place_of_none)
         assert result.exit_code == 2
@@ -162,8 +164,14 @@ def test_weights_of_an_unfinished_training_come_with_a_note(otsr: Run, place: Pa
     recipe = place / "runs/quick/config.yml"
     upscale = ("upscale", "photos/a.png", "-o", "large.png", "--overwrite", "--weights", "runs/quick")
     assert "not finished" not in otsr(*upscale).stderr
-    recipe.write_text(recipe.read_text().replace("\nsteps: 4\n", "\nsteps: 8\n"))
-    result = otsr(*upscale)
+    text = recipe.read_text().replace("\nsteps: 4\n", "\n# größer\nsteps: 8\n")
+    recipe.write_text(text, encoding="utf-8")
+    usual = locale.setlocale(locale.LC_CTYPE)
+    try:
+        locale.setlocale(locale.LC_CTYPE, "C")  # a system whose own encoding is another, as Windows'
+        result = otsr(*upscale)
+    finally:
+        locale.setlocale(locale.LC_CTYPE, usual)
     assert result.exit_code == 0, result.stderr
     assert "note: runs/quick is a training that is not finished: step 4 of 8" in result.stderr
 
