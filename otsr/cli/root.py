@@ -7,6 +7,7 @@ is wrong; 130 interrupted. torch takes seconds to import, so each command import
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import signal
@@ -51,6 +52,9 @@ IS_FIRST = os.environ.get("RANK", "0") == "0"  # of several processes, the one t
 def main() -> None:
     """Entry point of the command `otsr`."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exit that removes temporary files on its way
+    for stream in (sys.stdout, sys.stderr):  # Windows' own encoding of files and pipes knows no arrow
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
     try:
         app()
     except KeyboardInterrupt:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import locale
+import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -89,6 +92,18 @@ def test_train_shows_the_whole_recipe_and_does_not_train(otsr: Run, place: Path)
     assert files(place) == before
     (place / "shown.yml").write_text(result.stdout)
     assert load_config("shown.yml") == load_config("quick.yml", ["data.batch=3"])
+
+
+def test_what_is_shown_goes_into_a_file_where_the_system_has_another_encoding(place: Path) -> None:
+    from otsr.training import load_config
+
+    (place / "quick.yml").write_text(RECIPE.replace("{hr: photos,", "{hr: фото,"), encoding="utf-8")
+    command = [sys.executable, "-m", "otsr", "train", "quick.yml", "--show"]
+    shown = subprocess.run(
+        command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONIOENCODING": "cp1252"}, check=True
+    )
+    (place / "mine.yml").write_bytes(shown.stdout)
+    assert load_config("mine.yml") == load_config("quick.yml")
 
 
 def test_every_problem_of_a_recipe_is_a_line_on_stderr(otsr: Run, place: Path) -> None:
