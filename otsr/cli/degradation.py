@@ -110,7 +110,7 @@ def degrade(
         hr_path = out / "HR" / below
         hr_path.parent.mkdir(parents=True, exist_ok=True)
         # From the name, so that a pair depends neither on the order nor on what was done before.
-        own_seed = zlib.crc32(f"{seed}/{below.as_posix()}".encode())
+        own_seed = zlib.crc32(f"{seed}/{images.name_of(below.as_posix())}".encode())
         hr, lr = camera.pair(images.read(job.source), own_seed)
         images.write(hr_path, hr)
         images.write(job.target, lr)  # last: a pair counts as done when its LR is there

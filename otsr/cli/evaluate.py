@@ -105,5 +105,5 @@ def evaluate(
     if json_file:
         numbers = json.dumps(evaluation.to_json(table, against), indent=1, ensure_ascii=False)
         with ends(fail, OSError), atomic_path(json_file) as temporary:
-            temporary.write_text(numbers + "\n", encoding="utf-8")
+            temporary.write_text(numbers + "\n", encoding="utf-8", errors="backslashreplace")
     raise typer.Exit(1 if table.failures else 0)

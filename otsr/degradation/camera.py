@@ -27,7 +27,7 @@ from otsr.degradation.noise import DegradationError, NoisePool
 from otsr.degradation.pipeline import Degradation
 from otsr.degradation.smoothness import collect_noise
 from otsr.degradation.spectrum import NoTextureError
-from otsr.images import ImageError, read
+from otsr.images import ImageError, name_of, read
 
 TILE, ROWS = 192, 5  # side in LR pixels; at most so many tiles along either side
 SHARPEST = (0.1, 0.4)  # quantiles of the tiles that count: the sharpest may be luck, the rest out of focus
@@ -148,7 +148,7 @@ def estimate_camera(
             continue
         readable.append(path)
         # Two folders of a camera may hold the same name.
-        name = str(path) if path.name in found else path.name
+        name = name_of(path) if name_of(path.name) in found else name_of(path.name)
         try:
             found[name] = estimate(picture, scale)
         except ValueError as error:

@@ -19,7 +19,7 @@ from otsr.degradation import kernels
 from otsr.degradation.camera import Camera, Focus
 from otsr.degradation.noise import NoisePool
 from otsr.degradation.spectrum import radial_spectrum
-from otsr.images import atomic_path, read
+from otsr.images import atomic_path, name_of, read
 
 _LR, _KERNEL = "#666666", "#0072B2"
 _SHOWN_KERNELS, _SHOWN_PATCHES = 4, 16
@@ -30,7 +30,7 @@ def write_report(camera: Camera, json_path: Path, picture_path: Path) -> None:
     """Write `describe` as JSON and `draw` as PNG, each atomically."""
     numbers = json.dumps(describe(camera), indent=2, ensure_ascii=False)
     with atomic_path(json_path) as temporary:
-        temporary.write_text(numbers + "\n", encoding="utf-8")
+        temporary.write_text(numbers + "\n", encoding="utf-8", errors="backslashreplace")
     with atomic_path(picture_path) as temporary:
         draw(camera).savefig(temporary, format="png", dpi=110, metadata={"Software": None})
 
@@ -101,7 +101,7 @@ def draw(camera: Camera) -> Figure:
         )
     for path in camera.readable:
         frequency, power = radial_spectrum(read(path), bins=48)
-        colour = _KERNEL if path.name in camera.photos else _LR
+        colour = _KERNEL if name_of(path.name) in camera.photos else _LR
         right.plot(frequency, 10 * np.log10(255**2 * power + 1e-6), color=colour, alpha=0.6)
     title = "Spectra of the photos (blue: gave a kernel)"
     right.set(title=title, xlabel="cycles per pixel", ylabel="power, dB")
@@ -128,7 +128,7 @@ def _draw_kernels(figure: Any, found: dict[str, Focus], scale: int) -> None:
         error = (
             f" (± {focus.deviation / 2:.0%})" if focus.deviation else ""
         )  # of σ: half that of the variance
-        axes.set_title(title + error, fontsize=8)
+        axes.set_title(title + error, fontsize=8, parse_math=False)  # $ in a name begins no formula
 
 
 def _mosaic(pool: NoisePool, shown: int) -> np.ndarray:

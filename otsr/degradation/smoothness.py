@@ -27,7 +27,7 @@ from torch import Tensor
 from tqdm import tqdm  # not tqdm.auto: in a notebook its bar would be stored, and differ from run to run
 
 from otsr.degradation.noise import LUMA, DegradationError, NoisePool
-from otsr.images import ImageSource, open_picture
+from otsr.images import ImageSource, name_of, open_picture
 
 _MAX_VARIANCE = {"otsr": 50.0, "realsr": 20.0}
 _MEAN_TOLERANCE, _VARIANCE_TOLERANCE = 0.1, 0.25  # of a patch's mean and variance, for those of its windows
@@ -93,7 +93,7 @@ def collect_noise(
     bar = tqdm(photos, desc="collecting noise", unit="image", delay=2, disable=None)
     for number, photo in enumerate(bar):
         pixels = open_picture(photo).pixels
-        name = Path(photo).name if isinstance(photo, (str, os.PathLike)) else f"image {number}"
+        name = name_of(Path(photo).name) if isinstance(photo, (str, os.PathLike)) else f"image {number}"
         for top, left, flaw in smooth.judge(pixels):
             if flaw:
                 flaws[flaw] += 1

@@ -17,7 +17,7 @@ from torch import Tensor
 from otsr.datasets import data_dir, phone_crops, photos
 from otsr.degradation import Degradation, DegradationError
 from otsr.degradation.camera import estimate_camera
-from otsr.images import find_images, read
+from otsr.images import find_images, name_of, read
 
 
 class EvaluationError(ValueError):
@@ -210,7 +210,7 @@ def _failing(name: str, reason: str) -> Scene:
 
 
 def _name(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).with_suffix("").as_posix()
+    return name_of(path.relative_to(folder).with_suffix("").as_posix())
 
 
 def _by_name(paths: Sequence[Path], folder: Path, known: Container[str], scale: int) -> dict[str, Path]:

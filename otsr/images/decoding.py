@@ -70,7 +70,7 @@ def open_picture(source: ImageSource, *, deep: bool = False) -> Picture:
         with explained(source):
             if not Path(source).is_file():
                 raise ImageError(f"{source}: no such file{suggestion(Path(source))}")
-            # By an open file: of a path Pillow maps plain TIFFs into memory, and scrambles those that lie on their side.
+            # By an open file: given a path, Pillow maps plain TIFFs into memory, and scrambles those on their side.
             with Path(source).open("rb") as file, Image.open(file) as image:
                 picture = _from_pil(image, str(source), Path(source))
     if deep or picture.white == 255:

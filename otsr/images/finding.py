@@ -59,6 +59,11 @@ def _pictures(path: Path, report: Report, above: tuple[Path, ...] = ()) -> Itera
         report(path, error.strerror or str(error))
 
 
+def name_of(path: str | os.PathLike[str]) -> str:
+    """A path as text that any file can hold: what is not UTF-8, as in names out of old archives, becomes "\\xe9"."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def suggestion(path: Path) -> str:
     """For a path that does not exist: the name in its folder that is nearest, as `did_you_mean` says it."""
     try:

@@ -22,7 +22,7 @@ import torch
 from tqdm import tqdm
 
 from otsr import datasets
-from otsr.images import atomic_path, find_images, suggestion
+from otsr.images import atomic_path, find_images, name_of, suggestion
 from otsr.machine import available_memory
 from otsr.training.runtime import one_thread
 from otsr.training.store import SUFFIX, DataError, Store, space_needed, write_store
@@ -158,7 +158,7 @@ def _by_name(places: Sequence[Path], failures: list[str]) -> dict[str, Path]:
     for top in places:
         for path in find_images([top], lambda path, reason: failures.append(f"{path}: {reason}")):
             below = path.relative_to(top) if path != top else Path(path.name)
-            name = below.with_suffix("").as_posix()
+            name = name_of(below.with_suffix("").as_posix())
             if found.setdefault(name, path) != path:
                 raise DataError(f"{found[name]} and {path} have the same name, {name!r}; rename one")
     return dict(sorted(found.items()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -67,9 +68,15 @@ def test_estimate_writes_a_degradation_and_a_report(otsr: Run, tmp_path: Path) -
         *phone_crops("smooth", iso=382),
         *phone_crops("texture", iso=1792),
     ]
-    result = otsr("estimate", *crops, "-o", tmp_path / "phone.safetensors")
+    strange = os.fsdecode(b"caf\xe9.jpg") if sys.platform == "linux" else "café.jpg"  # not UTF-8
+    (tmp_path / "in").mkdir()
+    for crop, name in zip(crops, ("a.jpg", strange, "from $5_ to $6.jpg"), strict=True):
+        shutil.copy(crop, tmp_path / "in" / name)
+    result = otsr("estimate", tmp_path / "in", "-o", tmp_path / "phone.safetensors")
     assert result.exit_code == 0, result.stderr
-    assert files(tmp_path) == ["phone.json", "phone.safetensors", "phone_report.png"]
+    assert [name for name in files(tmp_path) if "in/" not in name] == [
+        "phone.json", "phone.safetensors", "phone_report.png",
+    ]  # fmt: skip
     degradation = Degradation.load(tmp_path / "phone.safetensors")
     report = json.loads((tmp_path / "phone.json").read_text())
     assert degradation.scale == report["scale"] == 4

@@ -22,7 +22,7 @@ from PIL import Image, PngImagePlugin
 
 from otsr.images import crop_to_multiple, read, resize, to_array
 from otsr.training import sources, store
-from otsr.training.sources import pack
+from otsr.training.sources import Photos, pack
 from otsr.training.store import DataError, Store
 from otsr.training.synthesis import clean_photo, cleaned_size
 
@@ -207,6 +207,15 @@ def test_nothing_to_pack_is_said_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nothing to pack.*a\.png"):
         pack([tmp_path / "hr"], tmp_path / "a.lmdb", progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["hr"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_not_utf_8_can_be_packed_and_fingerprinted(tmp_path: Path) -> None:
+    paint(tmp_path / "hr" / os.fsdecode(b"caf\xe9.png"), 20, 30)
+    pack([tmp_path / "hr"], tmp_path / "x.lmdb", progress=False)
+    folder, store = Photos([str(tmp_path / "hr")]), Photos([str(tmp_path / "x.lmdb")])
+    assert folder.names == store.names == ["caf\\xe9"]
+    assert folder.fingerprint() == store.fingerprint()
 
 
 def test_two_photos_of_one_name_are_refused(tmp_path: Path) -> None:
