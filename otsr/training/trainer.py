@@ -98,13 +98,17 @@ class Trainer:
         self.step, self.numbers, self.best = 0, dict[str, float](), dict[str, float]()
         if resume:
             state = checkpoints.load(folder, config)
-            self.step, self.best = state["step"], state["best"]
+            self.step = state["step"]
+            if state.get("validation") == config.validation.model_dump(mode="json"):  # else scores do not compare
+                self.best = state["best"]
             for name, part in self._parts().items():
                 part.load_state_dict(state[name])
         if self.main:
             folder.mkdir(parents=True, exist_ok=True)
             with checkpoints.named(folder / "config.yml"), atomic_path(folder / "config.yml") as temporary:
                 temporary.write_text(dump(config), encoding="utf-8")
+            if not resume:  # of a training that ended before its first checkpoint
+                (folder / "validation.tsv").unlink(missing_ok=True)
             with checkpoints.named(folder / "log"):  # forgets what an interrupted run wrote after this step
                 self.tensorboard = SummaryWriter(str(folder / "log"), purge_step=self.step or None)
         self.progress = Progress(config.name, self.step, config.steps, progress and self.main)
@@ -271,8 +275,8 @@ class Trainer:
         if self.main:
             self._write("last.safetensors", {})
             state = {name: part.state_dict() for name, part in self._parts().items()}
-            recipe = self.config.decisive()
-            checkpoints.save(self.folder, {"recipe": recipe, "step": self.step, "best": self.best, **state})
+            told = {"recipe": self.config.decisive(), "validation": self.config.validation.model_dump(mode="json")}
+            checkpoints.save(self.folder, {**told, "step": self.step, "best": self.best, **state})
 
     def _write(self, name: str, scores: dict[str, float]) -> None:
         """The running average as weights that `otsr upscale --weights` takes, with their story."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -242,6 +243,27 @@ def test_the_best_average_is_kept_by_the_metric_of_the_recipe(
         assert story["steps"] == at and story["recipe"] == "tiny" and story["seed"] == "10"
     rows = (result.folder / "validation.tsv").read_text().splitlines()
     assert [row.split("\t")[0] for row in rows] == ["step", "2", "4", "6"]
+
+
+def test_scores_on_other_photos_are_not_compared_after_a_resume(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = iter([30.0, 31.0, 32.0, 20.0, 19.0])
+    monkeypatch.setattr("otsr.training.trainer.validate", lambda *_: ({"psnr_y": next(found)}, {}))
+    train(config(recipe, "validation.images=1"), recipe.parent / "run", progress=False)
+    (recipe.parent / "harder").mkdir()
+    shutil.copy(recipe.parent / "photos" / "a.png", recipe.parent / "harder")
+    longer = config(recipe, "steps=10", "validation.images=1", f"validation.hr={recipe.parent / 'harder'}")
+    assert train(longer, recipe.parent / "run", resume=True, progress=False).scores == {"psnr_y": 20.0}
+
+
+def test_a_training_begins_its_own_table_of_scores(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("otsr.training.trainer.validate", lambda *_: ({"psnr_y": 20.0}, {}))
+    table = recipe.parent / "run" / "validation.tsv"
+    table.parent.mkdir()
+    table.write_text("step\tpsnr_y\n1\t9\n")  # of one that was killed before its first checkpoint
+    train(config(recipe, "validation.images=1"), recipe.parent / "run", progress=False)
+    assert [row.split("\t")[0] for row in table.read_text().splitlines()] == ["step", "2", "4", "6"]
 
 
 def test_a_finished_training_that_is_resumed_is_finished(recipe: Path) -> None:
