@@ -23,6 +23,7 @@ DEEP = ("PNG", "TIFF")
 """Formats that hold 16 bits a sample."""
 _MASK = os.umask(0o077)  # can only be read by setting it: once, as all threads share it
 os.umask(_MASK)
+_TIFF_END = 1 << 32  # bytes that a TIFF can address
 _BAND = 256  # rows of a 16-bit picture that are compressed at one time
 _TOLD = (270, 271, 272, 305, 306, 315, 33432)  # description, maker, model, software, date, artist, copyright
 _ORIENTATION, _CAMERA, _LOCATION = 0x0112, 0x8769, 0x8825
@@ -66,6 +67,8 @@ def check_writable(path: str | os.PathLike[str], width: int, height: int, *, alp
     limit = {"JPEG": 65_535, "WEBP": 16_383}.get(kind)
     if limit and max(width, height) > limit:
         raise ImageError(f"{path}: {width}×{height} is too large for {kind} ({limit}); write PNG")
+    if kind == "TIFF" and width * height * (3 + alpha) >= _TIFF_END - (1 << 16):  # in 8 bits; some for tags
+        raise ImageError(f"{path}: {width}×{height} is too large for TIFF, which ends at 4 GB; write PNG")
     return kind
 
 
@@ -146,7 +149,7 @@ def _write_tiff(file: BinaryIO, array: np.ndarray, icc: bytes | None) -> None:
     """Write (H, W, 1|2|3|4) uint16 as little-endian TIFF, deflated; grey with alpha, which few read, as RGBA.
 
     Raises:
-        ValueError: it takes more than the 4 GB that TIFF can address.
+        ImageError: it takes more than the 4 GB that TIFF can address.
     """
     if array.shape[2] == 2:
         array, icc = array[..., [0, 0, 0, 1]], None  # a profile of grey does not fit
@@ -157,6 +160,8 @@ def _write_tiff(file: BinaryIO, array: np.ndarray, icc: bytes | None) -> None:
         band[:, 1:] = np.diff(band, axis=1)  # predictor 2: what the left neighbour lacks
         offsets.append(file.tell())
         sizes.append(file.write(zlib.compress(band.tobytes())))
+        if file.tell() >= _TIFF_END - (1 << 24):  # some for tags and profile
+            raise ImageError("too large for TIFF, which ends at 4 GB; write PNG")
     entries: list[tuple[int, str, list[int] | bytes]] = [
         (256, "I", [width]), (257, "I", [height]), (258, "H", [16] * channels), (259, "H", [8]),
         (262, "H", [2 if channels > 2 else 1]), (273, "I", offsets), (277, "H", [channels]), (278, "I", [_BAND]),
@@ -172,8 +177,6 @@ def _write_tiff(file: BinaryIO, array: np.ndarray, icc: bytes | None) -> None:
             data = struct.pack("<I", place)
         directory += struct.pack("<HHI4s", tag, {"B": 7, "H": 3, "I": 4}[kind], len(values), data)
     start = file.tell() + file.tell() % 2
-    if start + len(directory) >= 1 << 32:
-        raise ValueError("a TIFF ends at 4 GB; write PNG")
     file.seek(start)
     file.write(directory + bytes(4))
     file.seek(4)

@@ -99,8 +99,8 @@ class Trainer:
         if resume:
             state = checkpoints.load(folder, config)
             self.step = state["step"]
-            if state.get("validation") == config.validation.model_dump(mode="json"):  # else scores do not compare
-                self.best = state["best"]
+            photos = config.validation.model_dump(mode="json")  # scores on others do not compare
+            self.best = state["best"] if state.get("validation") == photos else {}
             for name, part in self._parts().items():
                 part.load_state_dict(state[name])
         if self.main:
@@ -275,8 +275,9 @@ class Trainer:
         if self.main:
             self._write("last.safetensors", {})
             state = {name: part.state_dict() for name, part in self._parts().items()}
-            told = {"recipe": self.config.decisive(), "validation": self.config.validation.model_dump(mode="json")}
-            checkpoints.save(self.folder, {**told, "step": self.step, "best": self.best, **state})
+            told = {"recipe": self.config.decisive(), "step": self.step, "best": self.best}
+            photos = self.config.validation.model_dump(mode="json")
+            checkpoints.save(self.folder, {**told, "validation": photos, **state})
 
     def _write(self, name: str, scores: dict[str, float]) -> None:
         """The running average as weights that `otsr upscale --weights` takes, with their story."""

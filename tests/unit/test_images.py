@@ -338,6 +338,18 @@ def test_a_profile_of_grey_does_not_go_into_a_file_of_colours(tmp_path: Path) ->
             assert image.info.get("icc_profile") == kept
 
 
+def test_a_tiff_of_4_gb_is_refused_before_the_work_and_one_of_16_bits_when_it_comes_to_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert images.check_writable(tmp_path / "a.tif", 40_000, 35_000) == "TIFF"
+    with pytest.raises(ImageError, match="too large for TIFF"):
+        images.check_writable(tmp_path / "a.tif", 40_000, 36_000)
+    monkeypatch.setattr("otsr.images.writing._TIFF_END", (1 << 24) + 4000)
+    with pytest.raises(ImageError, match="too large for TIFF"):
+        images.write(tmp_path / "a.tif", np.random.default_rng(0).integers(0, 65536, (30, 30, 3), np.uint16))
+    assert not list(tmp_path.iterdir())
+
+
 def test_folders_are_walked_in_order_and_loops_reported(tmp_path: Path) -> None:
     for name in [
         "b/2.png",
