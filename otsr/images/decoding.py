@@ -221,6 +221,8 @@ def _from_array(array: np.ndarray, name: str) -> Picture:
     if np.issubdtype(array.dtype, np.floating):
         if not np.isfinite(array).all():
             raise ImageError(f"{name}: holds NaN or infinity")
+        if array.min() >= 0 and 2 < array.max() <= 255:  # would become a white picture
+            raise ImageError(f"{name}: holds values up to {array.max():g}, expected [0, 1]; divide by 255")
         array = np.rint(array.clip(0, 1) * 255).astype(np.uint8)
     elif array.dtype == np.bool_:
         array = array.astype(np.uint8) * 255

@@ -260,8 +260,9 @@ def test_pictures_above_the_limit_are_refused_before_decoding(tmp_path: Path, si
         np.zeros((4, 4, 3), int),
         np.full((4, 4, 3), np.nan),
         np.zeros(4),
+        np.full((4, 4, 3), 90.0),
     ],
-    ids=["five channels", "empty", "int64", "NaN", "one axis"],
+    ids=["five channels", "empty", "int64", "NaN", "one axis", "float of 8 bits"],
 )
 def test_arrays_that_are_no_picture_are_refused(array: np.ndarray) -> None:
     with pytest.raises(ImageError, match="array:"):
