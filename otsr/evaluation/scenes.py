@@ -82,9 +82,8 @@ def matched(
             scenes.append(_failing(name, f"{there}: no picture called {name}.* in {missing}; add it"))
             continue
         of = {str(folder): found[folder][name] for folder in made}
-        scenes.append(
-            Scene(name, partial(_view, hr and found[hr][name], lr and found[lr][name], of, scale), of)
-        )
+        pair = (hr and found[hr][name], lr and found[lr][name])
+        scenes.append(Scene(name, partial(_view, *pair, of, scale), of))
     return scenes
 
 

@@ -126,4 +126,4 @@ def starting_generator(config: Config) -> RRDBNet | Compact:
         what = ", ".join(f"{key} {found.get(key)} (recipe: {expected[key]})" for key in changed)
         problem = f"is of another architecture: {what}; change network and scale, or start"
         raise config.error("start", f"{config.start} {problem}")
-    return network.train().requires_grad_(True)
+    return network.train()

@@ -121,11 +121,9 @@ class Trainer:
         self.generator = checkpoints.starting_generator(begin).to(self.device)
         self.generator.to(memory_format=self.layout)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
-        fused = self.device.type == "cuda"  # one kernel for all weights
-        lr, betas = config.optimiser.lr, config.optimiser.betas
-        self.optimiser = torch.optim.Adam(
-            self.generator.parameters(), lr, betas, fused=fused, foreach=not fused
-        )
+        own, lr, betas = self.generator.parameters(), config.optimiser.lr, config.optimiser.betas
+        fused = self.device.type == "cuda"  # one kernel for all own
+        self.optimiser = torch.optim.Adam(own, lr, betas, fused=fused, foreach=not fused)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         mean = partial(accelerator.reduce, reduction="mean")
         self.losses = Losses(config.losses, mean).to(self.device)

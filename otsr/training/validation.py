@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,9 +88,7 @@ def validate(
         found.append((index, measure(sr, lr, hr, upscaler.scale)))
         if len(pictures) < _PICTURES:
             pictures[name] = torch.cat([rounded(resize(lr, upscaler.scale)), sr, hr], -1)
-    rows = [
-        row for _, row in sorted(gather_object(found), key=lambda entry: entry[0])
-    ]  # sums in a fixed order
+    rows = [row for _, row in sorted(gather_object(found), key=itemgetter(0))]  # sums in a fixed order
     columns = {key: [row[key] for row in rows if math.isfinite(row[key])] for key in _KEYS}
     return {key: sum(column) / len(column) for key, column in columns.items() if column}, pictures
 

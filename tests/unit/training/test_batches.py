@@ -332,6 +332,8 @@ def test_photos_beyond_the_memory_are_decoded_anew_and_the_same(
         UserWarning, match=r"decoded photos take 0\.00 GB, but 0\.00 GB are kept.*otsr pack FOLDER"
     ):
         some = TrainingBatches(recipe(folder), 4, 10)
+        shared = Photos([str(folder)], processes=4)
+    assert 4 * shared._room == sources.MEMORY  # all processes together keep no more
     assert same(some.batch(0), expected)
     assert 0 < sum(pixels.nbytes for pixels in some.hr._kept.values()) <= 20_000
     monkeypatch.undo()
