@@ -154,7 +154,8 @@ def _generator(options: _Options) -> None:
     if options.left.get(f"{train}.aug") == "noise" and noise in options.left:
         # Their LR has no noise yet and gets some at each step: that is a degradation of ours, made from HR.
         file = f"{Path(options.take(noise)).name}.safetensors"
-        options.take(f"{train}.aug"), options.take(f"{train}.dataroot_LQ")
+        options.take(f"{train}.aug")
+        options.take(f"{train}.dataroot_LQ")
         options.put("data.degradation", file, noise)
         words = f"became data.degradation: {file}; make it from the photos that the noise was cut from: otsr estimate"
         options.note(noise, f"{words} PHOTOS -o {file}. LR is made from HR, dataroot_LQ is not read")

@@ -221,19 +221,18 @@ _EXPECTED = {
 def _line(error: Any, values: Keys) -> str:
     """One finding of pydantic in our words: place, key, what was found, what was expected."""
     kind, context, key, found = error["type"], error.get("ctx", {}), _plain(error["loc"]), error["input"]
+    if kind.startswith("union_tag"):  # which network is meant
+        key, found = (*key, "name"), context.get("tag")
     if kind == "misfit":
         key = (*key, *filter(None, context["key"].split(".")))
         words = f"{dotted(key)} {context['words']}"
     elif kind in ("extra_forbidden", "unexpected_keyword_argument"):
         words = f"unknown key {dotted(key)}; {_nearest(error['loc'])}"
     elif kind in ("missing", "union_tag_not_found"):
-        words = f"the key {dotted(key if kind == 'missing' else (*key, 'name'))} is missing"
-    elif kind == "union_tag_invalid":
-        words = (
-            f"{dotted(key)}.name is {context['tag']!r}, {_choice(context['tag'], context['expected_tags'])}"
-        )
-    elif kind == "literal_error":
-        words = f"{dotted(key)} is {describe(found)}, {_choice(found, context['expected'])}"
+        words = f"the key {dotted(key)} is missing"
+    elif kind in ("literal_error", "union_tag_invalid"):
+        choices = context.get("expected") or context["expected_tags"]
+        words = f"{dotted(key)} is {describe(found)}, {_choice(found, choices)}"
     else:
         expected = _EXPECTED[kind].format(**context) if kind in _EXPECTED else error["msg"]
         words = f"{dotted(key)} is {describe(found)}, expected {expected}"

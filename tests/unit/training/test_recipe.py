@@ -268,7 +268,7 @@ def test_a_recipe_cannot_be_changed(path: Path) -> None:
          "3: unknown key network.gc; network has the keys name, nf, nb, base"),
         ("{name: Compact}", "{nf: 4}", "3: the key network.name is missing"),
         ("{name: Compact}", "{name: Compakt}",
-         "3: network.name is 'Compakt', expected one of RRDBNet, Compact; did you mean Compact?"),
+         "3: network.name is 'Compakt' (text), expected one of RRDBNet, Compact; did you mean Compact?"),
         ("{name: Compact}", "Compact", "3: network is 'Compact' (text), expected keys and values"),
         ("pixel: {weight: 1}", "pixel: {weight: much}", "8: losses.pixel.weight is 'much' (text), expected a number"),
         ("pixel: {weight: 1}", "pixel: {weight: true}", "8: losses.pixel.weight is true, expected a number"),
