@@ -95,7 +95,11 @@ def evaluate(
                 networks, scenes, scale=scale, draws=draws, progress=progress,
                 on_error=lambda text: say(f"error: {text}"),
             )  # fmt: skip
-    hashes = {name: pooch.file_hash(str(file_of(name, download=False))) for name in names}
+    used = {name: file_of(name, download=False) for name in names}
+    for name, file in used.items():
+        if file.suffix == ".param":  # of ncnn: the graph, which many networks share
+            used[name] = file.with_suffix(".bin")
+    hashes = {name: pooch.file_hash(str(file)) for name, file in used.items()}
     table.settings.update(settings, crop=crop, weights=hashes, **options)
     text = evaluation.markdown(table, against)
     if len(steps) > 1:

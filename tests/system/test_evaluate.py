@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -68,6 +69,20 @@ def test_the_same_command_gives_the_same_files(
     assert otsr("evaluate", *data, "--seed", 7, "--json", tmp_path / "c.json").exit_code == 0
     other = json.loads((tmp_path / "c.json").read_text())
     assert other["values"]["bicubic"] != found["values"]["bicubic"]
+
+
+def test_weights_for_ncnn_are_told_by_their_numbers_not_by_their_graph(
+    otsr: Run, tiny_weights: Path, hr: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("x.param", "x.bin"):
+        (tmp_path / name).write_text(name)
+    monkeypatch.setattr(  # which loads the weights, and is asked which they were without a download
+        "otsr.weights.file_of", lambda name, download: Path(name) if download else tmp_path / "x.param"
+    )
+    data = ("--data", hr, "--degradation", "bicubic", "--json", tmp_path / "out.json")
+    assert otsr("evaluate", "--weights", tiny_weights, *data).exit_code == 0
+    told = json.loads((tmp_path / "out.json").read_text())["settings"]["weights"]
+    assert told == {str(tiny_weights): hashlib.sha256(b"x.bin").hexdigest()}
 
 
 def test_pictures_degraded_beforehand_give_the_same_numbers(
