@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,13 @@ def test_a_picture_that_changed_since_is_made_again_with_a_word(upscale: Run, tm
     assert result.exit_code == 0, result.stderr
     assert "out.png is older than" in result.stderr and "making it again" in result.stderr
     assert Image.open(tmp_path / "out.png").size == (48, 40)
+
+
+def test_a_picture_from_a_clock_that_is_ahead_is_not_made_again(upscale: Run, tmp_path: Path) -> None:
+    ahead = time.time() + 86_400
+    os.utime(picture(tmp_path / "in" / "a.png"), (ahead, ahead))
+    upscale(tmp_path / "in", "-o", tmp_path / "out")
+    assert "1 there already" in upscale(tmp_path / "in", "-o", tmp_path / "out").stderr
 
 
 def test_nothing_is_loaded_when_nothing_is_left_to_do(otsr: Run, tmp_path: Path) -> None:
