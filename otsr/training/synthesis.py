@@ -26,6 +26,7 @@ from otsr.training.store import DataError
 
 _MULTIPLE = 4  # sides of a cleaned photo; ×4 pairs need it
 _ORIENTATION = 0x0112  # EXIF; from 5 on the photo lies on its side
+_TAIL = 1 << 14  # bytes at a PNG's end
 _CHUNK = 16  # samples that one convolution blurs; see `Synthesis.degrade`
 
 
@@ -43,12 +44,16 @@ def clean_photo(path: Path, cleanup: float = 1.0) -> np.ndarray:
 def cleaned_size(path: Path, cleanup: float = 1.0) -> tuple[int, int]:
     """(height, width) that `clean_photo` will give, from the file's header where that tells. Raises ImageError."""
     try:
-        with Image.open(path) as image:
+        with Path(path).open("rb") as file, Image.open(file) as image:
             width, height = image.size
             # Not image.getexif(), which decodes a PNG in search of EXIF. A TIFF's size is that of the upright picture.
             if image.format != "TIFF" and Image.Image.getexif(image).get(_ORIENTATION, 1) >= 5:
                 width, height = height, width
-            readable = width * height <= MAX_PIXELS
+            file.seek(max(0, Path(path).stat().st_size - _TAIL))
+            late = (
+                image.format == "PNG" and b"eXIf" in file.read()
+            )  # EXIF behind the pixels, as exiftool writes it
+            readable = width * height <= MAX_PIXELS and not late
     except Exception:  # whatever Pillow stumbles over: the full reader finds the words
         readable = False
     if not readable:

@@ -123,6 +123,14 @@ def test_the_size_after_clean_up_is_known_without_decoding(tmp_path: Path, clean
         Image.new("RGB", (64, 40)).save(tmp_path / name, **how)
         assert cleaned_size(tmp_path / name, cleanup) == clean_photo(tmp_path / name, cleanup).shape[:2]
         assert cleaned_size(tmp_path / name) == (64, 40)
+    Image.new("RGB", (64, 40)).save(tmp_path / "early.png", exif=exif)
+    whole = (tmp_path / "early.png").read_bytes()
+    start = whole.index(b"eXIf") - 4
+    chunk = whole[start : start + 12 + int.from_bytes(whole[start : start + 4], "big")]
+    (tmp_path / "late.png").write_bytes(
+        whole.replace(chunk, b"")[:-12] + chunk + whole[-12:]
+    )  # as exiftool does
+    assert cleaned_size(tmp_path / "late.png") == clean_photo(tmp_path / "late.png").shape[:2] == (64, 40)
 
 
 # --- many times, many processes
