@@ -238,7 +238,8 @@ def outlive_ctrl_c(worker: int) -> None:
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # signals to the training's whole group no longer arrive
     report = sys.excepthook  # a thread that lends memory need not complain that the training was killed
-    sys.excepthook = lambda kind, *rest: None if issubclass(kind, ConnectionError) else report(kind, *rest)
+    gone = (ConnectionError, EOFError)
+    sys.excepthook = lambda kind, *rest: None if issubclass(kind, gone) else report(kind, *rest)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import sys
 import threading
 from contextlib import nullcontext
 from pathlib import Path
@@ -214,3 +215,14 @@ def test_in_another_thread_nothing_is_changed() -> None:
     thread.start()
     thread.join()
     assert seen == [(before, False)] and handlers() == before
+
+
+def test_a_worker_does_not_complain_that_the_training_was_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[type] = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, *_: told.append(kind))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(os, "setpgrp", lambda: None, raising=False)
+    runtime.outlive_ctrl_c(0)
+    for kind in (ConnectionResetError, EOFError, KeyError):
+        sys.excepthook(kind, kind(), None)
+    assert told == [KeyError]
