@@ -122,6 +122,9 @@ def choose(
         scale = scale or 4
         return matched(hr=Path(data) if data else None, lr=lr, made=sr, scale=scale), scale, settings
     assert data is not None
+    split = data.removeprefix("photos/")
+    folder = None if data.startswith("photos/") and split in ("train", "val", "test") else Path(data)
+    found, unreadable = _pictures_below(folder) if folder else (photos(split), [])
     if degradation in (None, "phone"):
         note("estimating how the course's phone degrades")
     try:
@@ -129,12 +132,7 @@ def choose(
     except (OSError, ValueError) as error:
         raise EvaluationError(str(error)) from None
     settings |= {"degradation": degradation or "phone", "details": repr(camera), "seed": seed}
-    split = data.removeprefix("photos/")
-    if data.startswith("photos/") and split in ("train", "val", "test"):
-        scenes = degraded(photos(split), camera, seed)
-    else:
-        found, unreadable = _pictures_below(Path(data))
-        scenes = [*degraded(found, camera, seed, Path(data)), *unreadable]
+    scenes = [*degraded(found, camera, seed, folder), *unreadable]
     return scenes, camera.scale, settings
 
 

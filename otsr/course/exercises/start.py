@@ -14,11 +14,16 @@ from otsr.course.exercises.checking import ask
 def _pictures(noise: float) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     hr = torch.rand(3, 24, 32, generator=generator) * 0.5 + 0.25
-    return (hr + noise * torch.randn(hr.shape, generator=generator)).clamp(0, 1), hr
+    channels = torch.tensor([0.5, 1.0, 1.3])[:, None, None]  # a mean of three PSNRs is another number
+    return (hr + noise * channels * torch.randn(hr.shape, generator=generator)).clamp(0, 1), hr
 
 
 def _square(sr: Tensor, hr: Tensor) -> float:
     return float((sr - hr).square().mean())
+
+
+def _of_channels(sr: Tensor, hr: Tensor) -> float:
+    return sum(-10 * log10(_square(*pair)) for pair in zip(sr, hr, strict=True)) / len(sr)
 
 
 def _size(sr: Tensor, hr: Tensor) -> float:
@@ -39,6 +44,7 @@ ask(
         (lambda *p: -20 * log10(_size(*p)), "Square each error, then take the mean: not the other way round."),
         (lambda sr, hr: -10 * log10(_square(sr, hr) * sr.numel()), "You summed the squares; take their mean."),
         (lambda *p: 20 * log10(255) - 10 * log10(_square(*p)), "The peak is 1, not 255: pixels lie in [0, 1]."),
+        (_of_channels, "That is the mean of a PSNR for each channel; take one mean of all squares."),
         (_square, "That is the mean squared error; PSNR is its size in decibels, with a minus sign."),
     ],
     otherwise="Follow the formula from the inside out: difference, square, mean, logarithm, factor.",
