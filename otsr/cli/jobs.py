@@ -153,9 +153,8 @@ def run(
                     job.target.parent.mkdir(parents=True, exist_ok=True)
                     with Progress(f"{number}/{len(pending)} {job.source.name}") as progress:
                         work(job, progress)
-                    with suppress(
-                        OSError
-                    ):  # what was taken by a clock that is ahead of ours is done all the same
+                    with suppress(OSError):
+                        # What was taken by a clock that is ahead of ours is done all the same.
                         if (taken := job.source.stat().st_mtime) > time.time():
                             os.utime(job.target, (taken, taken))
                     done += 1

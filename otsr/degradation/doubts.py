@@ -36,18 +36,33 @@ def of_photo(lr: Tensor, blurs: Sequence[Blur], kernel: Tensor, scale: int) -> l
     strangeness = statistics.median_high(blur.strangeness for blur in blurs)
     negative = -float(kernel.clamp(max=0).sum())
     factors = enlarged(luma(lr)[0]) if min(blur.sigma for blur in blurs) > _SOFT * scale else ()
-    reasons = {
-        f"hardly any texture: detail has only {contrast:.0f} times the power of the noise, so the kernel is a guess; "
-        "add photos with edges or detail in them": contrast < _LEAST_CONTRAST,
-        f"out of range: the blur spans {widest:.1f} pixels of the photo, and the estimator knows up to {WIDEST:g}; "
-        "take sharper photos, or shrink these": widest > 0.9 * WIDEST,
-        "unlike a photo (a drawing, a screenshot, or edited), so its kernel is a guess": strangeness > _STRANGE,
-        f"sharpened by software: {negative:.0%} of the kernel is negative, which amplifies noise":
+    times = " or ".join(f"{factor:.3g}" for factor in factors)
+    found = [
+        (
+            contrast < _LEAST_CONTRAST,
+            f"hardly any texture: detail has only {contrast:.0f} times the power of the noise, so the kernel is a "
+            "guess; add photos with edges or detail in them",
+        ),
+        (
+            widest > 0.9 * WIDEST,
+            f"out of range: the blur spans {widest:.1f} pixels of the photo, and the estimator knows up to {WIDEST:g}; "
+            "take sharper photos, or shrink these",
+        ),
+        (
+            strangeness > _STRANGE,
+            "unlike a photo (a drawing, a screenshot, or edited), so its kernel is a guess",
+        ),
+        (
             negative > _SHARPENED[scale],
-        f"enlarged before, {' or '.join(f'{factor:.3g}' for factor in factors)} times: the blur is the enlargement's "
-        "own; use the files as the camera wrote them, without digital zoom": bool(factors),
-    }  # fmt: skip
-    return [reason for reason, holds in reasons.items() if holds]
+            f"sharpened by software: {negative:.0%} of the kernel is negative, which amplifies noise",
+        ),
+        (
+            len(factors) > 0,
+            f"enlarged before, {times} times: the blur is the enlargement's own; use the files as the camera wrote "
+            "them, without digital zoom",
+        ),
+    ]
+    return [words for holds, words in found if holds]
 
 
 def of_tiles(blurs: Sequence[Blur]) -> list[str]:

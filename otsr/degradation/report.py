@@ -125,9 +125,8 @@ def _draw_kernels(figure: Any, found: dict[str, Focus], scale: int) -> None:
         axes.set(xlim=(-widest, widest), ylim=(widest, -widest), facecolor=empty)
         numbers = _kernel(focus)
         title = f"{name}\nσ {numbers['sigma_major']:.2f}, {numbers['sigma_minor']:.2f}"
-        error = (
-            f" (± {focus.deviation / 2:.0%})" if focus.deviation else ""
-        )  # of σ: half that of the variance
+        # The error of σ is half that of the variance.
+        error = f" (± {focus.deviation / 2:.0%})" if focus.deviation else ""
         axes.set_title(title + error, fontsize=8, parse_math=False)  # $ in a name begins no formula
 
 

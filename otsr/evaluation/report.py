@@ -16,7 +16,11 @@ from otsr.metrics import Interval
 
 
 def markdown(table: Table, against: str | None = None) -> str:
-    """The table, with mean and 95 % interval in each cell; below it the differences to the row `against`, if named."""
+    """The table, with mean and 95 % interval in each cell; below it the differences to the row `against`, if named.
+
+    Raises:
+        EvaluationError: no row of that name.
+    """
     count = len(table.images)
     over = f"{count} pictures, 95 % bootstrap interval over them" if count > 1 else "1 picture"
     parts = [f"Mean over {over}; ↑ more is better, ↓ less is better.", _cells(table)]
@@ -41,7 +45,11 @@ def notes(table: Table) -> list[str]:
 
 
 def monotony(table: Table, rows: Sequence[str]) -> str:
-    """Whether each step along `rows`, from fidelity to transport, gives up PSNR-Y for ST-LPIPS, as it should."""
+    """Whether each step along `rows`, from fidelity to transport, gives up PSNR-Y for ST-LPIPS, as it should.
+
+    Raises:
+        EvaluationError: a row is not in the table.
+    """
     metrics = [metric for metric in table.metrics if metric.key in ("psnr_y", "st_lpips")]
     if not metrics:
         missing = "these pictures have no truth to measure PSNR-Y and ST-LPIPS against"

@@ -68,6 +68,9 @@ def matched(
     pictures may be up to scale − 1 pixels too large at the right and bottom; these are cut off.
 
     Folders in `made` hold upscaled pictures; each becomes a row of its name.
+
+    Raises:
+        EvaluationError: a folder is missing or holds no pictures, or two of its pictures have the same name.
     """
     found: dict[Path, dict[str, Path]] = {}
     scenes: list[Scene] = []

@@ -56,7 +56,11 @@ class AlexFeatures(nn.Module):
 
     @classmethod
     def pretrained(cls, layers: Sequence[str] = tuple(channels)) -> AlexFeatures:
-        """The trained features of these layers, frozen (their parameters take no gradient, their input may)."""
+        """The trained features of these layers, frozen (their parameters take no gradient, their input may).
+
+        Raises:
+            ValueError: the file of weights is missing, damaged or another network's.
+        """
         network = ShiftTolerantLPIPS.pretrained().features
         network.layers = layers
         return network

@@ -201,6 +201,9 @@ def prune(network: RRDBNet, blocks: Sequence[int]) -> RRDBNet:
 
     Each block adds a small correction to what it reads, so the rest still works when some are left out.
 
+    Raises:
+        ValueError: no blocks, one that the trunk lacks, or not in ascending order.
+
     Reference: Veit et al., Residual networks behave like ensembles of relatively shallow networks, NeurIPS 2016.
     """
     depth = len(network.trunk)

@@ -156,8 +156,14 @@ class Details(Patches):
 def backbone(name: str, layers: tuple[str, ...] | None = None) -> nn.Module:
     """A backbone, frozen, in eval mode, on the CPU: (B, 3, H, W) in [0, 1] to features (B, C, h, w) by layer.
 
-    VGGs are fetched at first use (or BackboneError says why not) and kept. Default layers are in `DEFAULT_LAYERS`.
+    VGGs are fetched at first use and kept. Default layers are in `DEFAULT_LAYERS`.
+
+    Raises:
+        BackboneError: it is not here and cannot be fetched.
+        ValueError: an unknown name.
     """
+    if name not in DEFAULT_LAYERS:
+        raise ValueError(f"backbone is {name!r}, expected one of {', '.join(DEFAULT_LAYERS)}")
     layers = tuple(DEFAULT_LAYERS[name]) if layers is None else layers
     if name in ("patches", "details"):
         return Patches() if name == "patches" else Details()

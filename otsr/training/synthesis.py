@@ -50,9 +50,8 @@ def cleaned_size(path: Path, cleanup: float = 1.0) -> tuple[int, int]:
             if image.format != "TIFF" and Image.Image.getexif(image).get(_ORIENTATION, 1) >= 5:
                 width, height = height, width
             file.seek(max(0, Path(path).stat().st_size - _TAIL))
-            late = (
-                image.format == "PNG" and b"eXIf" in file.read()
-            )  # EXIF behind the pixels, as exiftool writes it
+            # A PNG may hold EXIF behind its pixels, as exiftool writes it.
+            late = image.format == "PNG" and b"eXIf" in file.read()
             readable = width * height <= MAX_PIXELS and not late
     except Exception:  # whatever Pillow stumbles over: the full reader finds the words
         readable = False

@@ -100,7 +100,7 @@ class Trainer:
             state = checkpoints.load(folder, config)
             self.step = state["step"]
             photos = config.validation.model_dump(mode="json")  # scores on others do not compare
-            self.best = state["best"] if state.get("validation") == photos else {}
+            self.best = state["best"] if state["validation"] == photos else {}
             for name, part in self._parts().items():
                 part.load_state_dict(state[name])
         if self.main:
@@ -122,7 +122,7 @@ class Trainer:
         self.generator.to(memory_format=self.layout)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
         own, lr, betas = self.generator.parameters(), config.optimiser.lr, config.optimiser.betas
-        fused = self.device.type == "cuda"  # one kernel for all own
+        fused = self.device.type == "cuda"  # one kernel for all weights
         self.optimiser = torch.optim.Adam(own, lr, betas, fused=fused, foreach=not fused)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         mean = partial(accelerator.reduce, reduction="mean")

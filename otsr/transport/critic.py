@@ -33,6 +33,9 @@ def critic_loss(real_scores: Tensor, fake_scores: Tensor, labels: Potentials) ->
     Args:
         real_scores, fake_scores: (n,) and (m,), or (n, 1) and (m, 1): D(y_j) and D(x_i).
         labels: potentials of the same batch.
+
+    Raises:
+        ValueError: not one score a sample.
     """
     y, x = _scores(real_scores, len(labels.real), "real"), _scores(fake_scores, len(labels.fake), "fake")
     return (y.mean() - labels.real.to(y).mean()).square() / 2 + (x - labels.fake.to(x)).square().mean() / 2

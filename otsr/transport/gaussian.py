@@ -78,6 +78,9 @@ def gaussian_map(source: Moments, target: Moments) -> GaussianMap:
     Where the source is degenerate, A^{−½} is its pseudo-inverse, and what the target has outside of the reach
     of x, B − T A Tᵀ, is added as independent noise: the optimal stochastic estimator (Freirich et al., NeurIPS
     2021, arXiv 2107.02555).
+
+    Raises:
+        ValueError: shapes that do not fit, or a covariance that is not symmetric positive semi-definite.
     """
     (m1, A), (m2, B) = (_checked(*moment) for moment in (source, target))
     if m1.shape != m2.shape:

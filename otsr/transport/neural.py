@@ -70,9 +70,8 @@ def fit_map(
         for _ in range(_MAP_STEPS):
             x = sample_source(batch, generator)
             moved = x + shift(x)
-            _descend(
-                of_map, (x - moved).square().mean() / 2 - potential(moved).mean()
-            )  # ‖x − y‖²/(2 dim), and f
+            # ‖x − T(x)‖²/(2 dim) − f(T(x))
+            _descend(of_map, (x - moved).square().mean() / 2 - potential(moved).mean())
         potential.requires_grad_(True)
         x, y = sample_source(batch, generator), sample_target(batch, generator)
         with torch.no_grad():

@@ -39,6 +39,9 @@ def wasserstein_1d(x: Tensor, y: Tensor, p: float = 1, dim: int = -1) -> Tensor:
 
     Returns:
         The shape without `dim`; float32 for half precision, else the dtype of the inputs.
+
+    Raises:
+        ValueError: no samples on a side, or p below 1.
     """
     if not p >= 1:
         raise ValueError(f"p is {p}, expected 1 or more: below 1 the sorted plan is not optimal")
@@ -77,6 +80,9 @@ def sliced_wasserstein(
         x, y: (n, d) and (m, d); the value is differentiable in both.
         directions: (k, d) of length 1, or how many to draw uniformly on the sphere, by `generator`.
         p: 1 or more.
+
+    Raises:
+        ValueError: shapes that do not fit, directions that are not of length 1.
 
     Reference: Rabin, Peyré, Delon, Bernot, SSVM 2011, doi 10.1007/978-3-642-24785-9_37.
     """

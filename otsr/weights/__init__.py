@@ -39,7 +39,11 @@ def load(name_or_path: str | Path, *, download: bool = True) -> RRDBNet | Compac
 
 
 def file_of(name_or_path: str | Path, *, download: bool = True) -> Path:
-    """The file that `load` reads: of a training's folder best.safetensors, else last.safetensors; see also `locate`."""
+    """The file that `load` reads: of a training's folder best.safetensors, else last.safetensors; see also `locate`.
+
+    Raises:
+        WeightsError: unknown name, named weights that cannot be had, or a folder that holds neither file.
+    """
     name, path = str(name_or_path), Path(name_or_path)
     is_path = path.exists() or path.suffix or path.name != name
     if find(name) is not None or not is_path:

@@ -159,9 +159,6 @@ def test_a_lattice_that_only_photos_show_is_found(benchmark: ModuleType) -> None
 # --- kernel_estimation, kernel_families
 
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
-
-
 @of("kernel_estimation")
 @pytest.mark.slow
 def test_ours_has_a_smaller_error_than_the_best_isotropic_gaussian(
