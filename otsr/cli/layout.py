@@ -24,6 +24,7 @@ from otsr.inference import Upscaler, scaled_size
 from otsr.machine import duration
 
 _OVERVIEW = (640, 480)
+_FORGET = "() => ['', {__type__: 'update', visible: false}]"
 
 
 class Stopped(Exception):
@@ -73,6 +74,7 @@ class Page:
             self.width = gr.Number(1920, label="Width in pixels", precision=0, minimum=1, visible=False)
             kinds = [("PNG: best quality, a large file", ".png"), ("JPEG: a much smaller file", ".jpg")]
             self.suffix = gr.Radio(kinds, value=".png", label="4. Which kind of file?", elem_id="suffix")
+        self.cost = gr.HTML(elem_id="cost")
         with gr.Row():
             self.go = gr.Button("5. Enlarge the whole photo", variant="primary", elem_id="go")
             self.cancel = gr.Button("Cancel", elem_id="cancel")
@@ -86,13 +88,17 @@ class Page:
         shown |= {"show_progress": "minimal", "trigger_mode": "always_last"}
         result = [self.news, self.save]
         opened = self.photo.change(self.opened, self.photo, [self.said, self.steps, self.part, self.overview])
-        estimate = {"fn": self.estimated, "inputs": chosen[:3], "outputs": result, **silent}
+        estimate = {"fn": self.estimated, "inputs": chosen[:3], "outputs": self.cost, **silent}
+        # What was made before is no longer what is chosen. In the browser: an answer of the program may come late, and
+        # would take away what a quick click has made since.
+        self.photo.change(None, None, result, js=_FORGET)
         opened.success(self.compared, **shown).success(**estimate)
         looked = self.overview.select(self.looked, self.photo, [self.part, self.overview], **silent)
         looked.success(self.compared, **shown)
         self.weight.change(self.compared, **shown)
         self.size.change(lambda size: gr.Number(visible=size == 0), self.size, self.width, **silent)
         for choice in chosen[1:]:
+            choice.change(None, None, result, js=_FORGET)
             choice.change(**estimate)
         self.go.click(self.enlarged, chosen, result, show_progress_on=self.news)
         self.cancel.click(self.stop.set, queue=False)
@@ -124,19 +130,19 @@ class Page:
         views = comparison.enlarged(_opened(photo)[0], {"network": self.upscaler(weight)}, part)
         return [_profiled(photo, view) for view in views.values()]
 
-    def estimated(self, photo: str | None, size: float, width: int | None) -> tuple[str, Any]:
-        """What a click on the button will do; what it did before is no longer what is chosen."""
-        news = ""
-        if photo:
-            try:
-                times = _size(size, width).times(*_size_of(photo)) or 0
-                news = "{} × {} pixels".format(*scaled_size(*_size_of(photo), times))
-                news += f", in about {duration(self.upscaler(1.0).predict_seconds(*_size_of(photo)))}."
-                if times > (most := self.upscaler(1.0).scale):
-                    news += f" Beyond {most} times, the rest is plain enlargement."
-            except ValueError as error:
-                news = self._reason(error)
-        return news, gr.DownloadButton(visible=False)
+    def estimated(self, photo: str | None, size: float, width: int | None) -> str:
+        """What a click on the button will do."""
+        if not photo:
+            return ""
+        try:
+            times = _size(size, width).times(*_size_of(photo)) or 0
+        except ValueError as error:
+            return self._reason(error)
+        cost = "{} × {} pixels".format(*scaled_size(*_size_of(photo), times))
+        cost += f", in about {duration(self.upscaler(1.0).predict_seconds(*_size_of(photo)))}."
+        if times > (most := self.upscaler(1.0).scale):
+            cost += f" Beyond {most} times, the rest is plain enlargement."
+        return cost
 
     def enlarged(
         self, photo: str, size: float, width: int | None, weight: float, suffix: str, bar: Any = gr.Progress()

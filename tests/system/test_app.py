@@ -132,7 +132,8 @@ def test_a_photo_is_compared_enlarged_and_saved_as_the_command_line_makes_it(
     assert made.exit_code == 0, made.stderr
     np.testing.assert_array_equal(np.asarray(Image.open(path)), np.asarray(Image.open(expected)))
     find(browser, "#size label:nth-of-type(2)").click()
-    until(browser, lambda: "360 × 280 pixels" in find(browser, "#news").text)
+    until(browser, lambda: "360 × 280 pixels" in find(browser, "#cost").text)
+    assert not find(browser, "#news").text
     assert not browser.find_elements(By.ID, "save") or not find(browser, "#save").is_displayed()
 
 
@@ -165,6 +166,7 @@ def test_an_error_names_the_file_without_folders_that_nobody_chose(
     until(browser, lambda: find(browser, "#suffix label:nth-of-type(2)").click() or True)
     find(browser, "#go").click()
     until(browser, lambda: "JPEG" in find(browser, "#news").text)
+    until(browser, lambda: "160 × 120 pixels" in find(browser, "#cost").text)  # may come late, and takes nothing away
     news = find(browser, "#news").text
     assert news == "⚠ glass_large.jpg: JPEG holds no transparency; write PNG, WebP or TIFF"
 
