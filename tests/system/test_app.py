@@ -166,7 +166,8 @@ def test_an_error_names_the_file_without_folders_that_nobody_chose(
     until(browser, lambda: find(browser, "#suffix label:nth-of-type(2)").click() or True)
     find(browser, "#go").click()
     until(browser, lambda: "JPEG" in find(browser, "#news").text)
-    until(browser, lambda: "160 × 120 pixels" in find(browser, "#cost").text)  # may come late, and takes nothing away
+    # The estimate may come late, and takes nothing away.
+    until(browser, lambda: "160 × 120 pixels" in find(browser, "#cost").text)
     news = find(browser, "#news").text
     assert news == "⚠ glass_large.jpg: JPEG holds no transparency; write PNG, WebP or TIFF"
 
