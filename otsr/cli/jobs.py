@@ -23,6 +23,7 @@ from otsr.cli.root import refuse, say
 from otsr.images import FORMATS, SUFFIXES, UNREADABLE, find_images
 
 _SILENCE = 30.0  # seconds without a sign of life where there is no terminal
+_CASELESS = ("darwin", "win32")  # systems where A.png and a.png are one file
 _FULL = 1 << 20  # bytes left on a disk that counts as full
 
 
@@ -99,11 +100,12 @@ def plan(
 
 def _refuse_clashes(targets: dict[Path, Path]) -> None:
     sources = {source.resolve() for source in targets}
-    taken: dict[Path, Path] = {}
+    taken: dict[str, Path] = {}
     for source, target in targets.items():
         if target.resolve() in sources:
             refuse(f"the output {target} is also an input; name another file or folder")
-        other = taken.setdefault(target.resolve(), source)
+        name = str(target.resolve())
+        other = taken.setdefault(name.casefold() if sys.platform in _CASELESS else name, source)
         if other != source:
             advice = "rename one (otsr upscale: --format keep helps where formats differ)"
             refuse(f"{other} and {source} would both become {target}; {advice}")

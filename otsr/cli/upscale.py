@@ -136,7 +136,8 @@ def enlarge(
     picture = images.open_picture(source, deep=True)
     height, width = picture.pixels.shape[:2]
     times = size.times(width, height) or upscaler.scale
-    kind = images.check_writable(target, *scaled_size(width, height, times), alpha=picture.alpha is not None)
+    large, transparent = scaled_size(width, height, times), picture.alpha is not None
+    kind = images.check_writable(target, *large, alpha=transparent, exif=exif)
     deep = picture.white > 255 and kind in images.DEEP
     if picture.white > 255 and not deep:
         warnings.warn(f"{source}: 16 bits a sample become 8: {kind} holds no more", stacklevel=2)

@@ -24,6 +24,7 @@ DEEP = ("PNG", "TIFF")
 _MASK = os.umask(0o077)  # can only be read by setting it: once, as all threads share it
 os.umask(_MASK)
 _TIFF_END = 1 << 32  # bytes that a TIFF can address
+_JPEG_EXIF = 65_533  # bytes
 _BAND = 256  # rows of a 16-bit picture that are compressed at one time
 _TOLD = (270, 271, 272, 305, 306, 315, 33432)  # description, maker, model, software, date, artist, copyright
 _ORIENTATION, _CAMERA, _LOCATION = 0x0112, 0x8769, 0x8825
@@ -49,11 +50,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def check_writable(path: str | os.PathLike[str], width: int, height: int, *, alpha: bool = False) -> str:
+def check_writable(
+    path: str | os.PathLike[str], width: int, height: int, *, alpha: bool = False, exif: bytes = b""
+) -> str:
     """The format that `write` would use, found before the work that makes the picture.
 
     Raises:
-        ImageError: unknown suffix, missing folder, alpha in a JPEG, or a size that the format cannot hold.
+        ImageError: unknown suffix, missing folder, alpha in a JPEG, a size or metadata that the format cannot hold.
     """
     path = Path(path)
     kind = FORMATS.get(path.suffix.lower())
@@ -67,6 +70,10 @@ def check_writable(path: str | os.PathLike[str], width: int, height: int, *, alp
     limit = {"JPEG": 65_535, "WEBP": 16_383}.get(kind)
     if limit and max(width, height) > limit:
         raise ImageError(f"{path}: {width}×{height} is too large for {kind} ({limit}); write PNG")
+    if kind == "JPEG" and len(exif) > _JPEG_EXIF:
+        raise ImageError(
+            f"{path}: {len(exif) >> 10} KB of metadata are too much for JPEG (64); write PNG, or do not keep it"
+        )
     if kind == "TIFF" and width * height * (3 + alpha) >= _TIFF_END - (1 << 16):  # in 8 bits; some for tags
         raise ImageError(f"{path}: {width}×{height} is too large for TIFF, which ends at 4 GB; write PNG")
     return kind
@@ -89,7 +96,7 @@ def write(
         exif: metadata, see `metadata`; a 16-bit TIFF goes without.
 
     Raises:
-        ImageError: unknown suffix, missing folder, alpha in a JPEG, or a size that the format cannot hold.
+        ImageError: unknown suffix, missing folder, alpha in a JPEG, a size or metadata that the format cannot hold.
         OSError: the disk is full or not writable; nothing is left behind.
     """
     path = Path(path)
@@ -98,7 +105,7 @@ def write(
     if isinstance(image, np.ndarray) and image.dtype != np.uint16:
         image = Image.fromarray(image)
     if isinstance(image, Image.Image):
-        kind = check_writable(path, *image.size, alpha="A" in image.mode)
+        kind = check_writable(path, *image.size, alpha="A" in image.mode, exif=exif)
         options: dict[str, object] = {"icc_profile": icc} if icc else {}
         if kind in ("JPEG", "WEBP"):
             options["quality"] = quality

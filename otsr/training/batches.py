@@ -159,7 +159,10 @@ class TrainingBatches(torch.utils.data.Dataset[Batch | DataError]):
     @cached_property  # it reads all files
     def fingerprint(self) -> str:
         """sha256 of the photos' names and contents: what trained weights say they have seen."""
-        return "+".join(photos.fingerprint() for photos in (self.hr, self.lr) if photos is not None)
+        try:
+            return "+".join(photos.fingerprint() for photos in (self.hr, self.lr) if photos is not None)
+        except OSError:  # a checkpoint is worth more than its story
+            return "unknown: a photo went during the training"
 
     def _synthesised(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """LR made from HR: contiguous (b, 3, c/s, c/s) float32 and (b, 3, c, c) uint8."""

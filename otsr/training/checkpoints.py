@@ -7,11 +7,12 @@ average, the critic's weights, both optimisers, the step. Loaded again, the trai
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from otsr import weights
@@ -37,6 +38,20 @@ def named(path: Path) -> Iterator[None]:
         raise CheckpointError(
             f"{path}: cannot be written ({_reason(error)}); make room and go on with --resume{kept}"
         ) from None
+
+
+def lock(folder: Path) -> FileLock:
+    """Keep `folder` for one training, until released. Raises CheckpointError: another one is at work there."""
+    held, busy = FileLock(folder / ".lock", timeout=0), False
+    with named(folder / ".lock"), suppress(NotImplementedError):  # some network drives have no locks
+        try:
+            held.acquire()
+        except Timeout:
+            busy = True
+    if busy:
+        words = "another training is at work here; wait for it, or choose another folder with -o"
+        raise CheckpointError(f"{folder}: {words}")
+    return held
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:

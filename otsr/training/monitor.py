@@ -33,6 +33,10 @@ class Watch:
         self._rows: list[Tensor] = []
         self._names: tuple[str, ...] = ()
 
+    def __len__(self) -> int:
+        """How many steps are not checked yet."""
+        return len(self._steps)
+
     def record(self, step: int, numbers: Mapping[str, Tensor]) -> None:
         """Keep a step's numbers (scalars by name, the same names in every step), without waiting for them."""
         self._steps.append(step)

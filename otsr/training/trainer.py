@@ -7,6 +7,7 @@ gradient, an update. All that a step depends on is in a checkpoint, so a trainin
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from otsr.training.losses import Losses
 from otsr.training.monitor import NotFinite, Progress, Watch, plan_picture
 from otsr.training.recipe import dump
 from otsr.training.schema import Config
+from otsr.training.store import DataError
 from otsr.training.validation import Validation, append_scores, improves, validate
 
 _SMALLEST_SCALE = 2.0**-10  # of fp16's gradients, from 2^16 on: this small, no overflow is to blame any more
@@ -57,7 +59,7 @@ def train(
 
     Raises:
         ConfigError, DataError: the recipe cannot be carried out here.
-        CheckpointError: nothing to resume, a checkpoint of another recipe, or no room to write.
+        CheckpointError: nothing to resume, a checkpoint of another recipe, no room to write, or a folder in use.
         NotFinite: a loss or gradient became NaN or infinite; the last checkpoint is from before.
         KeyboardInterrupt: Ctrl-C; the step was finished and saved first.
     """
@@ -105,6 +107,7 @@ class Trainer:
                 part.load_state_dict(state[name])
         if self.main:
             folder.mkdir(parents=True, exist_ok=True)
+            self.lock = checkpoints.lock(folder)
             with checkpoints.named(folder / "config.yml"), atomic_path(folder / "config.yml") as temporary:
                 temporary.write_text(dump(config), encoding="utf-8")
             if not resume:  # of a training that ended before its first checkpoint
@@ -139,7 +142,7 @@ class Trainer:
         """Take all steps that are left."""
         with runtime.Interruption() as interruption, closing(self.batches.stream(self.step)) as stream:
             while self.step < self.config.steps:
-                _, batch = next(stream)
+                batch = self._next(stream)
                 check = self._check_due()
                 self.update(batch, check)
                 self.step += 1
@@ -158,6 +161,17 @@ class Trainer:
                 if stop and self.step < self.config.steps:
                     interruption.end()
         return Result(self.folder, self.step, self.best)
+
+    def _next(self, stream: Iterator[tuple[int, Batch]]) -> Batch:
+        """The coming batch; if a photo cannot be read any more, the steps so far are saved first."""
+        try:
+            return next(stream)[1]
+        except DataError:
+            if self.step and self.accelerator.num_processes == 1:  # several would wait for one another
+                if len(self.watch):
+                    self._check()
+                self._save()
+            raise
 
     def update(self, batch: Batch, check: bool = True) -> None:
         """One step of the generator, and of the critic if there is one.
@@ -205,11 +219,12 @@ class Trainer:
         runtime.follow(self.average, self.generator, self.config.ema, self.step)
 
     def close(self) -> None:
-        """End the bar, and write what TensorBoard still holds."""
+        """End the bar, write what TensorBoard still holds, and leave the folder to others."""
         self.progress.close()
         if self.main:
             with checkpoints.named(self.folder / "log"):
                 self.tensorboard.close()
+            self.lock.release()
 
     def _check(self) -> None:
         """Read the numbers; end the training if one is not finite."""

@@ -95,11 +95,10 @@ def validate(
 
 def improves(scores: dict[str, float], best: dict[str, float], losses: schema.Losses) -> bool:
     """Whether weights with these scores are the best so far: by PSNR if only fidelity is trained, else by ST-LPIPS."""
-    if not best:
-        return True
-    if losses.perceptual.weight or losses.gan.weight or losses.transport.weight:
-        return scores["st_lpips"] < best["st_lpips"]
-    return scores["psnr_y"] > best["psnr_y"]
+    perceptual = losses.perceptual.weight or losses.gan.weight or losses.transport.weight
+    key, sign = ("st_lpips", -1) if perceptual else ("psnr_y", 1)
+    undefined = math.nan  # for every photo: then the first weights stay the best
+    return not best or sign * scores.get(key, undefined) > sign * best.get(key, undefined)
 
 
 def append_scores(path: Path, step: int, scores: dict[str, float]) -> None:

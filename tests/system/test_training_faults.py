@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from command import Run, picture
+from filelock import FileLock
 from safetensors.torch import load_file
 
 from otsr.training import checkpoints
@@ -138,6 +139,39 @@ def test_a_data_process_that_is_killed_is_named_and_the_run_can_go_on(
     step = checkpoints.load(folder)["step"]
     assert 4 <= step < 50
     intact(folder, step)
+    assert otsr("train", "quick.yml", "--resume").exit_code == 0
+
+
+def test_photos_that_go_during_a_training_cost_no_step(
+    otsr: Run, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update = Trainer.update
+
+    def without_photos(trainer: Trainer, *arguments: Any) -> None:
+        update(trainer, *arguments)
+        if trainer.step == 4:
+            trainer.batches.hr._kept.clear()
+            (place / "photos").rename(place / "gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "update", without_photos)
+        result = otsr("train", "quick.yml", *settings("every.checkpoint=100"))
+    assert result.exit_code == 1, result.output
+    assert "error: step 5: " in result.stderr and "photos/" in result.stderr
+    intact(place / "runs" / "quick", 5)
+    (place / "gone").rename(place / "photos")
+    assert otsr("train", "quick.yml", "--resume").exit_code == 0
+
+
+def test_two_trainings_never_share_a_folder(otsr: Run, place: Path) -> None:
+    folder = place / "runs" / "quick"
+    folder.mkdir(parents=True)
+    with FileLock(folder / ".lock"):
+        result = otsr("train", "quick.yml")
+    assert result.exit_code == 1
+    assert "runs/quick: another training is at work here" in result.stderr
+    assert not (folder / "config.yml").exists()
+    assert otsr("train", "quick.yml").exit_code == 0
     assert otsr("train", "quick.yml", "--resume").exit_code == 0
 
 

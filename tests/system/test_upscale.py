@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import numpy as np
 import pytest
 from command import Run, files, picture
 from PIL import Image, ImageCms
+
+from otsr.cli import jobs
+from otsr.inference import Upscaler
 
 
 @pytest.mark.parametrize(
@@ -243,6 +247,32 @@ def test_two_pictures_never_become_one_file(upscale: Run, tmp_path: Path) -> Non
     assert all(words in result.stderr for words in ("a.png", "a.jpg", "would both become", "--format keep"))
     assert upscale(tmp_path / "two", "-o", tmp_path / "out", "--format", "keep").exit_code == 0
     assert files(tmp_path / "out") == ["a.jpg", "a.png"]
+
+
+def test_names_that_differ_in_case_alone_clash_where_a_system_does_not_tell_them_apart(
+    upscale: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "two").mkdir()
+    picture(tmp_path / "two" / "a.jpg")
+    picture(tmp_path / "two" / "A.png")
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "_CASELESS", (sys.platform,))
+        result = upscale(tmp_path / "two", "-o", tmp_path / "out")
+    assert result.exit_code == 2 and "would both become" in result.stderr and not (tmp_path / "out").exists()
+    if sys.platform not in jobs._CASELESS:
+        assert upscale(tmp_path / "two", "-o", tmp_path / "out").exit_code == 0
+        assert files(tmp_path / "out") == ["A.png", "a.png"]
+
+
+def test_metadata_that_jpeg_cannot_hold_is_named_before_the_work(
+    upscale: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = 70_000 * "a"
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png", exif=exif)
+    monkeypatch.setattr(Upscaler, "upscale", lambda *_, **__: pytest.fail("worked for nothing"))
+    result = upscale(tmp_path / "a.png", "-o", tmp_path / "b.jpg", "--keep-metadata")
+    assert result.exit_code == 1 and "68 KB of metadata are too much for JPEG" in result.stderr
 
 
 @pytest.mark.parametrize(
