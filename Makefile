@@ -2,7 +2,7 @@
 # make grade FOLDER=hand_ins; make PYTHON=/path/to/python3.11 demo
 
 PYTHON ?= python3
-TASKS := demo lab test test-elsewhere site slides student grade notebooks figures bench gpu format clean
+TASKS := demo lab test test-all test-elsewhere site slides student grade notebooks figures bench gpu format clean
 
 .PHONY: help $(TASKS)
 

@@ -25,7 +25,8 @@ NBVAL = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", "tests/noteb
 HELP = {
     "demo": "the whole method on a real phone photo, written to build/demo.png",
     "lab": "JupyterLab on notebook 00",
-    "test": "every test: style, types, units, system, every notebook; or those that are named",
+    "test": "every notebook and every test that is not slow; or those that are named",
+    "test-all": "the slow ones too: browsers, the site, trainings that are killed; continuous integration runs it",
     "test-elsewhere": "unit tests and notebooks as on other machines (an hour)",
     "site": "the course as a web site that needs no network: build/site/index.html",
     "slides": "slides of every notebook, to present without a network: build/slides",
@@ -42,9 +43,10 @@ HELP = {
 
 def commands(task: str, arguments: list[str]) -> list[list[str]]:
     """What `task` runs, each as arguments of Python. Its own arguments go to the last."""
-    if task == "test":
+    if task in ("test", "test-all"):
         pytest = ["-m", "pytest", "-q", "-n", workers(), *FILES_WHOLE, *NBVAL]
-        return [[*pytest, *(arguments or TESTS)]]
+        chosen = ["-m", "not slow", *TESTS] if task == "test" else TESTS
+        return [[*pytest, *(arguments or chosen)]]
     if task in ("figures", "bench"):
         folder = ROOT / {"figures": "figures", "bench": "benchmarks"}[task]
         files = sorted(file for file in folder.glob("*.py") if "__main__" in file.read_text(encoding="utf-8"))
@@ -69,7 +71,10 @@ def run(task: str, arguments: list[str]) -> int:
     """Exit status of the task: 0, or that of the first command that failed."""
     python = environment_python()
     environment = dict(os.environ)
-    if task == "test":  # its processes share the cores; no output of a notebook depends on their number
+    if task in (
+        "test",
+        "test-all",
+    ):  # its processes share the cores; no output of a notebook depends on their number
         environment["OMP_NUM_THREADS"] = "1"
     (ROOT / "build").mkdir(exist_ok=True)
     steps = commands(task, arguments)

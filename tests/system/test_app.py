@@ -173,6 +173,7 @@ def test_an_error_names_the_file_without_folders_that_nobody_chose(
     assert news == "⚠ glass_large.jpg: JPEG holds no transparency; write PNG, WebP or TIFF"
 
 
+@pytest.mark.slow
 def test_cancel_counts_while_the_work_still_waits(tmp_path: Path, pair_of_weights: Path) -> None:
     from otsr.cli.layout import Page
 
@@ -182,6 +183,7 @@ def test_cancel_counts_while_the_work_still_waits(tmp_path: Path, pair_of_weight
     assert page.enlarged(photo, 4, None, 1.0, ".png", lambda *_, **__: None)[0] == "Cancelled."
 
 
+@pytest.mark.slow
 def test_a_missing_gradio_and_a_taken_port_are_named(
     otsr: Run, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -225,7 +225,11 @@ def test_a_disk_that_fills_at_the_last_moment_leaves_nothing(
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "kill"]
+    ("number", "status"),
+    [
+        pytest.param(signal.SIGINT, 130, id="Ctrl-C"),
+        pytest.param(signal.SIGTERM, 143, id="kill", marks=pytest.mark.slow),
+    ],
 )
 def test_an_interruption_leaves_whole_files_and_the_next_run_goes_on(
     tmp_path: Path, tiny_weights: Path, upscale: Run, number: signal.Signals, status: int

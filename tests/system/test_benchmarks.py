@@ -76,6 +76,7 @@ def test_the_originals_pairs_fit_each_other(benchmark: ModuleType) -> None:
 
 
 @of("general")
+@pytest.mark.slow
 def test_every_table_is_made_and_what_is_missing_is_said(
     benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +204,7 @@ def test_the_true_kernel_loses_nothing_and_a_wrong_one_less_under_caution(benchm
 
 
 @of("quality")
+@pytest.mark.slow
 def test_both_tables_are_made_and_what_is_missing_is_said(
     benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,6 +49,7 @@ def test_the_table_names_rows_columns_and_better_sides(
     assert "Mean over 3 pictures" in result.stdout
 
 
+@pytest.mark.slow
 def test_the_same_command_gives_the_same_files(
     otsr: Run, pair: Path, hr: Path, camera: Path, tmp_path: Path
 ) -> None:

@@ -86,8 +86,9 @@ def test_an_unknown_task_is_answered_with_the_list() -> None:
     assert answer.returncode == 2 and "build/demo.png" in answer.stderr
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("check", ["ruff check .", "ruff format --check .", "mypy"])
+@pytest.mark.parametrize(
+    "check", ["ruff check .", "ruff format --check .", pytest.param("mypy", marks=pytest.mark.slow)]
+)
 def test_style_and_types(check: str) -> None:
     answer = subprocess.run([sys.executable, "-m", *check.split()], cwd=ROOT, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stdout + answer.stderr

@@ -176,6 +176,7 @@ def test_turning_the_image_turns_the_covariance(photo: torch.Tensor) -> None:
         assert torch.allclose(found, torch.tensor(expected, dtype=torch.float64), rtol=0.02, atol=0.02 * a)
 
 
+@pytest.mark.slow
 def test_two_thirds_of_the_errors_on_val_photos_lie_within_one_standard_error() -> None:
     within = {}
     scenes = [resize(read(path), 0.5 + 0.04 * i).clamp(0, 1) for i, path in enumerate(photos("val"))]
