@@ -16,7 +16,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import ot
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -199,6 +198,8 @@ def w2_distance(first: Tensor, second: Tensor) -> float:
     Sizes may differ: both kernels are placed about their geometric centres. Negative taps count as zero, and both
     kernels are scaled to mass 1. 46×46 taps take 2 seconds.
     """
+    import ot  # takes a second, so only where it is needed
+
     (mass_a, points_a), (mass_b, points_b) = _support(first), _support(second)
     cost = ot.dist(points_a, points_b)  # squared Euclidean
     return math.sqrt(max(0.0, float(ot.emd2(mass_a, mass_b, cost, numItermax=10_000_000))))
@@ -217,6 +218,8 @@ def barycentre(kernels: Sequence[Tensor] | Tensor, weights: Sequence[float] | No
     POT's debiased entropic barycentre (Janati, Cuturi, Gramfort, ICML 2020), with an entropy of 0.36 mean variances,
     comes closest: 2.982. Negative taps count as zero; the answer has the largest size given.
     """
+    import ot
+
     stack = torch.stack(_same_size(kernels))
     proportions = _check_weights(weights, len(stack))
     values = stack.detach().cpu().double().clamp(min=0).numpy()

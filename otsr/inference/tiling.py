@@ -16,7 +16,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from PIL import Image
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from otsr.images.resampling import resize_strips
@@ -104,6 +103,8 @@ def spread_colours(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     hidden = alpha < np.iinfo(alpha.dtype).max / 255  # less than 1 of 255
     if not hidden.any() or hidden.all():
         return pixels
+    from scipy.ndimage import distance_transform_edt  # takes a third of a second, and few pictures need it
+
     rows, columns = distance_transform_edt(hidden, return_distances=False, return_indices=True)
     return pixels[rows, columns]
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy.special import ndtr, stdtrit
 
 _RESAMPLES = 10_000
 
@@ -46,6 +46,6 @@ def mean_interval(values: ArrayLike) -> Interval:
     rng = np.random.default_rng(0)
     rounds = [array[rng.integers(n, size=(100, n))].mean(axis=1) for _ in range(_RESAMPLES // 100)]
     means = np.concatenate(rounds)
-    tail = stats.norm.cdf(np.sqrt(n / (n - 1)) * stats.t.ppf((1 - 0.95) / 2, n - 1))
+    tail = ndtr(np.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 - 0.95) / 2))  # of the normal, of Student's t
     low, high = np.quantile(means, [tail, 1 - tail])
     return Interval(float(array.mean()), float(low), float(high))

@@ -22,7 +22,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import ot
 import torch
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components, csgraph_from_dense, floyd_warshall
@@ -102,6 +101,8 @@ def potentials(cost: Tensor) -> Potentials:
     """
     if cost.dim() != 2 or 0 in cost.shape:
         raise ValueError(f"cost has shape {tuple(cost.shape)}, expected (reals, fakes), neither zero")
+    import ot  # takes a second, so only where it is needed
+
     matrix = np.ascontiguousarray(cost.detach().to("cpu", torch.float64).numpy())
     if not np.isfinite(matrix).all():
         j, i = np.argwhere(~np.isfinite(matrix))[0]

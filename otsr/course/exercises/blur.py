@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from ot.gaussian import bures_wasserstein_barycenter
 from torch import Tensor
 
 from otsr.course.exercises.checking import ask
@@ -33,6 +32,8 @@ def _covariance(first: float, second: float, degrees: float) -> Tensor:
 
 
 def _barycentre(covariances: Tensor) -> Tensor:
+    from ot.gaussian import bures_wasserstein_barycenter  # takes a second to import
+
     zeros = torch.zeros(len(covariances), 2, dtype=torch.float64)
     return bures_wasserstein_barycenter(zeros, covariances, None, eps=1e-10, num_iter=1000)[1]
 

@@ -18,7 +18,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-import ot
 import torch
 from scipy.optimize import linprog
 from torch import Tensor
@@ -156,6 +155,8 @@ def squared_gap(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
 
 def _corner(cost: Tensor, turned: bool) -> tuple[Tensor, Tensor]:
     """Optimal potentials as the network simplex leaves them, centred; `turned`: of the transposed problem."""
+    import ot  # takes a second
+
     matrix = cost.detach().double().numpy()
     _, log = ot.emd([], [], np.ascontiguousarray(matrix.T if turned else matrix), log=True)
     h, g = (log["v"], -log["u"]) if turned else (log["u"], -log["v"])
