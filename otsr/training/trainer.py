@@ -108,12 +108,11 @@ class Trainer:
         if self.main:
             folder.mkdir(parents=True, exist_ok=True)
             self.lock = checkpoints.lock(folder)
-            with checkpoints.named(folder / "config.yml"), atomic_path(folder / "config.yml") as temporary:
-                temporary.write_text(dump(config), encoding="utf-8")
-            if not resume:  # of a training that ended before its first checkpoint
-                (folder / "validation.tsv").unlink(missing_ok=True)
-            with checkpoints.named(folder / "log"):  # forgets what an interrupted run wrote after this step
-                self.tensorboard = SummaryWriter(str(folder / "log"), purge_step=self.step or None)
+            try:
+                self._open(fresh=not resume)
+            except BaseException:  # the caller may keep this object, and try again
+                self.lock.release()
+                raise
         self.progress = Progress(config.name, self.step, config.steps, progress and self.main)
 
     def _build(self, adversary: type[Adversary], *, fresh: bool) -> None:
@@ -137,6 +136,16 @@ class Trainer:
         share, side = config.data.batch // accelerator.num_processes, config.data.crop // config.scale
         sample = torch.zeros(share, 3, side, side, device=self.device).contiguous(memory_format=self.layout)
         self.fast = runtime.Fast(self.generator, self.dtype, sample, graphs=config.graphs)
+
+    def _open(self, *, fresh: bool) -> None:
+        """Write the recipe into the folder, and begin or go on with its curves."""
+        path, log = self.folder / "config.yml", self.folder / "log"
+        with checkpoints.named(path), atomic_path(path) as temporary:
+            temporary.write_text(dump(self.config), encoding="utf-8")
+        if fresh:  # of a training that ended before its first checkpoint
+            (self.folder / "validation.tsv").unlink(missing_ok=True)
+        with checkpoints.named(log):  # forgets what an interrupted run wrote after this step
+            self.tensorboard = SummaryWriter(str(log), purge_step=self.step or None)
 
     def run(self) -> Result:
         """Take all steps that are left."""
@@ -222,9 +231,11 @@ class Trainer:
         """End the bar, write what TensorBoard still holds, and leave the folder to others."""
         self.progress.close()
         if self.main:
-            with checkpoints.named(self.folder / "log"):
-                self.tensorboard.close()
-            self.lock.release()
+            try:
+                with checkpoints.named(self.folder / "log"):
+                    self.tensorboard.close()
+            finally:
+                self.lock.release()
 
     def _check(self) -> None:
         """Read the numbers; end the training if one is not finite."""
