@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from otsr import machine
 from otsr.images import Picture, resize
 from otsr.inference.restoration import GREY, back_project, keep_colours
 from otsr.inference.tiling import Tile, look, spread_colours, tiles
+from otsr.networks.generators import RRDBNet, prune
 
 BLOCKS = (64,)
 """LR pixels a side that leave feature space at one time, see `Engine._answer`."""
@@ -128,13 +130,20 @@ class Engine:
         """Memory on the device that a window of so many LR pixels takes, beside the network."""
         key = (rows, columns, block)
         if key not in self._bytes:
-            network = machine.place(self.network, self.device, self.dtype, on=torch.device("meta"))
             window = torch.empty(1, 3, rows, columns, device="meta")
-            peak = machine.live_peak(lambda: self._restored(network, window.clone(), block))
+            peak = machine.live_peak(lambda: self._restored(self._weightless, window.clone(), block))
             # Over the tensors that are counted: workspace of convolutions, and holes that C's allocator keeps.
             more, holes = (1.03, 0) if self.device.type == "cuda" else (1.3, 64 << 20)
             self._bytes[key] = int(more * peak) + holes
         return self._bytes[key]
+
+    @cached_property
+    def _weightless(self) -> nn.Module:
+        """The network on the device that holds nothing; two blocks of its trunk, which take as much memory as many."""
+        network = self.network
+        if isinstance(network, RRDBNet):
+            network = prune(network, range(min(2, len(network.trunk))))
+        return machine.place(network, self.device, self.dtype, on=torch.device("meta"))
 
     def seconds(self) -> float:
         """What one LR pixel takes, measured on a window of 64 pixels a side; on CUDA, to fill the device, of 512."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,17 @@ def test_overflow_in_16_bits_falls_back_to_fp32() -> None:
         sr = upscaler.upscale(noise(20, 20))
     assert difference(sr, np.full((40, 40, 3), 128)) <= 1
     assert upscaler.dtype == torch.float32
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 5])
+def test_memory_is_predicted_from_two_blocks_as_from_all(
+    blocks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = RRDBNet(nf=8, nb=blocks, gc=64)  # its trunk takes more than its layers at HR size
+    predicted = Upscaler(network, device="cpu", precision="fp32").predict_window_memory(64, 64)
+    whole = copy.deepcopy(network).to("meta").requires_grad_(False)
+    monkeypatch.setattr(window.Engine, "_weightless", whole)
+    assert Upscaler(network, device="cpu", precision="fp32").predict_window_memory(64, 64) == predicted
 
 
 def test_a_network_that_answers_nan_is_refused() -> None:
