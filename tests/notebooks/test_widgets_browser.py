@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
@@ -22,6 +23,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -132,19 +134,23 @@ def find(browser: webdriver.Chrome, selector: str) -> WebElement:
             (one for one in chrome.find_elements(By.CSS_SELECTOR, selector) if one.is_displayed()), None
         )
 
-    return WebDriverWait(browser, SECONDS).until(visible, f"nothing visible matches {selector}")
+    stale = [StaleElementReferenceException]  # JupyterLab drew it anew in between
+    wait = WebDriverWait(browser, SECONDS, ignored_exceptions=stale)
+    return wait.until(visible, f"nothing visible matches {selector}")
 
 
 def run_all_cells(browser: webdriver.Chrome) -> None:
     """Run > Run All Cells; once more where the kernel was not yet connected and JupyterLab dropped the request."""
     find(browser, ".jp-NotebookPanel-toolbar")
     deadline = time.monotonic() + SECONDS
-    while find(browser, ".jp-InputPrompt").text == "[ ]:" and time.monotonic() < deadline:
-        find(browser, ".jp-Notebook-ExecutionIndicator[data-status='idle']")
-        next(
-            one for one in browser.find_elements(By.CSS_SELECTOR, ".lm-MenuBar-item") if one.text == "Run"
-        ).click()
-        find(browser, "li.lm-Menu-item[data-command='runmenu:run-all']").click()
+    while time.monotonic() < deadline:
+        with suppress(StaleElementReferenceException):  # JupyterLab drew it anew in between
+            if find(browser, ".jp-InputPrompt").text != "[ ]:":
+                return
+            find(browser, ".jp-Notebook-ExecutionIndicator[data-status='idle']")
+            menus = browser.find_elements(By.CSS_SELECTOR, ".lm-MenuBar-item")
+            next(one for one in menus if one.text == "Run").click()
+            find(browser, "li.lm-Menu-item[data-command='runmenu:run-all']").click()
         time.sleep(2)
 
 
