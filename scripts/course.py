@@ -19,6 +19,7 @@ READY = VENV / ".ready"
 EXTRAS = "pretrained,heic,test,docs"
 MEGABYTES = 3000
 TESTS = ["notebooks", "tests/notebooks", "tests/system", "tests/unit"]  # what takes longest comes first
+TESTING = ("test", "test-all")
 FILES_WHOLE = ["--dist", "loadfile", "--no-loadscope-reorder"]
 NBVAL = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", "tests/notebooks/sanitize.cfg"]
 
@@ -43,7 +44,7 @@ HELP = {
 
 def commands(task: str, arguments: list[str]) -> list[list[str]]:
     """What `task` runs, each as arguments of Python. Its own arguments go to the last."""
-    if task in ("test", "test-all"):
+    if task in TESTING:
         pytest = ["-m", "pytest", "-q", "-n", workers(), *FILES_WHOLE, *NBVAL]
         chosen = ["-m", "not slow", *TESTS] if task == "test" else TESTS
         return [[*pytest, *(arguments or chosen)]]
@@ -71,10 +72,7 @@ def run(task: str, arguments: list[str]) -> int:
     """Exit status of the task: 0, or that of the first command that failed."""
     python = environment_python()
     environment = dict(os.environ)
-    if task in (
-        "test",
-        "test-all",
-    ):  # its processes share the cores; no output of a notebook depends on their number
+    if task in TESTING:  # the processes share the cores; no output of a notebook depends on their number
         environment["OMP_NUM_THREADS"] = "1"
     (ROOT / "build").mkdir(exist_ok=True)
     steps = commands(task, arguments)

@@ -99,16 +99,21 @@ def plan(
 
 
 def _refuse_clashes(targets: dict[Path, Path]) -> None:
-    sources = {source.resolve() for source in targets}
+    sources = {_identity(source) for source in targets}
     taken: dict[str, Path] = {}
     for source, target in targets.items():
-        if target.resolve() in sources:
+        if _identity(target) in sources:
             refuse(f"the output {target} is also an input; name another file or folder")
-        name = str(target.resolve())
-        other = taken.setdefault(name.casefold() if sys.platform in _CASELESS else name, source)
+        other = taken.setdefault(_identity(target), source)
         if other != source:
             advice = "rename one (otsr upscale: --format keep helps where formats differ)"
             refuse(f"{other} and {source} would both become {target}; {advice}")
+
+
+def _identity(path: Path) -> str:
+    """What tells a file from others: equal for A.png and a.png where the system takes them for one."""
+    name = str(path.resolve())
+    return name.casefold() if sys.platform in _CASELESS else name
 
 
 class Progress(tqdm):

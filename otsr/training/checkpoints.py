@@ -7,7 +7,7 @@ average, the critic's weights, both optimisers, the step. Loaded again, the trai
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +42,14 @@ def named(path: Path) -> Iterator[None]:
 
 def lock(folder: Path) -> FileLock:
     """Keep `folder` for one training, until released. Raises CheckpointError: another one is at work there."""
-    held, busy = FileLock(folder / ".lock", timeout=0), False
-    with named(folder / ".lock"), suppress(NotImplementedError):  # some network drives have no locks
-        try:
-            held.acquire()
-        except Timeout:
-            busy = True
-    if busy:
+    held = FileLock(folder / ".lock", timeout=0)
+    try:
+        held.acquire()
+    except Timeout:
         words = "another training is at work here; wait for it, or choose another folder with -o"
-        raise CheckpointError(f"{folder}: {words}")
+        raise CheckpointError(f"{folder}: {words}") from None
+    except (OSError, NotImplementedError):
+        pass  # a network drive without locks; a disk without room is named by what is written next
     return held
 
 

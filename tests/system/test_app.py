@@ -25,7 +25,6 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from otsr.inference import Upscaler
 from tests.browser import chromium, requests
 
 if not os.environ.get("CI") and importlib.util.find_spec("gradio") is None:
@@ -171,16 +170,6 @@ def test_an_error_names_the_file_without_folders_that_nobody_chose(
     until(browser, lambda: "160 × 120 pixels" in find(browser, "#cost").text)
     news = find(browser, "#news").text
     assert news == "⚠ glass_large.jpg: JPEG holds no transparency; write PNG, WebP or TIFF"
-
-
-@pytest.mark.slow
-def test_cancel_counts_while_the_work_still_waits(tmp_path: Path, pair_of_weights: Path) -> None:
-    from otsr.cli.layout import Page
-
-    page = Page(lambda _: Upscaler.from_pretrained(pair_of_weights), tmp_path, blend=False)
-    page.stop.set()
-    photo = str(picture(tmp_path / "a.png", 40, 30))
-    assert page.enlarged(photo, 4, None, 1.0, ".png", lambda *_, **__: None)[0] == "Cancelled."
 
 
 @pytest.mark.slow

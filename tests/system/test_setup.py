@@ -80,6 +80,15 @@ def test_every_task_runs_files_that_exist_and_make_knows_it() -> None:
             assert first.startswith("-") or (ROOT / first).is_file(), (task, first)
 
 
+def test_slow_tests_are_left_out_by_test_alone_and_not_where_tests_are_named() -> None:
+    (some,), (every,), (named,) = (
+        course.commands(task, tests)
+        for task, tests in (("test", []), ("test-all", []), ("test", ["tests/unit"]))
+    )
+    assert "not slow" in some and "not slow" not in every and "not slow" not in named
+    assert set(course.TESTS) <= set(some) & set(every)
+
+
 def test_an_unknown_task_is_answered_with_the_list() -> None:
     script = [sys.executable, ROOT / "scripts" / "course.py", "pizza"]
     answer = subprocess.run(script, capture_output=True, text=True)

@@ -96,6 +96,9 @@ def test_a_disk_that_is_full_from_the_first_byte_is_named(otsr: Run, place: Path
     result = otsr("train", "quick.yml", "-o", small_disk / "run")
     assert result.exit_code == 1
     assert "disk/run" in result.stderr and "No space left" in result.stderr
+    (small_disk / "other").unlink()
+    again = otsr("train", "quick.yml", "-o", small_disk / "run")
+    assert again.exit_code == 0, again.stderr
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -142,25 +145,43 @@ def test_a_data_process_that_is_killed_is_named_and_the_run_can_go_on(
     assert otsr("train", "quick.yml", "--resume").exit_code == 0
 
 
-def test_photos_that_go_during_a_training_cost_no_step(
-    otsr: Run, place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def without_photos(monkeypatch: pytest.MonkeyPatch, place: Path, last: Any) -> None:
+    """After step 4 the photos are gone, also from memory; `last` gets its numbers, which nobody has read yet."""
     update = Trainer.update
 
-    def without_photos(trainer: Trainer, *arguments: Any) -> None:
+    def and_then_they_go(trainer: Trainer, *arguments: Any) -> None:
         update(trainer, *arguments)
         if trainer.step == 4:
+            last(trainer.watch._rows[-1])
             trainer.batches.hr._kept.clear()
             (place / "photos").rename(place / "gone")
 
+    monkeypatch.setattr(Trainer, "update", and_then_they_go)
+    monkeypatch.setattr(Trainer, "_check_due", lambda _: False)  # as on CUDA
+
+
+def test_photos_that_go_during_a_training_cost_no_step(
+    otsr: Run, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "update", without_photos)
-        result = otsr("train", "quick.yml", *settings("every.checkpoint=100"))
+        without_photos(patch, place, lambda numbers: None)
+        result = otsr("train", "quick.yml", *settings("every.checkpoint=100", "every.log=100"))
     assert result.exit_code == 1, result.output
     assert "error: step 5: " in result.stderr and "photos/" in result.stderr
     intact(place / "runs" / "quick", 5)
     (place / "gone").rename(place / "photos")
     assert otsr("train", "quick.yml", "--resume").exit_code == 0
+
+
+def test_a_step_that_was_not_finite_is_not_saved_when_photos_go(
+    otsr: Run, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_photos(monkeypatch, place, lambda numbers: numbers.fill_(torch.nan))
+    result = otsr(
+        "train", "quick.yml", *settings("every.checkpoint=100", "every.log=100", "every.validate=100")
+    )
+    assert result.exit_code == 1 and "not finite" in result.stderr
+    assert not (place / "runs" / "quick" / checkpoints.NAME).exists()
 
 
 def test_two_trainings_never_share_a_folder(otsr: Run, place: Path) -> None:

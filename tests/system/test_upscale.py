@@ -264,6 +264,17 @@ def test_names_that_differ_in_case_alone_clash_where_a_system_does_not_tell_them
         assert files(tmp_path / "out") == ["A.png", "a.png"]
 
 
+def test_a_photo_is_not_written_over_where_a_system_does_not_tell_its_name_from_the_outputs(
+    upscale: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = picture(tmp_path / "a.png").rename(tmp_path / "A.PNG")
+    before = photo.read_bytes()
+    monkeypatch.setattr(jobs, "_CASELESS", (sys.platform,))
+    result = upscale(photo, "-o", tmp_path)
+    assert result.exit_code == 2 and "is also an input" in result.stderr
+    assert files(tmp_path) == ["A.PNG"] and photo.read_bytes() == before
+
+
 def test_metadata_that_jpeg_cannot_hold_is_named_before_the_work(
     upscale: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

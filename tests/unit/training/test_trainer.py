@@ -205,6 +205,7 @@ def test_fidelity_is_judged_by_psnr_and_all_else_by_looks(
     assert improves(better, before, losses) and not improves(worse, before, losses)
     assert improves(worse, {}, losses)
     assert not improves({}, {"niqe": 5.0}, losses), "a metric that no photo defines"
+    assert not improves({}, before, losses)
 
 
 def test_a_line_of_scores_replaces_those_of_its_step_and_later(tmp_path: Path) -> None:
