@@ -236,11 +236,14 @@ class Upscaler:
         window. CUDA has a memory of its own for these; here lie only its 8-bit pixels and those of the next one, in
         pinned memory whose pieces are powers of two.
         """
-        whole = width * height * (3 + 4 * self.scale**2)
+        whole = self._picture_memory(width, height)
         if self.device.type != "cuda":
             return whole + self.predict_window_memory(width, height, tile)
         largest = self.tiles(width, height, tile)[-1]
         return whole + 4 * 3 * largest.rows.size * largest.columns.size * self.scale**2
+
+    def _picture_memory(self, width: int, height: int) -> int:
+        return width * height * (3 + 4 * self.scale**2)
 
     def predict_window_memory(
         self, width: int, height: int, tile: int | None = None, block: int | None = None
@@ -262,6 +265,10 @@ class Upscaler:
         and the size that was asked for (`scale`).
         """
         free, on_device = machine.available_memory(), machine.free_on(self.device)
+        largest = self.tiles(width, height)[-1]
+        enough = self.engine.at_most(largest.rows.size, largest.columns.size)
+        if enough and (free is None or self._picture_memory(width, height) + beside + enough <= free):
+            return self.tile, self.engine.blocks[0]
         halves = (self.tile >> step for step in range(self.tile.bit_length()))
         for tile in (half for half in halves if half >= _SMALLEST_TILE):
             needed = self.predict_memory(width, height, tile) + beside

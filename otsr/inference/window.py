@@ -137,6 +137,17 @@ class Engine:
             self._bytes[key] = int(more * peak) + holes
         return self._bytes[key]
 
+    def at_most(self, rows: int, columns: int) -> int | None:
+        """No less than `bytes`, twice as much on average, on a CPU for an `RRDBNet`; None otherwise.
+
+        The first call of `bytes` makes torch import its compiler: two seconds. This is for pictures that clearly fit.
+        """
+        if self.device.type != "cpu" or not isinstance(self.network, RRDBNet):
+            return None
+        channels, growth = self.network.architecture["nf"], self.network.architecture["gc"]
+        numbers = 10 * (channels + growth) + 30 * self.scale**2  # a pixel, beside the block at HR size
+        return int(1.3 * 4 * numbers * rows * columns) + (64 + channels << 20)
+
     @cached_property
     def _weightless(self) -> nn.Module:
         """The network on the device that holds nothing; two blocks of its trunk, which take as much memory as many."""

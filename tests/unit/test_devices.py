@@ -39,6 +39,28 @@ def test_memory_is_predicted_from_two_blocks_as_from_all(
     assert Upscaler(network, device="cpu", precision="fp32").predict_window_memory(64, 64) == predicted
 
 
+WIDE_AND_NARROW = [(64, 2, 32), (16, 2, 8), (192, 2, 8), (32, 2, 64), (64, 2, 32, 2), (64, 2, 32, 2, 2)]
+
+
+@pytest.mark.parametrize("options", [{}, {"ensemble": True, "back_projection": 2, "tileable": True}])
+@pytest.mark.parametrize("arguments", WIDE_AND_NARROW)
+def test_the_quick_bound_on_memory_holds(arguments: tuple[int, ...], options: dict[str, Any]) -> None:
+    engine = Upscaler(RRDBNet(*arguments), device="cpu", precision="fp32", **options).engine
+    for side in (40, 128, 656):
+        enough = engine.at_most(side, side)
+        assert enough is not None and 1.1 * engine.bytes(side, side, 64) < enough
+
+
+def test_a_picture_that_clearly_fits_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(window.Engine, "bytes", lambda *arguments: pytest.fail("counted"))
+    upscaler = Upscaler(RRDBNet(16, 1, 8), device="cpu", precision="fp32", tile=64)
+    monkeypatch.setattr(machine, "available_memory", lambda: 10**9)
+    assert upscaler.plan(640, 480) == (64, 64)
+    monkeypatch.setattr(machine, "available_memory", lambda: 10**7)
+    with pytest.raises(pytest.fail.Exception, match="counted"):
+        upscaler.plan(640, 480)
+
+
 def test_a_network_that_answers_nan_is_refused() -> None:
     with pytest.raises(ValueError, match="NaN or infinity"):
         Upscaler(Narrow(float("nan")), precision="fp32", colours=False).upscale(noise(20, 20))
