@@ -42,11 +42,11 @@ def test_memory_is_predicted_from_two_blocks_as_from_all(
 WIDE_AND_NARROW = [(64, 2, 32), (16, 2, 8), (192, 2, 8), (32, 2, 64), (64, 2, 32, 2), (64, 2, 32, 2, 2)]
 
 
-@pytest.mark.parametrize("options", [{}, {"ensemble": True, "back_projection": 2, "tileable": True}])
 @pytest.mark.parametrize("arguments", WIDE_AND_NARROW)
-def test_the_quick_bound_on_memory_holds(arguments: tuple[int, ...], options: dict[str, Any]) -> None:
-    engine = Upscaler(RRDBNet(*arguments), device="cpu", precision="fp32", **options).engine
-    for side in (40, 128, 656):
+def test_the_quick_bound_on_memory_holds(arguments: tuple[int, ...]) -> None:
+    dearest = {"precision": "fp32", "ensemble": True, "back_projection": 2, "tileable": True}
+    engine = Upscaler(RRDBNet(*arguments), device="cpu", **dearest).engine
+    for side in (40, 128, 256):
         enough = engine.at_most(side, side)
         assert enough is not None and 1.1 * engine.bytes(side, side, 64) < enough
 
