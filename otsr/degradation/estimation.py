@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from otsr.degradation import kernelgan
-from otsr.degradation.kernels import bicubic, l2_distance
+from otsr.degradation.kernels import bicubic, l2_distance, without_dust
 from otsr.degradation.spectrum import DIRECTIONS, LEAST_FLOOR, SMALLEST, features
 from otsr.images import luma
 
@@ -134,7 +134,7 @@ def kernel_of(blur: Blur, scale: int) -> Tensor:
     inside = torch.stack([taps[i : full - i, i : full - i].sum() for i in range(full // 2)])
     rings = min(int((1 - inside / taps.sum() < 0.006).sum()) - 1, (full - scale) // 2 - 1)
     kernel = kernel[rings : full - rings, rings : full - rings].contiguous()
-    return kernel / kernel.sum()
+    return without_dust(kernel / kernel.sum())
 
 
 class DirectionalRegressor(nn.Module):

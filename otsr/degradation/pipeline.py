@@ -28,7 +28,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from otsr.degradation.kernels import downsample
+from otsr.degradation.kernels import downsample, without_dust
 from otsr.degradation.noise import DegradationError, NoisePool
 from otsr.images import as_batch, atomic_path, crop_to_multiple, resize, suggestion, to_pil
 
@@ -213,7 +213,7 @@ def _stack(kernels: Tensor | Sequence[Tensor], scale: int) -> Tensor:
             raise ValueError(f"kernels[{number}] sums to {total:.4g}, expected 1; divide it by its sum")
     largest = max(kernel.shape[0] for kernel in many)
     padded = [F.pad(kernel.detach().float().cpu(), [(largest - kernel.shape[0]) // 2] * 4) for kernel in many]
-    return torch.stack(padded)
+    return without_dust(torch.stack(padded))
 
 
 def _qualities(jpeg: Sequence[int]) -> tuple[int, int]:

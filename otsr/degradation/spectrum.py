@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from otsr.degradation.kernels import without_dust
 from otsr.images import luma
 
 DIRECTIONS = 12  # angles d·15°, from x (right) towards y (down)
@@ -150,7 +151,7 @@ def _derivatives(grey: Tensor, sigmas: Sequence[float], reach: int) -> tuple[Ten
     """Derivatives to the right and down of the image under Gaussians, where 2·reach + 1 taps fit: (σ, H, W) each."""
     line = torch.arange(-reach, reach + 1, dtype=torch.float32)
     smooth = torch.exp(-0.5 * (line / torch.tensor(sigmas)[:, None]) ** 2)
-    smooth = smooth / smooth.sum(1, keepdim=True)
+    smooth = without_dust(smooth / smooth.sum(1, keepdim=True))
     slope = smooth * line / torch.tensor(sigmas)[:, None] ** 2
     rows = F.conv2d(grey[None, None], torch.cat([slope, smooth])[:, None, None])
     both = F.conv2d(rows, torch.cat([smooth, slope])[:, None, :, None], groups=len(rows[0]))

@@ -11,7 +11,7 @@ import scipy.optimize
 import torch
 from torch import Tensor
 
-from otsr.degradation import kernels
+from otsr.degradation import Degradation, kernels
 from otsr.images import resize
 
 D = torch.float64
@@ -44,6 +44,16 @@ def test_gaussian_has_the_variances_and_the_direction_it_was_asked_for() -> None
         mean, _ = kernels.moments(kernel)
         assert mean.abs().max() < 1e-12
         assert np.abs(covariance(kernel) - expected).max() < 1e-6
+
+
+@pytest.mark.parametrize("sigma", [0.3, 0.7, 1.0, 1.5])
+def test_no_tap_is_so_small_that_a_blur_takes_20_times_as_long(sigma: float) -> None:
+    narrow = kernels.gaussian(30, sigma**2, dtype=torch.float64)
+    assert math.isclose(narrow.sum(), 1, abs_tol=1e-15)
+    dusty = narrow.clone()
+    dusty[0, 0] = 1e-40
+    for taps in (narrow.float(), Degradation(2, dusty).kernels):
+        assert taps is not None and taps[taps > 0].min() > torch.finfo(torch.float32).tiny
 
 
 @pytest.mark.parametrize("angle", [0, 20, 45, 90, 137])
