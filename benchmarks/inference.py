@@ -6,8 +6,9 @@
 
 Three tables. (1) Seconds, and peak memory above what the process held before, each way in a process of its own on a
 real phone photo: the plain fp32 forward pass of the whole picture, and `Upscaler` in fp32 and in its automatic
-precision. (2) PSNR against the truth of clean photos shrunk by 4, plain and automatic: what 16 bits cost. (3) The
-largest difference between tiles and the whole picture at each overlap, in fp32: why `otsr.inference.OVERLAP` is 32.
+precision, without `colours`, which changes the answer. (2) PSNR against the truth of clean photos shrunk by 4, plain
+and automatic: what 16 bits cost. (3) The largest difference between tiles and the whole picture at each overlap, in
+fp32: why `otsr.inference.OVERLAP` is 32.
 
 On CUDA (1) has every precision: the plain pass alone, its input and result on the device; the same from 8-bit picture
 to 8-bit picture, as one would write it; and `Upscaler`, always from picture to picture. Speeds compare with the plain
@@ -68,7 +69,7 @@ def work(way: str, name: str, crop: Path, answer: Path) -> None:
     """In a process of its own: upscale one crop in one way, write seconds, bytes and the picture."""
     network = weights.load(name)
     lr = torch.from_numpy(np.load(crop))
-    upscaler = None if way == "plain" else Upscaler(network, precision=way)
+    upscaler = None if way == "plain" else Upscaler(network, precision=way, colours=False)
 
     def run(part: Tensor) -> Tensor:
         return plain(network, part) if upscaler is None else upscaled(upscaler, part)
@@ -124,7 +125,7 @@ def speed(name: str, lr: Tensor) -> str:
 def accuracy(name: str, side: int, count: int) -> str:
     """Table 2: the middle of validation photos, shrunk by 4 (MATLAB's bicubic), and enlarged again."""
     network = weights.load(name)
-    upscaler = Upscaler(network)
+    upscaler = Upscaler(network, colours=False)
     rows, losses = [], []
     for path in tqdm(photos("val")[:count], desc="accuracy", unit="photo"):
         hr = images.read(path)
@@ -273,10 +274,10 @@ def cuda_accuracy(networks: dict[str, nn.Module], pixels: np.ndarray, device: to
     rows = []
     for name, network in (networks | {"otsr-small": weights.load("otsr-small")}).items():
         exact = plain(copy.deepcopy(network).to(device), lr).mul(255).round().div(255).cpu()
-        cells = [
-            psnr(images.read(Upscaler(network, device=device, precision=precision).upscale(pixels)), exact)
-            for precision in DTYPES
-        ]
+        cells = []
+        for precision in DTYPES:
+            upscaler = Upscaler(network, device=device, precision=precision, colours=False)
+            cells.append(psnr(images.read(upscaler.upscale(pixels)), exact))
         rows.append([name, *(f"{float(cell):.1f} dB" for cell in cells)])
     return aligned(["weights", *(f"Upscaler, {precision}" for precision in DTYPES)], rows)
 
