@@ -55,8 +55,8 @@ def gaussian(
 def without_dust(kernel: Tensor) -> Tensor:
     """The kernel with 0 for taps below 1e-20, which no picture shows.
 
-    A CPU multiplies numbers below 1e-38, which float32 holds with fewer digits, so slowly that a blur takes 20 times
-    as long; a narrow Gaussian has dozens of them.
+    A CPU multiplies numbers below 1e-38, which float32 holds with fewer digits, so slowly that a few dozen of them, as
+    a narrow Gaussian has, make a blur many times as slow.
     """
     return kernel.masked_fill(kernel.abs() < 1e-20, 0)
 

@@ -138,9 +138,9 @@ class Engine:
         return self._bytes[key]
 
     def at_most(self, rows: int, columns: int) -> int | None:
-        """No less than `bytes`, twice as much on average, on a CPU for an `RRDBNet`; None otherwise.
+        """A bound above `bytes`, on a CPU and for an `RRDBNet`; None otherwise.
 
-        The first call of `bytes` makes torch import its compiler: two seconds. This is for pictures that clearly fit.
+        The first call of `bytes` makes torch import its compiler, which takes longer than a small picture does.
         """
         if self.device.type != "cpu" or not isinstance(self.network, RRDBNet):
             return None
