@@ -17,11 +17,11 @@ from otsr.networks.generators import RRDBNet
 from otsr.weights.layouts import WeightsError, fill
 
 MAGIC = b"7767517"
-GRAPHS = {  # `_graph` of the file to the RRDBNet's arguments
-    "40895f1a4f6093050176f98f1af5a7572e6eecd0851a1a2d292712ae156544f9": {"nb": 23},
-    "72a7455f439e60acc9abdaf900731dc1109288d2c1200c7526d5fe01002cfe94": {"nb": 6},
+GRAPHS = {  # `_graph` of the file to the number of blocks
+    "da3397389bffc1f16021e54c4d6e9db20660b3cc513236897ce86bd72410aa24": 23,
+    "d6b8c61e089b1b2c0425d99b6b6fb3f299e42842a90f1a8151e4af4a580bd836": 6,
 }
-_FP16, _FP32 = 0x01306B47, 0
+_PRECISIONS = {0x01306B47: "<f2", 0: "<f4"}  # of a convolution's weights, by the tag before them
 _MAX_TEXT = 16 << 20
 
 
@@ -35,39 +35,37 @@ def read(param: Path, weights: Path) -> RRDBNet:
         if not path.is_file():
             pair = f"{param.name} + {weights.name}"
             raise WeightsError(f"{path.name}: no such file; an ncnn model is a pair {pair}")
-    arguments = GRAPHS.get(_graph(param))
-    if arguments is None:
+    blocks = GRAPHS.get(_graph(param))
+    if blocks is None:
         raise WeightsError("its layers are not those of RealSR's or Real-ESRGAN's ×4 networks for ncnn")
     with torch.device("meta"):
-        network = RRDBNet(**arguments)
+        network = RRDBNet(nb=blocks)
     return fill(network, _numbers(weights, network))  # type: ignore[return-value]
 
 
 def _graph(path: Path) -> str:
-    """SHA-256 of the layers in the file's order: kind, the numbers of the layers that it reads, options.
+    """SHA-256 of the layers in the file's order: kind, what they read and write, options.
 
-    Names are left out, and so are copies (`Split`): they stand for the layer that they copy.
+    A name stands as the place of its first mention, and a number as its value, however it is written.
     """
     if path.stat().st_size > _MAX_TEXT:
         raise WeightsError("too large for a graph in text")
     magic, count, *lines = [*path.read_text("ascii", errors="replace").splitlines(), "", ""]
     if magic.strip() != MAGIC.decode():
         raise WeightsError(f"begins with {magic[:40]!r}, expected ncnn's text ({MAGIC.decode()})")
-    layers: list[tuple[str, list[int], list[tuple[int, list[float]]]]] = []
-    makers: dict[str, int] = {}  # of each blob, the number of its layer
-    filled = [line for line in lines if line.strip()]
+    layers = []
+    names: dict[str, int] = {}
     try:
-        for line in filled:
+        for line in filter(str.strip, lines):
             kind, _, ins, outs, *rest = line.split()
-            inputs = [makers[blob] for blob in rest[: int(ins)]]
-            outputs, options = rest[int(ins) :][: int(outs)], rest[int(ins) + int(outs) :]
-            if kind != "Split":
-                pairs = (option.split("=") for option in options)  # k=v, or an array as -23300-k=n,v,v…
-                values = sorted((int(key), [float(n) for n in text.split(",")]) for key, text in pairs)
-                layers.append((kind, inputs, values))
-            makers.update(dict.fromkeys(outputs, inputs[0] if kind == "Split" else len(layers) - 1))
-        whole = len(filled) == int(count.split()[0])
-    except (ValueError, IndexError, KeyError):
+            blobs = [names.setdefault(name, len(names)) for name in rest[: int(ins) + int(outs)]]
+            options = [
+                option.split("=") for option in rest[len(blobs) :]
+            ]  # k=v, or an array as -23300-k=n,v,v…
+            values = sorted((int(key), [float(value) for value in text.split(",")]) for key, text in options)
+            layers.append((kind, int(ins), blobs, values))
+        whole = len(layers) == int(count.split()[0])
+    except (ValueError, IndexError):
         whole = False
     if not whole:
         raise WeightsError(f"damaged behind its layer {len(layers)}; fetch it again")
@@ -76,28 +74,25 @@ def _graph(path: Path) -> str:
 
 def _numbers(path: Path, network: RRDBNet) -> dict[str, Tensor]:
     """Per convolution: a tag, the weights (fp16 or fp32), the bias (fp32)."""
-    data = path.read_bytes()
-    position = 0
-
-    def take(kind: str, count: int, name: str) -> np.ndarray:
-        nonlocal position
-        start, position = position, position + count * np.dtype(kind).itemsize
-        if position > len(data):
-            raise WeightsError(f"{path.name} ends at byte {len(data)} inside {name}: truncated")
-        return np.frombuffer(data, kind, count, start)
-
+    size = path.stat().st_size
     tensors = {}
-    for name, module in network.named_modules():
-        if not isinstance(module, nn.Conv2d):
-            continue
-        tag = int(take("<u4", 1, name)[0])
-        if tag not in (_FP16, _FP32):
-            raise WeightsError(f"{path.name}: {name} has tag {tag:#010x}, not that of fp16 or fp32")
-        weight = take("<f2" if tag == _FP16 else "<f4", module.weight.numel(), name)
-        tensors[f"{name}.weight"] = torch.from_numpy(weight.astype(np.float32)).view(module.weight.shape)
-        bias = take("<f4", module.out_channels, name)
-        tensors[f"{name}.bias"] = torch.from_numpy(bias.astype(np.float32))
-    if position != len(data):
-        left = len(data) - position
-        raise WeightsError(f"{path.name}: {left} bytes are left over; it belongs to another .param")
+    with path.open("rb") as file:
+
+        def take(kind: str, count: int) -> np.ndarray:
+            found = np.fromfile(file, kind, count)
+            if len(found) < count:
+                raise WeightsError(f"{path.name} ends at byte {size} inside {name}: truncated")
+            return found
+
+        for name, module in network.named_modules():
+            if not isinstance(module, nn.Conv2d):
+                continue
+            tag = int(take("<u4", 1)[0])
+            if tag not in _PRECISIONS:
+                raise WeightsError(f"{path.name}: {name} has tag {tag:#010x}, not that of fp16 or fp32")
+            weight = take(_PRECISIONS[tag], module.weight.numel()).astype("f4")
+            tensors[f"{name}.weight"] = torch.from_numpy(weight).view(module.weight.shape)
+            tensors[f"{name}.bias"] = torch.from_numpy(take("<f4", module.out_channels).astype("f4"))
+        if left := size - file.tell():
+            raise WeightsError(f"{path.name}: {left} bytes are left over; it belongs to another .param")
     return tensors
