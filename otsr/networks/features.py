@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from otsr.datasets import data_dir
 
 # Mean and deviation of ImageNet's pixels as LPIPS rounds them, for pixels in [-1, 1].
-_MEAN = (-0.030, -0.088, -0.188)
-_DEVIATION = (0.458, 0.448, 0.450)
+_PIXELS = ((-0.030, -0.088, -0.188), (0.458, 0.448, 0.450))
 _STRIP = 16  # pixels along the far borders that the first layer computes on their own; even, above 12
 
 
@@ -40,8 +39,7 @@ class AlexFeatures(nn.Module):
     channels: ClassVar[dict[str, int]] = {"conv1": 64, "conv2": 192, "conv3": 384, "conv4": 256, "conv5": 256}
     smallest: ClassVar[int] = 21
 
-    mean: Tensor
-    deviation: Tensor
+    pixels: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,8 +49,7 @@ class AlexFeatures(nn.Module):
         self.conv3 = nn.Conv2d(192, 384, 3, padding=1)
         self.conv4 = nn.Conv2d(384, 256, 3, padding=1)
         self.conv5 = nn.Conv2d(256, 256, 3, padding=1)
-        self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor(_DEVIATION).view(3, 1, 1), persistent=False)
+        self.register_buffer("pixels", torch.tensor(_PIXELS).view(2, 3, 1, 1), persistent=False)
 
     @classmethod
     def pretrained(cls, layers: Sequence[str] = tuple(channels)) -> AlexFeatures:
@@ -68,7 +65,8 @@ class AlexFeatures(nn.Module):
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Features of (B, 3, H, W) in [0, 1], one (B, C, h, w) a layer."""
         check_size(image, self.smallest, "AlexNet's features")
-        x = (2 * image - 1 - self.mean) / self.deviation
+        mean, deviation = self.pixels
+        x = (2 * image - 1 - mean) / deviation
         x = x.contiguous(memory_format=torch.channels_last)  # convolutions and maxima take half the time
         conv1 = F.relu(self._halved_conv1(x))
         conv2 = F.relu(self.conv2(halve(F.max_pool2d(conv1, 3, stride=1))))
@@ -130,10 +128,10 @@ class ShiftTolerantLPIPS(nn.Module):
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
         """Distances (B,) between two batches (B, 3, H, W) in [0, 1] of one size."""
         total = sr.new_zeros(sr.shape[0])
-        features = zip(self.features(sr).items(), self.features(hr).values(), strict=True)
-        for (layer, x), y in features:
-            difference = (_direction(x) - _direction(y)).square()
-            total = total + torch.einsum("bchw,c->b", difference, self.heads[layer]) / x[0, 0].numel()
+        of_sr, of_hr = self.features(sr), self.features(hr)
+        for layer, weights in self.heads.items():
+            difference = (_direction(of_sr[layer]) - _direction(of_hr[layer])).square()
+            total = total + torch.einsum("bchw,c->b", difference, weights) / of_sr[layer][0, 0].numel()
         return total
 
 

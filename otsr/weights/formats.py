@@ -56,9 +56,8 @@ def read(path: str | os.PathLike[str]) -> RRDBNet | Compact:
             return _read_safetensors(path)
         if head.startswith((b"PK\x03\x04", b"\x80")):
             return network_from(_read_torch(path, head))
-        unknown = f"unknown binary data (it begins with {head[:8]!r})"
         known = (what for kind, what in _FOREIGN.items() if re.match(kind, head, re.DOTALL))
-        raise WeightsError(next(known, unknown))
+        raise WeightsError(next(known, f"unknown binary data (it begins with {head[:8]!r})"))
 
 
 @contextmanager
