@@ -1,4 +1,4 @@
-"""Networks and pictures that the tests of the upscaler share."""
+"""Small networks and pictures that several tests share."""
 
 from __future__ import annotations
 
@@ -24,6 +24,15 @@ def lively(network: nn.Module) -> nn.Module:
         probe = network(torch.rand(1, 3, 24, 24))
         convolutions[-1].bias += 0.5 - probe.mean()
     return network.eval()
+
+
+def rrdbnet(seed: int = 0, **changes: int) -> RRDBNet:
+    torch.manual_seed(seed)
+    return RRDBNet(**{"nf": 6, "nb": 1, "gc": 3, "scale": 4, **changes}).eval()
+
+
+def picture(height: int = 6, width: int = 5) -> Tensor:
+    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(1))
 
 
 def networks() -> list[nn.Module]:

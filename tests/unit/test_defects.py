@@ -32,22 +32,15 @@ from otsr.training.losses import edge_distance, sobel
 from otsr.training.schema import ConfigError
 from otsr.training.sources import pack
 from otsr.training.store import Store
-from otsr.transport import (
-    barycentric_map,
-    critic_loss,
-    generator_loss,
-    potentials,
-    quadratic_cost,
-    regularity_loss,
-)
+from otsr.transport import barycentric_map, potentials, quadratic_cost
+from otsr.transport.critic import critic_loss, generator_loss, regularity_loss
 
 ROOT = Path(__file__).parents[2]
 
 
-def batches(n: int = 6, m: int = 6, side: int = 8) -> tuple[Tensor, Tensor]:
-    """Reals and fakes, images in [−1, 1]."""
-    generator = torch.Generator().manual_seed(0)
-    return tuple(2 * torch.rand(count, 3, side, side, generator=generator) - 1 for count in (n, m))  # type: ignore[return-value]
+def batches() -> Tensor:
+    """(2, 6, 3, 8, 8): reals and fakes, images in [−1, 1]."""
+    return 2 * torch.rand(2, 6, 3, 8, 8, generator=torch.Generator().manual_seed(0)) - 1
 
 
 def squares(real: Tensor, fake: Tensor) -> Tensor:
@@ -55,35 +48,21 @@ def squares(real: Tensor, fake: Tensor) -> Tensor:
     return (real[:, None].double() - fake.double()).flatten(2).square().sum(2)
 
 
-def boxed_labels(cost: np.ndarray) -> np.ndarray:
-    """The published linear program: potentials (h, g) of max mean h − mean g, h_j − g_i ≤ cost, all within [0, 1]."""
-    n, m = cost.shape
-    constraints = np.hstack([np.kron(np.eye(n), np.ones((m, 1))), -np.kron(np.ones((n, 1)), np.eye(m))])
-    objective = np.concatenate([np.full(n, -1 / n), np.full(m, 1 / m)])
-    return linprog(objective, A_ub=constraints, b_ub=cost.ravel(), bounds=(0, 1)).x
-
-
 # --- 1: potentials boxed into [0, 1] beside costs far above 1: every label is 1 for reals and 0 for fakes
 
 
 def test_1_boxed_potentials_are_constants_ours_depend_on_the_samples() -> None:
     real, fake = batches()
+    # The published programme: max mean h − mean g, h_j − g_i ≤ cost, all of them within [0, 1].
+    rows = np.hstack([np.kron(np.eye(6), np.ones((6, 1))), -np.kron(np.ones((6, 1)), np.eye(6))])
+    objective = [-1 / 6] * 6 + [1 / 6] * 6
+    found = []
     for seen in (fake, fake.flip(0) / 2, real + 0.1):
-        assert (boxed_labels((2 * squares(real, seen)).numpy()) == [1] * 6 + [0] * 6).all()
-        ours = potentials(quadratic_cost(real, seen, K=1.0))
-        assert ours.real.std() > 0.1 and ours.fake.std() > 0.1
-    spread = [potentials(quadratic_cost(real, seen, K=1.0)).fake for seen in (fake, fake.flip(0) / 2)]
-    assert (spread[0] - spread[1]).abs().max() > 1
-
-
-@pytest.mark.parametrize(("above", "constant"), [(-1, True), (1, False)])
-def test_1_the_box_opens_only_for_fakes_that_nobody_can_tell_from_reals(above: float, constant: bool) -> None:
-    """2 ‖x − y‖² < 1 needs a PSNR above 10 log₁₀(2 · dim): 49.93 dB for 3×128×128 values in [0, 1]."""
-    assert abs(10 * np.log10(2 * 3 * 128 * 128) - 49.93) < 0.01
-    real = batches()[0] / 2 + 0.5
-    fake = real + 10 ** (-(10 * np.log10(2 * real[0].numel()) + above) / 20)
-    labels = boxed_labels((2 * squares(real, fake)).numpy())
-    assert (labels == [1] * 6 + [0] * 6).all() == constant
+        cost = (2 * squares(real, seen)).numpy().ravel()
+        assert (linprog(objective, A_ub=rows, b_ub=cost, bounds=(0, 1)).x == [1] * 6 + [0] * 6).all()
+        found.append(potentials(quadratic_cost(real, seen, K=1.0)))
+        assert found[-1].real.std() > 0.1 and found[-1].fake.std() > 0.1
+    assert (found[0].fake - found[1].fake).abs().max() > 1
 
 
 # --- 2: (B, 1) − (B,) broadcasts to (B, B): the fake term does not see which label belongs to which sample
@@ -132,9 +111,7 @@ def test_4_the_optimal_potential_satisfies_the_penalty() -> None:
         (gradient,) = torch.autograd.grad(potential(fake, factor).sum(), fake)
         assert torch.allclose(gradient.flatten(1).norm(dim=1), slope * distance, rtol=1e-3)
     assert regularity_loss(fake, potential(fake, 0.5), real, plan, K=1.0) < 1e-6
-    assert (
-        regularity_loss(fake, potential(fake, 2.0), real, plan, K=1.0) > 100
-    )  # the published pair contradicts
+    assert regularity_loss(fake, potential(fake, 2.0), real, plan, K=1.0) > 100  # published: they contradict
 
 
 # --- 5: batch norm in the critic: a score depends on all samples, so a slope at one sample means nothing
@@ -178,16 +155,8 @@ def test_7_costs_are_where_the_constraints_look_for_them() -> None:
     published = potentials(true.T.contiguous())  # entry [i, j] where the program reads [j, i]
     assert ((published.real[:, None] - published.fake) - true).max() > 1e-3  # infeasible: no potentials
     ours = potentials(quadratic_cost(real, fake))
-    assert torch.allclose(quadratic_cost(real, fake), true)
+    assert torch.allclose(quadratic_cost(real, fake[:4]), true[:, :4])  # nor need batches be equal in size
     assert ((ours.real[:, None] - ours.fake) - true).max() < 1e-12
-
-
-def test_7_batches_may_differ_in_size() -> None:
-    real, fake = batches(4, 7)
-    with pytest.raises(IndexError):
-        np.array([[float(((real[j] - fake[i]) ** 2).sum()) for j in range(7)] for i in range(7)])
-    labels = potentials(quadratic_cost(real, fake))
-    assert (labels.real.shape, labels.fake.shape, labels.plan.shape) == ((4,), (7,), (4, 7))
 
 
 # --- 8: "sobel" is a Laplacian of R + G + B, repeated three times: a ramp has no edge
@@ -211,9 +180,7 @@ def test_8_a_ramp_has_an_edge() -> None:
 
 def test_9_back_projection_stays_a_picture() -> None:
     generator = torch.Generator().manual_seed(0)
-    lr, sr = (
-        torch.rand(2, 3, side, side, generator=generator).round() for side in (8, 32)
-    )  # black and white
+    lr, sr = (torch.rand(2, 3, n, n, generator=generator).round() for n in (8, 32))  # black and white
     published = sr.clone()
     for _ in range(3):
         published = published + images.resize(lr - images.resize(published, 1 / 4), 4)
@@ -287,21 +254,17 @@ def test_11_every_window_and_every_patch_is_looked_at() -> None:
 @pytest.mark.parametrize(("nf", "side"), [(8, 32), (12, 48), (64, 40)])
 def test_12_critics_take_any_width_and_size(nf: int, side: int) -> None:
     published = nn.Linear(512 * 4 * 4, 100)  # after five halvings of 128×128 at nf = 64
-    features = torch.zeros(2, 8 * nf * (side // 32) ** 2)
     with pytest.raises(RuntimeError, match="cannot be multiplied"):
-        published(features)
+        published(torch.zeros(2, 8 * nf * (side // 32) ** 2))
     samples = torch.zeros(2, 3, side, side)
     assert VGGCritic(side, nf=nf)(samples).shape == (2, 1)
     assert PatchCritic(nf=nf)(samples).shape[:2] == (2, 1)
 
 
-def settings(*more: str) -> list[str]:
-    gan = "losses.gan={weight: 1, kind: wgan-qc, ratio: 2}"
-    return [gan, "critic={name: patch, nf: 8}", "data.crop=32", "losses.transport.weight=0", *more]
-
-
 def test_12_the_critic_may_step_twice() -> None:
-    judge = Adversary(load_config(ROOT / "configs" / "tiny.yml", settings()), Accelerator(cpu=True))
+    gan = ["losses.gan={weight: 1, kind: wgan-qc, ratio: 2}", "critic={name: patch, nf: 8}"]
+    settings = [*gan, "data.crop=32", "losses.transport.weight=0"]
+    judge = Adversary(load_config(ROOT / "configs" / "tiny.yml", settings), Accelerator(cpu=True))
     real, sr = (torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(s)) for s in (0, 1))
     steps: list[int] = []
     judge.optimiser.register_step_post_hook(lambda *_: steps.append(1))
@@ -319,8 +282,7 @@ def test_12_one_store_opens_twice(tmp_path: Path) -> None:
 
 
 def test_12_a_misspelt_key_is_named_not_ignored() -> None:
-    published = {"benckmark": True}.get("benchmark", False)
-    assert published is False
+    assert {"benckmark": True}.get("benchmark", False) is False  # published
     with pytest.raises(ConfigError, match="valdiate"):
         load_config(ROOT / "configs" / "tiny.yml", ["every.valdiate=1"])
 

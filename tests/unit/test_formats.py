@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import random
+import re
 import struct
 import tarfile
 import zipfile
@@ -15,20 +16,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from small_networks import picture, rrdbnet
 
 from otsr import weights
 from otsr.networks.generators import RRDBNet
 from otsr.weights import WeightsError
 from otsr.weights.layouts import MAX_BYTES
-
-
-def rrdbnet(seed: int = 0, **changes: int) -> RRDBNet:
-    torch.manual_seed(seed)
-    return RRDBNet(**{"nf": 6, "nb": 1, "gc": 3, "scale": 4, **changes}).eval()
-
-
-def picture() -> torch.Tensor:
-    return torch.rand(1, 3, 6, 5, generator=torch.Generator().manual_seed(0))
 
 
 class Malicious:
@@ -42,7 +35,7 @@ class Malicious:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_file_that_holds_code_is_refused_and_the_code_does_not_run(zipped: bool, tmp_path: Path) -> None:
+def test_code_in_a_file_is_refused_and_does_not_run(zipped: bool, tmp_path: Path) -> None:
     trap = tmp_path / "trap"
     state = {**rrdbnet().state_dict(), "extra": Malicious(trap)}
     torch.save(state, tmp_path / "evil.pth", _use_new_zipfile_serialization=zipped)
@@ -56,10 +49,7 @@ def test_a_file_that_holds_code_is_refused_and_the_code_does_not_run(zipped: boo
 def test_code_in_a_tar_is_refused_for_torch_versions_that_would_run_it(tmp_path: Path) -> None:
     trap = tmp_path / "trap"
     payload = pickle.dumps(Malicious(trap))
-    for first in (
-        "sys_info",
-        b"\x80\x02".decode("utf-8", "surrogateescape"),
-    ):  # also one that begins as a pickle does
+    for first in ("sys_info", b"\x80\x02".decode("utf-8", "surrogateescape")):  # as a pickle begins
         with tarfile.open(tmp_path / "evil.pth", "w", format=tarfile.USTAR_FORMAT) as archive:
             for name in (first, "pickle", "storages", "tensors"):
                 info = tarfile.TarInfo(name)
@@ -92,7 +82,7 @@ def test_safetensors_may_begin_with_the_byte_of_a_pickle(tmp_path: Path) -> None
     assert torch.equal(weights.load(path)(picture()), network(picture()))
 
 
-def archive(names: list[str]) -> bytes:
+def archive(*names: str) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
         for name in names:
@@ -100,11 +90,10 @@ def archive(names: list[str]) -> bytes:
     return buffer.getvalue()
 
 
-def tarball() -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as file:
-        file.addfile(tarfile.TarInfo("a.txt"))
-    return buffer.getvalue()
+def lying(shape: list[int], end: int) -> bytes:
+    """A safetensors file of four bytes, whose header says more."""
+    header = json.dumps({"a": {"dtype": "F32", "shape": shape, "data_offsets": [0, end]}}).encode()
+    return struct.pack("<Q", len(header)) + header + bytes(4)
 
 
 @pytest.mark.parametrize(
@@ -116,46 +105,23 @@ def tarball() -> bytes:
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
         (b"just some notes\n" * 100, "plain text"),
         (b"\x1f\x8b\x08" + bytes(100), "an archive; unpack it first"),
-        (tarball(), "an archive; unpack it first"),
-        (archive(["photo1.jpg", "photo2.jpg"]), "a ZIP archive (photo1.jpg, photo2.jpg"),
-        (archive(["net/code/net.py", "net/data.pkl"]), "a TorchScript program"),
-        (bytes(range(128, 255)), "damaged, or not a PyTorch file"),
+        (archive("photo1.jpg", "photo2.jpg"), "a ZIP archive (photo1.jpg, photo2.jpg"),
+        (archive("net/code/net.py", "net/data.pkl"), "a TorchScript program"),
         (bytes(range(200, 255)), "unknown binary data (it begins with"),
         (b"PK\x03\x04" + bytes(100), "truncated or damaged"),
         (pickle.dumps([1, 2, 3]), "damaged, or not a PyTorch file"),
         (struct.pack("<Q", 10**12) + b"{}", "damaged, or not a safetensors file"),
-        (struct.pack("<Q", 10) + b'{"a": oops', "damaged, or not a safetensors file"),
+        (lying([1 << 40], 4), "damaged, or not a safetensors file"),
+        (lying([1 << 62, 1 << 62], 4), "damaged, or not a safetensors file"),
+        (lying([1], 1 << 50), "damaged, or not a safetensors file"),
     ],
     ids=lambda value: value if isinstance(value, str) else "file",  # archives hold the time they were made
 )
-def test_a_file_of_another_kind_is_refused_with_what_it_is(
-    content: bytes, words: str, tmp_path: Path
-) -> None:
+def test_a_file_of_another_kind_is_said_to_be_one(content: bytes, words: str, tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     path.write_bytes(content)
-    with pytest.raises(WeightsError) as caught:
+    with pytest.raises(WeightsError, match=rf"weights\.pth: {re.escape(words)}.*expected weights"):
         weights.load(path)
-    assert words in str(caught.value)
-    assert str(path) in str(caught.value)
-    assert "expected weights" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "header",
-    [
-        {"a": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 4]}},
-        {"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 1 << 50]}},
-        {"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 0]}},
-        {"a": {"dtype": "F32", "shape": [1 << 62, 1 << 62], "data_offsets": [0, 4]}},
-        {"a": {"dtype": "F99", "shape": [1], "data_offsets": [0, 4]}},
-    ],
-)
-def test_a_safetensors_header_that_lies_is_refused(header: dict[str, Any], tmp_path: Path) -> None:
-    text = json.dumps(header).encode()
-    (tmp_path / "lie.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(4))
-    for read in (weights.load, weights.read_metadata):
-        with pytest.raises(WeightsError, match=r"lie\.safetensors: damaged, or not a safetensors file"):
-            read(tmp_path / "lie.safetensors")
 
 
 def test_a_file_above_the_limit_is_not_opened(tmp_path: Path) -> None:
@@ -170,10 +136,8 @@ def test_a_zip_that_unpacks_to_more_than_the_limit_is_not_unpacked(tmp_path: Pat
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("a/data.pkl", b"x")
     content = path.read_bytes()
-    size = struct.pack("<II", 1, 1)
-    directory = content.rindex(b"PK\x01\x02")
-    at = content.index(size, directory)  # compressed and plain size in the directory
-    path.write_bytes(content[:at] + struct.pack("<II", 1, 0xFFFFFFF0) + content[at + 8 :])
+    at = content.rindex(b"PK\x01\x02") + 24  # the plain size, in the directory
+    path.write_bytes(content[:at] + struct.pack("<I", 0xFFFFFFF0) + content[at + 4 :])
     with pytest.raises(WeightsError, match="unpacks to more than 2 GiB"):
         weights.load(path)
 

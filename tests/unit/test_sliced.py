@@ -1,14 +1,12 @@
-"""Transport on the line and along directions agrees with scipy, POT, closed forms and the exact plan."""
+"""Transport on the line and along directions agrees with POT, closed forms and the exact plan."""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable
+
 import ot
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.stats import wasserstein_distance
 from torch import Tensor
 
 from otsr.transport import potentials, sliced_wasserstein, wasserstein_1d
@@ -17,13 +15,6 @@ from otsr.transport.sliced import _Sorted, unit_directions
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-@given(n=st.integers(1, 12), m=st.integers(1, 12), seed=st.integers(0, 10_000))
-@settings(max_examples=60, deadline=None)
-def test_the_distance_on_the_line_is_scipys_for_any_numbers_of_samples(n: int, m: int, seed: int) -> None:
-    x, y = normal(n, seed=seed), normal(m, seed=seed + 1) * 2 + 1
-    assert abs(float(wasserstein_1d(x, y)) - wasserstein_distance(x.numpy(), y.numpy())) < 1e-12
 
 
 @pytest.mark.parametrize("p", [1, 1.5, 2, 3])
@@ -48,11 +39,11 @@ def test_gradients_reach_both_sides(p: float, m: int) -> None:
     assert torch.autograd.gradcheck(lambda a, b: wasserstein_1d(a, b, p), (x, y))
 
 
-def test_the_gradient_of_equal_samples_is_zero_not_nan() -> None:
-    for p in (1, 1.5, 2):
-        x = normal(8).requires_grad_()
-        wasserstein_1d(x, x.detach().clone(), p).backward()
-        assert torch.equal(x.grad, torch.zeros(8).double())
+@pytest.mark.parametrize("p", [1, 1.5, 2])
+def test_the_gradient_of_equal_samples_is_zero_not_nan(p: float) -> None:
+    x = normal(8).requires_grad_()
+    wasserstein_1d(x, x.detach().clone(), p).backward()
+    assert torch.equal(x.grad, torch.zeros(8).double())
 
 
 def test_the_repeatable_sort_has_the_values_and_the_gradient_of_torchs() -> None:
@@ -73,13 +64,6 @@ def test_half_precision_is_summed_in_float32(dtype: torch.dtype) -> None:
     assert torch.allclose(found, wasserstein_1d(x.double(), y.double(), 2).float(), rtol=1e-4)
 
 
-def test_senseless_samples_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"p is 0\.5"):
-        wasserstein_1d(torch.zeros(3), torch.zeros(3), 0.5)
-    with pytest.raises(ValueError, match="need samples along axis -1"):
-        wasserstein_1d(torch.zeros(0), torch.zeros(3))
-
-
 @pytest.mark.parametrize("p", [1, 2])
 def test_the_sliced_distance_is_pots(p: int) -> None:
     x, y, directions = normal(60, 4), normal(45, 4, seed=1) + 0.5, unit_directions(40, 4).double()
@@ -95,28 +79,23 @@ def test_the_sliced_distance_between_shifted_clouds_is_the_closed_form() -> None
 
 
 def test_directions_are_of_length_one_and_repeat_with_the_seed() -> None:
-    first, second = (unit_directions(9, 3, torch.Generator().manual_seed(5)) for _ in range(2))
-    assert torch.equal(first, second) and torch.allclose(first.norm(dim=1), torch.ones(9))
+    assert torch.allclose(unit_directions(9, 3).norm(dim=1), torch.ones(9))
     x, y = normal(10, 3), normal(12, 3, seed=1)
     values = [sliced_wasserstein(x, y, 8, generator=torch.Generator().manual_seed(s)) for s in (1, 1, 2)]
     assert torch.equal(values[0], values[1]) and not torch.equal(values[0], values[2])
 
 
-def test_the_sliced_distance_has_gradients_for_both_clouds() -> None:
-    x, y, directions = (
-        normal(5, 3).requires_grad_(),
-        normal(7, 3, seed=1).requires_grad_(),
-        unit_directions(20, 3),
-    )
-    assert torch.autograd.gradcheck(lambda a, b: sliced_wasserstein(a, b, directions), (x, y))
-
-
-def test_senseless_clouds_and_directions_are_refused() -> None:
-    x = torch.zeros(4, 3)
-    for bad in (np.array([2.0, 0, 0]), np.array([1.0, 0])):
-        with pytest.raises(ValueError, match="of length 1"):
-            sliced_wasserstein(x, x, torch.from_numpy(bad)[None])
-    with pytest.raises(ValueError, match=r"expected \(n, d\)"):
-        sliced_wasserstein(x, torch.zeros(4, 2))
-    with pytest.raises(ValueError, match="1 or more"):
-        sliced_wasserstein(x, x, 0)
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (lambda x: wasserstein_1d(x, x, 0.5), r"p is 0\.5"),
+        (lambda x: wasserstein_1d(x[0, :0], x[0]), "need samples along axis -1"),
+        (lambda x: sliced_wasserstein(x, x, torch.tensor([[2.0, 0, 0]])), "of length 1"),
+        (lambda x: sliced_wasserstein(x, x, torch.tensor([[1.0, 0]])), "of length 1"),
+        (lambda x: sliced_wasserstein(x, x[:, :2]), r"expected \(n, d\)"),
+        (lambda x: sliced_wasserstein(x, x, 0), "1 or more"),
+    ],
+)
+def test_senseless_arguments_are_refused(call: Callable[[Tensor], object], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        call(torch.zeros(4, 3))

