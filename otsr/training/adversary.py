@@ -4,8 +4,8 @@
     ragan     D tells which of the two is more real than the other's mean      RealSR's
     wgan-qc   D follows the potentials of the exact quadratic transport of the batch; see otsr.transport.critic
 
-What the critic sees are whole crops, or patches of them. With several processes every loss,
-and the transport problem, is that of the whole batch; each process carries the gradient of its own samples.
+What the critic sees are whole crops, or patches of them. `Adversary.step` is the page to read. With several processes
+each loss, and the transport problem, is that of the whole batch; each process carries the gradient of its own samples.
 """
 
 from __future__ import annotations
@@ -34,13 +34,7 @@ class Judgement(NamedTuple):
 
 
 class Adversary:
-    """The critic of a training, drawn by the recipe's seed, and the steps that it and the generator take.
-
-    Attributes:
-        critic, optimiser: the network and its Adam.
-        plan: of the last step's transport problem, (reals, fakes); only wgan-qc has one.
-        log: numbers of the last step; they stay on the device, so that nobody waits for them.
-    """
+    """The critic of a training, drawn by the recipe's seed, and the steps that it and the generator take."""
 
     def __init__(self, config: Config, accelerator: Accelerator) -> None:
         self.config, self.gan, self.accelerator = config, config.losses.gan, accelerator
@@ -51,14 +45,14 @@ class Adversary:
             self.critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         rate, betas = config.optimiser.critic_lr, config.optimiser.betas
         self.optimiser = torch.optim.Adam(self.critic.parameters(), rate, betas, foreach=True, fused=False)
-        self.plan: Tensor | None = None
-        self.log: dict[str, Tensor] = {}
+        self.plan: Tensor | None = None  # of wgan-qc's last transport problem, (reals, fakes)
+        self.log: dict[str, Tensor] = {}  # numbers of the last step, on the device: nobody waits for them
 
     def step(self, sr: Tensor, reals: Tensor, step: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """The generator's term, weighted, whose gradient reaches `sr` alone; and the critic's gradient.
+        """The generator's term, weighted, whose gradient reaches `sr` alone; and the critic's gradient, which waits.
 
-        The critic's update is prepared here and taken by the caller, `optimiser.step()`, who first makes sure that
-        every number is finite. So the generator follows the critic as it was before that update.
+        The caller takes the critic's update, `optimiser.step()`, once it knows that every number is finite. So the
+        generator follows the critic as it was before that update.
 
         Args:
             sr, reals: (b, 3, c, c); sr with its graph, reals of the same scenes or of others.
@@ -69,15 +63,14 @@ class Adversary:
             # What the critic sees. Gradients flow back through the fakes to the generator; the reals are data.
             fake, real = self._samples(sr, step, 0), self._samples(reals, step, 1)
 
-            # With ratio > 1 the critic learns ahead of the generator.
+            # With a ratio above 1 the critic learns ahead of the generator.
             for _ in range(self.gan.ratio - 1):
                 self._set_gradient(self._judge(real, fake.detach().requires_grad_()).loss)
                 self.optimiser.step()
                 torch.clear_autocast_cache()  # it holds the weights, in 16 bits, as they were before
 
-            # One pass of the critic over reals and fakes serves its own loss, the penalty and the generator's loss:
-            # each takes its own derivative of the same graph. The fakes are a leaf, so that a derivative ends here
-            # and does not run on through the generator.
+            # One pass of the critic serves its own loss, the penalty and the generator's loss: each takes its own
+            # derivative of the same graph. The fakes are a leaf, so that no derivative runs on through the generator.
             leaf = fake.detach().requires_grad_()
             loss, real_scores, fake_scores, slope = self._judge(real, leaf)
 
@@ -91,11 +84,8 @@ class Adversary:
             # Which way the critic should move: the caller's optimiser.step() will take it there.
             self._set_gradient(loss)
 
-        self.log |= {
-            "loss": loss.detach(),
-            "real": real_scores.detach().mean(),
-            "fake": fake_scores.detach().mean(),
-        }
+        self.log |= {"loss": loss.detach()}
+        self.log |= {"real": real_scores.detach().mean(), "fake": fake_scores.detach().mean()}
         if step < self.gan.start:  # until then the critic learns alone
             return sr.new_zeros(())
         # A number with the value of the loss and the gradient `pull`. `along − along.detach()` is 0, but its derivative
@@ -133,16 +123,13 @@ class Adversary:
         return generator_loss(fake_scores)
 
     def _everywhere(self, scores: Tensor) -> Tensor:
-        """Scores of the whole batch, of which this process's own carry their gradient.
-
-        So every process computes the loss of all samples, and its gradient with respect to its own. Gradients will be
-        averaged over processes, hence the factor `processes`; the value is not changed by it.
-        """
-        processes, others = self.accelerator.num_processes, scores.detach()
+        """Scores of the whole batch, of which this process's own carry their gradient."""
+        processes, values = self.accelerator.num_processes, scores.detach()
         if processes == 1:
             return scores
-        parts = list(self.accelerator.gather(others).split(len(scores)))
-        parts[self.accelerator.process_index] = others + processes * (scores - others)
+        parts = list(self.accelerator.gather(values).split(len(scores)))
+        # Gradients will be averaged over processes, hence the factor; the value is not changed by it.
+        parts[self.accelerator.process_index] = values + processes * (scores - values)
         return torch.cat(parts)
 
     def _set_gradient(self, loss: Tensor) -> None:

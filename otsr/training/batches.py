@@ -58,11 +58,8 @@ class Crop(NamedTuple):
 class TrainingBatches(torch.utils.data.Dataset[Batch | DataError]):
     """Batches by step. Each photo is shown once before any is shown again; crops are uniform in the photo.
 
-    Args:
-        scale, seed: the recipe's.
-        process, processes: this one makes samples process·b to (process + 1)·b − 1 of a batch of processes·b.
-        reals: also draw independent HR crops.
-        folder: of the run; keeps the estimate of the degradation "phone".
+    Process i of n makes the i-th of n equal parts. With `reals` HR crops are drawn that are independent of the others.
+    The run's folder keeps the estimate of the degradation "phone".
 
     Raises:
         DataError, DegradationError: photos are missing, damaged, smaller than the crop, or do not match; each is named.
@@ -105,8 +102,8 @@ class TrainingBatches(torch.utils.data.Dataset[Batch | DataError]):
             reals = None
             if self._reals:
                 drawn = [self._draw(Stream.REAL_ORDER, Stream.REAL, step, place, 1) for place in self._places]
-                reals = torch.from_numpy(self._cut(self.hr, drawn))
-        return Batch(torch.from_numpy(lr), torch.from_numpy(hr), reals)
+                reals = _cut(self.hr, drawn, self.data.crop)
+        return Batch(lr, hr, reals)
 
     def __getitem__(self, step: int) -> Batch | DataError:
         """As torch's `DataLoader` asks for a batch. Bad data is no error here: a traceback would hide its message."""
@@ -118,11 +115,7 @@ class TrainingBatches(torch.utils.data.Dataset[Batch | DataError]):
     def stream(self, first: int = 0) -> Generator[tuple[int, Batch]]:
         """(step, batch) for step = first, first + 1, … without end, made ahead by `data.workers` processes.
 
-        Each worker makes every n-th step and may be two steps ahead; batches come through shared memory, in order.
-        Close the iterator (`contextlib.closing`) to end the processes at once.
-
-        Raises:
-            DataError: a worker failed or died; says what to do.
+        Close it (`contextlib.closing`) to end the processes at once. Raises DataError: one failed or died.
         """
         loader = DataLoader(
             self,
@@ -164,7 +157,7 @@ class TrainingBatches(torch.utils.data.Dataset[Batch | DataError]):
         except OSError:  # a checkpoint is worth more than its story
             return "unknown: a photo went during the training"
 
-    def _synthesised(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+    def _synthesised(self, step: int) -> tuple[Tensor, Tensor]:
         """LR made from HR: contiguous (b, 3, c/s, c/s) float32 and (b, 3, c, c) uint8."""
         side, margin, crops = self.data.crop, self._synthesis.margin, self._crops(step)
         regions = np.empty((len(crops), 3, side + 2 * margin, side + 2 * margin), np.uint8)
@@ -172,16 +165,17 @@ class TrainingBatches(torch.utils.data.Dataset[Batch | DataError]):
             cut, shape = partial(self.hr.crop, photo), self.hr.shapes[photo]
             # Turned before it is degraded: the camera's blur and compression do not turn with the scene.
             region[...] = _turned(self._synthesis.region(cut, shape, top, left, side), turn)
-        lr = self._synthesis.degrade(torch.from_numpy(regions), [crop.drawing for crop in crops])
-        return lr.numpy(), regions[..., margin : margin + side, margin : margin + side].copy()
+        seen = torch.from_numpy(regions)
+        lr = self._synthesis.degrade(seen, [crop.drawing for crop in crops])
+        return lr, seen[..., margin : margin + side, margin : margin + side].contiguous()
 
-    def _paired(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+    def _paired(self, step: int) -> tuple[Tensor, Tensor]:
         """LR as it was photographed: the same shapes."""
         assert self.lr is not None
         crops, s = self._crops(step), self.scale
         small = [c._replace(photo=self._pairs[c.photo], top=c.top // s, left=c.left // s) for c in crops]
-        lr = self._cut(self.lr, small, self.data.crop // s)
-        return lr / np.float32(255), self._cut(self.hr, crops)
+        lr = _cut(self.lr, small, self.data.crop // s)
+        return lr.float().div_(255), _cut(self.hr, crops, self.data.crop)
 
     def _crops(self, step: int) -> list[Crop]:
         grid = 1 if self.lr is None else self.scale
@@ -199,11 +193,11 @@ class TrainingBatches(torch.utils.data.Dataset[Batch | DataError]):
         top, left = grid * draw(height), grid * draw(width)
         return Crop(photo, top, left, draw(8) if self.data.augment else 0, drawing)
 
-    def _cut(self, photos: Photos, crops: list[Crop], side: int | None = None) -> np.ndarray:
-        """(b, 3, side, side) uint8; HR's side unless said otherwise."""
-        side = side or self.data.crop
-        cut = [_turned(photos.crop(c.photo, c.top, c.left, side, side), c.turn) for c in crops]
-        return np.ascontiguousarray(np.stack(cut))
+
+def _cut(photos: Photos, crops: list[Crop], side: int) -> Tensor:
+    """(b, 3, side, side) uint8."""
+    cut = [_turned(photos.crop(c.photo, c.top, c.left, side, side), c.turn) for c in crops]
+    return torch.from_numpy(np.ascontiguousarray(np.stack(cut)))
 
 
 def _turned(pixels: np.ndarray, turn: int) -> np.ndarray:

@@ -94,10 +94,9 @@ def _reason(error: Exception) -> str:
 
 def story(config: Config, step: int, data: str, scores: dict[str, float]) -> dict[str, str]:
     """How weights were trained, for their metadata."""
-    told = {
-        "recipe": config.name, "fingerprint": config.fingerprint(), "seed": str(config.seed), "steps": str(step),
-        "data": data, "scores": " ".join(f"{key}={value:.5g}" for key, value in scores.items()),
-    }  # fmt: skip
+    told = {"recipe": config.name, "fingerprint": config.fingerprint(), "seed": str(config.seed)}
+    told |= {"steps": str(step), "data": data}
+    told["scores"] = " ".join(f"{key}={value:.5g}" for key, value in scores.items())
     if config.start is not None:
         told["start"] = str(config.start)
     if isinstance(config.start, str):  # of the same architecture: --ot-weight leads from there to here
@@ -138,6 +137,6 @@ def starting_generator(config: Config) -> RRDBNet | Compact:
     found = network.architecture
     if changed := [key for key in expected if found.get(key) != expected[key]]:
         what = ", ".join(f"{key} {found.get(key)} (recipe: {expected[key]})" for key in changed)
-        problem = f"is of another architecture: {what}; change network and scale, or start"
-        raise config.error("start", f"{config.start} {problem}")
+        advice = "change network and scale, or start"
+        raise config.error("start", f"{config.start} is of another architecture: {what}; {advice}")
     return network.train()

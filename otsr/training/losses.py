@@ -31,7 +31,7 @@ def alone(number: Tensor) -> Tensor:
 class Losses(nn.Module):
     """All terms of a recipe whose weight is not 0. Raises BackboneError: a backbone cannot be had.
 
-    Terms are divided by numbers that `average` takes over processes: their mean is then the term of the whole batch.
+    The sizes of features are averaged over processes, so that the mean of a term is that of the whole batch.
     """
 
     def __init__(self, losses: config.Losses, average: Average = alone) -> None:
@@ -46,7 +46,7 @@ class Losses(nn.Module):
     def forward(self, sr: Tensor, hr: Tensor, step: int = 0) -> dict[str, Tensor]:
         """The terms by name, each times its weight, of sr and hr (B, 3, H, W); `step` draws directions."""
         losses, terms = self.config, dict[str, Tensor]()
-        # Each network runs once a picture, however many terms use it. HR is the goal: no gradient flows into it.
+        # Each network runs once a picture, however many terms use it. No gradient flows into HR, the goal.
         of_sr, moved_sr = self._features(sr, step)
         with torch.no_grad():
             of_hr, moved_hr = self._features(hr, step)
@@ -82,7 +82,7 @@ def layer_weights(term: config.Perceptual | config.Transport) -> dict[str, float
 def feature_distance(
     sr: Features, hr: Features, weights: dict[str, float], average: Average = alone
 ) -> Tensor:
-    """Σ_layers w · mean |φ(sr) − φ(hr)| / mean |φ(hr)|: a part of the feature's size, so that layers are alike."""
+    """Σ_layers w · mean |φ(sr) − φ(hr)| / mean |φ(hr)|: relative to the features' size, so that layers count alike."""
     total = torch.zeros((), device=next(iter(sr.values())).device)
     for layer, weight in weights.items():
         x, y = sr[layer].float(), hr[layer].float()
@@ -95,11 +95,7 @@ def transported_features(
 ) -> Features:
     """What `transport_distance` compares: features, or for `sliced` their values along directions of channel space.
 
-    Args:
-        network: the term's backbone.
-        picture: (B, 3, H, W).
-        step: of the training, draws the directions.
-        found: the network's features of the picture, if they are known already.
+    Of a picture (B, 3, H, W); the step draws the directions; `found` are the network's features, if known already.
     """
 
     def directions(channels: int) -> Tensor:
@@ -126,9 +122,7 @@ def transport_distance(
 
     Args:
         sr, hr: of `transported_features`, by layer, (B, C, h, w).
-        term: of the recipe; its window is a side in HR pixels.
         crop: side of the pictures in pixels.
-        average: see `Losses`.
 
     Reference: Delbracio et al., "Projected distribution loss", ICCP 2021, arXiv 2012.09289 (whole crops).
     """
@@ -155,6 +149,7 @@ def _size(features: Tensor, average: Average) -> Tensor:
 
 
 def edge_distance(sr: Tensor, hr: Tensor) -> Tensor:
+    """mean |∇ sr − ∇ hr|."""
     return (sobel(sr) - sobel(hr)).abs().mean()
 
 

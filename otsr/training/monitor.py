@@ -21,32 +21,24 @@ class NotFinite(RuntimeError):
 
 
 class Watch:
-    """Keeps the numbers of all steps since the last check.
-
-    On CUDA the host runs ahead of the device, and must wait for it to read a number. So numbers stay on the device
-    until the trainer checks them, when it logs.
-    """
+    """Keeps the numbers of all steps since the last check, on their device: to read one is to wait for CUDA."""
 
     def __init__(self, accelerator: Accelerator) -> None:
         self._accelerator = accelerator
-        self._steps: list[int] = []
+        self.unread: list[int] = []  # steps that are not checked yet
         self._rows: list[Tensor] = []
         self._names: tuple[str, ...] = ()
 
-    def __len__(self) -> int:
-        """How many steps are not checked yet."""
-        return len(self._steps)
-
     def record(self, step: int, numbers: Mapping[str, Tensor]) -> None:
-        """Keep a step's numbers (scalars by name, the same names in every step), without waiting for them."""
-        self._steps.append(step)
+        """Keep a step's numbers: scalars by name, the same names in every step."""
+        self.unread.append(step)
         self._rows.append(torch.stack([number.detach().float() for number in numbers.values()]))
         self._names = tuple(numbers)
 
     def check(self) -> tuple[dict[str, float], tuple[int, list[str]] | None]:
-        """The last step's numbers, averaged over processes; the first faulty step in any, and what was not finite."""
+        """The last step's numbers, averaged over processes; the first faulty step of any, and what was not finite."""
         rows = self._accelerator.gather(torch.stack(self._rows)[None]).cpu()  # processes × steps × numbers
-        steps, self._steps, self._rows = self._steps, [], []
+        steps, self.unread, self._rows = self.unread, [], []
         numbers = dict(zip(self._names, rows[:, -1].mean(0).tolist(), strict=True))
         faulty = (~rows.isfinite()).any(0)
         for step, flags in zip(steps, faulty.tolist(), strict=True):

@@ -213,7 +213,7 @@ _EXPECTED = {
     "dict_type": "keys and values", "model_type": "keys and values", "model_attributes_type": "keys and values",
     "dataclass_type": "keys and values", "greater_than_equal": "at least {ge:g}", "greater_than": "more than {gt:g}",
     "less_than_equal": "at most {le:g}", "less_than": "less than {lt:g}", "too_long": "at most {max_length} values",
-    "too_short": "at least {min_length} values",
+    "too_short": "at least one",
     "string_pattern_mismatch": "letters, digits, dots, dashes and underscores (it names a folder)",
 }  # fmt: skip
 

@@ -11,7 +11,7 @@ import struct
 import sys
 import threading
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from functools import lru_cache
@@ -55,7 +55,7 @@ def choose_kernels(device: torch.device, *, exact: bool) -> None:
     """
     if device.type == "cuda":
         # Deterministic mode would also fill every new tensor first, writing each result twice: never.
-        _set_kernels(exact, (False, not exact, not exact, not exact))
+        _set_kernels(exact, [False, not exact, not exact, not exact])
 
 
 @contextmanager
@@ -68,7 +68,7 @@ def kernels_restored() -> Iterator[None]:
         _set_kernels(*before)
 
 
-def _set_kernels(repeatable: bool, values: Sequence[bool]) -> None:
+def _set_kernels(repeatable: bool, values: list[bool]) -> None:
     if torch.are_deterministic_algorithms_enabled() != repeatable:  # the call takes seconds
         torch.use_deterministic_algorithms(repeatable)
     for (holder, name), value in zip(_SWITCHES, values, strict=True):
@@ -79,13 +79,8 @@ class Fast:
     """A network as the device runs it best, while its weights stay in float32 for the optimiser.
 
     In 16 bits a copy does the work: weights are cast once a step for all layers, where autocast would cast those of
-    each convolution forwards and their gradients backwards.
-
-    Args:
-        network: float32, on the device; not changed.
-        dtype: in which it multiplies.
-        sample: an input; later ones have its shape and layout.
-        graphs: on CUDA, record both passes once and replay each as one launch, with the same numbers.
+    each convolution forwards and their gradients backwards. With `graphs` CUDA records both passes once, for inputs of
+    the sample's shape and layout, and replays each as one launch, with the same numbers.
     """
 
     def __init__(self, network: nn.Module, dtype: torch.dtype, sample: Tensor, *, graphs: bool) -> None:
@@ -183,8 +178,7 @@ def rate(schedule: Schedule, step: int, steps: int, peak: float) -> float:
     """The learning rate of a step, counted from 0: a function, so there is nothing to save or restore.
 
     constant: peak. multistep: peak · factor^(milestones passed). cosine, in a period of n steps that began at step a:
-    floor + (peak − floor)·(1 + cos π(step − a)/n)/2; without periods, in one of all steps. All of it
-    × (step + 1)/warmup during the warm-up.
+    floor + (peak − floor)·(1 + cos π(step − a)/n)/2. All of it × (step + 1)/warmup during the warm-up.
 
     Reference: Loshchilov, Hutter, SGDR, ICLR 2017, arXiv 1608.03983 (restarts).
     """
@@ -203,8 +197,7 @@ def rate(schedule: Schedule, step: int, steps: int, peak: float) -> float:
 class Interruption:
     """A context in which the first SIGINT (Ctrl-C) or SIGTERM (of a batch system) is only noted, as `asked`.
 
-    So a training can finish and save its step. A second SIGINT ends at once. Signals reach the main thread alone; in
-    another this does nothing.
+    So a training can finish and save its step. A second SIGINT ends at once. Only the main thread gets signals.
     """
 
     def __init__(self) -> None:

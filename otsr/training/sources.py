@@ -1,8 +1,4 @@
-"""Where training photos come from: folders, stores, the course; read alike, as one list. And `pack`, folders to store.
-
-Photos of folders are decoded when first shown and kept in memory as far as a budget goes. Those of stores stay where
-they are.
-"""
+"""Where training photos come from: folders, stores, the course; read alike, as one list. `pack` makes stores."""
 
 from __future__ import annotations
 
@@ -52,9 +48,11 @@ class Photo(NamedTuple):
 class Photos:
     """The photos of folders, .lmdb stores, and the course (names in `COURSE`), in the order of places and names.
 
+    Those of folders are decoded when first shown and kept in memory, as far as the budget goes.
+
     Args:
         cleanup: by which photos of folders are shrunk when they are read; stores must have been packed with it.
-        processes: that each keep photos in memory, and so share the budget of `MEMORY`; 0: none are kept.
+        processes: that share the budget of `MEMORY`; 0: no photo is kept.
 
     Raises:
         DataError: a place holds no photos, some cannot be read (each is named), or a store has another clean-up.
@@ -124,9 +122,6 @@ class Photos:
         return digest.hexdigest()
 
 
-# --- files
-
-
 def _photos(place: str, cleanup: float, failures: list[str]) -> list[Photo]:
     """The photos of one place; what cannot be read is appended to `failures`."""
     path = Path(place)
@@ -134,7 +129,7 @@ def _photos(place: str, cleanup: float, failures: list[str]) -> list[Photo]:
         if path.exists():
             words = f"also the course's name for its own photos; write ./{place} as a full path"
             raise DataError(f"{place}: {words}")
-        return _readable({file.stem: file for file in datasets.photos(COURSE[place])}, cleanup, failures)
+        return _found(datasets.photos(COURSE[place]), cleanup, failures)
     if path.suffix.lower() == SUFFIX:
         store = Store(place)
         if (packed := store.cleanup) != cleanup:
@@ -146,27 +141,23 @@ def _photos(place: str, cleanup: float, failures: list[str]) -> list[Photo]:
         what = "not a folder" if path.exists() else "no such folder"
         expected = f"expected a folder of pictures, a {SUFFIX} store, or photos/train"
         raise DataError(f"{path}: {what}; {expected}{suggestion(path)}")
-    return _readable(_by_name([path], failures), cleanup, failures)
+    return _found([path], cleanup, failures)
 
 
-def _by_name(places: Sequence[Path], failures: list[str]) -> dict[str, Path]:
-    """Pictures in files and folders by name: the path below the folder, "/" between parts, no suffix; sorted.
+def _found(places: Sequence[Path], cleanup: float, failures: list[str]) -> list[Photo]:
+    """Pictures in files and folders, sorted by name: the path below the folder, "/" between parts, no suffix.
 
-    What cannot be walked is appended to `failures`. Raises DataError: two pictures have one name.
+    What cannot be read is appended to `failures`. Raises DataError: two pictures have one name.
     """
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for top in places:
         for path in find_images([top], lambda path, reason: failures.append(f"{path}: {reason}")):
             below = path.relative_to(top) if path != top else Path(path.name)
             name = name_of(below.with_suffix("").as_posix())
-            if found.setdefault(name, path) != path:
-                raise DataError(f"{found[name]} and {path} have the same name, {name!r}; rename one")
-    return dict(sorted(found.items()))
-
-
-def _readable(files: dict[str, Path], cleanup: float, failures: list[str]) -> list[Photo]:
+            if files.setdefault(name, path) != path:
+                raise DataError(f"{files[name]} and {path} have the same name, {name!r}; rename one")
     photos = []
-    for name, path in files.items():
+    for name, path in sorted(files.items()):
         try:
             photos.append(Photo(name, cleaned_size(path, cleanup), path))
         except (ValueError, OSError) as error:
@@ -177,9 +168,6 @@ def _readable(files: dict[str, Path], cleanup: float, failures: list[str]) -> li
 def _named(path: Path, error: Exception) -> str:
     text = str(error) or type(error).__name__
     return text if str(path) in text else f"{path}: {text}"
-
-
-# --- packing
 
 
 class Packed(NamedTuple):
@@ -219,7 +207,7 @@ def pack(
     if out.exists() and not overwrite:
         raise DataError(f"{out}: already exists; choose another name, or overwrite it (--overwrite)")
     failures: list[str] = []
-    photos = _readable(_by_name([*map(Path, images)], failures), cleanup, failures)
+    photos = _found([*map(Path, images)], cleanup, failures)
     space, free = space_needed(photo.shape for photo in photos), shutil.disk_usage(out.parent).free
     if space > free:
         needed = f"{len(photos)} photos take {space / 1e9:.2f} GB as raw pixels"

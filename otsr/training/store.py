@@ -39,12 +39,7 @@ class StoredPhoto(NamedTuple):
 class Store:
     """Photos in a file that `otsr pack` wrote, read-only. Crops may be read in any thread and any process.
 
-    Attributes:
-        cleanup: by which the photos were shrunk.
-        photos: what is known of each.
-
-    Raises:
-        DataError: no such file, not made by `otsr pack`, damaged, or of another version.
+    Raises DataError: no such file, not made by `otsr pack`, damaged, or of another version.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -53,12 +48,20 @@ class Store:
             what = "no such file" if not self.path.exists() else f"a folder; expected a {SUFFIX} file"
             raise DataError(f"{self.path}: {what}; make one: otsr pack PHOTOS -o NAME{SUFFIX}")
         self._identity = _identity(self.path)
+        environment = self._environment()
         try:
-            self._read_notes()
-        except DataError:
-            raise
-        except (lmdb.Error, ValueError, KeyError, TypeError) as error:
+            with environment.begin() as transaction:
+                stored = transaction.get(_NOTES)
+            notes: dict[str, Any] = json.loads(stored or b"{}")
+            made_by = notes.get("version"), notes.get("band")
+            if made_by == (_VERSION, BAND):
+                self.cleanup = float(notes["cleanup"])  # by which the photos were shrunk
+                self.photos = [StoredPhoto(**photo) for photo in notes["photos"]]
+        except (lmdb.Error, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise self._damaged(repr(error)) from None
+        if made_by != (_VERSION, BAND):
+            other = f"version {made_by[0]}, bands of {made_by[1]} rows; expected {_VERSION} and {BAND}"
+            raise self._damaged(other if stored else "not made by otsr pack")
 
     def __reduce__(self) -> tuple[type[Store], tuple[Path]]:
         return Store, (self.path,)  # a process that unpickles it opens the file for itself
@@ -69,10 +72,6 @@ class Store:
     def shape(self, index: int) -> tuple[int, int]:
         """(height, width) of a photo."""
         return self.photos[index][1:3]
-
-    def read(self, index: int) -> np.ndarray:
-        """A whole photo, (height, width, 3) uint8."""
-        return self.crop(index, 0, 0, *self.shape(index))
 
     def crop(self, index: int, top: int, left: int, height: int, width: int) -> np.ndarray:
         """(height, width, 3) uint8 from (top, left) on, a copy. Raises DataError: the file is damaged."""
@@ -112,19 +111,6 @@ class Store:
             environment.close()
             raise self._damaged(f"cut, or not copied whole: expected {expected} bytes")
         return _opened.setdefault(self._identity, environment)
-
-    def _read_notes(self) -> None:
-        with self._environment().begin() as transaction:
-            stored = transaction.get(_NOTES)
-        if stored is None:
-            raise self._damaged("not made by otsr pack")
-        notes: dict[str, Any] = json.loads(stored)
-        if (found := (notes["version"], notes["band"])) != (_VERSION, BAND):
-            raise self._damaged(
-                f"version {found[0]}, bands of {found[1]} rows; expected {_VERSION} and {BAND}"
-            )
-        self.cleanup = float(notes["cleanup"])
-        self.photos = [StoredPhoto(*(one[key] for key in StoredPhoto._fields)) for one in notes["photos"]]
 
     def _damaged(self, what: str) -> DataError:
         remedy = f"copy it again, or make it again: otsr pack PHOTOS -o {self.path.name}"

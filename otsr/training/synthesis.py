@@ -27,7 +27,7 @@ from otsr.training.store import DataError
 _MULTIPLE = 4  # sides of a cleaned photo; ×4 pairs need it
 _ORIENTATION = 0x0112  # EXIF; from 5 on the photo lies on its side
 _TAIL = 1 << 14  # bytes at a PNG's end
-_CHUNK = 16  # samples that one convolution blurs; see `Synthesis.degrade`
+_CHUNK = 16  # samples that one convolution blurs, in a quarter of the time of one convolution each
 
 
 def clean_photo(path: Path, cleanup: float = 1.0) -> np.ndarray:
@@ -71,9 +71,7 @@ def load_degradation(
 ) -> Degradation:
     """The degradation of a recipe (None: bicubic), its clean-up left out: that is done to the photos before.
 
-    Args:
-        name: see `named_degradation`.
-        folder: of the run, where the estimate of "phone" is kept for its other processes, and for a resumed run.
+    The run's folder keeps the estimate of "phone" for its other processes, and for a resumed run.
 
     Raises:
         DataError, DegradationError: the file is for another scale or clean-up than the recipe's; missing or damaged.
@@ -107,21 +105,18 @@ class Synthesis:
 
     The LR crop of a region is what `Degradation.apply` of the whole photo shows there, up to rounding, when nothing
     is drawn at random.
-
-    Attributes:
-        margin: HR pixels beyond each side of a crop that its LR crop depends on: half a kernel minus half a block.
     """
 
     def __init__(self, degradation: Degradation) -> None:
-        self.degradation = degradation
-        self.scale = degradation.scale
-        # How np.pad says what `resize` and `downsample` do at borders.
-        self._mode: Literal["symmetric", "reflect"] = (
-            "symmetric" if degradation.kernels is None else "reflect"
-        )
-        taps = kernels.bicubic(self.scale)[None] if degradation.kernels is None else degradation.kernels
+        self.degradation, self.scale = degradation, degradation.scale
+        # At borders `resize` and `downsample` do what np.pad calls so.
+        self._mode: Literal["symmetric", "reflect"] = "reflect"
+        taps = degradation.kernels
+        if taps is None:
+            self._mode, taps = "symmetric", kernels.bicubic(self.scale)[None]
         lacking = max(0, self.scale - taps.shape[-1]) // 2
         self._taps = F.pad(taps, [lacking] * 4).flip(-1, -2)
+        # HR pixels beyond each side of a crop that its LR crop depends on: half a kernel minus half a block.
         self.margin = (self._taps.shape[-1] - self.scale) // 2
 
     def region(
@@ -141,9 +136,6 @@ class Synthesis:
     def degrade(self, regions: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         """LR crops of regions, each with its own kernel, noise and JPEG quality.
 
-        One convolution blurs 16 samples, one group a channel, always in the same shape: so a sample's result depends
-        neither on its neighbours nor on how many there are, and costs a quarter of a convolution for itself.
-
         Takes (B, 3, side + 2·margin, same) uint8; gives (B, 3, side/scale, side/scale) float32 in [0, 1].
         """
         drawn = [int(torch.randint(len(self._taps), (1,), generator=generator)) for generator in generators]
@@ -153,6 +145,7 @@ class Synthesis:
         return torch.cat([self.degradation.disturb(sample, [kernel], own) for sample, kernel, own in samples])
 
     def _blur(self, regions: Tensor, taps: Tensor) -> Tensor:
+        """Up to 16 samples in one convolution, always of the same shape: no result depends on what is beside it."""
         count, side = len(regions), regions.shape[-1]
         images = torch.zeros(_CHUNK, 3, side, side)
         images[:count] = regions

@@ -48,14 +48,10 @@ def train(
     progress: bool = True,
     adversary: type[Adversary] = Adversary,
 ) -> Result:
-    """Train as a recipe says, or go on where the last checkpoint in `folder` stopped.
+    """Train as a recipe says; with `resume` go on where the last checkpoint in the run's folder stopped.
 
-    Under torchrun every process calls this: they share `data.batch`, and losses are those of the whole batch.
-
-    Args:
-        folder: of the run. Without `resume` it must hold no checkpoint.
-        progress: show a bar, losses and scores on stderr.
-        adversary: an experiment may bring its own.
+    Under torchrun every process calls this: they share `data.batch`, and losses are those of the whole batch. With
+    `progress` losses and scores are shown on stderr. An experiment may bring its own adversary.
 
     Raises:
         ConfigError, DataError: the recipe cannot be carried out here.
@@ -116,9 +112,10 @@ class Trainer:
         self.progress = Progress(config.name, self.step, config.steps, progress and self.main)
 
     def _build(self, adversary: type[Adversary], *, fresh: bool) -> None:
-        """Networks, optimisers, losses. A network that will be restored needs no weights to start from."""
+        """Networks, optimisers, losses."""
         config, accelerator = self.config, self.accelerator
         self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
+        # A network that will be restored needs no weights to start from.
         begin = config if fresh else config.model_copy(update={"start": None})
         self.generator = checkpoints.starting_generator(begin).to(self.device)
         self.generator.to(memory_format=self.layout)  # type: ignore[call-overload]
@@ -127,8 +124,7 @@ class Trainer:
         fused = self.device.type == "cuda"  # one kernel for all weights
         self.optimiser = torch.optim.Adam(own, lr, betas, fused=fused, foreach=not fused)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
-        mean = partial(accelerator.reduce, reduction="mean")
-        self.losses = Losses(config.losses, mean).to(self.device)
+        self.losses = Losses(config.losses, partial(accelerator.reduce, reduction="mean")).to(self.device)
         self.peaks = {self.optimiser: lr}  # learning rates, before the schedule
         self.adversary = adversary(config, accelerator) if config.losses.gan.weight else None
         if self.adversary is not None:
@@ -148,7 +144,7 @@ class Trainer:
             self.tensorboard = SummaryWriter(str(log), purge_step=self.step or None)
 
     def run(self) -> Result:
-        """Take all steps that are left."""
+        """All steps that are left, and what is due after each."""
         with runtime.Interruption() as interruption, closing(self.batches.stream(self.step)) as stream:
             while self.step < self.config.steps:
                 batch = self._next(stream)
@@ -177,7 +173,7 @@ class Trainer:
             return next(stream)[1]
         except DataError:
             if self.step and self.accelerator.num_processes == 1:  # several would wait for one another
-                if len(self.watch):
+                if self.watch.unread:
                     self._check()
                 self._save()
             raise
@@ -185,12 +181,10 @@ class Trainer:
     def update(self, batch: Batch, check: bool = True) -> None:
         """One step of the generator, and of the critic if there is one.
 
-        Args:
-            check: read the step's numbers, and take the step only if they are finite. On CUDA, reading waits for the
-                device, which otherwise works while this process is already preparing the next step.
+        With `check` the step's numbers are read, and it is taken only if they are finite. On CUDA reading waits for the
+        device, which otherwise works while this process is already preparing the next step.
 
-        Raises:
-            NotFinite: they are not, or those of an earlier step, which was not checked, were not.
+        Raises NotFinite: they are not, or those of an earlier step, which was not checked, were not.
         """
         lr, hr, reals = batch.to(self.device, self.layout)
         for adam, peak in self.peaks.items():
@@ -261,11 +255,11 @@ class Trainer:
         return self.device.type == "cpu" or self._due("log", "validate", "checkpoint", ahead=1)
 
     def _log(self) -> None:
-        speed, numbers = self.optimiser.param_groups[0]["lr"], self.numbers
+        rate, numbers = self.optimiser.param_groups[0]["lr"], self.numbers
         shown = {name: numbers[name] for name in numbers if name == "critic loss" or "critic " not in name}
-        self.progress.numbers(self.step, shown, speed)
+        self.progress.numbers(self.step, shown, rate)
         curves = {f"loss/{name}".replace("loss/critic ", "critic/"): numbers[name] for name in numbers}
-        curves |= {"speed/rate": speed, "speed/seconds a step": self.progress.pace}
+        curves |= {"speed/rate": rate, "speed/seconds a step": self.progress.pace}
         pictures: dict[str, Tensor] = {}
         if self._due("pictures") and self.adversary is not None and self.adversary.plan is not None:
             pictures["transport/plan"] = plan_picture(self.adversary.plan)
@@ -298,10 +292,10 @@ class Trainer:
         self.accelerator.wait_for_everyone()
         if self.main:
             self._write("last.safetensors", {})
-            state = {name: part.state_dict() for name, part in self._parts().items()}
             told = {"recipe": self.config.decisive(), "step": self.step, "best": self.best}
-            photos = self.config.validation.model_dump(mode="json")
-            checkpoints.save(self.folder, {**told, "validation": photos, **state})
+            told["validation"] = self.config.validation.model_dump(mode="json")
+            state = {name: part.state_dict() for name, part in self._parts().items()}
+            checkpoints.save(self.folder, {**told, **state})
 
     def _write(self, name: str, scores: dict[str, float]) -> None:
         """The running average as weights that `otsr upscale --weights` takes, with their story."""

@@ -38,8 +38,7 @@ class ValidationPair(NamedTuple):
 class Validation:
     """The photos that a training is measured on: always the same, degraded the same, whatever its seed.
 
-    LR is made by `data.degradation`, of photo i with the seed i, unless `validation.lr` brings it. Raises DataError and
-    DegradationError, as `TrainingBatches`.
+    LR of photo i is made by `data.degradation` with the seed i, unless `validation.lr` brings it.
     """
 
     def __init__(
@@ -53,13 +52,13 @@ class Validation:
         else:
             self.lr = Photos([validation.lr])
             self._pairs = match_pairs(self.hr, self.lr, scale)
-        self._count = min(len(self.hr), len(self.hr) if validation.images is None else validation.images)
+        self._chosen = range(len(self.hr))[: validation.images]
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._chosen)
 
     def __getitem__(self, index: int) -> ValidationPair:
-        index = range(self._count)[index]
+        index = self._chosen[index]
         hr = read(self.hr.read(index))
         with one_thread():
             if self.lr is None:
@@ -75,8 +74,8 @@ def validate(
 ) -> tuple[dict[str, float], dict[str, Tensor]]:
     """Mean of each metric over the pairs, and some pictures by name, (3, H, 3·W): bicubic, SR, HR side by side.
 
-    Each process measures its part of the pairs; scores are those of all, pictures those that this one made. SR is made
-    as `otsr upscale` makes it: in tiles, 8 bits. No random number is drawn, the generator is not touched.
+    SR is made as `otsr upscale` makes it: in tiles, 8 bits. Each process measures its part of the pairs; scores are
+    those of all, pictures those that this one made. No random number is drawn, the generator is not touched.
     """
     precision = next(name for name, known in machine.DTYPES.items() if known == dtype)
     upscaler = Upscaler(generator, device=accelerator.device, precision=precision)

@@ -92,9 +92,7 @@ def run_and_die(place: Path, folder: Path, settings: Sequence[str], moment: str,
 def run_until_told(place: Path, folder: Path) -> None:
     """As torchrun and batch systems end a training: they send SIGTERM to it and to all that it has started."""
     os.setpgrp()
-    multiprocessing.set_start_method(
-        "fork", force=True
-    )  # of its own data processes: they are in its group then
+    multiprocessing.set_start_method("fork", force=True)  # so that its data processes are in its group
     log = Trainer._log
 
     def told(trainer: Trainer) -> None:
@@ -110,13 +108,10 @@ def run_until_told(place: Path, folder: Path) -> None:
 
 def flat(state: Any, above: str = "") -> dict[str, Any]:
     """Everything in a checkpoint by its path."""
-    if isinstance(state, dict):
-        entries = [flat(value, f"{above}/{name}") for name, value in state.items()]
-    elif isinstance(state, list):
-        entries = [flat(value, f"{above}/{index}") for index, value in enumerate(state)]
-    else:
+    if not isinstance(state, dict | list):
         return {above: state}
-    return {name: value for entry in entries for name, value in entry.items()}
+    items = state.items() if isinstance(state, dict) else enumerate(state)
+    return {key: leaf for name, value in items for key, leaf in flat(value, f"{above}/{name}").items()}
 
 
 def assert_same(one: Path, other: Path) -> None:
@@ -140,11 +135,8 @@ def test_a_training_that_is_killed_again_and_again_ends_bit_for_bit_as_if_nothin
     settings = (f"precision={precision}",)
     run(place, tmp_path / "whole", *settings)
     chance = random.Random(precision)
-    for moment, first, last in (
-        ("after an update", 3, 5),
-        ("in mid-checkpoint", 2, 6),
-        ("after an update", 1, 3),
-    ):
+    moments = [("after an update", 3, 5), ("in mid-checkpoint", 2, 6), ("after an update", 1, 3)]
+    for moment, first, last in moments:
         count = chance.randint(first, last)
         arguments = (place, tmp_path / "killed", (*settings, "data.workers=1"), moment, count)
         process = processes.Process(target=run_and_die, args=arguments)

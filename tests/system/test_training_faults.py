@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,11 @@ import torch
 from command import Run, picture
 from filelock import FileLock
 from safetensors.torch import load_file
+from tensorboard.summary.writer import record_writer
 
 from otsr.training import checkpoints
 from otsr.training.batches import TrainingBatches
+from otsr.training.sources import pack
 from otsr.training.trainer import Trainer
 
 RECIPE = """\
@@ -53,28 +57,33 @@ def settings(*values: str) -> list[str]:
     return [word for value in values for word in ("--set", value)]
 
 
-def after_update(monkeypatch: pytest.MonkeyPatch, step: int, do: Any) -> None:
+def after_update(monkeypatch: pytest.MonkeyPatch, step: int, do: Callable[[Trainer], Any]) -> None:
     """Call `do` once, when a step's update is done and not yet counted."""
     update = Trainer.update
 
     def counted(trainer: Trainer, *arguments: Any) -> None:
         update(trainer, *arguments)
         if trainer.step == step:
-            do()
+            do(trainer)
 
     monkeypatch.setattr(Trainer, "update", counted)
+
+
+def fill(disk: Path, but: int) -> None:
+    """Leave so many bytes free."""
+    status = os.statvfs(disk)
+    (disk / "other").write_bytes(bytes(status.f_bavail * status.f_bsize - but))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
 
 
 def test_a_disk_that_is_full_in_mid_checkpoint_keeps_the_one_before_and_the_run_can_go_on(
     otsr: Run, place: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fill() -> None:
-        with (small_disk / "other").open("wb") as file:
-            status = os.statvfs(small_disk)
-            file.write(bytes(status.f_bavail * status.f_bsize - 12288))
-
     with monkeypatch.context() as patch:
-        after_update(patch, 4, fill)
+        after_update(patch, 4, lambda _: fill(small_disk, but=12288))
         result = otsr("train", "quick.yml", "-o", small_disk / "run")
     assert result.exit_code == 1, result.output
     assert "cannot be written" in result.stderr and "the one before it is intact" in result.stderr
@@ -90,9 +99,7 @@ def test_a_disk_that_is_full_in_mid_checkpoint_keeps_the_one_before_and_the_run_
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_disk_that_is_full_from_the_first_byte_is_named(otsr: Run, place: Path, small_disk: Path) -> None:
-    with (small_disk / "other").open("wb") as file:
-        status = os.statvfs(small_disk)
-        file.write(bytes(status.f_bavail * status.f_bsize - 4096))
+    fill(small_disk, but=4096)
     result = otsr("train", "quick.yml", "-o", small_disk / "run")
     assert result.exit_code == 1
     assert "disk/run" in result.stderr and "No space left" in result.stderr
@@ -106,13 +113,12 @@ def test_a_journal_that_cannot_be_written_is_named_and_the_training_goes_on_late
     otsr: Run, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """TensorBoard writes in a thread of its own, whose error comes back with a later point of a curve."""
-    from tensorboard.summary.writer import record_writer
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        after_update(patch, 4, lambda: patch.setattr(record_writer.RecordWriter, "write", full))
+        after_update(patch, 4, lambda _: patch.setattr(record_writer.RecordWriter, "write", full))
         result = otsr("train", "quick.yml")
     assert result.exit_code == 1, result.output
     assert "runs/quick/log" in result.stderr and "No space left" in result.stderr
@@ -123,9 +129,7 @@ def test_a_journal_that_cannot_be_written_is_named_and_the_training_goes_on_late
 def test_a_data_process_that_is_killed_is_named_and_the_run_can_go_on(
     otsr: Run, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def kill() -> None:
-        import multiprocessing
-
+    def kill(_: Trainer) -> None:
         for process in multiprocessing.active_children():
             os.kill(process.pid or 0, signal.SIGKILL)
 
@@ -133,11 +137,8 @@ def test_a_data_process_that_is_killed_is_named_and_the_run_can_go_on(
         after_update(patch, 3, kill)
         result = otsr("train", "quick.yml", *settings("data.workers=1", "steps=50"))
     assert result.exit_code == 1
-    assert (
-        "worker" in result.stderr
-        and "was killed before step" in result.stderr
-        and "--resume" in result.stderr
-    )
+    for words in ("worker", "was killed before step", "--resume"):
+        assert words in result.stderr
     folder = place / "runs" / "quick"
     step = checkpoints.load(folder)["step"]
     assert 4 <= step < 50
@@ -145,43 +146,30 @@ def test_a_data_process_that_is_killed_is_named_and_the_run_can_go_on(
     assert otsr("train", "quick.yml", "--resume").exit_code == 0
 
 
-def without_photos(monkeypatch: pytest.MonkeyPatch, place: Path, last: Any) -> None:
-    """After step 4 the photos are gone, also from memory; `last` gets its numbers, which nobody has read yet."""
-    update = Trainer.update
-
-    def and_then_they_go(trainer: Trainer, *arguments: Any) -> None:
-        update(trainer, *arguments)
-        if trainer.step == 4:
-            last(trainer.watch._rows[-1])
-            trainer.batches.hr._kept.clear()
-            (place / "photos").rename(place / "gone")
-
-    monkeypatch.setattr(Trainer, "update", and_then_they_go)
-    monkeypatch.setattr(Trainer, "_check_due", lambda _: False)  # as on CUDA
-
-
-def test_photos_that_go_during_a_training_cost_no_step(
-    otsr: Run, place: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("finite", [True, False])
+def test_photos_that_go_during_a_training_cost_no_step_but_one_that_was_not_finite_is_not_saved(
+    otsr: Run, place: Path, monkeypatch: pytest.MonkeyPatch, finite: bool
 ) -> None:
+    def photos_go(trainer: Trainer) -> None:
+        """Also from memory; nobody has read the last step's numbers yet."""
+        trainer.watch._rows[-1].mul_(1 if finite else torch.nan)
+        trainer.batches.hr._kept.clear()
+        (place / "photos").rename(place / "gone")
+
+    seldom = settings("every.checkpoint=100", "every.log=100", "every.validate=100")
     with monkeypatch.context() as patch:
-        without_photos(patch, place, lambda numbers: None)
-        result = otsr("train", "quick.yml", *settings("every.checkpoint=100", "every.log=100"))
+        after_update(patch, 4, photos_go)
+        patch.setattr(Trainer, "_check_due", lambda _: False)  # as on CUDA
+        result = otsr("train", "quick.yml", *seldom)
     assert result.exit_code == 1, result.output
+    if not finite:
+        assert "not finite" in result.stderr
+        assert not (place / "runs" / "quick" / checkpoints.NAME).exists()
+        return
     assert "error: step 5: " in result.stderr and "photos/" in result.stderr
     intact(place / "runs" / "quick", 5)
     (place / "gone").rename(place / "photos")
     assert otsr("train", "quick.yml", "--resume").exit_code == 0
-
-
-def test_a_step_that_was_not_finite_is_not_saved_when_photos_go(
-    otsr: Run, place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    without_photos(monkeypatch, place, lambda numbers: numbers.fill_(torch.nan))
-    result = otsr(
-        "train", "quick.yml", *settings("every.checkpoint=100", "every.log=100", "every.validate=100")
-    )
-    assert result.exit_code == 1 and "not finite" in result.stderr
-    assert not (place / "runs" / "quick" / checkpoints.NAME).exists()
 
 
 def test_two_trainings_never_share_a_folder(otsr: Run, place: Path) -> None:
@@ -200,12 +188,14 @@ def test_two_trainings_never_share_a_folder(otsr: Run, place: Path) -> None:
 def test_an_interruption_saves_the_step_that_it_falls_into(
     otsr: Run, place: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    after_update(monkeypatch, 4, lambda: os.kill(os.getpid(), number))
-    result = otsr("train", "quick.yml", *settings("every.checkpoint=100"))
+    with monkeypatch.context() as patch:
+        after_update(patch, 4, lambda _: os.kill(os.getpid(), number))
+        result = otsr("train", "quick.yml", *settings("every.checkpoint=100"))
     assert result.exit_code == (130 if number == signal.SIGINT else 143)
     if number == signal.SIGINT:
         assert "the same command with --resume goes on from the last checkpoint" in result.stderr
     intact(place / "runs" / "quick", 5)
+    assert otsr("train", "quick.yml", "--resume").exit_code == 0
 
 
 def test_an_interruption_before_the_first_checkpoint_promises_none(
@@ -246,48 +236,32 @@ def test_what_is_not_finite_stops_the_training_with_the_culprit_and_the_photos(
     intact(folder, checkpoints.load(folder)["step"])
 
 
-def test_a_damaged_checkpoint_is_named_and_left_as_it_is(otsr: Run, place: Path) -> None:
+@pytest.mark.parametrize("damaged", [True, False])
+def test_a_checkpoint_that_is_damaged_or_of_another_recipe_is_left_as_it_is(
+    otsr: Run, place: Path, damaged: bool
+) -> None:
     assert otsr("train", "quick.yml", *settings("steps=2")).exit_code == 0
     path = place / "runs" / "quick" / checkpoints.NAME
-    path.write_bytes(path.read_bytes()[:-100])
-    before = {file.name: file.read_bytes() for file in path.parent.iterdir() if file.is_file()}
-    result = otsr("train", "quick.yml", "--resume")
-    assert result.exit_code == 1
-    assert "last.state: damaged" in result.stderr and "last.safetensors" in result.stderr
-    assert {file.name: file.read_bytes() for file in path.parent.iterdir() if file.is_file()} == before
-
-
-def test_a_checkpoint_of_another_recipe_is_left_as_it_is(otsr: Run, place: Path) -> None:
-    assert otsr("train", "quick.yml", *settings("steps=2")).exit_code == 0
-    folder = place / "runs" / "quick"
-    before = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+    if damaged:
+        path.write_bytes(path.read_bytes()[:-100])
+    before = contents(path.parent)
     result = otsr("train", "quick.yml", "--resume", *settings(*GAN))
     assert result.exit_code == 1
-    assert "the checkpoint is of another recipe: " in result.stderr and "critic" in result.stderr
-    assert {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()} == before
+    words = ["last.state: damaged", "last.safetensors"] if damaged else ["is of another recipe: ", "critic"]
+    assert all(word in result.stderr for word in words)
+    assert contents(path.parent) == before
 
 
-def small_photo(place: Path) -> tuple[str, str]:
-    picture(place / "photos" / "small.png", 15, 40)
-    return "data.crop=16", "small.png (15×40)"
-
-
-def broken_store(place: Path) -> tuple[str, str]:
-    from otsr.training.sources import pack
-
-    pack([place / "photos"], place / "photos.lmdb")
-    content = bytearray((place / "photos.lmdb").read_bytes())
-    content[:4096] = bytes(4096)
-    (place / "photos.lmdb").write_bytes(content)
-    return "data.hr=photos.lmdb", "photos.lmdb"
-
-
-@pytest.mark.parametrize("fault", [small_photo, broken_store])
+@pytest.mark.parametrize(
+    ("setting", "words"), [("data.hr=photos", "small.png (15×40)"), ("data.hr=photos.lmdb", "photos.lmdb")]
+)
 def test_data_that_cannot_be_used_are_named_before_anything_is_written(
-    otsr: Run, place: Path, fault: Any
+    otsr: Run, place: Path, setting: str, words: str
 ) -> None:
-    value, words = fault(place)
-    result = otsr("train", "quick.yml", *settings(value))
+    store = pack([place / "photos"], place / "photos.lmdb", progress=False).path
+    store.write_bytes(bytes(4096) + store.read_bytes()[4096:])
+    picture(place / "photos" / "small.png", 15, 40)
+    result = otsr("train", "quick.yml", *settings(setting))
     assert result.exit_code in (1, 2), result.output
     assert "error: " in result.stderr and words in result.stderr and "Traceback" not in result.stderr
     assert not (place / "runs").exists()

@@ -1,32 +1,36 @@
-"""The adversary's shared pass against separate passes written out, and what its samples are."""
+"""The adversary's shared pass against separate passes written out; its samples; processes that share a batch."""
 
 from __future__ import annotations
 
 import copy
-from pathlib import Path
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from accelerate import Accelerator
+from small_training import CONFIGS
 from torch import Tensor, nn
 
-from otsr.training import load_config
+from otsr.training import Config, load_config
 from otsr.training.adversary import Adversary
 from otsr.transport import critic_loss, potentials, quadratic_cost, regularity_loss
 
-ROOT = Path(__file__).parents[3]
 KINDS = ("gan", "ragan", "wgan-qc")
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def recipe(*settings: str, kind: str = "ragan", crop: int = 32) -> Config:
+    gan = f"losses.gan={{weight: 0.5, kind: {kind}}}"
+    own = [gan, "critic={name: patch, nf: 8}", f"data.crop={crop}", "losses.transport.weight=0"]
+    return load_config(CONFIGS / "tiny.yml", [*own, *settings])
 
 
 def adversary(*settings: str, kind: str = "ragan", crop: int = 32) -> Adversary:
-    config = load_config(
-        ROOT / "configs" / "tiny.yml",
-        [
-            f"losses.gan={{weight: 0.5, kind: {kind}}}", "critic={name: patch, nf: 8}",
-            f"data.crop={crop}", "data.batch=3", "losses.transport.weight=0", *settings,
-        ],
-    )  # fmt: skip
-    return Adversary(config, Accelerator(cpu=True))
+    return Adversary(recipe(*settings, kind=kind, crop=crop), Accelerator(cpu=True))
 
 
 def images(seed: int, count: int = 3, side: int = 32) -> Tensor:
@@ -44,9 +48,8 @@ def naive(judge: Adversary, sr: Tensor, hr: Tensor) -> tuple[Tensor, list[Tensor
 
     fake = sr.detach().requires_grad_()
     x, y = score(fake), score(hr)
-    pull = {"gan": yes(-x).mean(), "ragan": (yes(-(x - y.mean())).mean() + yes(y - x.mean()).mean()) / 2}.get(
-        kind, -x.mean()
-    )
+    relative = (yes(-(x - y.mean())).mean() + yes(y - x.mean()).mean()) / 2
+    pull = {"gan": yes(-x).mean(), "ragan": relative, "wgan-qc": -x.mean()}[kind]
     (generator_gradient,) = torch.autograd.grad(pull, fake)
 
     x, y = score(sr.detach()), score(hr)
@@ -62,47 +65,35 @@ def naive(judge: Adversary, sr: Tensor, hr: Tensor) -> tuple[Tensor, list[Tensor
     return generator_gradient, list(torch.autograd.grad(loss, list(critic.parameters())))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@every_kind
 def test_one_shared_pass_gives_the_gradients_of_separate_passes(kind: str) -> None:
     judge = adversary("losses.gan.K=0.01", "losses.gan.gamma=0.7", kind=kind)
     sr, hr = images(1).requires_grad_(), images(2)
     expected, of_critic = naive(judge, sr, hr)
-    term = judge.step(sr, hr, 0)
-    (gradient,) = torch.autograd.grad(term, sr)
+    (gradient,) = torch.autograd.grad(judge.step(sr, hr, 0), sr)
     torch.testing.assert_close(gradient, 0.5 * expected, rtol=1e-4, atol=4e-9)  # 1.2e-9 with torch 2.4
     for parameter, wanted in zip(judge.critic.parameters(), of_critic, strict=True):
         torch.testing.assert_close(parameter.grad, wanted, rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    "settings",
+    ("kind", "setting", "steps"),
     [
-        ("losses.gan.space=patches", "losses.gan.patch=16"),
-        ("critic={name: vgg, nf: 8}",),
-        ("losses.gan.ratio=3",),
+        ("gan", "critic={name: vgg, nf: 8}", 0),
+        ("ragan", "losses.gan={weight: 0.5, space: patches, patch: 16}", 0),
+        ("wgan-qc", "losses.gan.ratio=3", 2),
     ],
-    ids=["patches", "vgg", "ratio 3"],
 )
-def test_every_kind_works_in_every_space_and_ratio(kind: str, settings: tuple[str, ...]) -> None:
-    judge = adversary(*settings, kind=kind, crop=64)
-    before = [parameter.clone() for parameter in judge.critic.parameters()]
-    sr = images(1, side=64).requires_grad_()
-    term = judge.step(sr, images(2, side=64), 5)
-    judge.optimiser.step()
-    (gradient,) = torch.autograd.grad(term, sr)
-    assert bool(torch.isfinite(gradient).all()) and float(gradient.abs().max()) > 0
-    assert any(not torch.equal(a, b) for a, b in zip(before, judge.critic.parameters(), strict=True))
-    assert {"loss", "real", "fake"} <= set(judge.log)
-
-
-def test_the_critic_takes_the_steps_of_the_ratio_but_the_last_which_waits_for_the_trainer() -> None:
-    judge = adversary("losses.gan.ratio=3")
-    steps = []
-    judge.optimiser.register_step_post_hook(lambda *_: steps.append(1))
-    judge.step(images(1).requires_grad_(), images(2), 0)
-    assert len(steps) == 2
-    assert all(parameter.grad is not None for parameter in judge.critic.parameters())
+def test_the_critic_takes_the_steps_of_the_ratio_but_the_last_which_waits_for_the_trainer(
+    kind: str, setting: str, steps: int
+) -> None:
+    judge, taken = adversary(setting, kind=kind), []
+    judge.optimiser.register_step_post_hook(lambda *_: taken.append(1))
+    sr = images(1).requires_grad_()
+    (gradient,) = torch.autograd.grad(judge.step(sr, images(2), 5), sr)
+    assert len(taken) == steps
+    assert bool(gradient.isfinite().all()) and float(gradient.abs().max()) > 0
+    assert float(judge.log["gradient"]) > 0
 
 
 def test_a_critic_in_16_bits_is_judged_with_the_weights_that_its_last_step_left() -> None:
@@ -153,6 +144,13 @@ def test_reals_and_fakes_are_cut_from_origins_of_their_own() -> None:
     assert sum(torch.equal(real, fake) for real, fake in zip(seen[::2], seen[1::2], strict=True)) < 3
 
 
+def test_the_critic_is_drawn_by_the_recipes_seed_and_leaves_the_global_generator_alone() -> None:
+    state = torch.get_rng_state()
+    weights = [adversary(f"seed={seed}").critic.body[0].weight for seed in (1, 1, 2)]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_the_critics_adam_is_the_recipes() -> None:
     (group,) = adversary("optimiser={critic_lr: 3e-4, betas: [0.5, 0.8]}").optimiser.param_groups
     assert (group["lr"], tuple(group["betas"])) == (3e-4, (0.5, 0.8))
@@ -174,9 +172,63 @@ def test_an_experiment_may_show_the_critic_something_else_and_its_patches_shrink
     assert judge._samples(images(0, side=64), 0, 0).shape == (48, 3, 2, 2)
 
 
-def test_the_critic_is_drawn_by_the_recipes_seed_and_leaves_the_global_generator_alone() -> None:
-    torch.manual_seed(0)
-    state = torch.get_rng_state()
-    weights = [adversary(f"seed={seed}").critic.body[0].weight for seed in (1, 1, 2)]
-    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
-    assert torch.equal(torch.get_rng_state(), state)
+# --- processes that share a batch; here threads, with accelerators that wait for each other
+
+
+def accelerators(count: int) -> list[Any]:
+    """As many accelerators as processes; `gather` and `reduce` wait for all."""
+    barrier = threading.Barrier(count, timeout=60)
+    given: list[Tensor] = [torch.zeros(0)] * count
+
+    def exchange(process: int, value: Tensor, join: Callable[[list[Tensor]], Tensor]) -> Tensor:
+        given[process] = value
+        barrier.wait()
+        joined = join(list(given))
+        barrier.wait()
+        return joined
+
+    def accelerator(process: int) -> SimpleNamespace:
+        return SimpleNamespace(
+            num_processes=count,
+            process_index=process,
+            device=torch.device("cpu"),
+            gather=lambda value: exchange(process, value, torch.cat),
+            reduce=lambda value, kind: exchange(process, value, lambda all_: torch.stack(all_).mean(0)),
+        )
+
+    return [accelerator(process) for process in range(count)]
+
+
+def outcomes(processes: int, config: Config) -> list[tuple[Adversary, Tensor]]:
+    """For each process its adversary after a step, and the gradient that its pictures got."""
+
+    def one(judge: Adversary) -> tuple[Adversary, Tensor]:
+        index = judge.accelerator.process_index
+        part = slice(index * 4 // processes, (index + 1) * 4 // processes)
+        sr = images(1, 4)[part].requires_grad_()
+        (gradient,) = torch.autograd.grad(judge.step(sr, images(2, 4)[part], 3), sr)
+        return judge, gradient
+
+    with ThreadPoolExecutor(processes) as pool:
+        # Built one after the other: threads share the generator that draws the critic's first weights.
+        return list(pool.map(one, [Adversary(config, each) for each in accelerators(processes)]))
+
+
+@every_kind
+@pytest.mark.parametrize("space", ["images", "patches"])
+def test_two_processes_compute_what_one_does_of_the_whole_batch(kind: str, space: str) -> None:
+    """Labels, pull on the fakes, gradient of the critic, and a loss that does not grow with their number."""
+    config = recipe(f"losses.gan.space={space}", "losses.gan.patch=12", kind=kind)
+    ((whole, expected),) = outcomes(1, config)
+    halves = outcomes(2, config)
+    # A training averages the generator's gradients over processes, hence the division.
+    found = torch.cat([gradient for _, gradient in halves]) / 2
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-9)
+    for judge, _ in halves:
+        for mine, wanted in zip(judge.critic.parameters(), whole.critic.parameters(), strict=True):
+            torch.testing.assert_close(mine.grad, wanted.grad, rtol=1e-3, atol=1e-6)
+        if kind == "wgan-qc":
+            torch.testing.assert_close(judge.plan, whole.plan)
+            torch.testing.assert_close(judge.log["transport cost"], whole.log["transport cost"])
+    losses = torch.stack([judge.log["loss"] for judge, _ in halves])
+    torch.testing.assert_close(losses.mean(), whole.log["loss"], rtol=1e-4, atol=1e-6)

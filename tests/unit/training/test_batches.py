@@ -12,19 +12,20 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small_training import paint
 from torch import Tensor
 
 from otsr.degradation import Degradation, NoisePool, kernels
 from otsr.degradation.noise import DegradationError
 from otsr.evaluation import scenes
 from otsr.images import read
-from otsr.training import batches as batches_room
 from otsr.training import schema, sources
 from otsr.training.batches import Batch, TrainingBatches
 from otsr.training.sources import Photos, pack
@@ -32,32 +33,21 @@ from otsr.training.store import DataError
 from otsr.training.synthesis import Synthesis, load_degradation
 from otsr.training.validation import Validation
 
-FORKS = "fork" in multiprocessing.get_all_start_methods()
-
-
-def paint(folder: Path, sizes: dict[str, tuple[int, int]], seed: int = 0) -> Path:
-    """Photos of random pixels, name: (height, width), as PNG in a folder."""
-    draw = np.random.default_rng(seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, (height, width) in sizes.items():
-        Image.fromarray(draw.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(
-            folder / f"{name}.png"
-        )
-    return folder
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return paint(tmp_path / "hr", {"a": (40, 50), "b": (33, 90), "c": (64, 64), "d": (35, 47), "e": (80, 32)})
+    sizes = {"a": (40, 50), "b": (33, 90), "c": (64, 64), "d": (35, 47), "e": (80, 32)}  # height, width
+    for seed, (name, size) in enumerate(sizes.items()):
+        paint(tmp_path / "photos" / f"{name}.png", *size, seed=seed)
+    return tmp_path / "photos"
 
 
 @pytest.fixture(scope="module")
 def camera(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A degradation file with everything that is drawn at random: kernels, noise, JPEG."""
     draw = torch.Generator().manual_seed(0)
-    pool = NoisePool(
-        torch.randint(100, 140, (6, 3, 16, 16), generator=draw, dtype=torch.uint8), ["p"] * 6, [""] * 6
-    )
+    patches = torch.randint(100, 140, (6, 3, 16, 16), generator=draw, dtype=torch.uint8)
+    pool = NoisePool(patches, ["p"] * 6, [""] * 6)
     blurs = [kernels.gaussian(10, 2, 1, 30), kernels.gaussian(8, 1, 3, 70)]
     path = tmp_path_factory.mktemp("camera") / "camera.safetensors"
     Degradation(4, blurs, pool, (60, 95)).save(path)
@@ -65,22 +55,20 @@ def camera(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def recipe(hr: object, **changes: Any) -> schema.Data:
-    settings = {"hr": str(hr), "crop": 16, "batch": 12, "workers": 0, **changes}
-    return schema.Data(
-        **{key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
-    )
+    named = {key: str(value) if isinstance(value, Path) else value for key, value in changes.items()}
+    place = hr if isinstance(hr, tuple) else str(hr)
+    return schema.Data.model_validate({"hr": place, "crop": 16, "batch": 12, "workers": 0, **named})
+
+
+def stored(folder: Path, cleanup: float = 1.0) -> Path:
+    """The photos of a folder, packed."""
+    return pack([folder], folder.with_suffix(f".{cleanup}.lmdb"), cleanup, progress=False).path
 
 
 def same(first: Batch, second: Batch) -> bool:
     """Equal to the last bit."""
-    return all(
-        a is b or (a is not None and b is not None and torch.equal(a, b))
-        for a, b in zip(first, second, strict=True)
-    )
-
-
-def joined(parts: list[Batch]) -> Batch:
-    return Batch(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))  # type: ignore[arg-type]
+    pairs = zip(first, second, strict=True)
+    return all(a is b or (a is not None and b is not None and torch.equal(a, b)) for a, b in pairs)
 
 
 # --- a sample is a function of seed, step and place
@@ -88,16 +76,13 @@ def joined(parts: list[Batch]) -> Batch:
 
 def test_any_number_of_processes_makes_the_same_global_batch(folder: Path, camera: Path) -> None:
     settings = recipe(folder, degradation=camera)
-    whole = TrainingBatches(settings, 4, 10, reals=True)
-    for step in (0, 1, 99):
-        expected = whole.batch(step)
-        assert expected.lr.shape == (12, 3, 4, 4) and expected.hr.shape == (12, 3, 16, 16)
-        for processes in (2, 3, 4, 12):
-            parts = [
-                TrainingBatches(settings, 4, 10, p, processes, reals=True).batch(step)
-                for p in range(processes)
-            ]
-            assert same(joined(parts), expected)
+    whole = TrainingBatches(settings, 4, 10, reals=True).batch(7)
+    assert whole.lr.shape == (12, 3, 4, 4) and whole.hr.shape == (12, 3, 16, 16)
+    for count in (3, 12):
+        parts = [TrainingBatches(settings, 4, 10, i, count, reals=True).batch(7) for i in range(count)]
+        assert same(Batch(*(torch.cat(tensors) for tensors in zip(*parts, strict=True))), whole)
+    with pytest.raises(DataError, match=r"data\.batch is 12, which 5 processes cannot share"):
+        TrainingBatches(settings, 4, 10, 0, 5)
 
 
 def test_any_number_of_threads_makes_the_same_batch(folder: Path, camera: Path) -> None:
@@ -114,23 +99,27 @@ def test_any_number_of_threads_makes_the_same_batch(folder: Path, camera: Path) 
 
 def start_by(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let data processes be started in this way."""
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"this system does not {method}")
     chosen = multiprocessing.get_context(method)
     monkeypatch.setattr(multiprocessing.context._default_context, "_actual_context", chosen)
 
 
-no_fork = pytest.mark.skipif(not FORKS, reason="this system does not fork")
-WAYS = [pytest.param("fork", 1, marks=no_fork), pytest.param("fork", 3, marks=no_fork), ("spawn", 1)]
+@pytest.fixture
+def forks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Children inherit what the test changes."""
+    start_by("fork", monkeypatch)
 
 
-@pytest.mark.parametrize(("method", "workers"), WAYS)
-@pytest.mark.parametrize("stored", [False, True])
+WAYS = [("spawn", 1, False), ("fork", 1, False), ("fork", 3, True)]
+
+
+@pytest.mark.parametrize(("method", "workers", "packed"), WAYS)
 def test_workers_make_the_same_batches_from_any_step_on(
-    folder: Path, camera: Path, method: str, workers: int, stored: bool, monkeypatch: pytest.MonkeyPatch
+    folder: Path, camera: Path, method: str, workers: int, packed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start_by(method, monkeypatch)
-    place = folder
-    if stored:
-        place = pack([folder], folder.parent / "hr.lmdb", progress=False).path
+    place = stored(folder) if packed else folder
     alone = TrainingBatches(recipe(folder, degradation=camera), 4, 10, reals=True)
     settings = recipe(place, degradation=camera, workers=workers)
     batches = TrainingBatches(settings, 4, 10, reals=True)
@@ -153,37 +142,35 @@ def test_seeds_steps_and_places_differ(folder: Path) -> None:
 def test_each_photo_is_shown_once_before_any_is_shown_again(folder: Path) -> None:
     batches = TrainingBatches(recipe(folder, batch=3), 4, 10)
     shown = [origin.split(" at ")[0] for step in range(50) for origin in batches.origins(step)]
-    orders = [tuple(shown[start : start + 5]) for start in range(0, 150, 5)]
+    orders = {tuple(shown[start : start + 5]) for start in range(0, 150, 5)}
     assert all(len(set(order)) == 5 for order in orders)
-    assert len(set(orders)) > 15
+    assert len(orders) > 15
 
 
 def test_crops_reach_every_corner_and_turn_all_ways(tmp_path: Path) -> None:
     """One photo whose pixels say where they are: crops are read back from them."""
     places = np.zeros((20, 22, 3), np.uint8)
     places[..., 0], places[..., 1] = np.arange(20)[:, None], np.arange(22)[None]
-    (tmp_path / "hr").mkdir()
-    Image.fromarray(places).save(tmp_path / "hr" / "a.png")
-    batches = TrainingBatches(recipe(tmp_path / "hr", crop=16, batch=40), 4, 1)
+    Image.fromarray(places).save(tmp_path / "a.png")
+    batches = TrainingBatches(recipe(tmp_path, batch=40), 4, 1)
     seen, turns = Counter(), Counter()
     for step in range(20):
         crops = (batches.batch(step).to().hr * 255).round().long()
         for crop, origin in zip(crops, batches.origins(step), strict=True):
             top, left = int(crop[0].min()), int(crop[1].min())
             seen[top, left] += 1
-            assert origin == f"{tmp_path / 'hr' / 'a.png'} at column {left}, row {top}"
+            assert origin == f"{tmp_path / 'a.png'} at column {left}, row {top}"
             corners = [tuple((crop[:2, y, x] - crop[:2].amin((1, 2))).tolist()) for y, x in ((0, 0), (0, -1))]
             turns[tuple(corners)] += 1
     assert set(seen) == {(top, left) for top in range(5) for left in range(7)}
     assert len(turns) == 8 and min(turns.values()) > 50
-    plain = TrainingBatches(recipe(tmp_path / "hr", crop=16, augment=False), 4, 1).batch(0).hr
+    plain = TrainingBatches(recipe(tmp_path, augment=False), 4, 1).batch(0).hr
     assert (plain[:, 0].diff(dim=1) > 0).all() and (plain[:, 1].diff(dim=2) > 0).all()
 
 
 def test_independent_reals_are_other_crops_and_change_nothing_else(folder: Path) -> None:
-    with_reals = TrainingBatches(recipe(folder, batch=60), 4, 10, reals=True)
-    without = TrainingBatches(recipe(folder, batch=60), 4, 10)
-    batch, plain = with_reals.batch(2), without.batch(2)
+    batch = TrainingBatches(recipe(folder, batch=60), 4, 10, reals=True).batch(2)
+    plain = TrainingBatches(recipe(folder, batch=60), 4, 10).batch(2)
     assert plain.reals is None and torch.equal(plain.hr, batch.hr) and torch.equal(plain.lr, batch.lr)
     assert batch.reals is not None
     crops = {tuple(crop.flatten().tolist()) for crop in batch.hr}
@@ -219,8 +206,7 @@ def test_an_lr_crop_is_that_part_of_the_degraded_photo_borders_included(scale: i
 
 
 def test_lr_shows_the_scene_of_hr_however_it_is_turned() -> None:
-    batches = TrainingBatches(recipe("photos/train", batch=24, crop=64), 4, 3)
-    batch = batches.batch(0).to()
+    batch = TrainingBatches(recipe("photos/train", batch=24, crop=64), 4, 3).batch(0).to()
     again = Degradation(4).apply(batch.hr)
     inner = (slice(None), slice(None), slice(2, -2), slice(2, -2))
     assert torch.allclose(batch.lr[inner], again[inner], atol=2e-6)
@@ -228,12 +214,16 @@ def test_lr_shows_the_scene_of_hr_however_it_is_turned() -> None:
 
 
 def test_kernels_noise_and_qualities_are_drawn_for_each_sample(tmp_path: Path, camera: Path) -> None:
-    (tmp_path / "hr").mkdir()
-    Image.new("RGB", (16, 16), (90, 120, 60)).save(tmp_path / "hr" / "flat.png")
-    lr = TrainingBatches(recipe(tmp_path / "hr", degradation=camera), 4, 1).batch(0).lr
+    Image.new("RGB", (16, 16), (90, 120, 60)).save(tmp_path / "flat.png")
+    lr = TrainingBatches(recipe(tmp_path, degradation=camera), 4, 1).batch(0).lr
     assert len({tuple(sample.flatten().tolist()) for sample in lr}) == 12
     assert lr.min() >= 0 and lr.max() <= 1
     assert (lr * 255 - (lr * 255).round()).abs().max() < 1e-4  # JPEG came last
+
+
+def refused(settings: schema.Data, problem: str, scale: int = 4) -> None:
+    with pytest.raises((DataError, DegradationError), match=problem):
+        TrainingBatches(settings, scale, 10)
 
 
 def blocks(photo: Tensor) -> Tensor:
@@ -253,41 +243,28 @@ def pairs(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "hr", tmp_path / "lr"
 
 
-@pytest.mark.parametrize("stored", [False, True])
-def test_pairs_from_two_places_stay_on_each_other(pairs: tuple[Path, Path], stored: bool) -> None:
-    hr, lr = pairs
-    if stored:
-        hr, lr = (pack([place], place.with_suffix(".lmdb"), progress=False).path for place in pairs)
-    batches = TrainingBatches(recipe(hr, lr=lr), 4, 5)
-    for step in range(5):
-        batch = batches.batch(step).to()
-        assert batch.lr.is_contiguous() and batch.hr.is_contiguous()
-        assert torch.equal(batch.hr, blocks(batch.lr))
-    assert len({tuple(sample.flatten().tolist()) for sample in batch.lr}) > 8
-
-
-def test_lr_names_may_end_in_the_scale(pairs: tuple[Path, Path]) -> None:
+@pytest.mark.parametrize("how", ["folders", "stores", "names with the scale"])
+def test_pairs_from_two_places_stay_on_each_other(pairs: tuple[Path, Path], how: str) -> None:
     hr, lr = pairs
     expected = TrainingBatches(recipe(hr, lr=lr), 4, 5).batch(0)
-    for path in list(lr.iterdir()):
-        path.rename(path.with_stem(f"{path.stem}x4"))
-    assert same(TrainingBatches(recipe(hr, lr=lr), 4, 5).batch(0), expected)
+    if how == "stores":
+        hr, lr = stored(hr), stored(lr)
+    elif how == "names with the scale":
+        for path in list(lr.iterdir()):
+            path.rename(path.with_stem(f"{path.stem}x4"))
+    batch = TrainingBatches(recipe(hr, lr=lr), 4, 5).batch(0)
+    assert same(batch, expected)
+    assert batch.lr.is_contiguous() and batch.hr.is_contiguous()
+    assert torch.equal(batch.to().hr, blocks(batch.lr))
+    assert len({tuple(sample.flatten().tolist()) for sample in batch.lr}) > 8
 
 
 def test_pairs_that_do_not_match_are_named(pairs: tuple[Path, Path]) -> None:
     hr, lr = pairs
-    with pytest.raises(
-        DataError, match=r"2 of 2 pairs do not differ by the scale 2: .*a\.png \(48×36\) and its LR"
-    ):
-        TrainingBatches(recipe(hr, lr=lr), 2, 5)
+    refused(recipe(hr, lr=lr), r"2 of 2 pairs do not differ by the scale 2: .*a\.png \(48×36\) and its LR", 2)
+    refused(recipe((str(hr), str(hr)), lr=lr), "matched by name, but a, b occur twice")
     (lr / "b.png").rename(lr / "c.png")
-    with pytest.raises(
-        DataError, match=r"1 of 2 HR photos have no LR photo of their name: .*b\.png; LR names look like a, c"
-    ):
-        TrainingBatches(recipe(hr, lr=lr), 4, 5)
-    twice = schema.Data(hr=(str(hr), str(hr)), lr=str(lr), crop=16, batch=1)
-    with pytest.raises(DataError, match="matched by name, but a, b occur twice"):
-        TrainingBatches(twice, 4, 5)
+    refused(recipe(hr, lr=lr), r"1 of 2 HR photos have no LR .*: .*b\.png; LR names look like a, c")
 
 
 # --- places
@@ -295,9 +272,8 @@ def test_pairs_that_do_not_match_are_named(pairs: tuple[Path, Path]) -> None:
 
 def test_a_folder_and_its_store_give_the_same_batches_and_fingerprint(folder: Path) -> None:
     for cleanup in (1.0, 1.9):
-        packed = pack([folder], folder.parent / f"{cleanup}.lmdb", cleanup, progress=False).path
         of_folder = TrainingBatches(recipe(folder, cleanup=cleanup), 4, 10)
-        of_store = TrainingBatches(recipe(packed, cleanup=cleanup), 4, 10)
+        of_store = TrainingBatches(recipe(stored(folder, cleanup), cleanup=cleanup), 4, 10)
         assert same(of_folder.batch(4), of_store.batch(4))
         assert of_folder.fingerprint == of_store.fingerprint
 
@@ -309,36 +285,33 @@ def test_the_fingerprint_changes_with_names_contents_and_clean_up(folder: Path) 
     prints = [fingerprint(), fingerprint(cleanup=1.5)]
     (folder / "a.png").rename(folder / "aa.png")
     prints.append(fingerprint())
-    paint(folder, {"b": (33, 90)}, seed=8)
+    paint(folder / "b.png", 33, 90, seed=8)
     prints.append(fingerprint())
     assert len(set(prints)) == 4 and all(len(value) == 64 for value in prints)
     assert fingerprint(crop=32, batch=1) == prints[-1]
 
 
 def test_several_places_are_one_list(folder: Path, tmp_path: Path) -> None:
-    other = pack([paint(tmp_path / "more", {"z": (40, 40)})], tmp_path / "more.lmdb", progress=False).path
+    paint(tmp_path / "more" / "z.png", 40, 40)
+    other = stored(tmp_path / "more")
     photos = Photos([str(folder), str(other), "photos/val"])
     assert photos.names[:6] == ["a", "b", "c", "d", "e", "z"] and len(photos) == 12
     assert photos.place(5) == f"{other}: z" and photos.place(0) == str(folder / "a.png")
-    assert all(photos.read(i).shape == (*photos.shapes[i], 3) for i in range(6))
 
 
 def test_photos_beyond_the_memory_are_decoded_anew_and_the_same(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = TrainingBatches(recipe(folder), 4, 10).batch(0)
-    monkeypatch.setattr(sources, "MEMORY", 20_000)
-    with pytest.warns(
-        UserWarning, match=r"decoded photos take 0\.00 GB, but 0\.00 GB are kept.*otsr pack FOLDER"
-    ):
-        some = TrainingBatches(recipe(folder), 4, 10)
-        shared = Photos([str(folder)], processes=4)
-    assert 4 * shared._room == sources.MEMORY  # all processes together keep no more
+    enough = TrainingBatches(recipe(folder), 4, 10)
+    expected = enough.batch(0)
+    with monkeypatch.context() as patch:
+        patch.setattr(sources, "MEMORY", 20_000)
+        with pytest.warns(UserWarning, match=r"decoded photos take 0\.00 GB, but .* kept.*otsr pack FOLDER"):
+            some = TrainingBatches(recipe(folder), 4, 10)
+            shared = Photos([str(folder)], processes=4)
+        assert 4 * shared._room == sources.MEMORY  # all processes together keep no more
     assert same(some.batch(0), expected)
     assert 0 < sum(pixels.nbytes for pixels in some.hr._kept.values()) <= 20_000
-    monkeypatch.undo()
-    enough = TrainingBatches(recipe(folder), 4, 10)
-    assert same(enough.batch(0), expected)
     monkeypatch.setattr(sources, "clean_photo", lambda *_: pytest.fail("decoded again"))
     assert same(enough.batch(0), expected)
 
@@ -346,23 +319,15 @@ def test_photos_beyond_the_memory_are_decoded_anew_and_the_same(
 # --- bad data is named at the start
 
 
-def test_photos_smaller_than_the_crop_are_all_named(folder: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"3 of 5 photos are smaller than the crop of 36: .*b\.png \(90×33\).*d.*e"
-    ):
-        TrainingBatches(recipe(folder, crop=36), 4, 10)
-    with pytest.raises(DataError, match=r"after the clean-up by 2: .*data\.crop lower"):
-        TrainingBatches(recipe(folder, crop=20, cleanup=2.0), 4, 10)
-    paint(folder, {f"s{i}": (10, 10) for i in range(9)})
-    with pytest.raises(DataError, match=r"9 of 14.*s4\.png.*and 4 more;"):
-        TrainingBatches(recipe(folder), 4, 10)
-
-
-def test_photos_that_cannot_be_read_are_all_named(folder: Path) -> None:
+def test_photos_that_cannot_be_used_are_all_named(folder: Path) -> None:
+    refused(recipe(folder, crop=36), r"3 of 5 photos are smaller than the crop of 36: .*b\.png \(90×33\).*d")
+    refused(recipe(folder, crop=20, cleanup=2.0), r"after the clean-up by 2: .*data\.crop lower")
+    for number in range(9):
+        paint(folder / f"s{number}.png", 10, 10)
+    refused(recipe(folder), r"9 of 14.*s4\.png.*and 4 more;")
     (folder / "x.jpg").write_text("no picture")
     (folder / "y.png").touch()
-    with pytest.raises(DataError, match=r"x\.jpg: not a picture.*y\.png: .*it is empty.*repair or remove"):
-        TrainingBatches(recipe(folder), 4, 10)
+    refused(recipe(folder), r"x\.jpg: not a picture.*y\.png: .*it is empty.*repair or remove")
 
 
 @pytest.mark.parametrize(
@@ -382,113 +347,73 @@ def test_places_that_are_none_are_named(
     (tmp_path / "empty").mkdir()
     if place == "empty/file":
         (tmp_path / "empty" / "file").touch()
-    with pytest.raises(DataError, match=message):
-        TrainingBatches(recipe(place), 4, 10)
+    refused(recipe(place), message)
 
 
-def test_a_store_of_another_clean_up_is_refused(folder: Path) -> None:
-    packed = pack([folder], folder.parent / "hr.lmdb", 1.5, progress=False).path
-    with pytest.raises(
-        DataError, match=r"packed with a clean-up of 1\.5, but the recipe says 1; set cleanup to 1\.5"
-    ):
-        TrainingBatches(recipe(packed), 4, 10)
-
-
-def test_a_batch_that_processes_cannot_share_is_refused(folder: Path) -> None:
-    with pytest.raises(DataError, match=r"data\.batch is 12, which 5 processes cannot share"):
-        TrainingBatches(recipe(folder), 4, 10, 0, 5)
-
-
-def test_degradations_for_something_else_are_refused(folder: Path, camera: Path, tmp_path: Path) -> None:
-    with pytest.raises(DegradationError, match=r"camera\.safetensors: made for ×4, not ×2"):
-        TrainingBatches(recipe(folder, degradation=camera), 2, 10)
+def test_stores_and_degradations_for_something_else_are_refused(
+    folder: Path, camera: Path, tmp_path: Path
+) -> None:
+    other = r"packed with a clean-up of 1\.5, but the recipe says 1; set cleanup to 1\.5"
+    refused(recipe(stored(folder, 1.5)), other)
+    refused(recipe(folder, degradation=camera), r"camera\.safetensors: made for ×4, not ×2", 2)
+    refused(recipe(folder, degradation=tmp_path / "gone.safetensors"), "no such file")
     Degradation(4, cleanup=2).save(tmp_path / "d.safetensors")
-    with pytest.raises(DataError, match=r"needs data\.cleanup: 2"):
-        TrainingBatches(recipe(folder, degradation=tmp_path / "d.safetensors"), 4, 10)
-    assert load_degradation(str(tmp_path / "d.safetensors"), 4, 2.0).cleanup == 1
-    with pytest.raises(DegradationError, match="no such file"):
-        TrainingBatches(recipe(folder, degradation=tmp_path / "gone.safetensors"), 4, 10)
+    refused(recipe(folder, degradation=tmp_path / "d.safetensors"), r"needs data\.cleanup: 2")
+    with pytest.warns(UserWarning, match="no noise"):
+        assert load_degradation(str(tmp_path / "d.safetensors"), 4, 2.0).cleanup == 1
 
 
-def test_processes_that_begin_together_estimate_the_phone_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_processes_that_begin_together_estimate_the_phone_once_and_keep_it(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     estimated: list[int] = []
 
     def estimate(photos: list[Path], scale: int, **_: object) -> object:
-        estimated.append(scale)
+        estimated.append(len(photos))
         time.sleep(0.2)
-        return type(
-            "Camera", (), {"degradation": Degradation(scale, kernels.gaussian(8, 1 + len(estimated)))}
-        )
+        return SimpleNamespace(degradation=Degradation(scale, kernels.gaussian(8, 1 + len(estimated))))
+
+    def batch(_: int) -> Batch:
+        return TrainingBatches(recipe(folder, degradation="phone"), 4, 10, folder=tmp_path / "run").batch(0)
 
     monkeypatch.setattr(scenes, "estimate_camera", estimate)
     with pytest.warns(UserWarning, match="no noise"), ThreadPoolExecutor(3) as pool:
-        made = list(pool.map(lambda _: load_degradation("phone", 4, folder=tmp_path), range(3)))
-    assert estimated == [4]
-    assert len({str(one.kernels) for one in made}) == 1
-
-
-def test_the_phones_degradation_is_estimated_once_and_kept(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    estimated: list[list[Path]] = []
-    kernel = kernels.gaussian(8, 2)
-
-    def estimate(photos: list[Path], scale: int, **_: object) -> object:
-        estimated.append(photos)
-        return type("Camera", (), {"degradation": Degradation(scale, kernel)})
-
-    monkeypatch.setattr(scenes, "estimate_camera", estimate)
-    run = tmp_path / "run"
-    first = TrainingBatches(recipe(folder, degradation="phone"), 4, 10, folder=run).batch(0)
-    assert len(estimated) == 1 and len(estimated[0]) == 11
-    assert same(first, TrainingBatches(recipe(folder, degradation="phone"), 4, 10, folder=run).batch(0))
-    assert len(estimated) == 1
-    assert same(first, TrainingBatches(recipe(folder, degradation="phone"), 4, 10).batch(0))
-    (run / "phone-x4.safetensors").write_bytes(b"cut")
-    assert same(first, TrainingBatches(recipe(folder, degradation="phone"), 4, 10, folder=run).batch(0))
-    assert len(estimated) == 3
+        first, *others = pool.map(batch, range(3))
+    assert estimated == [11] and all(same(first, other) for other in others)
+    (tmp_path / "run" / "phone-x4.safetensors").write_bytes(b"cut")
+    assert not same(first, batch(3)) and estimated == [11, 11]
 
 
 # --- workers that fail
 
 
-@pytest.fixture
-def forks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Children inherit what the test changes."""
-    if not FORKS:
-        pytest.skip("this system does not fork")
-    start_by("fork", monkeypatch)
-
-
 def test_an_error_in_a_worker_carries_the_files_name(folder: Path) -> None:
     batches = TrainingBatches(recipe(folder, workers=1), 4, 10)
     (folder / "c.png").write_bytes((folder / "c.png").read_bytes()[:500])
-    with (
-        pytest.raises(DataError, match=r"step 0: .*c\.png: damaged or truncated"),
-        closing(batches.stream()) as stream,
-    ):
+    problem = r"step 0: .*c\.png: damaged or truncated"
+    with pytest.raises(DataError, match=problem), closing(batches.stream()) as stream:
         next(stream)
-    paint(folder, {"c": (70, 70)})
+    paint(folder / "c.png", 70, 70)
     with pytest.raises(DataError, match=r"c\.png: 70×70 pixels, but 64×64 at the start"):
         batches.batch(0)
     assert not multiprocessing.active_children()
 
 
 @pytest.mark.usefixtures("forks")
-def test_a_mistake_in_the_program_shows_its_traceback(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches_room, "_turned", lambda *_: {}["no such key"])
+@pytest.mark.parametrize(
+    ("name", "happens", "error", "words"),
+    [
+        ("_crops", lambda *_: {}["no such key"], KeyError, r"(?s)Traceback.*no such key"),
+        ("batch", lambda *_: os._exit(3), DataError, r"(?s)worker.*exit.*--resume"),
+    ],
+    ids=["a mistake in the program", "a worker that ends by itself"],
+)
+def test_what_ends_a_worker_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, happens: Any, error: type, words: str
+) -> None:
+    monkeypatch.setattr(TrainingBatches, name, happens)
     batches = TrainingBatches(recipe(folder, workers=1), 4, 10)
-    with pytest.raises(KeyError, match=r"(?s)Traceback.*no such key"), closing(batches.stream()) as stream:
-        next(stream)
-
-
-@pytest.mark.usefixtures("forks")
-def test_a_worker_that_ends_by_itself_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(TrainingBatches, "batch", lambda *_: os._exit(3))
-    batches = TrainingBatches(recipe(folder, workers=1), 4, 10)
-    with pytest.raises(DataError, match=r"(?s)worker.*exit.*--resume"), closing(batches.stream()) as stream:
+    with pytest.raises(error, match=words), closing(batches.stream()) as stream:
         next(stream)
 
 
@@ -520,8 +445,7 @@ settings = schema.Data(hr=sys.argv[1], crop=16, batch=12, workers=2)
 for step, batch in TrainingBatches(settings, 4, 10).stream():
     if step == 3:
         print(*[child.pid for child in multiprocessing.active_children()], flush=True)
-    if step > 3:
-        time.sleep(0.01)
+    time.sleep(0.01)
 """
 
 
@@ -533,8 +457,9 @@ def gone(pid: int) -> bool:
     return state == "Z"  # nobody may be there to collect an orphan
 
 
-@pytest.mark.skipif(not FORKS or not Path("/proc").is_dir(), reason="looks for processes in /proc")
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.usefixtures("forks")
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_when_the_training_ends_so_do_its_workers(folder: Path, how: signal.Signals) -> None:
     training = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(folder)],
@@ -562,28 +487,21 @@ def test_validation_is_the_same_every_time_and_whatever_the_recipes_seed(camera:
     settings = recipe("photos/train", degradation=camera)
     first = Validation(schema.Validation(images=2), settings, 4)
     second = Validation(schema.Validation(), settings, 4)
-    assert len(first) == 2 and len(second) == 6
+    assert (len(first), len(second), len(Validation(schema.Validation(images=0), settings, 4))) == (2, 6, 0)
     degradation = Degradation.load(camera)
     for index, (one, two) in enumerate(zip(first, second, strict=False)):
         hr, lr = degradation.pair(read(second.hr.place(index)), seed=index)
         assert one.name == two.name == Path(second.hr.place(index)).stem
         assert torch.equal(one.lr, lr) and torch.equal(two.lr, lr)
         assert torch.equal(one.hr, hr) and torch.equal(two.hr, hr)
-    assert torch.equal(first[0].lr, next(iter(first)).lr)
-    assert len(Validation(schema.Validation(images=0), settings, 4)) == 0
 
 
-def test_validation_photos_are_cleaned_up_and_cropped_to_the_scale(folder: Path) -> None:
-    validation = Validation(schema.Validation(hr=str(folder), cleanup=1.5), recipe("photos/train"), 4)
-    expected = Photos([str(folder)], 1.5)
-    for index, pair in enumerate(validation):
-        pixels = torch.from_numpy(expected.read(index)).permute(2, 0, 1).float() / 255
-        assert torch.equal(pair.hr, pixels) and pair.hr.shape[-2:] == tuple(
-            4 * side for side in pair.lr.shape[-2:]
-        )
-
-
-def test_validation_takes_pairs(pairs: tuple[Path, Path]) -> None:
+def test_validation_takes_pairs_and_cleans_photos_up(pairs: tuple[Path, Path], folder: Path) -> None:
+    cleaned = Validation(schema.Validation(hr=str(folder), cleanup=1.5), recipe("photos/train"), 4)
+    for index, pair in enumerate(cleaned):
+        pixels = Photos([str(folder)], 1.5).read(index)
+        assert torch.equal(pair.hr, torch.from_numpy(pixels).permute(2, 0, 1).float() / 255)
+        assert pair.hr.shape[-2:] == tuple(4 * side for side in pair.lr.shape[-2:])
     hr, lr = map(str, pairs)
     validation = Validation(schema.Validation(hr=hr, lr=lr), recipe("photos/train"), 4)
     for pair in validation:

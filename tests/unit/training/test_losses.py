@@ -11,122 +11,90 @@ from otsr.networks.perceptual import backbone
 from otsr.training import schema
 from otsr.training.losses import Losses, feature_distance, transport_distance, transported_features
 
-
-def pictures(count: int = 2, side: int = 32, seed: int = 0) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(count, 3, side, side, generator=generator), torch.rand(
-        count, 3, side, side, generator=generator
-    )
-
-
+ALEX = {"weight": 1.0, "backbone": "alex"}
 LAYERS = {"alex": {"conv1": 1.0}, "patches": {"rgb": 1.0}, "details": {"fine": 1.0}}
 
 
+def random(*shape: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Two tensors with values in [0, 1]."""
+    drawing = torch.Generator().manual_seed(seed)
+    return torch.rand(shape, generator=drawing), torch.rand(shape, generator=drawing)
+
+
+def losses(**terms: dict[str, object]) -> Losses:
+    return Losses(schema.Losses.model_validate(terms))
+
+
 def transport(**settings: object) -> schema.Transport:
-    return schema.Transport.model_validate(
-        {"weight": 1.0, "backbone": "alex", "layers": LAYERS[str(settings.get("backbone", "alex"))]}
-        | settings
-    )
+    layers = LAYERS[str(settings.get("backbone", "alex"))]
+    return schema.Transport.model_validate({**ALEX, "layers": layers, **settings})
 
 
-def test_terms_of_weight_zero_are_not_built() -> None:
-    built = Losses(schema.Losses.model_validate({"pixel": {"weight": 1.0}}))
+def moved(x: Tensor, y: Tensor, crop: int, **settings: object) -> Tensor:
+    """The transport between features."""
+    return transport_distance({"conv1": x}, {"conv1": y}, transport(**settings), crop)
+
+
+def plain(x: Tensor, y: Tensor, weight: float = 1.0) -> Tensor:
+    """Their distance place by place."""
+    return feature_distance({"conv1": x}, {"conv1": y}, {"conv1": weight})
+
+
+def test_the_pixel_term_is_the_weighted_mean_absolute_difference_and_others_are_not_built() -> None:
+    sr, hr = random(2, 3, 32, 32)
+    built = losses(pixel={"weight": 0.01})
     assert len(built.backbones) == 0
-    assert list(built(*pictures())) == ["pixel"]
-
-
-def test_pixel_term_is_the_weighted_mean_absolute_difference() -> None:
-    sr, hr = pictures()
-    terms = Losses(schema.Losses.model_validate({"pixel": {"weight": 0.01}}))(sr, hr)
-    assert float(terms["pixel"]) == pytest.approx(0.01 * float((sr - hr).abs().mean()))
+    ((name, term),) = built(sr, hr).items()
+    assert name == "pixel" and float(term) == pytest.approx(0.01 * float((sr - hr).abs().mean()))
 
 
 @pytest.mark.parametrize("term", ["edge", "perceptual", "transport"])
 def test_terms_and_layers_count_as_much_as_their_weights_say(term: str) -> None:
     def value(weight: float, layer: float) -> float:
         features = {"backbone": "alex", "layers": {"conv1": layer}} if term != "edge" else {}
-        built = Losses(schema.Losses.model_validate({term: {"weight": weight, **features}}))
-        return float(built(*pictures())[term])
+        return float(losses(**{term: {"weight": weight, **features}})(*random(2, 3, 32, 32))[term])
 
     assert value(3, 1) == pytest.approx(3 * value(1, 1), rel=1e-5)
     assert term == "edge" or value(1, 2) == pytest.approx(2 * value(1, 1), rel=1e-5)
 
 
-def test_a_backbone_that_two_terms_use_runs_once_a_picture() -> None:
-    built = Losses(
-        schema.Losses.model_validate(
-            {
-                "perceptual": {"weight": 1.0, "backbone": "alex"},
-                "transport": {"weight": 1.0, "backbone": "alex"},
-            }
-        )
-    )
-    calls = []
+def test_a_backbone_that_two_terms_use_runs_once_a_picture_and_only_sr_takes_a_gradient() -> None:
+    built, calls = losses(perceptual=ALEX, transport=ALEX), []
     built.backbones["alex"].register_forward_hook(lambda *_: calls.append(1))
-    terms = built(*pictures())
-    assert len(calls) == 2
-    assert set(terms) == {"perceptual", "transport"}
-
-
-def test_only_sr_takes_a_gradient() -> None:
-    sr, hr = pictures()
-    sr.requires_grad_()
-    hr.requires_grad_()
-    built = Losses(schema.Losses.model_validate({"perceptual": {"weight": 1.0, "backbone": "alex"}}))
-    sum(built(sr, hr).values()).backward()
-    assert sr.grad is not None and float(sr.grad.abs().sum()) > 0
-    assert hr.grad is None
+    sr, hr = (picture.requires_grad_() for picture in random(2, 3, 32, 32))
+    terms = built(sr, hr)
+    assert len(calls) == 2 and set(terms) == {"perceptual", "transport"}
+    sum(terms.values()).backward()
+    assert sr.grad is not None and float(sr.grad.abs().sum()) > 0 and hr.grad is None
 
 
 def test_feature_distance_is_relative_to_the_size_of_the_features() -> None:
-    x, y = torch.rand(2, 5, 4, 4), torch.rand(2, 5, 4, 4)
-    once = feature_distance({"a": x}, {"a": y}, {"a": 2.0})
-    assert float(once) == pytest.approx(2 * float((x - y).abs().mean() / y.abs().mean()), rel=1e-5)
-    torch.testing.assert_close(feature_distance({"a": 7 * x}, {"a": 7 * y}, {"a": 2.0}), once)
+    x, y = random(2, 5, 4, 4)
+    expected = 2 * (x - y).abs().mean() / y.abs().mean()
+    torch.testing.assert_close(plain(x, y, 2.0), expected, rtol=1e-5, atol=0)
+    torch.testing.assert_close(plain(7 * x, 7 * y, 2.0), expected)
 
 
 def test_transport_over_the_whole_crop_is_scipys_distance_channel_by_channel() -> None:
-    x, y = torch.rand(2, 3, 6, 6), torch.rand(2, 3, 6, 6)
-    expected = [
-        scipy.stats.wasserstein_distance(a.flatten(), b.flatten())
-        for image_x, image_y in zip(x, y, strict=True)
-        for a, b in zip(image_x, image_y, strict=True)
-    ]
-    found = transport_distance({"conv1": x}, {"conv1": y}, transport(), 24)
-    assert float(found * y.abs().mean()) == pytest.approx(sum(expected) / len(expected), rel=1e-5)
-
-
-def test_transport_does_not_change_when_places_are_exchanged_and_features_do() -> None:
-    x, y = torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 8)
-    moved = x.flatten(2)[..., torch.randperm(64)].view_as(x)
-    whole = [transport_distance({"conv1": f}, {"conv1": y}, transport(), 32) for f in (x, moved)]
-    torch.testing.assert_close(*whole)
-    windows = [transport_distance({"conv1": f}, {"conv1": y}, transport(window=8), 32) for f in (x, moved)]
-    assert float(windows[0]) != pytest.approx(float(windows[1]), rel=1e-3)
+    x, y = random(2, 3, 6, 6)
+    pairs = zip(x.flatten(2).flatten(0, 1), y.flatten(2).flatten(0, 1), strict=True)
+    expected = [scipy.stats.wasserstein_distance(a, b) for a, b in pairs]
+    assert float(moved(x, y, 24) * y.abs().mean()) == pytest.approx(sum(expected) / 6, rel=1e-5)
 
 
 @pytest.mark.parametrize("power", [1, 2])
 def test_transport_is_relative_to_the_size_of_the_features_in_both_powers(power: int) -> None:
-    x, y = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)
-    once, seven = (
-        transport_distance({"conv1": n * x}, {"conv1": n * y}, transport(power=power), 32) for n in (1, 7)
-    )
-    torch.testing.assert_close(once, seven)
+    x, y = random(2, 3, 8, 8)
+    torch.testing.assert_close(moved(x, y, 32, power=power), moved(7 * x, 7 * y, 32, power=power))
 
 
-def test_a_window_of_one_feature_is_the_plain_feature_distance() -> None:
-    x, y = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)
-    found = transport_distance({"conv1": x}, {"conv1": y}, transport(window=4), 32)
-    torch.testing.assert_close(found, feature_distance({"conv1": x}, {"conv1": y}, {"conv1": 1.0}))
-
-
-def test_a_larger_window_forgives_more() -> None:
-    x, y = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16, 16)
-    distances = [
-        float(transport_distance({"conv1": x}, {"conv1": y}, transport(window=window), 64))
-        for window in (4, 8, 16, 32, 64)
-    ]
-    assert distances == sorted(distances, reverse=True)
+def test_transport_does_not_change_when_features_of_one_window_change_places() -> None:
+    x, y = random(1, 3, 8, 8)
+    elsewhere = x.flatten(2)[..., torch.randperm(64, generator=torch.Generator().manual_seed(1))].view_as(x)
+    torch.testing.assert_close(moved(x, y, 32), moved(elsewhere, y, 32))
+    here, there = (float(moved(features, y, 32, window=8)) for features in (x, elsewhere))
+    assert here != pytest.approx(there, rel=1e-3)
+    torch.testing.assert_close(moved(x, y, 32, window=4), plain(x, y))  # a window of one feature
 
 
 @pytest.mark.parametrize("kind", ["projected", "sliced"])
@@ -149,7 +117,7 @@ def test_the_gradient_of_transport_is_that_of_finite_differences(kind: str, powe
 
 
 def test_random_directions_belong_to_the_step() -> None:
-    x = torch.rand(1, 4, 4, 4)
+    x, _ = random(1, 4, 4, 4)
     term = transport(kind="sliced", projections=3)
     first, again, other = (
         transported_features(nn.Identity(), x, term, step, {"conv1": x})["conv1"] for step in (0, 0, 1)
@@ -159,7 +127,7 @@ def test_random_directions_belong_to_the_step() -> None:
 
 @pytest.mark.parametrize("space", ["patches", "details"])
 def test_patches_along_directions_are_unfolded_patches_times_directions(space: str) -> None:
-    picture, network = torch.rand(2, 3, 20, 24), backbone(space)
+    picture, network = random(2, 3, 20, 24)[0], backbone(space)
     term = transport(kind="sliced", projections=5, backbone=space)
     along = transported_features(network, picture, term, 3)
     unfolded = transported_features(nn.Identity(), picture, term, 3, network(picture))
@@ -169,24 +137,12 @@ def test_patches_along_directions_are_unfolded_patches_times_directions(space: s
 
 
 def test_half_precision_features_are_compared_in_single() -> None:
-    x, y = torch.rand(1, 4, 8, 8).bfloat16(), torch.rand(1, 4, 8, 8).bfloat16()
-    for value in (
-        feature_distance({"conv1": x}, {"conv1": y}, {"conv1": 1.0}),
-        transport_distance({"conv1": x}, {"conv1": y}, transport(), 32),
-    ):
-        assert value.dtype == torch.float32
+    x, y = (features.bfloat16() for features in random(1, 4, 8, 8))
+    assert plain(x, y).dtype == moved(x, y, 32).dtype == torch.float32
 
 
 def test_nan_is_not_hidden() -> None:
-    sr, hr = pictures()
+    sr, hr = random(2, 3, 32, 32)
     sr[0, 0, 0, 0] = float("nan")
-    built = Losses(
-        schema.Losses.model_validate(
-            {
-                "pixel": {"weight": 1.0},
-                "edge": {"weight": 1.0},
-                "transport": {"weight": 1.0, "backbone": "alex"},
-            }
-        )
-    )
-    assert all(not bool(torch.isfinite(value)) for value in built(sr, hr).values())
+    built = losses(pixel={"weight": 1.0}, edge={"weight": 1.0}, transport=ALEX)
+    assert not any(bool(torch.isfinite(value)) for value in built(sr, hr).values())

@@ -14,40 +14,31 @@ from otsr.training import monitor
 from otsr.training.monitor import Progress, Watch
 
 
-def watch() -> Watch:
-    return Watch(SimpleNamespace(gather=lambda row: row))  # type: ignore[arg-type]
-
-
-def numbers(**values: float) -> dict[str, Tensor]:
-    return {name: torch.tensor(value) for name, value in values.items()}
+def watched(*steps: dict[str, float], gather: Any = lambda row: row) -> Watch:
+    watch = Watch(SimpleNamespace(gather=gather))  # type: ignore[arg-type]
+    for step, numbers in enumerate(steps):
+        watch.record(step, {name: torch.tensor(value) for name, value in numbers.items()})
+    return watch
 
 
 def test_numbers_are_those_of_the_last_step_and_nothing_is_wrong() -> None:
-    seen = watch()
-    seen.record(0, numbers(pixel=0.5, gan=2.0))
-    seen.record(1, numbers(pixel=0.25, gan=3.0))
-    assert seen.check() == ({"pixel": 0.25, "gan": 3.0}, None)
+    watch = watched({"pixel": 0.5, "gan": 2.0}, {"pixel": 0.25, "gan": 3.0})
+    assert watch.unread == [0, 1]
+    assert watch.check() == ({"pixel": 0.25, "gan": 3.0}, None)
+    assert not watch.unread
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_what_is_not_finite_is_named(value: float) -> None:
-    seen = watch()
-    seen.record(7, numbers(pixel=0.5, gan=value, gradient=value))
-    assert seen.check()[1] == (7, ["gan", "gradient"])
-
-
-def test_the_first_fault_stays_whatever_comes_after_it() -> None:
-    seen = watch()
-    for step, (pixel, gan) in enumerate([(1.0, 1.0), (1.0, math.nan), (math.nan, math.nan), (1.0, 1.0)]):
-        seen.record(step, numbers(pixel=pixel, gan=gan))
-    assert seen.check() == ({"pixel": 1.0, "gan": 1.0}, (1, ["gan"]))
+def test_the_first_fault_is_named_whatever_comes_after_it(value: float) -> None:
+    rows = [(1.0, 1.0, 1.0), (1.0, value, value), (value, value, value), (1.0, 1.0, 1.0)]
+    watch = watched(*(dict(zip(("pixel", "gan", "gradient"), row, strict=True)) for row in rows))
+    assert watch.check() == ({"pixel": 1.0, "gan": 1.0, "gradient": 1.0}, (1, ["gan", "gradient"]))
 
 
 def test_a_number_in_half_precision_that_carries_a_gradient_is_kept_without_it() -> None:
-    seen = watch()
-    leaf = torch.tensor(1.5, dtype=torch.bfloat16, requires_grad=True)
-    seen.record(0, {"pixel": 2 * leaf})
-    assert not seen._rows[0].requires_grad and seen.check() == ({"pixel": 3.0}, None)
+    watch = watched()
+    watch.record(0, {"pixel": 2 * torch.tensor(1.5, dtype=torch.bfloat16, requires_grad=True)})
+    assert not watch._rows[0].requires_grad and watch.check() == ({"pixel": 3.0}, None)
 
 
 def test_of_several_processes_the_earliest_fault_counts_and_numbers_are_averaged() -> None:
@@ -57,22 +48,15 @@ def test_of_several_processes_the_earliest_fault_counts_and_numbers_are_averaged
         rows.append(row)
         return torch.cat(rows)
 
-    accelerator: Any = SimpleNamespace(gather=gather)
-    steps = [
-        [numbers(pixel=1.0, gan=1.0), numbers(pixel=1.0, gan=1.0)],
-        [numbers(pixel=1.0, gan=1.0), numbers(pixel=math.nan, gan=4.0)],
-        [numbers(pixel=1.0, gan=math.inf), numbers(pixel=4.0, gan=4.0)],
-    ]
-    for process in steps:
-        seen = Watch(accelerator)
-        for step, found in enumerate(process):
-            seen.record(step, found)
-        averaged, fault = seen.check()
+    fine = {"pixel": 1.0, "gan": 1.0}
+    for first, second in (
+        (fine, fine),
+        (fine, {"pixel": math.nan, "gan": 4.0}),
+        ({"pixel": 1.0, "gan": math.inf}, {"pixel": 4.0, "gan": 4.0}),
+    ):
+        averaged, fault = watched(first, second, gather=gather).check()
     assert fault == (0, ["gan"])
     assert math.isnan(averaged["pixel"]) and averaged["gan"] == 3.0
-
-
-# --- progress
 
 
 def test_a_line_tells_losses_rate_pace_and_the_time_left(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import subprocess
 import sys
@@ -13,15 +14,17 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_training import CONFIGS
 
 from otsr.networks import layer_names
+from otsr.networks.features import AlexFeatures
+from otsr.networks.perceptual import DEFAULT_LAYERS, Details, Patches
 from otsr.training import Config, ConfigError, load_config
-from otsr.training.checkpoints import differences as listed
+from otsr.training.checkpoints import differences
 from otsr.training.recipe import LARGEST, dump, override, parse, read_recipe
 from otsr.training.schema import Keys
 
-ROOT = Path(__file__).parents[3]
-RECIPES = sorted((ROOT / "configs").glob("*.yml"))
+RECIPES = sorted(CONFIGS.glob("*.yml"))
 
 SMALLEST = """\
 name: tiny
@@ -77,8 +80,9 @@ def refusal(path: Path) -> str:
     return str(caught.value)
 
 
-def differences(before: Config, now: Config) -> list[str]:
-    return listed(before.decisive(), now)
+def changed(before: Config, now: Config) -> list[str]:
+    """Which keys must not be changed on resume, but are."""
+    return [line.partition(":")[0] for line in differences(before.decisive(), now)]
 
 
 # --- text
@@ -87,12 +91,9 @@ def differences(before: Config, now: Config) -> list[str]:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("1e-4", 1e-4), ("1E5", 1e5), ("-3", -3), ("+2.5", 2.5), (".5", 0.5), ("010", 10), ("60_000", 60000),
-        ("true", True), ("False", False), ("null", None), ("~", None), ("", None),
-        ("yes", "yes"), ("no", "no"), ("on", "on"), ("1:30", "1:30"), ("'1'", "1"), ('"true"', "true"),
-        ("1.2.3", "1.2.3"), ("!!float 2e-4", 2e-4), ("!!float 1", 1.0), ("!!int 3", 3), ("2024-01-01", "2024-01-01"),
-        ("[1, a]", [1, "a"]),
-        ("{a: {b: 1e3}}", {"a": {"b": 1000.0}}),
+        ("1e-4", 1e-4), ("+2.5", 2.5), (".5", 0.5), ("-3", -3), ("010", 10), ("60_000", 60000), ("!!float 1", 1.0),
+        ("true", True), ("False", False), ("~", None), ("", None), ("[1, a]", [1, "a"]), ("{a: 1e3}", {"a": 1000.0}),
+        ("yes", "yes"), ("on", "on"), ("1:30", "1:30"), ("'1'", "1"), ("1.2.3", "1.2.3"), ("2024-01-01", "2024-01-01"),
     ],
 )  # fmt: skip
 def test_values_are_what_one_expects(text: str, value: object) -> None:
@@ -118,10 +119,7 @@ def test_every_key_knows_its_line(path: Path) -> None:
         ("a: 1\nb: 2\na: 3\n", ":3", "the key a is there twice"),
         ("a: &x 1\nb: *x\n", ":1", "anchors and aliases"),
         ("a: 1\nb: !!python/object/apply:os.system [ls]\n", ":2", "the tag"),
-        ("a: 1\nb: !secret x\n", ":2", "the tag !secret"),
         ("a: !!int x\n", ":1", "not valid YAML"),
-        ("a: !!bool x\n", ":1", "not valid YAML"),
-        ("a: !!float ''\n", ":1", "not valid YAML"),
         ("a: 1\n---\nb: 2\n", ":2", "not valid YAML"),
         ("? [1, 2]\n: 3\n", ":1", "a key must be a word"),
         ("a: 1\nb: \x07\n", ":2", "not valid YAML"),
@@ -149,13 +147,8 @@ def test_a_folder_a_missing_file_a_picture_and_a_disk_image_are_told_apart(tmp_p
     with (tmp_path / "huge.yml").open("wb") as file:
         file.truncate(1 << 40)  # a terabyte would not fit into memory
     assert "larger than 64 KiB" in refusal(tmp_path / "huge.yml")
-    (tmp_path / "large.yml").write_text("a: 1\n#".ljust(LARGEST, "x"))
-    assert read_recipe(tmp_path / "large.yml") == {"a": 1}
-
-
-def test_a_byte_order_mark_is_not_part_of_the_first_key(path: Path) -> None:
-    path.write_bytes(b"\xef\xbb\xbfname: a\r\nsteps: 3\r\n")
-    assert read_recipe(path) == {"name": "a", "steps": 3}
+    (tmp_path / "large.yml").write_bytes(b"\xef\xbb\xbfa: 1\r\n#".ljust(LARGEST, b"x"))
+    assert read_recipe(tmp_path / "large.yml") == {"a": 1}, "a byte order mark is not part of the first key"
 
 
 @settings(max_examples=150, deadline=None)
@@ -248,12 +241,7 @@ def test_the_smallest_recipe_has_the_papers_defaults(path: Path) -> None:
 
 def test_a_recipe_cannot_be_changed(path: Path) -> None:
     config = load(path, SMALLEST)
-    for part, name in (
-        (config, "seed"),
-        (config.data, "crop"),
-        (config.losses.pixel, "weight"),
-        (config.every, "log"),
-    ):
+    for part, name in ((config, "seed"), (config.losses.pixel, "weight"), (config.every, "log")):
         with pytest.raises((ValueError, AttributeError), match=r"frozen|cannot assign"):
             setattr(part, name, 3)
 
@@ -269,23 +257,17 @@ def test_a_recipe_cannot_be_changed(path: Path) -> None:
         ("{name: Compact}", "{nf: 4}", "3: the key network.name is missing"),
         ("{name: Compact}", "{name: Compakt}",
          "3: network.name is 'Compakt' (text), expected one of RRDBNet, Compact; did you mean Compact?"),
-        ("{name: Compact}", "Compact", "3: network is 'Compact' (text), expected keys and values"),
         ("pixel: {weight: 1}", "pixel: {weight: much}", "8: losses.pixel.weight is 'much' (text), expected a number"),
-        ("pixel: {weight: 1}", "pixel: {weight: true}", "8: losses.pixel.weight is true, expected a number"),
         ("pixel: {weight: 1}", "pixel: {weight: -1}", "8: losses.pixel.weight is -1, expected at least 0"),
         ("pixel: {weight: 1}", "pixel: {weight: .inf}", "8: losses.pixel.weight is inf, expected a finite number"),
         ("batch: 4", "batch: '4'", "6: data.batch is '4' (text), expected a whole number"),
-        ("batch: 4", "batch: 0", "6: data.batch is 0, expected at least 1"),
         ("batch: 4", "batch: 4\n  augment: yes", "7: data.augment is 'yes' (text), expected true or false"),
-        ("hr: photos/train", "hr: []", "5: data.hr is [], expected at least 1 values"),
+        ("hr: photos/train", "hr: []", "5: data.hr is [], expected at least one"),
         ("hr: photos/train", "hr: [a, 3]", "5: data.hr[1] is 3, expected text"),
         ("hr: photos/train", "hr: [a, photos/val]", "5: data.hr is photos/val, photos for measuring"),
-        ("hr: photos/train", "hr: photos/test", "5: data.hr is photos/test, photos for measuring"),
         ("steps: 100", "steps: 100\nvalidation: {hr: photos/test}", "3: validation.hr is photos/test, which must not"),
-        ("hr: photos/train", "hr: 3", "5: data.hr is 3, expected a list, such as [1, 2]"),
         ("steps: 100", "", "the key steps is missing"),
         ("steps: 100", "steps: 100\nscale: 3", "3: scale is 3, expected one of 2, 4"),
-        ("steps: 100", "steps: 100\nema: 1", "3: ema is 1, expected less than 1"),
         ("name: tiny", "name: ../..", "1: name is '../..' (text), expected letters"),
         ("steps: 100", "steps: 100\noptimiser: {betas: [0.9, 1]}", "3: optimiser.betas[1] is 1, expected less than 1"),
         ("weight: 1", "weight: 0", "7: losses has no term with a weight above 0"),
@@ -306,7 +288,7 @@ def test_what_is_wrong_is_named_with_its_line(path: Path, old: str, new: str, pr
         ("degradation: phone", "lr: c\n  cleanup: 2", "7: data.cleanup is 2, but lr is set"),
         ("steps: 100", "steps: 100\nvalidation: {lr: a, cleanup: 2}", "3: validation.cleanup is 2, but lr is set"),
         ("conv3: 1", "conv5_4: 1", "11: losses.perceptual.layers.conv5_4 is not a layer of alex, which has conv1,"),
-        ("{conv3: 1}", "{}", "11: losses.perceptual.layers is empty, expected at least 1 values"),
+        ("{conv3: 1}", "{}", "11: losses.perceptual.layers is empty, expected at least one"),
         ("pixel: {weight: 1}", "pixel: {weight: 1}\n  transport: {weight: 1, window: 65}",
          "11: losses.transport.window is 65, expected at most the crop, 64"),
         ("patch: 32", "patch: 65", "12: losses.gan.patch is 65, expected at most the crop, 64"),
@@ -328,16 +310,9 @@ def test_what_does_not_go_together_is_named_with_its_line(
 
 
 def test_the_layers_that_a_recipe_may_name_are_those_of_the_backbone() -> None:
-    from otsr.networks.features import AlexFeatures
-    from otsr.networks.perceptual import DEFAULT_LAYERS, Details, Patches
-
     assert all(set(layers) <= set(layer_names(name)) for name, layers in DEFAULT_LAYERS.items())
-    for name, layers in (
-        ("alex", AlexFeatures.channels),
-        ("patches", Patches.spacing),
-        ("details", Details.spacing),
-    ):
-        assert layer_names(name) == list(layers)
+    known = {"alex": AlexFeatures.channels, "patches": Patches.spacing, "details": Details.spacing}
+    assert all(layer_names(name) == list(layers) for name, layers in known.items())
 
 
 def test_pairs_may_go_without_validation(path: Path) -> None:
@@ -345,24 +320,26 @@ def test_pairs_may_go_without_validation(path: Path) -> None:
     assert load(path, text).data.lr == "c"
 
 
-def test_an_error_on_the_command_line_is_named_as_such(path: Path) -> None:
+def test_errors_on_the_command_line_are_named_as_such(path: Path) -> None:
     found = problems(path, SMALLEST, "losses.gan.knd=gan", "data.crop=130x", "losses.edge.kind=sobel")
-    assert "--set losses.gan.knd=gan: unknown key losses.gan.knd; did you mean losses.gan.kind?" in found
-    assert (
-        "--set losses.edge.kind=sobel: unknown key losses.edge.kind; remove it: edges are always Sobel's"
-        in found
-    )
-    assert "--set data.crop=130x: data.crop is '130x' (text), expected a whole number" in found
-    assert problems(path, SMALLEST, "data.crop=130") == [
-        "--set data.crop=130: data.crop is 130, expected a multiple of the scale, 4"
+    edges = "unknown key losses.edge.kind; remove it: edges are always Sobel's"
+    assert sorted(found) == [
+        "--set data.crop=130x: data.crop is '130x' (text), expected a whole number",
+        f"--set losses.edge.kind=sobel: {edges}",
+        "--set losses.gan.knd=gan: unknown key losses.gan.knd; did you mean losses.gan.kind?",
     ]
+    (found,) = problems(path, SMALLEST, "data.crop=130")
+    assert found == "--set data.crop=130: data.crop is 130, expected a multiple of the scale, 4"
 
 
-def test_what_a_later_room_finds_is_named_with_its_line(path: Path) -> None:
+def test_what_a_later_room_finds_is_named_with_its_line_even_in_another_process(path: Path) -> None:
     config = load(path, FULL, "start=none.safetensors")
-    assert str(config.error("data.hr", "is empty")) == f"{path}:5: data.hr is empty"
-    assert str(config.error("start", "?")) == "--set start=none.safetensors: start ?"
-    assert str(config.error("validation.hr", "?")) == f"{path}: validation.hr ?"
+    again = pickle.loads(pickle.dumps(config))
+    assert again == config
+    for one in (config, again):
+        assert str(one.error("data.hr", "is empty")) == f"{path}:5: data.hr is empty"
+        assert str(one.error("start", "?")) == "--set start=none.safetensors: start ?"
+        assert str(one.error("validation.hr", "?")) == f"{path}: validation.hr ?"
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.stem)
@@ -370,87 +347,62 @@ def test_a_dumped_recipe_is_read_to_the_same(recipe: Path, path: Path) -> None:
     config = load_config(recipe)
     again = load(path, dump(config))
     assert again == config and again.fingerprint() == config.fingerprint()
-    assert differences(config, again) == []
+    assert not changed(config, again)
     assert yaml.safe_load(dump(config))["optimiser"]["lr"] == config.optimiser.lr
 
 
 def test_a_dumped_recipe_holds_awkward_text(path: Path) -> None:
-    config = load(
-        path,
-        SMALLEST,
-        "data.hr=['no', '1e3', '010', '1:30', 'ü: #x', '~', ' a\\n', 'true', '-']",
-        "start='null'",
-    )
+    awkward = "data.hr=['no', '1e3', '010', '1:30', 'ü: #x', '~', ' a\\n', 'true', '-']"
+    config = load(path, SMALLEST, awkward, "start='null'")
     assert load(path, dump(config)) == config
 
 
-def test_a_recipe_can_be_sent_to_another_process(path: Path) -> None:
-    config = load(path, FULL)
-    again = pickle.loads(pickle.dumps(config))
-    assert again == config
-    assert str(again.error("data.hr", "x")) == str(config.error("data.hr", "x"))
+# --- what decides the course of a training
 
 
-SAME = [
-    "name=other",
-    "steps=7",
-    "every.log=3",
-    "every={validate: 9}",
-    "data.workers=0",
-    "validation.images=3",
-]
-DIFFERENT = [
-    "seed=11", "data.batch=5", "data.crop=96", "data.augment=false", "network.nf=9", "losses.pixel.weight=2", "clip=5",
-    "ema=0", "precision=bf16", "channels_last=false", "optimiser.lr=1e-3", "start=a.pth", "data.degradation=d",
-    "losses.gan.K=1", "critic.nf=8",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("change", SAME)
+@pytest.mark.parametrize(
+    "change",
+    ["name=other", "steps=7", "every={validate: 9}", "data.workers=0", "validation.images=3"],
+)
 def test_what_may_change_on_resume_leaves_the_fingerprint(path: Path, change: str) -> None:
-    config, changed = load(path, FULL), load(path, FULL, change)
-    assert config != changed
-    assert config.fingerprint() == changed.fingerprint()
-    assert differences(config, changed) == []
+    before, now = load(path, FULL), load(path, FULL, change)
+    assert before != now and before.fingerprint() == now.fingerprint() and not changed(before, now)
 
 
-@pytest.mark.parametrize("change", DIFFERENT)
+@pytest.mark.parametrize(
+    "change",
+    [
+        "seed=11", "data.batch=5", "data.augment=false", "network.nf=9", "losses.pixel.weight=2", "clip=5", "ema=0",
+        "precision=bf16", "optimiser.lr=1e-3", "start=a.pth", "data.degradation=d", "losses.gan.K=1", "critic.nf=8",
+    ],
+)  # fmt: skip
 def test_what_decides_the_course_changes_the_fingerprint_and_is_named(path: Path, change: str) -> None:
-    config, changed = load(path, FULL), load(path, FULL, change)
-    assert config.fingerprint() != changed.fingerprint()
-    key = change.partition("=")[0]
-    assert [line.partition(":")[0] for line in differences(config, changed)] == [key]
+    before, now = load(path, FULL), load(path, FULL, change)
+    assert before.fingerprint() != now.fingerprint() and changed(before, now) == [change.partition("=")[0]]
 
 
 def test_steps_count_where_the_schedule_spans_them(path: Path) -> None:
     schedule = "optimiser.schedule={kind: cosine}"
     short, long = load(path, FULL, schedule), load(path, FULL, schedule, "steps=200")
     assert short.fingerprint() != long.fingerprint()
-    assert differences(short, long) == ["optimiser.schedule.periods: [100], now [200]"]
+    found = differences(short.decisive(), long)
+    assert found == ["optimiser.schedule.periods: [100], now [200]"]
     whole = load(path, FULL, "optimiser.schedule={kind: cosine, periods: [100]}")
     assert whole.fingerprint() == short.fingerprint()
 
 
-def test_fingerprint_is_the_same_in_every_process_and_order(path: Path) -> None:
+def test_a_recipe_is_read_without_torch_and_has_one_fingerprint_everywhere(path: Path) -> None:
     config = load(path, FULL)
     shuffled = yaml.safe_load(FULL.replace("1e-4", "1.0e-4"))
-    items = reversed(shuffled.items())
-    assert Config.model_validate(dict(items)).fingerprint() == config.fingerprint()
-    path.write_text(FULL)
-    code = f"from otsr.training import load_config; print(load_config({str(path)!r}).fingerprint())"
-    other = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONHASHSEED": "7"}, check=True
-    )
-    assert other.stdout.strip() == config.fingerprint()
-
-
-def test_a_recipe_is_read_without_torch(path: Path) -> None:
-    path.write_text(FULL)
-    code = (
-        f"import sys; from otsr.training import load_config; load_config({str(path)!r}); print(*sys.modules)"
-    )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "otsr.training.recipe" in answer.stdout.split() and "torch" not in answer.stdout.split()
+    assert Config.model_validate(dict(reversed(shuffled.items()))).fingerprint() == config.fingerprint()
+    code = "import sys; from otsr.training import load_config; print(load_config(sys.argv[1]).fingerprint())"
+    answer = subprocess.run(
+        [sys.executable, "-c", f"{code}; print(*sys.modules)", str(path)],
+        capture_output=True, text=True, check=True, env={**os.environ, "PYTHONHASHSEED": "7"},
+    )  # fmt: skip
+    fingerprint, *modules = answer.stdout.split()
+    assert fingerprint == config.fingerprint()
+    assert "otsr.training.recipe" in modules and "torch" not in modules
 
 
 def leaves(part: Any, above: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
@@ -461,22 +413,9 @@ def leaves(part: Any, above: tuple[str | int, ...] = ()) -> list[tuple[str | int
 def test_any_value_in_any_place_is_read_or_refused_by_name(path: Path) -> None:
     """Every part of a recipe, replaced by things that it is not: no traceback, and each line names a place."""
     whole = yaml.safe_load(FULL.replace("1e-4", "1.0e-4"))
+    wrong = (None, True, -1, 0, 2.5, 10**30, "x", [], [[]], {}, {"x": {"y": 1}}, {"name": 3}, [None])
     for key in leaves(whole)[1:]:
-        for value in (
-            None,
-            True,
-            -1,
-            0,
-            2.5,
-            10**30,
-            "x",
-            [],
-            [[]],
-            {},
-            {"x": {"y": 1}},
-            {"name": 3},
-            [None],
-        ):
+        for value in wrong:
             recipe = copy.deepcopy(whole)
             holder = recipe
             for part in key[:-1]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from small_training import CONFIGS
 from torch import Tensor, nn
 
 from otsr import machine
@@ -22,7 +23,7 @@ from otsr.training import ConfigError, load_config, runtime, trainer
 from otsr.training.runtime import Interruption, rate
 from otsr.training.schema import Schedule
 
-TINY = Path(__file__).parents[3] / "configs" / "tiny.yml"
+TINY = CONFIGS / "tiny.yml"
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
@@ -34,7 +35,6 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
         ("auto", CUDA, True, torch.bfloat16),
         ("auto", CUDA, False, torch.float32),
         ("bf16", CPU, False, torch.bfloat16),
-        ("fp32", CPU, True, torch.float32),
         ("fp16", CUDA, True, torch.float16),
     ],
 )
@@ -51,14 +51,12 @@ def test_fp16_on_a_cpu_is_refused_with_what_to_say_instead() -> None:
         runtime.choose_precision(load_config(TINY, ["precision=fp16"]), CPU)
 
 
-def kernels() -> dict[str, bool]:
-    return {
-        "repeatable": torch.are_deterministic_algorithms_enabled(),
-        "fill": torch.utils.deterministic.fill_uninitialized_memory,
-        "tf32 in products": torch.backends.cuda.matmul.allow_tf32,
-        "tf32 in convolutions": torch.backends.cudnn.allow_tf32,
-        "trials": torch.backends.cudnn.benchmark,
-    }
+def kernels() -> list[bool]:
+    """Repeatable; new tensors filled; TF32 in products, in convolutions; trials."""
+    repeatable = torch.are_deterministic_algorithms_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory
+    cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    return [repeatable, filled, cuda.allow_tf32, cudnn.allow_tf32, cudnn.benchmark]
 
 
 @pytest.mark.parametrize("broken_off", [False, True])
@@ -83,8 +81,7 @@ def test_how_cuda_multiplies_is_as_before_once_a_training_has_ended(
     monkeypatch.setattr(trainer, "Trainer", OnThatDevice)
     with pytest.raises(KeyboardInterrupt) if broken_off else nullcontext():
         trainer.train(load_config(TINY), Path("nowhere"))
-    fast = dict.fromkeys(("tf32 in products", "tf32 in convolutions", "trials"), not exact)
-    assert seen == [{"repeatable": exact, "fill": False, **fast} if device == CUDA else before]
+    assert seen == [[exact, False, not exact, not exact, not exact] if device == CUDA else before]
     assert kernels() == before
 
 
@@ -108,9 +105,7 @@ def test_gradients_are_averaged_in_one_exchange_and_keep_their_layout() -> None:
     assert len(exchanges) == 1 and frozen.grad is None
 
 
-@pytest.mark.parametrize(
-    "network", [RRDBNet(nf=8, nb=1, gc=4), Compact(nf=8, nb=2)], ids=["RRDBNet", "Compact"]
-)
+@pytest.mark.parametrize("network", [RRDBNet(nf=8, nb=1, gc=4), Compact(nf=8, nb=2)], ids=type)
 def test_a_copy_in_16_bits_is_as_near_to_fp32_as_autocast(network: nn.Module) -> None:
     lr = torch.rand(2, 3, 12, 12, generator=torch.Generator().manual_seed(0))
     fast = runtime.Fast(network, torch.bfloat16, lr, graphs=True)
@@ -133,13 +128,10 @@ def test_a_copy_in_16_bits_is_as_near_to_fp32_as_autocast(network: nn.Module) ->
 # --- learning rates
 
 
-def rates(schedule: Schedule, steps: int, peak: float = 1.0) -> list[float]:
-    return [rate(schedule, step, steps, peak) for step in range(steps)]
-
-
-def torchs(make: type, **arguments: object) -> list[float]:
+def torchs(kind: type, **arguments: object) -> list[float]:
+    """20 rates of a scheduler of torch."""
     optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 1.0)
-    scheduler = make(optimiser, **arguments)
+    scheduler = kind(optimiser, **arguments)
     found = []
     for _ in range(20):
         found.append(optimiser.param_groups[0]["lr"])
@@ -148,26 +140,27 @@ def torchs(make: type, **arguments: object) -> list[float]:
     return found
 
 
-def test_multistep_is_torchs() -> None:
-    ours = rates(Schedule(kind="multistep", milestones=(5, 9, 9), factor=0.5), 20)
-    theirs = torchs(torch.optim.lr_scheduler.MultiStepLR, milestones=[5, 9, 9], gamma=0.5)
-    assert ours == pytest.approx(theirs)
+HALF = math.cos(math.pi / 4)
 
 
-def test_one_cosine_is_torchs() -> None:
-    ours = rates(Schedule(kind="cosine", floor=0.1), 20)
-    assert ours == pytest.approx(torchs(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=20, eta_min=0.1))
-
-
-def test_cosine_begins_anew_in_each_period_and_then_stays_at_the_floor() -> None:
-    ours = rates(Schedule(kind="cosine", periods=(4, 8), floor=0.01), 14)
-    assert ours[0] == ours[4] == 1 and ours[12:] == [0.01, 0.01]
-    assert ours[2] == pytest.approx(0.01 + 0.99 / 2)
-    assert ours[6] == pytest.approx(0.01 + 0.99 * (1 + math.cos(math.pi / 4)) / 2)
-
-
-def test_warm_up_grows_from_the_first_step_to_the_whole_rate() -> None:
-    assert rates(Schedule(warmup=4), 6, 0.2) == pytest.approx([0.05, 0.1, 0.15, 0.2, 0.2, 0.2])
+@pytest.mark.parametrize(
+    ("schedule", "peak", "expected"),
+    [
+        ({"kind": "multistep", "milestones": (5, 9, 9), "factor": 0.5}, 1.0,
+         torchs(torch.optim.lr_scheduler.MultiStepLR, milestones=[5, 9, 9], gamma=0.5)),
+        ({"kind": "cosine", "floor": 0.1}, 1.0,
+         torchs(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=20, eta_min=0.1)),
+        ({"kind": "cosine", "periods": (2, 4), "floor": 0.2}, 1.0,  # begins anew, and stays at the floor
+         [1, 0.6, 1, 0.6 + 0.4 * HALF, 0.6, 0.6 - 0.4 * HALF, 0.2, 0.2]),
+        ({"warmup": 4}, 0.2, [0.05, 0.1, 0.15, 0.2, 0.2, 0.2]),
+    ],
+    ids=["multistep", "cosine", "restarts", "warm-up"],
+)  # fmt: skip
+def test_rates_are_those_of_torch_and_of_the_formula(
+    schedule: dict[str, Any], peak: float, expected: list[float]
+) -> None:
+    found = [rate(Schedule(**schedule), step, len(expected), peak) for step in range(len(expected))]
+    assert found == pytest.approx(expected)
 
 
 # --- signals

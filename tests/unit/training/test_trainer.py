@@ -3,54 +3,48 @@
 from __future__ import annotations
 
 import copy
-import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from safetensors import safe_open
+from small_training import paint, write_recipe
 from torch import Tensor, nn
 
 from otsr.training import Config, load_config
 from otsr.training.adversary import Adversary
 from otsr.training.batches import Batch
 from otsr.training.monitor import NotFinite
-from otsr.training.trainer import Trainer, train
+from otsr.training.trainer import Result, Trainer, train
 from otsr.training.validation import append_scores, improves
 
 RECIPE = """\
 name: tiny
 steps: 6
-network: {{name: Compact, nf: 4, nb: 1}}
-data: {{hr: {photos}, crop: 16, batch: 2, workers: 0}}
-validation: {{hr: {photos}, images: 0}}
-losses: {{pixel: {{weight: 1}}}}
-optimiser: {{lr: 1e-2, betas: [0.8, 0.9], schedule: {{kind: multistep, milestones: [2], factor: 0.1}}}}
+network: {name: Compact, nf: 4, nb: 1}
+data: {hr: PHOTOS, crop: 16, batch: 2, workers: 0}
+validation: {hr: PHOTOS, images: 0}
+losses: {pixel: {weight: 1}}
+optimiser: {lr: 1e-2, betas: [0.8, 0.9], schedule: {kind: multistep, milestones: [2], factor: 0.1}}
 precision: fp32
 channels_last: false
-every: {{validate: 2, checkpoint: 6, log: 1, pictures: 6}}
+every: {validate: 2, checkpoint: 6, log: 1, pictures: 6}
 """
 GAN = ("losses.gan={weight: 0.5, kind: gan}", "critic={name: patch, nf: 4}")
+QC = ("losses.gan={weight: 0.5, kind: wgan-qc}", "critic={name: patch, nf: 4}")
 
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
-    (tmp_path / "photos").mkdir()
-    pixels = np.random.default_rng(0).integers(0, 256, (24, 28, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "photos" / "a.png")
-    (tmp_path / "tiny.yml").write_text(RECIPE.format(photos=tmp_path / "photos"))
-    return tmp_path / "tiny.yml"
+    return write_recipe(tmp_path, RECIPE, 24, 28)
 
 
 def config(recipe: Path, *settings: str) -> Config:
     return load_config(recipe, settings)
 
 
-def trainer(recipe: Path, *settings: str) -> Trainer:
-    made = Trainer(
-        config(recipe, *settings), recipe.parent / "run", resume=False, progress=False, adversary=Adversary
-    )
+def trainer(recipe: Path, *settings: str, resume: bool = False) -> Trainer:
+    made = Trainer(config(recipe, *settings), recipe.parent / "run", resume, False, Adversary)
     made.close()
     return made
 
@@ -62,6 +56,10 @@ def step(made: Trainer) -> None:
 
 def weights(network: nn.Module) -> list[Tensor]:
     return [parameter.detach().clone() for parameter in network.parameters()]
+
+
+def equal(one: list[Tensor], other: list[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def test_steps_are_adams_on_the_mean_absolute_difference_with_the_rate_of_the_step(recipe: Path) -> None:
@@ -78,27 +76,21 @@ def test_steps_are_adams_on_the_mean_absolute_difference_with_the_rate_of_the_st
                 m.mul_(0.8).add_(0.2 * gradient)
                 v.mul_(0.9).add_(0.1 * gradient**2)
                 parameter -= rate * (m / (1 - 0.8**number)) / ((v / (1 - 0.9**number)).sqrt() + 1e-8)
-        for mine, wanted in zip(made.generator.parameters(), twin.parameters(), strict=True):
-            torch.testing.assert_close(mine, wanted, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(weights(made.generator), weights(twin), rtol=1e-4, atol=1e-6)
 
 
-def test_the_average_forgets_faster_at_the_beginning(recipe: Path) -> None:
-    made = trainer(recipe, "ema=0.15")
+@pytest.mark.parametrize(("ema", "decays"), [(0.15, (0.1, 0.15, 0.15)), (0.0, (0.0, 0.0))])
+def test_the_average_forgets_faster_at_the_beginning(
+    recipe: Path, ema: float, decays: tuple[float, ...]
+) -> None:
+    made = trainer(recipe, f"ema={ema}")
     expected = weights(made.generator)
-    for decay in (0.1, 0.15, 0.15):  # (1 + step) / (10 + step), at most 0.15
+    for decay in decays:  # (1 + step) / (10 + step), at most ema
         step(made)
-        expected = [
-            decay * mean + (1 - decay) * now
-            for mean, now in zip(expected, weights(made.generator), strict=True)
-        ]
+        now = weights(made.generator)
+        expected = [decay * mean + (1 - decay) * new for mean, new in zip(expected, now, strict=True)]
         torch.testing.assert_close(weights(made.average), expected)
     assert not any(parameter.requires_grad for parameter in made.average.parameters())
-
-
-def test_without_an_average_the_weights_themselves_are_kept(recipe: Path) -> None:
-    made = trainer(recipe, "ema=0.0")
-    step(made)
-    torch.testing.assert_close(weights(made.average), weights(made.generator), rtol=0, atol=0)
 
 
 def test_a_gradient_is_clipped_to_the_norm_of_the_recipe_and_the_true_norm_is_told(recipe: Path) -> None:
@@ -107,10 +99,8 @@ def test_a_gradient_is_clipped_to_the_norm_of_the_recipe_and_the_true_norm_is_to
         step(made)
     gradients = torch.cat([p.grad.flatten() for p in clipped.generator.parameters() if p.grad is not None])
     assert float(gradients.norm()) == pytest.approx(0.001, rel=1e-3)
-    assert (
-        clipped.numbers["gradient"] == pytest.approx(free.numbers["gradient"])
-        and free.numbers["gradient"] > 0.01
-    )
+    assert clipped.numbers["gradient"] == pytest.approx(free.numbers["gradient"])
+    assert free.numbers["gradient"] > 0.01
 
 
 def test_the_generator_follows_the_critic_before_the_critics_own_step(recipe: Path) -> None:
@@ -122,7 +112,7 @@ def test_the_generator_follows_the_critic_before_the_critics_own_step(recipe: Pa
     before = weights(made.adversary.critic)
     step(made)
     assert made.numbers["gan"] == pytest.approx(expected.item(), rel=1e-5)
-    assert any(not torch.equal(a, b) for a, b in zip(before, weights(made.adversary.critic), strict=True))
+    assert not equal(before, weights(made.adversary.critic))
 
 
 def test_a_step_that_is_not_finite_is_not_taken(recipe: Path) -> None:
@@ -133,12 +123,10 @@ def test_a_step_that_is_not_finite_is_not_taken(recipe: Path) -> None:
     before = [weights(network) for network in networks]
     lr, hr, _ = made.batches.batch(1).to()
     hr[0, 0, 0, 0] = float("nan")
-    with pytest.raises(
-        NotFinite, match=r"step 1: pixel and critic gradient.* not finite, from .*a\.png at column"
-    ):
+    problem = r"step 1: pixel and critic gradient.* not finite, from .*a\.png at column"
+    with pytest.raises(NotFinite, match=problem):
         made.update(Batch(lr, hr, None))
-    for network, old in zip(networks, before, strict=True):
-        torch.testing.assert_close(weights(network), old, rtol=0, atol=0)
+    assert all(equal(weights(network), old) for network, old in zip(networks, before, strict=True))
 
 
 def test_a_fault_that_nobody_checked_at_is_found_at_the_next_check(recipe: Path) -> None:
@@ -147,7 +135,7 @@ def test_a_fault_that_nobody_checked_at_is_found_at_the_next_check(recipe: Path)
     made.update(Batch(lr, hr * float("inf"), None), check=False)
     made.step += 1
     with pytest.raises(NotFinite, match=r"step 0: pixel not finite.*--set every\.log=1"):
-        made.update(made.batches.batch(1))
+        step(made)
 
 
 def test_gradients_that_no_scale_makes_finite_are_named_though_fp16_leaves_such_steps_out(
@@ -163,11 +151,11 @@ def test_gradients_that_no_scale_makes_finite_are_named_though_fp16_leaves_such_
     assert made.scaler.get_scale() == 2.0**-11
     with pytest.raises(NotFinite, match=r"step 2: gradient not finite"):
         step(made)
-    torch.testing.assert_close(weights(made.generator), before, rtol=0, atol=0)
+    assert equal(weights(made.generator), before)
 
 
 def test_pictures_that_are_not_finite_are_named_though_there_is_no_transport_of_them(recipe: Path) -> None:
-    made = trainer(recipe, "losses.gan={weight: 0.5, kind: wgan-qc}", "critic={name: patch, nf: 4}")
+    made = trainer(recipe, *QC)
     with torch.no_grad():
         next(made.generator.parameters())[...] = float("nan")
     with pytest.raises(NotFinite, match=r"step 0: pixel and gan"):
@@ -186,89 +174,69 @@ def test_on_cuda_numbers_are_read_only_before_something_that_is_due(
     assert checked == expected
 
 
-@pytest.mark.parametrize(
-    ("settings", "better", "worse"),
-    [
-        ((), {"psnr_y": 21.0, "st_lpips": 0.6}, {"psnr_y": 19.0, "st_lpips": 0.4}),
-        (
-            ("losses.perceptual.weight=1",),
-            {"psnr_y": 19.0, "st_lpips": 0.4},
-            {"psnr_y": 21.0, "st_lpips": 0.6},
-        ),
-        (GAN, {"psnr_y": 19.0, "st_lpips": 0.4}, {"psnr_y": 21.0, "st_lpips": 0.6}),
-    ],
-)
-def test_fidelity_is_judged_by_psnr_and_all_else_by_looks(
-    recipe: Path, settings: tuple[str, ...], better: dict[str, float], worse: dict[str, float]
-) -> None:
+# --- scores
+
+
+@pytest.mark.parametrize("settings", [(), ("losses.perceptual.weight=1",), GAN])
+def test_fidelity_is_judged_by_psnr_and_all_else_by_looks(recipe: Path, settings: tuple[str, ...]) -> None:
     losses, before = config(recipe, *settings).losses, {"psnr_y": 20.0, "st_lpips": 0.5}
+    faithful, sharp = {"psnr_y": 21.0, "st_lpips": 0.6}, {"psnr_y": 19.0, "st_lpips": 0.4}
+    better, worse = (sharp, faithful) if settings else (faithful, sharp)
     assert improves(better, before, losses) and not improves(worse, before, losses)
     assert improves(worse, {}, losses)
-    assert not improves({}, {"niqe": 5.0}, losses), "a metric that no photo defines"
-    assert not improves({}, before, losses)
+    assert not improves({}, before, losses) and not improves({}, {"niqe": 5.0}, losses), "no photo defines it"
 
 
 def test_a_line_of_scores_replaces_those_of_its_step_and_later(tmp_path: Path) -> None:
-    for step in (2, 4, 6, 4):
-        append_scores(tmp_path / "a.tsv", step, {"psnr_y": float(step)})
-    assert [row.split("\t")[0] for row in (tmp_path / "a.tsv").read_text().splitlines()] == ["step", "2", "4"]
+    for number in (2, 4, 6, 4):
+        append_scores(tmp_path / "a.tsv", number, {"psnr_y": float(number)})
+    assert first_column(tmp_path / "a.tsv") == ["step", "2", "4"]
 
 
-def test_a_resumed_training_knows_its_step_its_rates_and_its_best(
-    recipe: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scores = {"psnr_y": 22.0, "st_lpips": 0.5}
-    monkeypatch.setattr("otsr.training.trainer.validate", lambda *_: (scores, {}))
+def first_column(table: Path) -> list[str]:
+    return [row.split("\t")[0] for row in table.read_text().splitlines()]
+
+
+def scored(recipe: Path, psnr: list[float], *settings: str, resume: bool = False) -> Result:
+    """A training whose validations find these."""
+    found = iter(psnr)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("otsr.training.trainer.validate", lambda *_: ({"psnr_y": next(found)}, {}))
+        chosen = config(recipe, "validation.images=1", *settings)
+        return train(chosen, recipe.parent / "run", resume, progress=False)
+
+
+def test_the_best_average_is_kept_by_the_metric_of_the_recipe(recipe: Path) -> None:
+    table = recipe.parent / "run" / "validation.tsv"
+    table.parent.mkdir()
+    table.write_text("step\tpsnr_y\n1\t9\n")  # of a training that was killed before its first checkpoint
+    result = scored(recipe, [20.0, 22.0, 21.0])
+    assert (result.step, result.scores) == (6, {"psnr_y": 22.0})
+    for name, at in (("best", "4"), ("last", "6")):
+        with safe_open(result.folder / f"{name}.safetensors", "pt") as file:
+            story = file.metadata()
+        assert story["steps"] == at and story["recipe"] == "tiny" and story["seed"] == "10"
+    assert first_column(table) == ["step", "2", "4", "6"]
+
+
+def test_a_resumed_training_knows_its_step_its_rates_and_its_best(recipe: Path) -> None:
     settings = (*GAN, "validation.images=1", "optimiser.critic_lr=1e-3")
-    train(config(recipe, *settings, "steps=3"), recipe.parent / "run", progress=False)
-    made = Trainer(config(recipe, *settings), recipe.parent / "run", True, False, Adversary)
-    made.close()
-    assert (made.step, made.best) == (3, scores)
+    scored(recipe, [22.0, 21.0], *settings, "steps=3")
+    made = trainer(recipe, *settings, resume=True)
+    assert (made.step, made.best) == (3, {"psnr_y": 22.0})
     step(made)
     assert made.adversary is not None
     rates = [adam.param_groups[0]["lr"] for adam in (made.optimiser, made.adversary.optimiser)]
     assert rates == pytest.approx([1e-3, 1e-4])  # a tenth, from step 2 on
 
 
-def test_the_best_average_is_kept_by_the_metric_of_the_recipe(
-    recipe: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = iter([{"psnr_y": 20.0}, {"psnr_y": 22.0}, {"psnr_y": 21.0}])
-    monkeypatch.setattr("otsr.training.trainer.validate", lambda *_: (next(found), {}))
-    result = train(config(recipe, "validation.images=1"), recipe.parent / "run", progress=False)
-    assert (result.step, result.scores) == (6, {"psnr_y": 22.0})
-    from safetensors import safe_open
-
-    for name, at in (("best", "4"), ("last", "6")):
-        with safe_open(result.folder / f"{name}.safetensors", "pt") as file:
-            story = file.metadata()
-        assert story["steps"] == at and story["recipe"] == "tiny" and story["seed"] == "10"
-    rows = (result.folder / "validation.tsv").read_text().splitlines()
-    assert [row.split("\t")[0] for row in rows] == ["step", "2", "4", "6"]
-
-
-def test_scores_on_other_photos_are_not_compared_after_a_resume(
-    recipe: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = iter([30.0, 31.0, 32.0, 20.0, 19.0])
-    monkeypatch.setattr("otsr.training.trainer.validate", lambda *_: ({"psnr_y": next(found)}, {}))
-    train(config(recipe, "validation.images=1"), recipe.parent / "run", progress=False)
-    (recipe.parent / "harder").mkdir()
-    shutil.copy(recipe.parent / "photos" / "a.png", recipe.parent / "harder")
-    longer = config(recipe, "steps=10", "validation.images=1", f"validation.hr={recipe.parent / 'harder'}")
-    assert train(longer, recipe.parent / "run", resume=True, progress=False).scores == {"psnr_y": 20.0}
-
-
-def test_a_training_begins_its_own_table_of_scores(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("otsr.training.trainer.validate", lambda *_: ({"psnr_y": 20.0}, {}))
-    table = recipe.parent / "run" / "validation.tsv"
-    table.parent.mkdir()
-    table.write_text("step\tpsnr_y\n1\t9\n")  # of one that was killed before its first checkpoint
-    train(config(recipe, "validation.images=1"), recipe.parent / "run", progress=False)
-    assert [row.split("\t")[0] for row in table.read_text().splitlines()] == ["step", "2", "4", "6"]
+def test_scores_on_other_photos_are_not_compared_after_a_resume(recipe: Path) -> None:
+    scored(recipe, [30.0, 31.0, 32.0])
+    paint(recipe.parent / "harder" / "a.png", 24, 28)
+    harder = f"validation.hr={recipe.parent / 'harder'}"
+    assert scored(recipe, [20.0, 19.0], "steps=10", harder, resume=True).scores == {"psnr_y": 20.0}
 
 
 def test_a_finished_training_that_is_resumed_is_finished(recipe: Path) -> None:
     first = train(config(recipe), recipe.parent / "run", progress=False)
-    again = train(config(recipe), recipe.parent / "run", resume=True, progress=False)
-    assert again == first
+    assert train(config(recipe), recipe.parent / "run", resume=True, progress=False) == first
