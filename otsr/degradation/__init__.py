@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from otsr.degradation.estimation import estimate_kernel
-from otsr.degradation.noise import DegradationError, NoisePool
+from otsr.degradation.noise import DegradationError, NoisePool, collect_noise
 from otsr.degradation.pipeline import Degradation
-from otsr.degradation.smoothness import collect_noise
 
 __all__ = ["Degradation", "DegradationError", "NoisePool", "collect_noise", "estimate_kernel"]

@@ -12,7 +12,6 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import product
 from pathlib import Path
 
@@ -23,9 +22,8 @@ from torch import Tensor
 
 from otsr.degradation import doubts, kernels
 from otsr.degradation.estimation import Method, check, estimate_blur, estimate_kernel, kernel_of
-from otsr.degradation.noise import DegradationError, NoisePool
+from otsr.degradation.noise import DegradationError, NoisePool, collect_noise
 from otsr.degradation.pipeline import Degradation
-from otsr.degradation.smoothness import collect_noise
 from otsr.degradation.spectrum import NoTextureError
 from otsr.images import ImageError, name_of, read
 
@@ -37,45 +35,24 @@ _OUT_OF_FOCUS = 2.0  # a photo whose sharpest tiles are so many times wider than
 
 @dataclass(frozen=True)
 class Focus:
-    """What the tiles of a photo show.
+    """What the tiles of a photo show."""
 
-    Attributes:
-        kernel: (k, k), mean of the tiles in focus.
-        sigma: `Blur.sigma` of these tiles, their geometric mean.
-        deviation: standard error of log(variance) of one tile, the mean of the tiles in focus.
-        tiles: `Blur.sigma` of every tile with texture, ascending; none with KernelGAN.
-        doubts: reasons to doubt the kernel, in words.
-    """
-
-    kernel: Tensor
-    sigma: float
-    deviation: float = 0.0
-    tiles: Sequence[float] = ()
-    doubts: Sequence[str] = ()
+    kernel: Tensor  # (k, k), mean of the tiles in focus
+    sigma: float  # `Blur.sigma` of these tiles, their geometric mean
+    deviation: float = 0.0  # standard error of log(variance) of one tile, the mean of the tiles in focus
+    tiles: Sequence[float] = ()  # `Blur.sigma` of every tile with texture, ascending; none with KernelGAN
+    doubts: Sequence[str] = ()  # reasons to doubt the kernel, in words
 
 
 @dataclass(frozen=True)
 class Camera:
-    """What photos show of the camera that took them.
+    """What photos show of the camera that took them."""
 
-    Attributes:
-        degradation: kernels, noise pool and JPEG qualities, ready to degrade clean photos; None of what was not found.
-        photos: what the tiles of each photo with texture and in focus show, by file name.
-        readable: paths of the photos that could be read.
-        warnings: reasons to doubt; what was not found and what the degradation does instead, with a way out.
-        failures: what could not be read, in words.
-    """
-
-    degradation: Degradation
-    photos: dict[str, Focus]
-    readable: list[Path]
-    warnings: list[str]
-    failures: list[str]
-
-    @property
-    def kernels(self) -> dict[str, Tensor]:
-        """(k, k) kernel of each of `photos`."""
-        return {name: focus.kernel for name, focus in self.photos.items()}
+    degradation: Degradation  # ready to degrade clean photos; None of what was not found
+    photos: dict[str, Focus]  # those with texture and in focus, by name
+    names: dict[Path, str]  # of all photos that could be read
+    warnings: list[str]  # reasons to doubt; what was not found, what is done instead, and a way out
+    failures: list[str]  # what could not be read, in words
 
 
 def photo_kernel(lr: Tensor, scale: int) -> Focus:
@@ -137,7 +114,7 @@ def estimate_camera(
     """
     estimate = photo_kernel if method == "spectrum" else _untiled
     found: dict[str, Focus] = {}
-    readable: list[Path] = []
+    names: dict[Path, str] = {}
     warnings: list[str] = []
     failures: list[str] = []
     for number, path in enumerate(photos, 1):
@@ -146,25 +123,25 @@ def estimate_camera(
         except ImageError as error:
             failures.append(str(error))
             continue
-        readable.append(path)
-        # Two folders of a camera may hold the same name.
-        name = name_of(path) if name_of(path.name) in found else name_of(path.name)
+        name = name_of(path.name)
+        name = name_of(path) if name in names.values() else name  # folders of a camera may hold the same name
+        names[path] = name
         try:
             found[name] = estimate(picture, scale)
         except ValueError as error:
             warnings.append(f"{name}: no kernel ({error}); used for noise only")
         progress(number, len(photos))
-    if not readable:
+    if not names:
         raise ImageError("; ".join(["none of the photos could be read", *failures]))
     sharp, blur_warnings = _in_focus(found)
-    pool, noise_warnings = _noise(readable, rule, max_variance)
+    pool, noise_warnings = _noise(list(names), rule, max_variance)
     warnings += blur_warnings + noise_warnings
     if pool is None and not found:
         raise DegradationError("; ".join(warnings))
-    qualities = [quality for path in readable if (quality := quality_of(path))]
+    qualities = [quality for path in names if (quality := quality_of(path))]
     jpeg = (min(qualities), max(qualities)) if qualities else None
     taps = [focus.kernel for focus in sharp.values()]
-    return Camera(Degradation(scale, taps or None, pool, jpeg, cleanup), sharp, readable, warnings, failures)
+    return Camera(Degradation(scale, taps or None, pool, jpeg, cleanup), sharp, names, warnings, failures)
 
 
 def _untiled(picture: Tensor, scale: int) -> Focus:
@@ -220,18 +197,13 @@ def quality_of(path: Path) -> int | None:
             tables = image.quantization
     except (OSError, AttributeError):
         return None
-    steps = np.log([tables[key] for key in sorted(tables)[:2]])
-    distances = np.abs(_standard_tables()[:, : len(steps)] - steps).mean((1, 2))
-    return int(distances.argmin()) + 1
+    steps = np.log([tables[key] for key in sorted(tables)[:2]])  # of luma and colours, (2, 64)
 
-
-@lru_cache(maxsize=1)
-def _standard_tables() -> np.ndarray:
-    """log of the steps of luma and colours at qualities 1 to 100, (100, 2, 64), as Pillow's libjpeg writes them."""
-    tables = []
-    for quality in range(1, 101):
+    def distance(quality: int) -> float:
         file = io.BytesIO()
         Image.new("RGB", (8, 8)).save(file, "JPEG", quality=quality)
         with Image.open(file) as image:
-            tables.append([image.quantization[0], image.quantization[1]])
-    return np.log(tables)
+            standard = np.log([image.quantization[0], image.quantization[1]])
+        return float(np.abs(standard[: len(steps)] - steps).mean())
+
+    return min(range(1, 101), key=distance)

@@ -37,32 +37,21 @@ def of_photo(lr: Tensor, blurs: Sequence[Blur], kernel: Tensor, scale: int) -> l
     negative = -float(kernel.clamp(max=0).sum())
     factors = enlarged(luma(lr)[0]) if min(blur.sigma for blur in blurs) > _SOFT * scale else ()
     times = " or ".join(f"{factor:.3g}" for factor in factors)
-    found = [
-        (
-            contrast < _LEAST_CONTRAST,
-            f"hardly any texture: detail has only {contrast:.0f} times the power of the noise, so the kernel is a "
-            "guess; add photos with edges or detail in them",
+    reasons = {
+        f"hardly any texture: detail has only {contrast:.0f} times the power of the noise, so the kernel is a guess; "
+        "add photos with edges or detail in them": contrast < _LEAST_CONTRAST,
+        f"out of range: the blur spans {widest:.1f} pixels of the photo, and the estimator knows up to {WIDEST:g}; "
+        "take sharper photos, or shrink these": widest > 0.9 * WIDEST,
+        "unlike a photo (a drawing, a screenshot, or edited), so its kernel is a guess": (
+            strangeness > _STRANGE
         ),
-        (
-            widest > 0.9 * WIDEST,
-            f"out of range: the blur spans {widest:.1f} pixels of the photo, and the estimator knows up to {WIDEST:g}; "
-            "take sharper photos, or shrink these",
+        f"sharpened by software: {negative:.0%} of the kernel is negative, which amplifies noise": (
+            negative > _SHARPENED[scale]
         ),
-        (
-            strangeness > _STRANGE,
-            "unlike a photo (a drawing, a screenshot, or edited), so its kernel is a guess",
-        ),
-        (
-            negative > _SHARPENED[scale],
-            f"sharpened by software: {negative:.0%} of the kernel is negative, which amplifies noise",
-        ),
-        (
-            len(factors) > 0,
-            f"enlarged before, {times} times: the blur is the enlargement's own; use the files as the camera wrote "
-            "them, without digital zoom",
-        ),
-    ]
-    return [words for holds, words in found if holds]
+        f"enlarged before, {times} times: the blur is the enlargement's own; use the files as the camera wrote them, "
+        "without digital zoom": len(factors) > 0,
+    }
+    return [words for words, holds in reasons.items() if holds]
 
 
 def of_tiles(blurs: Sequence[Blur]) -> list[str]:
@@ -87,10 +76,9 @@ def of_photos(sigma: Mapping[str, float]) -> list[str]:
     """
     names = sorted(sigma, key=lambda name: sigma[name])
     logs = [math.log(sigma[name]) for name in names]
-    cuts = range(2, len(logs) - 1)
-    if not cuts:
+    if len(logs) < 4:
         return []
-    cut = max(cuts, key=lambda n: logs[n] - logs[n - 1])
+    cut = max(range(2, len(logs) - 1), key=lambda n: logs[n] - logs[n - 1])
     gap = logs[cut] - logs[cut - 1]
     if gap < max(math.log(_APART), logs[cut - 1] - logs[0], logs[-1] - logs[cut]):
         return []

@@ -77,23 +77,16 @@ def estimate_kernel(lr: Tensor, scale: int = 2, method: Method = "spectrum") -> 
 class Blur:
     """A blur and how sure we are of it.
 
-    Attributes:
-        covariance: (2, 2) float64, order (x, y), in HR pixels², x right and y down: of the Gaussian closest to the
-            kernel. (A sharpened kernel's own variance may be negative.)
-        shape: (5,) weights of the patterns by which the kernel differs from that Gaussian.
-        deviation: standard errors of log(variance): of the overall size (½ log det Σ), and of the stretch along
-            any one direction. 0.2 means that the variances are known to about ±20 %.
-        unclear: the error of the size before the kind of kernel corrects it; tiles of one photo are compared by it.
-        strangeness: how far the statistics are from those of training photos: 1 is usual.
-        contrast: power of detail of 8 to 11 pixels over that of the noise.
+    The covariance is that of the Gaussian closest to the kernel (a sharpened kernel's own variance may be negative).
+    The errors are those of log(variance): 0.2 means that the variances are known to about ±20 %.
     """
 
-    covariance: Tensor
-    shape: Tensor
-    deviation: tuple[float, float]
-    unclear: float
-    strangeness: float
-    contrast: float
+    covariance: Tensor  # (2, 2) float64, order (x, y), in HR pixels², x right and y down
+    shape: Tensor  # (5,) weights of the patterns by which the kernel differs from that Gaussian
+    deviation: tuple[float, float]  # standard errors of the size, ½ log det Σ, and of the stretch
+    unclear: float  # error of the size before the kind of kernel corrects it; compares tiles of a photo
+    strangeness: float  # how far the statistics are from those of training photos: 1 is usual
+    contrast: float  # power of detail of 8 to 11 pixels over that of the noise
 
     @property
     def sigma(self) -> float:
@@ -108,11 +101,15 @@ def estimate_blur(lr: Tensor, scale: int = 2) -> Blur:
     network = stored_network()
     with torch.no_grad():
         logarithm, shape, unclear, doubt = network(directional[None], invariant[None])
-    covariance = scale**2 * covariance_from_log(logarithm.double())[0]
     strange = ((directional - network.directional_mean) / network.directional_scale).square().mean().sqrt()
-    deviation = (float(doubt[0, 0].exp()), float(doubt[0, 1].exp()))
-    contrast = min(float((-invariant[0]).exp()), float((10 * invariant[2]).exp()) / LEAST_FLOOR)
-    return Blur(covariance, shape[0], deviation, float(unclear[0, 0].exp()), float(strange), contrast)
+    return Blur(
+        covariance=scale**2 * covariance_from_log(logarithm.double())[0],
+        shape=shape[0],
+        deviation=(float(doubt[0, 0].exp()), float(doubt[0, 1].exp())),
+        unclear=float(unclear[0, 0].exp()),
+        strangeness=float(strange),
+        contrast=min(float((-invariant[0]).exp()), float((10 * invariant[2]).exp()) / LEAST_FLOOR),
+    )
 
 
 def kernel_of(blur: Blur, scale: int) -> Tensor:
@@ -142,12 +139,9 @@ class DirectionalRegressor(nn.Module):
 
     Direction θ sees its own features, those of the direction across, their mean over all directions, and the
     invariants; it answers with o₀, o₁ and the shape. Then log Σ = mean over θ of o₀ I + 2 o₁ (cos 2θ, sin 2θ)-stretch,
-    and the shape's mean over θ weighs the patterns. The standard errors come from the hidden layer's mean over θ; a
-    factor between 1/4.5 and 4.5 corrects them by the kind of kernel.
-
-    Attributes:
-        patterns: (5, 21, 21), by which kernels differ from the closest Gaussian: on the quarter of the plane where
-            both axes are positive, along the axes of Σ, in steps of 0.3 standard deviations.
+    and the shape's mean over θ weighs the `patterns` (5, 21, 21), by which kernels differ from the closest Gaussian: on
+    the quarter of the plane where both axes of Σ are positive, in steps of 0.3 standard deviations. The standard errors
+    come from the hidden layer's mean over θ; a factor between 1/4.5 and 4.5 corrects them by the kind of kernel.
     """
 
     directional_mean: Tensor

@@ -79,7 +79,6 @@ def bank(scale: int, count: int, plain: int) -> Tensor:
 
 
 def _banked(name: str, scale: int, generator: torch.Generator) -> Tensor:
-    """One kernel of the bank."""
     size = 7 * scale - 2
 
     def between(low: float, high: float) -> float:
@@ -112,12 +111,11 @@ def _banked(name: str, scale: int, generator: torch.Generator) -> Tensor:
 
 
 def uniform(low: float, high: float, generator: torch.Generator) -> float:
-    """A number between low and high."""
     return low + (high - low) * float(torch.rand((), generator=generator, dtype=torch.float64))
 
 
 def log_uniform(low: float, high: float, generator: torch.Generator) -> float:
-    """A number between low and high whose logarithm is uniform: as often in 1 … 2 as in 2 … 4."""
+    """As often in 1 … 2 as in 2 … 4."""
     return math.exp(uniform(math.log(low), math.log(high), generator))
 
 

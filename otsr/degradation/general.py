@@ -22,9 +22,8 @@ from torch import Tensor
 from otsr.datasets import phone_crops
 from otsr.degradation.families import bank, log_uniform, uniform
 from otsr.degradation.kernels import downsample, gaussian
-from otsr.degradation.noise import DegradationError, NoisePool
+from otsr.degradation.noise import DegradationError, NoisePool, collect_noise
 from otsr.degradation.pipeline import Degradation, compress
-from otsr.degradation.smoothness import collect_noise
 
 KERNELS = 1500
 CLEAN = 165  # the first 165 kernels are bicubic, and what they make stays clean: 11 % of all samples
@@ -34,7 +33,7 @@ _RESIZED = ("area", "bilinear", "bicubic")
 
 
 class GeneralDegradation(Degradation):
-    """See `Degradation.general`, which makes it, and the module for the parts."""
+    """What `Degradation.general` makes."""
 
     kernels: Tensor
     noise: NoisePool
@@ -104,7 +103,6 @@ class GeneralDegradation(Degradation):
 
 @cache
 def _phone_noise() -> NoisePool:
-    """The patches of the course's phone, collected once a process."""
     return collect_noise(phone_crops())
 
 

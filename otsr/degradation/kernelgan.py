@@ -5,11 +5,11 @@ image itself. Patches recur across scales in a natural image, so the kernel that
 the camera's. G is linear: its six layers equal ONE 13×13 kernel. The collapsed form composes the weights first and
 convolves the image once; same function, same gradients up to rounding.
 
-The paper's game is chaotic: a rounding error at the start becomes another kernel. To make two machines find nearly the
-same, ours differs in five ways: G starts as a small blur instead of imitating bicubic until one crop is good enough; G
-is twenty times slower than D, so it follows a critic that has settled; the sum is pulled to 1 by a square, not by a
-constant force that overshoots; there is no sparse prior, which piled the kernel on few taps, and different ones each
-time; and the answer is the mean of G's kernels over the second half of the game.
+The paper's game is chaotic: a rounding error at the start becomes another kernel. For two machines to find nearly the
+same, ours differs in five ways: G starts as a small blur, not by imitating bicubic until one crop is good enough; G is
+twenty times slower than D, so it follows a critic that has settled; the sum is pulled to 1 by a square, not by a
+constant force that overshoots; no sparse prior piles the kernel on a few taps, others each time; and the answer is the
+mean of G's kernels over the second half of the game.
 
 It is biased: keeping the statistics of an image that is blurred already takes only ¾ of its blur's variance again.
 For this, and for its time, `estimation` does not use it by default; `benchmarks/results/kernel_estimation.md` compares.
@@ -42,10 +42,7 @@ _BOUNDARY_WEIGHT = 0.5  # β of the paper; its δ and the weight of the sum are 
 
 
 class LinearGenerator(nn.Module):
-    """Six convolutions without bias or activation, stride 2 at the end: one 13×13 kernel in deep clothing.
-
-    `collapsed` convolves the image once with `kernel()`; otherwise the six layers run on it.
-    """
+    """Six convolutions without bias or activation, stride 2 at the end; `collapsed` into one with `kernel()`."""
 
     def __init__(self, channels: int = 64, collapsed: bool = True) -> None:
         super().__init__()
@@ -121,11 +118,7 @@ def train_kernel(image: Tensor, iterations: int = 800, seed: int = 0, collapsed:
 
 
 def finish_kernel(raw: Tensor, scale: int) -> Tensor:
-    """Make a trained (13, 13) kernel a camera's: prune, centre, compose.
-
-    Taps below 1/40 of the largest, negative ones among them, are set to zero; the rest is scaled to sum 1, moved to its
-    centre of mass on the grid of `scale`, and for ×4 convolved with its own 2-dilation.
-    """
+    """Make a trained (13, 13) kernel a camera's: without taps below 1/40 of the largest, centred, for ×4 composed."""
     kept = torch.where(raw >= _NEGLIGIBLE * raw.max(), raw, torch.zeros_like(raw))
     kernel = centre(kept / kept.sum(), 2).clamp(min=0)
     kernel = compose(kernel) if scale == 4 else kernel

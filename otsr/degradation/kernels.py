@@ -53,19 +53,14 @@ def gaussian(
 
 
 def without_dust(kernel: Tensor) -> Tensor:
-    """The kernel with 0 for taps below 1e-20, which no picture shows.
-
-    A CPU multiplies numbers below 1e-38, which float32 holds with fewer digits, so slowly that a few dozen of them, as
-    a narrow Gaussian has, make a blur many times as slow.
-    """
+    """The kernel with 0 for taps below 1e-20: no picture shows them, and a CPU is many times slower below 1e-38."""
     return kernel.masked_fill(kernel.abs() < 1e-20, 0)
 
 
 def motion(size: int, length: float, angle: float = 0.0, *, dtype: torch.dtype = torch.float32) -> Tensor:
     """Straight uniform motion: a centred segment of `length` HR pixels, spread bilinearly on the taps.
 
-    Its variance along the motion is length²/12, plus that of the bilinear footprint (below ¼ pixel² an axis). `angle`
-    is as for `gaussian`; 0 is horizontal.
+    Its variance along the motion is length²/12, plus the footprint's (below ¼ pixel² an axis). Angle 0 is horizontal.
     """
     _check_whole("size", size)
     if not (math.isfinite(length) and length >= 0):
@@ -87,9 +82,9 @@ def motion(size: int, length: float, angle: float = 0.0, *, dtype: torch.dtype =
 
 
 def bicubic(scale: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
-    """MATLAB's antialiased bicubic as explicit taps: `downsample` with them is `images.resize` by 1/scale.
+    """MATLAB's antialiased bicubic as 4·scale taps a side (one less for odd scales), some of them negative.
 
-    The taps are what `resize` answers to single bright pixels: k = 4·scale (one less for odd scales), some negative.
+    They are what `images.resize` answers to single bright pixels, so `downsample` with them is `resize` by 1/scale.
     """
     _check_whole("scale", scale)
     size = 4 * scale - scale % 2
@@ -105,7 +100,6 @@ def centre(kernel: Tensor, scale: int) -> Tensor:
     Nothing is cut: the array grows by what a shift between taps needs (13 taps become 16 for ×2), and outer rings of
     zeros go. A kernel that is centred already comes back as it is.
     """
-    _check_kernel(kernel)
     _check_whole("scale", scale)
     mean, _ = moments(kernel)
     dx, dy = (0.0 if abs(value) < 1e-6 else value for value in mean.tolist())
@@ -127,7 +121,7 @@ def compose(kernel: Tensor) -> Tensor:
 
     ↑ 2 puts a zero between taps: one LR pixel of the first step is two HR pixels. Bell-Kligler et al., NeurIPS 2019.
     """
-    _check_kernel(kernel)
+    check_kernel(kernel)
     size = kernel.shape[0]
     dilated = kernel.new_zeros(2 * size - 1, 2 * size - 1)
     dilated[::2, ::2] = kernel
@@ -152,17 +146,11 @@ def downsample(image: Tensor, kernel: Tensor, scale: int) -> Tensor:
         found = f"{tuple(image.shape)} {image.dtype}"
         raise ValueError(f"image is {found}, expected floating (C, H, W) or (B, C, H, W)")
     taps = kernel if kernel.dim() == 3 else kernel[None]
-    _check_kernel(taps[0])
+    check_kernel(taps[0], scale)
     batch = image if image.dim() == 4 else image[None]
     if len(taps) not in (1, len(batch)):
         raise ValueError(f"{len(taps)} kernels for a batch of {len(batch)}, expected one, or one an image")
-    size = taps.shape[-1]
-    if (size - scale) % 2:
-        raise ValueError(
-            f"a kernel of size {size} has its centre off the grid of scale {scale} by half a pixel; "
-            "call kernels.centre(kernel, scale) first"
-        )
-    taps = F.pad(taps, [max(0, scale - size) // 2] * 4).to(image).flip(-1, -2)
+    taps = F.pad(taps, [max(0, scale - taps.shape[-1]) // 2] * 4).to(image).flip(-1, -2)
     reach = (taps.shape[-1] - scale) // 2
     count, channels, height, width = batch.shape
     right, below = reach + -width % scale, reach + -height % scale
@@ -178,12 +166,11 @@ def downsample(image: Tensor, kernel: Tensor, scale: int) -> Tensor:
 
 
 def moments(kernel: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (2,) and covariance (2, 2) of a kernel as a distribution, order (x, y), in HR pixels and pixels².
+    """Mean (2,), from the geometric centre, and covariance (2, 2) of a kernel, order (x, y), HR pixels(²), float64.
 
-    The mean is counted from the geometric centre. x runs right and y down, so a blur that rises to the right on screen
-    has a negative covariance of x and y. float64.
+    y runs down, so a blur that rises to the right on screen has a negative covariance of x and y.
     """
-    _check_kernel(kernel)
+    check_kernel(kernel)
     values = kernel.double()
     total = values.sum()
     if not total > 0:
@@ -196,16 +183,15 @@ def moments(kernel: Tensor) -> tuple[Tensor, Tensor]:
 
 def l2_distance(kernel: Tensor, truth: Tensor) -> float:
     """Relative distance ‖k − truth‖ / ‖truth‖ over the taps, the smaller array padded with zeros."""
-    first, second = _same_size([kernel, truth])
+    first, second = same_size([kernel, truth])
     return float((first - second).norm() / second.norm())
 
 
 def w2_distance(first: Tensor, second: Tensor) -> float:
     """Exact Wasserstein distance W₂ (not its square) between two kernels as distributions, in HR pixels.
 
-    W₂² = min over plans P of Σ P_ij ‖p_i − q_j‖², solved by POT's network simplex on the taps that hold mass.
-    Sizes may differ: both kernels are placed about their geometric centres. Negative taps count as zero, and both
-    kernels are scaled to mass 1. 46×46 taps take 2 seconds.
+    W₂² = min over plans P of Σ P_ij ‖p_i − q_j‖², solved by POT's network simplex. Both kernels are placed about their
+    centres and scaled to mass 1; negative taps count as zero. 46×46 taps take 2 seconds.
     """
     import ot  # takes a second, so only where it is needed
 
@@ -216,7 +202,7 @@ def w2_distance(first: Tensor, second: Tensor) -> float:
 
 def average(kernels: Sequence[Tensor] | Tensor, weights: Sequence[float] | None = None) -> Tensor:
     """Plain (or weighted) average of the taps: mixes the blurs, so two crossed ones become a cross."""
-    stack = torch.stack(_same_size(kernels))
+    stack = same_size(kernels)
     return torch.einsum("n,nyx->yx", _check_weights(weights, len(stack)).to(stack), stack)
 
 
@@ -225,11 +211,11 @@ def barycentre(kernels: Sequence[Tensor] | Tensor, weights: Sequence[float] | No
 
     Of two perpendicular Gaussians (variances 6 and 1) the average has variances of 3.5, the barycentre 2.975 (Bures).
     POT's debiased entropic barycentre (Janati, Cuturi, Gramfort, ICML 2020), with an entropy of 0.36 mean variances,
-    comes closest: 2.982. Negative taps count as zero; the answer has the largest size given.
+    comes closest: 2.982. Negative taps count as zero.
     """
     import ot
 
-    stack = torch.stack(_same_size(kernels))
+    stack = same_size(kernels)
     proportions = _check_weights(weights, len(stack))
     values = stack.detach().cpu().double().clamp(min=0).numpy()
     margin = 4  # the solver's entropy spreads mass beyond the support
@@ -261,7 +247,7 @@ def _shift_matrix(size: int, grown: int, amount: float) -> Tensor:
 
 def _support(kernel: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Masses (n,) that sum to 1 and places (n, 2) of the positive taps."""
-    _check_kernel(kernel)
+    check_kernel(kernel)
     values = kernel.detach().cpu().double()
     used = values > 0
     if not used.any():
@@ -270,34 +256,35 @@ def _support(kernel: Tensor) -> tuple[np.ndarray, np.ndarray]:
     return (values[used] / values[used].sum()).numpy(), places.numpy()
 
 
-def _same_size(kernels: Sequence[Tensor] | Tensor) -> list[Tensor]:
-    """The kernels, padded about their centres to the largest size."""
+def same_size(kernels: Sequence[Tensor] | Tensor) -> Tensor:
+    """The kernels, padded about their centres to the largest size, (N, k, k) like the first."""
     if len(kernels) == 0:
         raise ValueError("no kernels given, expected at least one")
     for kernel in kernels:
-        _check_kernel(kernel)
+        check_kernel(kernel)
     sizes = {kernel.shape[0] for kernel in kernels}
-    largest = max(sizes)
     if len({size % 2 for size in sizes}) > 1:
-        raise ValueError(
-            f"kernels of sizes {sorted(sizes)} do not share a centre; call kernels.centre on each first"
-        )
-    return [F.pad(kernel, [(largest - kernel.shape[0]) // 2] * 4).to(kernels[0]) for kernel in kernels]
+        found = f"kernels of sizes {sorted(sizes)} do not share a centre"
+        raise ValueError(f"{found}; call kernels.centre on each first")
+    padding = [(max(sizes) - kernel.shape[0]) // 2 for kernel in kernels]
+    return torch.stack([F.pad(k, [n] * 4).to(kernels[0]) for k, n in zip(kernels, padding, strict=True)])
 
 
 def _check_weights(weights: Sequence[float] | None, count: int) -> Tensor:
-    if weights is None:
-        return torch.full((count,), 1 / count, dtype=torch.float64)
-    values = torch.as_tensor(weights, dtype=torch.float64)
+    values = torch.as_tensor([1] * count if weights is None else weights, dtype=torch.float64)
     if values.shape != (count,) or not (values >= 0).all() or not values.sum() > 0:
         raise ValueError(f"weights are {values.tolist()}, expected {count} numbers >= 0, not all zero")
     return values / values.sum()
 
 
-def _check_kernel(kernel: Tensor) -> None:
+def check_kernel(kernel: Tensor, scale: int | None = None, name: str = "kernel") -> None:
+    """Refuse what is no kernel, or none for the sampling grid of `scale`."""
     square = kernel.dim() == 2 and kernel.shape[0] == kernel.shape[1] > 0
     if not (square and kernel.is_floating_point()):
-        raise ValueError(f"kernel is {tuple(kernel.shape)} {kernel.dtype}, expected a floating square (k, k)")
+        raise ValueError(f"{name} is {tuple(kernel.shape)} {kernel.dtype}, expected a floating square (k, k)")
+    if scale is not None and (len(kernel) - scale) % 2:
+        found = f"{name} has {len(kernel)} taps a side, which puts its centre off the grid of scale {scale}"
+        raise ValueError(f"{found} by half a pixel; call kernels.centre(kernel, {scale}) first")
 
 
 def _check_whole(name: str, value: int) -> None:

@@ -18,17 +18,15 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from otsr.degradation.kernels import downsample, without_dust
+from otsr.degradation.kernels import check_kernel, downsample, same_size, without_dust
 from otsr.degradation.noise import DegradationError, NoisePool
 from otsr.images import as_batch, atomic_path, crop_to_multiple, resize, suggestion, to_pil
 
@@ -52,29 +50,29 @@ class Degradation:
     """
 
     def __init__(
-        self,
-        scale: int,
-        kernels: Tensor | Sequence[Tensor] | None = None,
-        noise: NoisePool | None = None,
-        jpeg: tuple[int, int] | None = None,
-        cleanup: float = 1.0,
-    ) -> None:
+        self, scale: int, kernels: Tensor | Sequence[Tensor] | None = None, noise: NoisePool | None = None,
+        jpeg: tuple[int, int] | None = None, cleanup: float = 1.0,
+    ) -> None:  # fmt: skip
         if not isinstance(scale, int) or scale < 1:
             raise ValueError(f"scale is {scale!r}, expected a whole number, at least 1")
         if not 1 <= cleanup < math.inf:
             raise ValueError(f"cleanup is {cleanup!r}, expected a number, at least 1 (1 leaves the photo)")
+        if jpeg is not None:
+            low, high = jpeg
+            if not (isinstance(low, int) and isinstance(high, int) and 1 <= low <= high <= 100):
+                raise ValueError(f"jpeg is ({low}, {high}), expected whole numbers, 1 <= low <= high <= 100")
         self.scale = scale
         self.kernels = None if kernels is None else _stack(kernels, scale)
         self.noise = noise
-        self.jpeg = None if jpeg is None else _qualities(jpeg)
+        self.jpeg = None if jpeg is None else (low, high)
         self.cleanup = float(cleanup)
 
     @staticmethod
     def general(scale: int = 4, cleanup: float = 1.0) -> Degradation:
         """A degradation for photos of any camera, to train weights that must serve everybody.
 
-        Draws for each sample one of 1500 kernels, noise, JPEG, and in a third of them a second round in another
-        size; about 11 % stay clean. Real noise is that of the course's phone. See `otsr.degradation.general`.
+        Each sample gets one of 1500 kernels, noise, JPEG, a third of them a second round in another size; about 11 %
+        stay clean. Real noise is that of the course's phone. See `otsr.degradation.general`.
         """
         from otsr.degradation.general import GeneralDegradation  # which is a Degradation itself
 
@@ -95,8 +93,7 @@ class Degradation:
         """The cleaned HR images and their LR images, aligned: LR pixel i shows the middle of HR block i.
 
         Args:
-            hr: (3, H, W) or (B, 3, H, W) in [0, 1], any device. Every sample gets its own kernel, noise and
-                JPEG quality.
+            hr: (3, H, W) or (B, 3, H, W) in [0, 1], any device.
             seed: the same seed gives the same images; without one every call differs.
 
         Returns:
@@ -115,10 +112,7 @@ class Degradation:
         return (clean, lr) if hr.dim() == 4 else (clean[0], lr[0])
 
     def disturb(self, lr: Tensor, drawn: Sequence[int], generator: torch.Generator) -> Tensor:
-        """What follows the downsampling: clip to [0, 1], noise, JPEG, for each sample of (B, 3, h, w).
-
-        `drawn` holds the number of the kernel that each sample was made with.
-        """
+        """Clip to [0, 1], add noise, JPEG, for each sample of (B, 3, h, w), made with the `drawn` kernels."""
         lr = lr.clamp(0, 1)
         if self.noise is not None:
             lr = self.noise.inject(lr, generator, 1 if self.jpeg is None else GRID)
@@ -134,19 +128,17 @@ class Degradation:
         needed = max(self.scale, 0 if self.kernels is None else self.kernels.shape[-1])
         if min(height, width) < needed:
             found = f"hr is {hr.shape[-1]}×{hr.shape[-2]}, after clean-up {width}×{height}"
-            raise ValueError(
-                f"{found}; scale and kernels need at least {needed}×{needed}: give a larger image"
-            )
+            least = f"{needed}×{needed}"
+            raise ValueError(f"{found}; scale and kernels need at least {least}: give a larger image")
         return crop_to_multiple(shrunk, self.scale)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write kernels, noise pool and settings as one safetensors file, atomically."""
         tensors = {} if self.kernels is None else {"kernels": self.kernels.contiguous()}
-        notes: dict[str, Any] = {"scale": self.scale, "jpeg": self.jpeg, "cleanup": self.cleanup}
-        notes["noise"] = None
-        if pool := self.noise:
+        noise = (pool := self.noise) and {"sources": pool.sources, "tags": pool.tags}
+        if pool:
             tensors["noise"] = pool.patches.contiguous()
-            notes["noise"] = {"sources": pool.sources, "tags": pool.tags}
+        notes = {"scale": self.scale, "jpeg": self.jpeg, "cleanup": self.cleanup, "noise": noise}
         told = {"format": _FORMAT, "version": _VERSION, "notes": json.dumps(notes, ensure_ascii=False)}
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, told)
@@ -201,23 +193,8 @@ def _stack(kernels: Tensor | Sequence[Tensor], scale: int) -> Tensor:
     if not many:
         raise ValueError("kernels is empty; give at least one, or None for bicubic")
     for number, kernel in enumerate(many):
-        if kernel.dim() != 2 or kernel.shape[0] != kernel.shape[1]:
-            raise ValueError(f"kernels[{number}] is {tuple(kernel.shape)}, expected a square tensor (k, k)")
-        if (kernel.shape[0] - scale) % 2:
-            raise ValueError(
-                f"kernels[{number}] has {kernel.shape[0]} taps a side, which puts its centre off the grid of "
-                f"scale {scale}; call kernels.centre(kernel, {scale}) first"
-            )
+        check_kernel(kernel, scale, f"kernels[{number}]")
         total = float(kernel.double().sum())
         if not abs(total - 1) < 1e-3:
             raise ValueError(f"kernels[{number}] sums to {total:.4g}, expected 1; divide it by its sum")
-    largest = max(kernel.shape[0] for kernel in many)
-    padded = [F.pad(kernel.detach().float().cpu(), [(largest - kernel.shape[0]) // 2] * 4) for kernel in many]
-    return without_dust(torch.stack(padded))
-
-
-def _qualities(jpeg: Sequence[int]) -> tuple[int, int]:
-    low, high = jpeg
-    if not (isinstance(low, int) and isinstance(high, int) and 1 <= low <= high <= 100):
-        raise ValueError(f"jpeg is ({low}, {high}), expected whole numbers, 1 <= low <= high <= 100")
-    return low, high
+    return without_dust(same_size([kernel.detach().float().cpu() for kernel in many]))

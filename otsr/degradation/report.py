@@ -11,7 +11,6 @@ from typing import Any
 import matplotlib
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -19,7 +18,7 @@ from otsr.degradation import kernels
 from otsr.degradation.camera import Camera, Focus
 from otsr.degradation.noise import NoisePool
 from otsr.degradation.spectrum import radial_spectrum
-from otsr.images import atomic_path, name_of, read
+from otsr.images import atomic_path, read
 
 _LR, _KERNEL = "#666666", "#0072B2"
 _SHOWN_KERNELS, _SHOWN_PATCHES = 4, 16
@@ -38,12 +37,18 @@ def write_report(camera: Camera, json_path: Path, picture_path: Path) -> None:
 def describe(camera: Camera) -> dict[str, Any]:
     """The report in numbers, ready for JSON: blur of each photo, noise pool, failures."""
     made = camera.degradation
+    noise = (pool := made.noise) and {
+        "patches": len(pool),
+        "patch_size": pool.size,
+        "patches_of": dict(Counter(pool.sources)),
+        "sigma": round(float(_without_mean(pool.patches).std()), 3),  # grey levels
+    }
     return {
         "scale": made.scale,
         "jpeg": made.jpeg,
         "cleanup": made.cleanup,
         "kernels": {name: _kernel(focus) for name, focus in camera.photos.items()},
-        "noise": made.noise and _noise(made.noise),
+        "noise": noise,
         "warnings": camera.warnings,
         "failures": camera.failures,
     }
@@ -69,17 +74,6 @@ def _kernel(focus: Focus) -> dict[str, Any]:
     return found
 
 
-def _noise(pool: NoisePool) -> dict[str, Any]:
-    """Where the patches come from, and their standard deviation in grey levels."""
-    sigma = float(_without_mean(pool.patches).std())
-    return {
-        "patches": len(pool),
-        "patch_size": pool.size,
-        "patches_of": dict(Counter(pool.sources)),
-        "sigma": round(sigma, 3),
-    }
-
-
 def _without_mean(patches: Tensor) -> Tensor:
     return patches.float() - patches.float().mean((-2, -1), keepdim=True)
 
@@ -87,8 +81,7 @@ def _without_mean(patches: Tensor) -> Tensor:
 def draw(camera: Camera) -> Figure:
     """The report as a picture: kernels above; noise patches and the photos' spectra below."""
     figure = Figure(figsize=(11, 7), layout="constrained")
-    FigureCanvasAgg(figure)
-    upper, lower = figure.subfigures(2, 1, height_ratios=(2, 3), squeeze=True)  # type: ignore[misc]
+    upper, lower = figure.subfigures(2, 1, height_ratios=(2, 3))  # type: ignore[misc]
     _draw_kernels(upper, camera.photos, camera.degradation.scale)
     left, right = lower.subplots(1, 2)
     left.axis("off")
@@ -99,9 +92,9 @@ def draw(camera: Camera) -> Figure:
         left.set_title(
             f"Noise, contrast × {_CONTRAST:g}: {shown} of {len(pool)} patches of {pool.size} pixels"
         )
-    for path in camera.readable:
+    for path, name in camera.names.items():
         frequency, power = radial_spectrum(read(path), bins=48)
-        colour = _KERNEL if name_of(path.name) in camera.photos else _LR
+        colour = _KERNEL if name in camera.photos else _LR
         right.plot(frequency, 10 * np.log10(255**2 * power + 1e-6), color=colour, alpha=0.6)
     title = "Spectra of the photos (blue: gave a kernel)"
     right.set(title=title, xlabel="cycles per pixel", ylabel="power, dB")

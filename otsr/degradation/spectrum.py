@@ -55,7 +55,13 @@ def features(grey: Tensor, scale: int) -> tuple[Tensor, Tensor]:
     grey = busiest(grey.float(), LARGEST)
     grey = (255 * 4 * grey).round() / 4  # in grey levels; no file has finer steps than a quarter
     power, floor, typical = directional_power(grey)
-    low = _texture(power, floor)
+    low = power[:, 1:3].log().mean()  # at 0.09 to 0.125 cycles per pixel
+    contrast = float(low.exp() / floor.clamp_min(LEAST_FLOOR))
+    if not contrast >= _MIN_CONTRAST:
+        raise NoTextureError(
+            f"no texture to read blur from: detail of 8 to 11 pixels has {contrast:.1f} times the power of the noise, "
+            f"and at least {_MIN_CONTRAST:.0f} times is needed; choose a crop with edges or detail in it"
+        )
     spectrum = torch.maximum(power - floor, 0.05 * power).log() - low
     norms = _derivative_norms(grey)
     relative = (norms[:, :-1] - norms[:, -1:]).flatten(1)
@@ -80,13 +86,8 @@ def busiest(grey: Tensor, side: int) -> Tensor:
 def radial_spectrum(image: Tensor, bins: int = 32) -> tuple[np.ndarray, np.ndarray]:
     """Power |FFT(w · (Y − mean Y))|² / (H W mean w²) of the luma Y, Hann window w, averaged over rings.
 
-    White noise of variance v has power v at each frequency.
-
-    Args:
-        image: (3, H, W) in [0, 1].
-
-    Returns:
-        frequencies (bins,), the middles of rings from 0 to 0.5 cycles a pixel, and powers (bins,).
+    From an image (3, H, W) in [0, 1] to frequencies (bins,), the middles of rings from 0 to 0.5 cycles a pixel, and
+    powers (bins,). White noise of variance v has power v at each frequency.
     """
     grey = luma(image)[0].double()
     height, width = grey.shape
@@ -133,18 +134,6 @@ def directional_power(grey: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     least = 1e-3  # grey levels², below rounding's 0.03
     floor, typical = torch.quantile(power[:, high].mean(1), torch.tensor([0.05, 0.5])) + least
     return weights @ power.mean(0).flatten() + least, floor, typical
-
-
-def _texture(power: Tensor, floor: Tensor) -> Tensor:
-    """log of the mean power (a geometric mean) at 0.09 to 0.125 cycles per pixel, if it stands out of the noise."""
-    low = power[:, 1:3].log().mean()
-    contrast = float(low.exp() / floor.clamp_min(LEAST_FLOOR))
-    if not contrast >= _MIN_CONTRAST:
-        raise NoTextureError(
-            f"no texture to read blur from: detail of 8 to 11 pixels has {contrast:.1f} times the power of the noise, "
-            f"and at least {_MIN_CONTRAST:.0f} times is needed; choose a crop with edges or detail in it"
-        )
-    return low
 
 
 def _derivatives(grey: Tensor, sigmas: Sequence[float], reach: int) -> tuple[Tensor, Tensor]:

@@ -1,69 +1,73 @@
-"""A camera from photos: blur of what is in focus, noise of what is smooth, the quality that files were saved at."""
+"""A camera from photos: blur of what is in focus, noise of what is smooth, JPEG quality, and reasons for doubt."""
 
 from __future__ import annotations
 
+import functools
 import math
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from otsr.datasets import phone_crops, photos
-from otsr.degradation import Degradation, NoisePool, kernels
-from otsr.degradation.camera import Camera, estimate_camera, photo_kernel, quality_of
+from otsr.degradation import Degradation, NoisePool, doubts, kernels
+from otsr.degradation.camera import estimate_camera, photo_kernel, quality_of
 from otsr.degradation.estimation import Blur
 from otsr.degradation.report import describe
-from otsr.images import read, resize, write
+from otsr.images import luma, read, resize, to_pil, write
 
 
-def sigma(kernel: torch.Tensor) -> float:
-    return float(kernels.moments(kernel)[1].det()) ** 0.25
+@functools.cache
+def scene(index: int) -> torch.Tensor:
+    return resize(read(photos("val")[index]), 0.75).clamp(0, 1)[:, :512, :512]
 
 
-def shot(index: int, deviation: float) -> torch.Tensor:
-    """A val photo at ×2 under a round blur, with noise of 3 grey levels."""
-    hr = resize(read(photos("val")[index]), 0.75).clamp(0, 1)
-    lr = kernels.downsample(hr[:, :512, :512], kernels.gaussian(24, deviation**2), 2)
-    return (lr + 3 / 255 * torch.randn(lr.shape, generator=torch.Generator().manual_seed(index))).clamp(0, 1)
+def shot(kernel: torch.Tensor, index: int = 0, noise: float = 2.0) -> torch.Tensor:
+    """A val photo at ×2 under a kernel, with noise in grey levels."""
+    lr = kernels.downsample(scene(index), kernel, 2)
+    grain = torch.randn(lr.shape, generator=torch.Generator().manual_seed(index))
+    return (lr + noise / 255 * grain).clamp(0, 1)
 
 
-def estimated(paths: list[Path], scale: int = 2, **settings: object) -> Camera:
-    return estimate_camera(paths, scale, **settings)  # type: ignore[arg-type]
+def round_shot(deviation: float, index: int = 0) -> torch.Tensor:
+    return shot(kernels.gaussian(24, deviation**2), index)
 
 
-def textured(size: int, flat: int, noise: float) -> np.ndarray:
+def textured(size: int, flat: int, noise: float) -> Image.Image:
     """Leaves of noise everywhere but in one flat square of `flat` pixels, with grain all over."""
     rng = np.random.default_rng(0)
     image = rng.integers(0, 255, (size // 4, size // 4)).repeat(4, 0).repeat(4, 1).astype(float)
     image[40 : 40 + flat, 40 : 40 + flat] = 120
     grainy = image[..., None] + rng.normal(0, noise, (size, size, 3))
-    return np.rint(grainy).clip(0, 255).astype(np.uint8)
+    return Image.fromarray(np.rint(grainy).clip(0, 255).astype(np.uint8))
+
+
+# --- quality
 
 
 @pytest.mark.parametrize("quality", [30, 75, 98])
 def test_the_quality_of_a_jpeg_is_read_from_its_tables(tmp_path: Path, quality: int) -> None:
-    picture = Image.fromarray(textured(64, 16, 3))
-    picture.save(tmp_path / "a.jpg", quality=quality)
+    picture, own = textured(64, 16, 3), tmp_path / "own.jpg"
     picture.save(tmp_path / "a.png")
-    tables = [
-        [min(255, 1 + step) for step in table]
-        for table in Image.open(tmp_path / "a.jpg").quantization.values()
-    ]  # type: ignore[attr-defined]
-    picture.save(tmp_path / "own.jpg", qtables=tables)
-    assert quality_of(tmp_path / "a.jpg") == quality
     assert quality_of(tmp_path / "a.png") is None
-    assert quality - 12 <= (quality_of(tmp_path / "own.jpg") or 0) <= quality
+    picture.save(tmp_path / "a.jpg", quality=quality)
+    assert quality_of(tmp_path / "a.jpg") == quality
+    tables = Image.open(tmp_path / "a.jpg").quantization  # type: ignore[attr-defined]
+    picture.save(own, qtables=[[min(255, 1 + step) for step in table] for table in tables.values()])
+    assert quality - 12 <= (quality_of(own) or 0) <= quality
 
 
 def test_the_tables_of_luma_and_of_colours_both_count(tmp_path: Path) -> None:
-    picture, tables = Image.fromarray(textured(64, 16, 3)), {}
+    picture, tables = textured(64, 16, 3), {}
     for quality in (40, 90):
         picture.save(tmp_path / "a.jpg", quality=quality)
         tables[quality] = Image.open(tmp_path / "a.jpg").quantization  # type: ignore[attr-defined]
-    for luma, colours in ((40, 90), (90, 40)):
-        picture.save(tmp_path / "mixed.jpg", qtables=[tables[luma][0], tables[colours][1]])
+    for grey, colours in ((40, 90), (90, 40)):
+        picture.save(tmp_path / "mixed.jpg", qtables=[tables[grey][0], tables[colours][1]])
         assert 40 < (quality_of(tmp_path / "mixed.jpg") or 0) < 90
 
 
@@ -71,15 +75,16 @@ def test_noise_that_jpeg_left_stays_what_it_is_when_it_is_injected_before_jpeg()
     raw = 0.5 + 4 / 255 * torch.randn(64, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     once = Degradation(1, jpeg=(75, 75)).apply(raw.clamp(0, 1), seed=0)
     pool = NoisePool((255 * once).round().byte(), ["a"] * 64, [""] * 64)
-    camera = Degradation(1, noise=pool, jpeg=(75, 75))
-    again = camera.apply(torch.full((200, 3, 48, 48), 0.5), seed=1)
+    again = Degradation(1, noise=pool, jpeg=(75, 75)).apply(torch.full((200, 3, 48, 48), 0.5), seed=1)
     assert float(again.var() / once.var()) == pytest.approx(1, abs=0.03)
 
 
+# --- focus
+
+
 def test_of_a_photo_that_is_half_out_of_focus_the_sharp_half_gives_the_kernel() -> None:
-    mixed = torch.cat([shot(0, 1.4), shot(0, 4.5)], 2)
-    focus = photo_kernel(mixed, 2)
-    assert sigma(focus.kernel) == pytest.approx(1.4, rel=0.25)
+    focus = photo_kernel(torch.cat([round_shot(1.4), round_shot(4.5)], 2), 2)
+    assert float(kernels.moments(focus.kernel)[1].det()) ** 0.25 == pytest.approx(1.4, rel=0.25)
     assert focus.tiles[-1] > 2 * focus.tiles[0]
 
 
@@ -87,11 +92,10 @@ def test_of_the_clearer_half_of_the_tiles_those_from_a_tenth_to_four_tenths_give
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Of 25 tiles every other one is clear: 13, with σ from 1 on in steps of 0.2; the second to the sixth count."""
-    blurs = [
+    tiles = (
         Blur((1 + number / 10) ** 2 * torch.eye(2), torch.zeros(5), (0.1, 0.1), 0.1 + number % 2, 1, 99)
         for number in torch.randperm(25, generator=torch.Generator().manual_seed(0)).tolist()
-    ]
-    tiles = iter(blurs)
+    )
     monkeypatch.setattr("otsr.degradation.camera.estimate_blur", lambda *_: next(tiles))
     monkeypatch.setattr(
         "otsr.degradation.camera.kernel_of", lambda blur, _: kernels.gaussian(24, blur.sigma**2)
@@ -109,17 +113,16 @@ def test_a_photo_that_is_nowhere_in_focus_is_left_out_and_said(tmp_path: Path) -
     (tmp_path / "more").mkdir()
     paths = [tmp_path / "0.png", tmp_path / "1.png", tmp_path / "more" / "0.png"]
     for index, (path, deviation) in enumerate(zip(paths, (1.2, 1.3, 4.5), strict=True)):
-        write(path, shot(index, deviation))
-    camera = estimated(paths)
-    assert list(camera.kernels) == ["0.png", "1.png"]
+        write(path, round_shot(deviation, index))
+    camera = estimate_camera(paths, 2)
+    assert list(camera.photos) == ["0.png", "1.png"]
     assert any(f"{paths[2]}: nowhere in focus" in warning for warning in camera.warnings)
     assert camera.degradation.jpeg is None
     report = describe(camera)["kernels"]["0.png"]
     assert report["tiles"] >= 1 and len(report["tiles_sigma_10_50_90"]) == 3
 
 
-def test_the_phones_quality_is_part_of_its_degradation() -> None:
-    assert estimated(phone_crops("mixed", 382), 4).degradation.jpeg == (98, 98)
+# --- noise
 
 
 @pytest.mark.parametrize(
@@ -134,12 +137,81 @@ def test_the_phones_quality_is_part_of_its_degradation() -> None:
 def test_noise_is_looked_for_in_smaller_patches_before_a_warning_names_a_way_out(
     tmp_path: Path, flat: int, noise: float, found: int, words: str
 ) -> None:
-    Image.fromarray(textured(256, flat, noise)).save(tmp_path / "a.png")
-    camera = estimated([tmp_path / "a.png"])
+    textured(256, flat, noise).save(tmp_path / "a.png")
+    camera = estimate_camera([tmp_path / "a.png"], 2)
     pool = camera.degradation.noise
     assert (pool.size if pool else 0) == found
     said = [warning for warning in camera.warnings if "patch" in warning]
     assert len(said) == 1 and words in said[0] if words else not said
     assert not camera.failures
     if noise > 10:
-        assert estimated([tmp_path / "a.png"], max_variance=150.0).degradation.noise is not None
+        noisy = estimate_camera([tmp_path / "a.png"], 2, max_variance=150.0)
+        assert noisy.degradation.noise is not None
+
+
+# --- doubts: each case is one that the estimator gets wrong, and must name
+
+
+def enlarged(factor: float) -> torch.Tensor:
+    picture = to_pil(round_shot(1.0))
+    size = (round(factor * picture.width), round(factor * picture.height))
+    return read(picture.resize(size, Image.Resampling.BICUBIC))
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (lambda: shot(kernels.gaussian(56, 6.4**2), noise=0), "out of range"),
+        (
+            lambda: shot(2.2 * kernels.gaussian(24, 2.0) - 1.2 * kernels.gaussian(24, 10.0)),
+            "sharpened by software",
+        ),
+        (lambda: enlarged(1.9), r"enlarged before, 1\.9 or 2\.1\d? times"),
+        (lambda: enlarged(2), "enlarged before, 2 times"),
+        (lambda: enlarged(4), "enlarged before, 4 times"),
+        (lambda: read(phone_crops("smooth", 1792)[0]), "hardly any texture"),
+        (lambda: torch.cat([round_shot(1.0), round_shot(5.5)] * 2, 2), "differs over the picture"),
+    ],
+)
+def test_what_the_estimator_gets_wrong_is_said(image: Callable[[], torch.Tensor], words: str) -> None:
+    said = "; ".join(photo_kernel(image(), 2).doubts)
+    assert re.search(words, said), said
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_an_ordinary_photo_gives_no_reason_to_doubt(index: int) -> None:
+    assert not photo_kernel(shot(kernels.gaussian(20, 4.0, 2.0, 30.0), index, 4.0), 2).doubts
+
+
+def test_the_factor_of_an_enlargement_is_one_of_the_two_that_are_named() -> None:
+    assert doubts.enlarged(luma(enlarged(1.5))[0]) == pytest.approx((1.5, 3.0), rel=0.02)
+    assert doubts.enlarged(luma(round_shot(1.0))[0]) == ()
+
+
+def test_the_phone_enlarged_two_of_its_photos() -> None:
+    found = {path.name: doubts.enlarged(luma(read(path))[0]) for path in phone_crops()}
+    zoomed = {f"iso0100_{kind}.jpg" for kind in ("mixed", "smooth", "texture")}
+    assert {name for name, factors in found.items() if factors} == {*zoomed, "iso0132_texture.jpg"}
+    # its pixels lie on a grid of two, its blur is 1.2 pixels wide
+    assert found["iso0132_texture.jpg"] == (2.0,)
+
+
+def test_photos_of_two_cameras_are_said_to_be_two_groups(tmp_path: Path) -> None:
+    assert doubts.of_photos({"a": 1.0, "b": 1.1, "c": 2.0, "d": 2.1, "e": 2.2})
+    assert not doubts.of_photos({"a": 1.0, "b": 1.3, "c": 1.7, "d": 2.2, "e": 2.8})
+    assert not doubts.of_photos({"a": 1.0, "b": 3.0})
+    for index, deviation in enumerate((1.1, 1.1, 2.6, 2.6)):
+        write(tmp_path / f"{index}.png", round_shot(deviation, index))
+    camera = estimate_camera(sorted(tmp_path.iterdir()), 2)
+    assert any("two groups of kernels" in warning for warning in camera.warnings)
+
+
+def test_a_drawing_is_estimated_with_a_warning(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (400, 400), "white")
+    for number in range(60):
+        x, y = 37 * number % 380, 91 * number % 380
+        fill = ("black", "red", "navy")[number % 3]
+        ImageDraw.Draw(picture).rectangle((x, y, x + 25, y + 14), fill=fill)
+    picture.save(tmp_path / "a.png")
+    camera = estimate_camera([tmp_path / "a.png"], 2)
+    assert len(camera.photos) == 1 and re.search("no noise|unlike a photo", " ".join(camera.warnings))

@@ -14,8 +14,7 @@ from torch.nn import functional as F
 from typer.testing import CliRunner
 
 from otsr.cli import app
-from otsr.degradation import Degradation, families, general, kernels
-from otsr.degradation.noise import DegradationError
+from otsr.degradation import Degradation, DegradationError, families, general, kernels
 from otsr.images import read, resize, write
 from otsr.training.synthesis import Synthesis, load_degradation
 
@@ -30,10 +29,8 @@ def anyone() -> Degradation:
 @pytest.fixture(scope="module")
 def scene() -> Tensor:
     """Coloured blobs of all sizes, (3, 128, 128), away from black and white."""
-    generator = torch.Generator().manual_seed(0)
-    octaves = [
-        resize(torch.rand(3, 128 // step, 128 // step, generator=generator), step) for step in (32, 8, 2)
-    ]
+    generator = seeded(0)
+    octaves = [resize(torch.rand(3, 128 // n, 128 // n, generator=generator), n) for n in (32, 8, 2)]
     return (0.5 + 0.4 * (sum(octaves) / 3 - 0.5)).clamp(0, 1)
 
 
@@ -41,37 +38,31 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def assert_near(found: Tensor, expected: Tensor, within: float) -> None:
+    torch.testing.assert_close(found, expected, atol=within, rtol=0)
+
+
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_every_kernel_sums_to_1_is_centred_and_symmetric(scale: int) -> None:
     made = families.bank(scale, 300, 30)
     assert made.shape == (300, 7 * scale - 2, 7 * scale - 2)
     torch.testing.assert_close(made.sum((1, 2)), torch.ones(300))
-    torch.testing.assert_close(
-        made, made.flip(1, 2), atol=1e-6, rtol=0
-    )  # so its centre of mass is its middle
+    assert_near(made, made.flip(1, 2), 1e-6)  # so its centre of mass is its middle
     blurs = [kernel for kernel in made if kernel.min() >= 0]
     width = torch.stack([(kernels.moments(kernel)[1].trace() / 2).sqrt() for kernel in blurs]) / scale
     assert width.min() < 0.3 and 1 < width.max() < 1.35  # in LR pixels
-    assert (
-        0.2 < 1 - len(blurs) / 300 < 0.6 and made.abs().sum((1, 2)).max() < 3
-    )  # the others have negative lobes
+    # the others have negative lobes
+    assert 0.2 < 1 - len(blurs) / 300 < 0.6 and made.abs().sum((1, 2)).max() < 3
 
 
 def test_kernels_are_those_of_other_programs(scene: Tensor) -> None:
     picture = scene[:1]
-    torch.testing.assert_close(
-        kernels.downsample(picture, families.box(26, 4), 4), F.avg_pool2d(picture, 4), atol=1e-6, rtol=0
-    )
+    assert_near(kernels.downsample(picture, families.box(26, 4), 4), F.avg_pool2d(picture, 4), 1e-6)
     pillow = Image.fromarray(picture[0].numpy(), "F").resize((32, 32), Image.Resampling.LANCZOS)
     ours = kernels.downsample(picture, families.lanczos(26, 4, 3), 4)[0]
     np.testing.assert_allclose(ours[4:-4, 4:-4], np.array(pillow)[4:-4, 4:-4], atol=1e-5)
     # A disc of radius r has the variance r²/4 along each axis.
-    torch.testing.assert_close(
-        kernels.moments(families.disc(26, 6.0))[1], 9 * torch.eye(2, dtype=torch.float64), atol=0.05, rtol=0
-    )
-    sharp = families.sharpened(kernels.gaussian(26, 4.0), 1.0, 3.0)
-    edge = kernels.downsample((torch.arange(128) > 63).float().expand(1, 64, 128), sharp, 1 + 1)
-    assert edge.max() > 1.03 and edge.min() < -0.03  # overshoot on both sides
+    assert_near(kernels.moments(families.disc(26, 6.0))[1], 9 * torch.eye(2, dtype=torch.float64), 0.05)
 
 
 def test_a_fifth_of_the_kernels_is_bicubic(anyone: Degradation) -> None:
@@ -111,17 +102,14 @@ def test_a_spot_resized_there_and_back_keeps_its_centre_of_mass(
     spot = torch.exp(-((place[:, None] - 21.3).square() + (place - 26.6).square()) / 18).expand(3, 48, 48)
     back = general._resized(general._resized(spot, size, seeded(0)), (48, 48), seeded(0))[0]
     centre = torch.stack([back.sum(1) @ place, back.sum(0) @ place]) / back.sum()
-    torch.testing.assert_close(centre, torch.tensor([21.3, 26.6]), atol=0.02, rtol=0)
+    assert_near(centre, torch.tensor([21.3, 26.6]), 0.02)
 
 
 def test_the_same_seed_gives_the_same_picture_and_another_another(anyone: Degradation, scene: Tensor) -> None:
     again = Degradation.general(4)
-    torch.testing.assert_close(again.kernels, anyone.kernels, atol=0, rtol=0)
-    for seed in range(8):
-        torch.testing.assert_close(
-            anyone.apply(scene, seed=seed), again.apply(scene, seed=seed), atol=0, rtol=0
-        )
-    assert not torch.equal(anyone.apply(scene, seed=1), anyone.apply(scene, seed=2))
+    made = [anyone.apply(scene, seed=seed) for seed in range(8)]
+    assert all(torch.equal(again.apply(scene, seed=seed), lr) for seed, lr in enumerate(made))
+    assert len({lr.numpy().tobytes() for lr in made}) == 8
 
 
 def test_a_sample_depends_on_no_neighbour(anyone: Degradation) -> None:
@@ -129,8 +117,7 @@ def test_a_sample_depends_on_no_neighbour(anyone: Degradation) -> None:
     synthesis = Synthesis(anyone)
     together = synthesis.degrade(regions, [seeded(seed) for seed in range(20)])
     for i in (0, 7, 19):
-        alone = synthesis.degrade(regions[i : i + 1], [seeded(i)])
-        torch.testing.assert_close(alone[0], together[i], atol=0, rtol=0)
+        assert torch.equal(synthesis.degrade(regions[i : i + 1], [seeded(i)])[0], together[i])
 
 
 def test_shares_are_as_documented(
@@ -189,13 +176,9 @@ def test_shares_are_as_documented(
     ],
 )
 def test_noise_is_of_its_kind(
-    kind: str,
-    colours: tuple[float, float],
-    neighbours: tuple[float, float],
-    brighter: tuple[float, float],
-    anyone: Degradation,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    kind: str, colours: tuple[float, float], neighbours: tuple[float, float], brighter: tuple[float, float],
+    anyone: Degradation, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     """Correlation of R and G, of neighbours in a row, and the variance at 0.7 over that at 0.3."""
     monkeypatch.setattr(general, "_NOISE", {kind: 1.0})
     assert isinstance(anyone, general.GeneralDegradation)
@@ -204,11 +187,8 @@ def test_noise_is_of_its_kind(
     for seed in range(40):
         noise = (anyone._noisy(half, 20, seeded(seed)) - half).double() * 255
         dark, bright = noise[..., :60], noise[..., 68:]
-        found = (
-            float(torch.corrcoef(dark[:2].flatten(1))[0, 1]),
-            float(torch.corrcoef(torch.stack([dark[0, :, 1:].flatten(), dark[0, :, :-1].flatten()]))[0, 1]),
-            float(bright.var() / dark.var()),
-        )
+        pairs = dark[:2].flatten(1), torch.stack([dark[0, :, 1:], dark[0, :, :-1]]).flatten(1)
+        found = [*(torch.corrcoef(pair)[0, 1] for pair in pairs), bright.var() / dark.var()]
         for value, (low, high) in zip(found, (colours, neighbours, brighter), strict=True):
             assert low < value < high, (seed, found)
         levels.append(float(noise.std()))
@@ -221,20 +201,12 @@ def test_it_is_named_where_a_file_may_be(anyone: Degradation, tmp_path: Path) ->
     assert repr(anyone).endswith("cleanup=1)")
     with pytest.raises(DegradationError, match=r"g\.safetensors: .* cannot be saved; give its name, general"):
         anyone.save(tmp_path / "g.safetensors")
-    with pytest.raises(DegradationError, match="generel: no such file"):
-        load_degradation("generel", 4)
 
 
-def test_the_command_line_takes_it_by_name(anyone: Degradation, scene: Tensor, tmp_path: Path) -> None:
-    (tmp_path / "hr").mkdir()
-    write(tmp_path / "hr" / "a.png", scene)
-    run = CliRunner().invoke
-    made = run(
-        app, ["degrade", str(tmp_path / "hr"), "-o", str(tmp_path / "out"), "--degradation", "general"]
-    )
+def test_the_command_line_takes_it_by_name(scene: Tensor, tmp_path: Path) -> None:
+    write(tmp_path / "a.png", scene)
+    command = ["degrade", str(tmp_path / "a.png"), "-o", str(tmp_path / "out"), "--degradation"]
+    made = CliRunner().invoke(app, [*command, "general"])
     assert made.exit_code == 0, made.output
     assert read(tmp_path / "out" / "LR" / "a.png").shape == (3, 32, 32)
-    refused = run(
-        app, ["degrade", str(tmp_path / "hr"), "-o", str(tmp_path / "x"), "--degradation", "generel"]
-    )
-    assert refused.exit_code == 2, refused.output
+    assert CliRunner().invoke(app, [*command, "generel"]).exit_code == 2

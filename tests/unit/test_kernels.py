@@ -10,6 +10,7 @@ import pytest
 import scipy.optimize
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from otsr.degradation import Degradation, kernels
 from otsr.degradation.estimation import Blur, kernel_of
@@ -35,21 +36,18 @@ def covariance(kernel: Tensor) -> np.ndarray:
 # --- making kernels
 
 
-def test_gaussian_has_the_variances_and_the_direction_it_was_asked_for() -> None:
+@pytest.mark.parametrize("size", [40, 41])
+def test_gaussian_has_the_variances_and_the_direction_it_was_asked_for(size: int) -> None:
     angle = math.radians(30)
-    axes = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])  # rows, y up
-    expected = axes @ np.diag([6.0, 1.5]) @ axes.T
-    expected[0, 1] = expected[1, 0] = -expected[0, 1]  # y down
-    for size in (40, 41):
-        kernel = kernels.gaussian(size, 6, 1.5, 30, dtype=D)
-        mean, _ = kernels.moments(kernel)
-        assert mean.abs().max() < 1e-12
-        assert np.abs(covariance(kernel) - expected).max() < 1e-6
+    axes = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])  # rows, y down
+    kernel = kernels.gaussian(size, 6, 1.5, 30, dtype=D)
+    assert kernels.moments(kernel)[0].abs().max() < 1e-12
+    assert np.abs(covariance(kernel) - axes @ np.diag([6.0, 1.5]) @ axes.T).max() < 1e-6
 
 
-@pytest.mark.parametrize("sigma", [0.3, 0.7, 1.0, 1.5])
+@pytest.mark.parametrize("sigma", [0.3, 1.0])
 def test_no_tap_is_so_small_that_a_blur_is_slow(sigma: float) -> None:
-    narrow = kernels.gaussian(30, sigma**2, dtype=torch.float64)
+    narrow = kernels.gaussian(30, sigma**2, dtype=D)
     assert math.isclose(narrow.sum(), 1, abs_tol=1e-15)
     dusty = narrow.clone()
     dusty[0, 0] = 1e-40
@@ -58,7 +56,7 @@ def test_no_tap_is_so_small_that_a_blur_is_slow(sigma: float) -> None:
         assert taps is not None and taps[taps > 0].min() > torch.finfo(torch.float32).tiny
 
 
-@pytest.mark.parametrize("angle", [0, 20, 45, 90, 137])
+@pytest.mark.parametrize("angle", [0, 20, 90, 137])
 def test_motion_has_the_variance_of_a_segment_and_no_mean(angle: float) -> None:
     kernel = kernels.motion(24, 14, angle, dtype=D)
     direction = np.array([math.cos(math.radians(angle)), -math.sin(math.radians(angle))])
@@ -77,58 +75,46 @@ def keys(x: float) -> float:
 
 
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
-def test_bicubic_taps_are_keys_cubic_stretched_by_the_scale(scale: int) -> None:
+def test_bicubic_taps_are_keys_cubic_stretched_by_the_scale_and_downsample_as_resize_does(scale: int) -> None:
     kernel = kernels.bicubic(scale, dtype=D)
     size = kernel.shape[0]
     line = np.array([keys((i - (size - 1) / 2) / scale) for i in range(size)])
     assert abs(line.sum() - scale) < 1e-12  # nothing is cut off
     assert np.abs(kernel.numpy() - np.outer(line, line) / line.sum() ** 2).max() < 1e-15
+    image = noise(2, 3, 15 * scale + 1, 14 * scale)
+    by_taps, by_resize = kernels.downsample(image, kernel, scale), resize(image, 1 / scale)
+    assert by_taps.shape == by_resize.shape
+    assert (by_taps - by_resize)[..., 3:-3, 3:-3].abs().max() < 1e-13
 
 
 # --- one sampling grid
 
 
-def ramp(height: int, width: int) -> Tensor:
-    y, x = torch.meshgrid(torch.arange(height, dtype=D), torch.arange(width, dtype=D), indexing="ij")
-    return torch.stack([x, y, x - 2 * y])
-
-
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_a_ramp_comes_out_the_same_on_every_path(scale: int) -> None:
     """The published code shifts its kernel path by 1.5 pixels from its bicubic path; on a ramp that shows."""
-    image = ramp(20 * scale, 24 * scale)
-    y, x = torch.meshgrid(torch.arange(20, dtype=D), torch.arange(24, dtype=D), indexing="ij")
-    column, row = (scale * (index + 0.5) - 0.5 for index in (x, y))
-    truth = torch.stack([column, row, column - 2 * row])
-    inside = (..., slice(6, -6), slice(6, -6))
+
+    def ramp(*lines: Tensor) -> Tensor:
+        y, x = torch.meshgrid(*lines, indexing="ij")
+        return torch.stack([x, y, x - 2 * y])
+
+    image = ramp(torch.arange(20 * scale, dtype=D), torch.arange(24 * scale, dtype=D))
+    truth = ramp(*(scale * (torch.arange(count, dtype=D) + 0.5) - 0.5 for count in (20, 24)))
     size = 12 + scale % 2
     paths = {
-        "resize": resize(image, 1 / scale),
-        "bicubic taps": kernels.downsample(image, kernels.bicubic(scale, dtype=D), scale),
-        "no blur": kernels.downsample(image, kernels.gaussian(size, 0.01, dtype=D), scale),
-        "gaussian": kernels.downsample(image, kernels.gaussian(size, 3, 1, 25, dtype=D), scale),
-        "motion": kernels.downsample(image, kernels.motion(size, 6, 70, dtype=D), scale),
-        "centred": kernels.downsample(image, kernels.centre(lopsided(13), scale), scale),
+        "bicubic taps": kernels.bicubic(scale, dtype=D),
+        "no blur": kernels.gaussian(size, 0.01, dtype=D),
+        "gaussian": kernels.gaussian(size, 3, 1, 25, dtype=D),
+        "motion": kernels.motion(size, 6, 70, dtype=D),
+        "centred": kernels.centre(lopsided(13), scale),
     }
-    if scale == 4:
-        paths["composed"] = kernels.downsample(image, kernels.compose(kernels.centre(lopsided(7), 2)), 4)
-    for name, lr in paths.items():
+    for name, kernel in paths.items():
+        lr = kernels.downsample(image, kernel, scale)
         assert lr.shape == (3, 20, 24), name
-        assert (lr - truth)[inside].abs().max() < 1e-9, name
+        assert (lr - truth)[..., 6:-6, 6:-6].abs().max() < 1e-9, name
 
 
-@pytest.mark.parametrize("scale", [1, 2, 3, 4])
-def test_downsampling_with_the_bicubic_taps_is_resize_in_the_interior(scale: int) -> None:
-    image = noise(2, 3, 15 * scale + 1, 14 * scale)
-    by_taps = kernels.downsample(image, kernels.bicubic(scale, dtype=D), scale)
-    by_resize = resize(image, 1 / scale)
-    assert by_taps.shape == by_resize.shape
-    assert (by_taps - by_resize)[..., 3:-3, 3:-3].abs().max() < 1e-13
-    single = kernels.downsample(image.float(), kernels.bicubic(scale), scale)
-    assert (single - by_resize)[..., 3:-3, 3:-3].abs().max() < 1e-6
-
-
-@pytest.mark.parametrize(("scale", "size"), [(1, 1), (1, 5), (2, 2), (2, 8), (3, 1), (3, 7), (4, 2), (4, 10)])
+@pytest.mark.parametrize(("scale", "size"), [(1, 1), (1, 5), (2, 8), (3, 1), (3, 7), (4, 2), (4, 10)])
 def test_downsample_is_the_convolution_written_out_with_loops(scale: int, size: int) -> None:
     height, width = 5 * scale + (scale > 1), 4 * scale
     image, kernel = noise(height, width).numpy(), lopsided(size)
@@ -136,14 +122,11 @@ def test_downsample_is_the_convolution_written_out_with_loops(scale: int, size: 
     mirrored = np.pad(image, 16, mode="reflect" if size > 1 else "edge")
     rows, columns = -(-height // scale), -(-width // scale)
     expected = np.zeros((rows, columns))
-    for i in range(rows):
-        for j in range(columns):
-            for a in range(size):
-                for b in range(size):
-                    y = scale * (i + 0.5) - 0.5 - (a - half)
-                    x = scale * (j + 0.5) - 0.5 - (b - half)
-                    assert y == int(y)
-                    expected[i, j] += float(kernel[a, b]) * mirrored[int(y) + 16, int(x) + 16]
+    for i, j, a, b in np.ndindex(rows, columns, size, size):
+        y = scale * (i + 0.5) - 0.5 - (a - half)
+        x = scale * (j + 0.5) - 0.5 - (b - half)
+        assert y == int(y)
+        expected[i, j] += float(kernel[a, b]) * mirrored[int(y) + 16, int(x) + 16]
     found = kernels.downsample(torch.from_numpy(image)[None], kernel, scale)[0].numpy()
     inside = slice(None, -1) if height % scale else slice(None)  # the part beyond the picture is padding
     assert np.abs(found - expected)[inside].max() < 1e-12
@@ -155,9 +138,6 @@ def test_each_sample_of_a_batch_may_have_its_own_kernel() -> None:
     together = kernels.downsample(images, many, 2)
     for image, kernel, lr in zip(images, many, together, strict=True):
         assert torch.allclose(kernels.downsample(image, kernel, 2), lr, atol=1e-14)
-    assert torch.allclose(
-        kernels.downsample(images, many[:1], 2), kernels.downsample(images, many[0], 2), atol=0
-    )
 
 
 def test_gradients_reach_image_and_kernel() -> None:
@@ -171,29 +151,12 @@ def test_an_image_smaller_than_the_kernel_is_continued_with_its_border() -> None
     assert torch.allclose(kernels.downsample(flat, kernels.gaussian(20, 4, dtype=D), 4), flat[:, :1, :1])
 
 
-@pytest.mark.parametrize(
-    ("image", "kernel", "scale", "message"),
-    [
-        (noise(8, 8), lopsided(4), 2, r"image is \(8, 8\)"),
-        (torch.zeros(3, 8, 8, dtype=torch.uint8), lopsided(4), 2, "image is .*uint8"),
-        (noise(3, 8, 8), noise(4, 5), 2, r"kernel is \(4, 5\)"),
-        (noise(2, 3, 8, 8), noise(3, 4, 4), 2, "3 kernels for a batch of 2"),
-        (noise(3, 8, 8), noise(3, 4, 4), 2, "3 kernels for a batch of 1"),
-        (noise(3, 8, 8), lopsided(4), 0, "scale is 0"),
-        (noise(3, 32, 32), lopsided(13), 2, r"size 13.*scale 2.*call kernels\.centre"),
-    ],
-)
-def test_wrong_arguments_are_named(image: Tensor, kernel: Tensor, scale: int, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        kernels.downsample(image, kernel, scale)
-
-
 # --- moving kernels
 
 
 def test_composing_equals_two_steps_one_after_the_other() -> None:
     image = noise(3, 96, 88)
-    for kernel in (lopsided(6), kernels.gaussian(14, 3, 1, 40, dtype=D), kernels.centre(lopsided(13), 2)):
+    for kernel in (lopsided(6), kernels.centre(lopsided(13), 2)):
         twice = kernels.downsample(kernels.downsample(image, kernel, 2), kernel, 2)
         composed = kernels.compose(kernel)
         once = kernels.downsample(image, composed, 4)
@@ -220,32 +183,22 @@ def test_centring_puts_the_mean_at_the_centre_with_the_parity_of_the_scale(scale
 
 def test_l2_distance_is_relative_to_the_truth_and_pads_the_smaller() -> None:
     small, large = lopsided(3), lopsided(7)
-    padded = np.pad(small.numpy(), 2)
-    expected = np.linalg.norm(padded - large.numpy()) / np.linalg.norm(large.numpy())
+    expected = np.linalg.norm(np.pad(small.numpy(), 2) - large.numpy()) / np.linalg.norm(large.numpy())
     assert abs(kernels.l2_distance(small, large) - expected) < 1e-12
-    assert kernels.l2_distance(large, large) == 0
-    with pytest.raises(ValueError, match="centre"):
-        kernels.l2_distance(small, lopsided(4))
 
 
 def test_w2_is_the_root_of_the_linear_programs_value() -> None:
     a, b = lopsided(3, 1), lopsided(3, 2)
     places = np.array([(x, y) for y in range(3) for x in range(3)], dtype=float)
     cost = ((places[:, None] - places[None]) ** 2).sum(-1)
-    rows = np.kron(np.eye(9), np.ones(9))
-    columns = np.kron(np.ones(9), np.eye(9))
-    solved = scipy.optimize.linprog(
-        cost.ravel(),
-        A_eq=np.vstack([rows, columns]),
-        b_eq=np.concatenate([a.numpy().ravel(), b.numpy().ravel()]),
-    )
+    sums = np.vstack([np.kron(np.eye(9), np.ones(9)), np.kron(np.ones(9), np.eye(9))])
+    solved = scipy.optimize.linprog(cost.ravel(), A_eq=sums, b_eq=np.concatenate([a.ravel(), b.ravel()]))
     assert abs(kernels.w2_distance(a, b) - math.sqrt(solved.fun)) < 1e-6
 
 
 def test_w2_of_a_shift_is_its_length_in_pixels() -> None:
-    kernel = torch.nn.functional.pad(kernels.gaussian(7, 1.5, dtype=D), (5, 5, 5, 5))
+    kernel = F.pad(kernels.gaussian(7, 1.5, dtype=D), (5, 5, 5, 5))
     assert abs(kernels.w2_distance(kernel, kernel.roll((4, 3), (0, 1))) - 5) < 1e-6
-    assert kernels.w2_distance(kernel, kernel) < 1e-6
     # sizes of another parity share the centre: without blur, an even size has four taps, half a diagonal away
     odd, even = (kernels.gaussian(size, 0.01) for size in (3, 4))
     assert abs(kernels.w2_distance(odd, even) - math.sqrt(0.5)) < 1e-6
@@ -255,7 +208,6 @@ def test_the_barycentre_of_crossed_blurs_is_bures_and_sharper_than_their_average
     """Bures: the fixed point S of S = mean (S^½ A S^½)^½ is ((√6 + √1)/2)² I = 2.975 I."""
     crossed = [kernels.gaussian(21, 6, 1, dtype=D), kernels.gaussian(21, 1, 6, dtype=D)]
     bures = ((math.sqrt(6) + 1) / 2) ** 2
-    assert abs(bures - 2.975) < 1e-3
     assert np.abs(covariance(kernels.average(crossed)) - 3.5 * np.eye(2)).max() < 0.01
     found = kernels.barycentre(crossed)
     assert np.abs(covariance(found) - bures * np.eye(2)).max() < 0.012
@@ -273,8 +225,7 @@ def test_the_barycentre_of_kernels_of_unlike_widths_is_bures_and_has_no_rings() 
     found = kernels.barycentre([kernels.gaussian(40, deviation**2) for deviation in deviations])
     variance = float(kernels.moments(found)[1].trace()) / 2
     assert abs(variance / (sum(deviations) / 5) ** 2 - 1) < 0.05
-    profile = found[20, 20:32]
-    assert (profile.diff() < 0).all()
+    assert (found[20, 20:32].diff() < 0).all()
 
 
 def test_the_barycentre_moves_mass_where_the_average_keeps_both() -> None:
@@ -283,36 +234,39 @@ def test_the_barycentre_moves_mass_where_the_average_keeps_both() -> None:
     assert abs(float(kernels.moments(found)[0][0]) - 1.5) < 0.02
     assert abs(covariance(found)[0, 0] - 1) < 0.05
     assert abs(covariance(kernels.average([left, right], [0.25, 0.75]))[0, 0] - (1 + 36 * 3 / 16)) < 0.05
-
-
-def test_the_barycentre_of_one_kernel_is_that_kernel() -> None:
-    for kernel, tolerance in ((kernels.gaussian(15, 3, 1, 30), 1e-4), (kernels.motion(15, 8, 20), 0.03)):
-        assert kernels.l2_distance(kernels.barycentre([kernel]), kernel) < tolerance
+    streak = kernels.motion(15, 8, 20)
+    assert kernels.l2_distance(kernels.barycentre([streak]), streak) < 0.03  # of one kernel: itself
 
 
 def test_averages_take_weights_and_other_sizes() -> None:
     small, large = lopsided(3), lopsided(5)
     expected = 0.2 * np.pad(small.numpy(), 1) + 0.8 * large.numpy()
     assert np.abs(kernels.average([small, large], [1, 4]).numpy() - expected).max() < 1e-15
-    for weights in ([1], [0, 0], [-1, 2]):
-        with pytest.raises(ValueError, match="weights"):
-            kernels.average([small, large], weights)
-    with pytest.raises(ValueError, match="no kernels"):
-        kernels.barycentre([])
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: kernels.downsample(noise(8, 8), lopsided(4), 2), r"image is \(8, 8\)"),
+        (lambda: kernels.downsample(noise(3, 8, 8).byte(), lopsided(4), 2), "image is .*uint8"),
+        (lambda: kernels.downsample(noise(3, 8, 8), noise(4, 5), 2), r"kernel is \(4, 5\)"),
+        (lambda: kernels.downsample(noise(2, 3, 8, 8), noise(3, 4, 4), 2), "3 kernels for a batch of 2"),
+        (lambda: kernels.downsample(noise(3, 8, 8), lopsided(4), 0), "scale is 0"),
+        (
+            lambda: kernels.downsample(noise(3, 32, 32), lopsided(13), 2),
+            r"13 taps.*kernels\.centre\(kernel, 2\)",
+        ),
+        (lambda: kernels.l2_distance(lopsided(3), lopsided(4)), r"sizes \[3, 4\] .* kernels\.centre"),
+        (lambda: kernels.average([lopsided(3)] * 2, [1]), r"weights are \[1.0\]"),
+        (lambda: kernels.average([lopsided(3)] * 2, [0, 0]), "weights"),
+        (lambda: kernels.average([lopsided(3)] * 2, [-1, 2]), "weights"),
+        (lambda: kernels.barycentre([]), "no kernels"),
         (lambda: kernels.gaussian(0, 1), "size is 0"),
-        (lambda: kernels.gaussian(5, 0), "variance_x is 0"),
         (lambda: kernels.gaussian(5, 1, -1), "variance_y is -1"),
         (lambda: kernels.motion(5, 9), "does not fit size 5"),
         (lambda: kernels.motion(5, -1), "length is -1"),
         (lambda: kernels.moments(torch.zeros(3, 3)), "sums to 0"),
         (lambda: kernels.w2_distance(-lopsided(3), lopsided(3)), "no positive tap"),
-        (lambda: kernels.compose(torch.zeros(3, 4)), r"kernel is \(3, 4\)"),
-        (lambda: kernels.bicubic(0), "scale is 0"),
     ],
 )
 def test_kernels_that_cannot_be_are_refused_by_name(call: Callable[[], object], message: str) -> None:

@@ -14,14 +14,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from otsr.datasets import phone_crops
-from otsr.degradation import Degradation, NoisePool, collect_noise, kernels
-from otsr.degradation.noise import DegradationError
-from otsr.images import read, resize
+from otsr.degradation import Degradation, DegradationError, NoisePool, collect_noise, kernels
+from otsr.images import read, resize, to_pil
 
 
-def smooth(*shape: int, seed: int = 0) -> Tensor:
+def smooth(*shape: int) -> Tensor:
     """Images with something to see and nothing to alias, in [0.1, 0.9]."""
-    small = torch.rand(*shape[:-2], 6, 6, generator=torch.Generator().manual_seed(seed))
+    small = torch.rand(*shape[:-2], 6, 6, generator=torch.Generator().manual_seed(0))
     return (resize(small, 16).clamp(0, 1) * 0.8 + 0.1)[..., : shape[-2], : shape[-1]]
 
 
@@ -40,49 +39,32 @@ def full(pool: NoisePool) -> Degradation:
 # --- each step is what it says
 
 
-def test_without_parts_it_is_matlabs_bicubic() -> None:
-    hr = smooth(2, 3, 64, 80)
-    for scale in (1, 2, 3, 4):
-        cut = hr[..., : 64 // scale * scale, : 80 // scale * scale]
-        lr = Degradation(scale).apply(hr, seed=0)
-        assert lr.shape == (2, 3, 64 // scale, 80 // scale)
-        assert torch.equal(lr, resize(cut, 1 / scale).clamp(0, 1))
+@pytest.mark.parametrize("scale", [1, 3, 4])
+def test_without_parts_it_is_matlabs_bicubic_with_its_overshoot_clipped(scale: int) -> None:
+    hr = smooth(2, 3, 64, 80).round()
+    expected = resize(hr[..., : 64 // scale * scale, : 80 // scale * scale], 1 / scale)
+    assert scale == 1 or expected.min() < -0.01
+    assert torch.equal(Degradation(scale).apply(hr, seed=0), expected.clamp(0, 1))
 
 
 def test_clean_up_shrinks_the_photo_first_and_crops_it_to_multiples_of_the_scale() -> None:
-    hr = smooth(3, 90, 95)
+    hr = smooth(3, 90, 95).round()
     clean, lr = Degradation(4, cleanup=2).pair(hr, seed=0)
-    shrunk = resize(hr, 0.5)
-    assert shrunk.shape == (3, 45, 48)
-    assert torch.equal(clean, shrunk.clamp(0, 1)[:, :44, :48])
+    assert torch.equal(clean, resize(hr, 0.5).clamp(0, 1)[:, :44, :48])  # of 45 × 48 pixels
     assert torch.equal(lr, resize(clean, 0.25).clamp(0, 1))
     assert Degradation(4, cleanup=1.5).pair(hr)[0].shape == (3, 60, 64)
 
 
-def test_bicubics_overshoot_at_hard_edges_is_clipped() -> None:
-    edge = torch.zeros(3, 64, 64)
-    edge[:, :, 30:] = 1
-    assert float(resize(edge, 0.5).min()) < 0
-    for degradation in (Degradation(2), Degradation(1, cleanup=2), Degradation(2, kernels.bicubic(2))):
-        for image in degradation.pair(edge, seed=0):
-            assert 0 <= float(image.min()) <= float(image.max()) <= 1
-
-
 def test_jpeg_is_pillows_at_a_quality_from_the_range() -> None:
     hr = smooth(3, 64, 64)
-    plain = Degradation(2).apply(hr)
     by_hand = {}
     for quality in (30, 31, 32):
         file = io.BytesIO()
-        Image.fromarray((plain * 255).round().byte().permute(1, 2, 0).numpy()).save(
-            file, "JPEG", quality=quality, subsampling=2
-        )
+        to_pil(Degradation(2).apply(hr)).save(file, "JPEG", quality=quality, subsampling=2)
         by_hand[quality] = read(Image.open(file))
-    seen = set()
-    for seed in range(20):
-        lr = Degradation(2, jpeg=(30, 32)).apply(hr, seed)
-        seen |= {quality for quality, expected in by_hand.items() if torch.equal(lr, expected)}
-    assert seen == {30, 31, 32}
+    made = [Degradation(2, jpeg=(30, 32)).apply(hr, seed) for seed in range(20)]
+    assert all(any(torch.equal(lr, expected) for lr in made) for expected in by_hand.values())
+    assert all(any(torch.equal(lr, expected) for expected in by_hand.values()) for lr in made)
 
 
 # --- draws
@@ -96,6 +78,8 @@ def test_the_same_seed_gives_the_same_images_and_another_seed_others(full: Degra
     assert not torch.equal(first, full.apply(hr, seed=8))
     assert not torch.equal(full.apply(hr), full.apply(hr))
     assert torch.equal(state, torch.get_rng_state())  # the global generator is left alone
+    (clean, lr), (clean_batch, lr_batch) = full.pair(hr[0], seed=3), full.pair(hr[:1], seed=3)
+    assert torch.equal(clean, clean_batch[0]) and torch.equal(lr, lr_batch[0])
 
 
 def test_every_sample_of_a_batch_gets_its_own_kernel_noise_and_quality(pool: NoisePool) -> None:
@@ -108,30 +92,16 @@ def test_every_sample_of_a_batch_gets_its_own_kernel_noise_and_quality(pool: Noi
     ):
         lr = degradation.apply(hr, seed=0)
         assert len({image.numpy().tobytes() for image in lr}) >= least
-        assert float(lr.min()) >= 0
-        assert float(lr.max()) <= 1
-
-
-def test_one_image_and_a_batch_of_one_agree(full: Degradation) -> None:
-    hr = smooth(3, 100, 90)
-    (clean, lr), (clean_batch, lr_batch) = full.pair(hr, seed=3), full.pair(hr[None], seed=3)
-    assert torch.equal(clean, clean_batch[0])
-    assert torch.equal(lr, lr_batch[0])
+        assert 0 <= lr.min() <= lr.max() <= 1
 
 
 def test_smaller_kernels_beside_larger_ones_keep_their_place() -> None:
     small, large = kernels.gaussian(6, 1), kernels.gaussian(18, 6)
     hr = smooth(3, 96, 96)
-    both = Degradation(2, [small, large])
-    expected = [kernels.downsample(hr, kernel, 2) for kernel in (small, large)]
-    inside = (..., slice(8, -8), slice(8, -8))
-    seen = {
-        number
-        for seed in range(10)
-        for number, lr in enumerate(expected)
-        if torch.allclose(both.apply(hr, seed)[inside], lr[inside], atol=1e-6)
-    }
-    assert seen == {0, 1}
+    made = [Degradation(2, [small, large]).apply(hr, seed)[:, 8:-8, 8:-8] for seed in range(10)]
+    for kernel in (small, large):
+        expected = kernels.downsample(hr, kernel, 2)[:, 8:-8, 8:-8]
+        assert any(torch.allclose(lr, expected, atol=1e-6) for lr in made)
 
 
 # --- files
@@ -139,19 +109,16 @@ def test_smaller_kernels_beside_larger_ones_keep_their_place() -> None:
 
 def test_a_degradation_read_back_gives_bitwise_the_same_images(full: Degradation, tmp_path: Path) -> None:
     hr = smooth(3, 3, 96, 96)
-    for number, degradation in enumerate(
-        (full, Degradation(2), Degradation(3, kernels.gaussian(7, 2)), Degradation(4, jpeg=(40, 40)))
-    ):
-        path = tmp_path / f"{number}.safetensors"
-        degradation.save(path)
-        back = Degradation.load(path)
+    for degradation in (full, Degradation(3, kernels.gaussian(7, 2)), Degradation(4, jpeg=(40, 40))):
+        degradation.save(tmp_path / "a.safetensors")
+        back = Degradation.load(tmp_path / "a.safetensors")
         assert torch.equal(back.apply(hr, seed=5), degradation.apply(hr, seed=5))
         assert repr(back) == repr(degradation)
-    kept = Degradation.load(tmp_path / "0.safetensors").noise
-    assert kept is not None
-    assert full.noise is not None
-    assert (kept.tags, kept.sources) == (full.noise.tags, full.noise.sources)
-    assert len(list(tmp_path.iterdir())) == 4
+        if degradation.noise:
+            assert (back.noise.tags, back.noise.sources) == (
+                degradation.noise.tags,
+                degradation.noise.sources,
+            )
 
 
 @pytest.mark.parametrize(
@@ -163,7 +130,6 @@ def test_a_degradation_read_back_gives_bitwise_the_same_images(full: Degradation
         ({}, "this otsr degradation file is damaged"),
         ({"notes": "{"}, "damaged"),
         ({"notes": '{"scale": 0, "jpeg": null, "cleanup": 1, "noise": null}'}, "damaged .*scale is 0"),
-        ({"notes": '{"scale": 2}'}, "damaged"),
         ({"notes": "[1]"}, "damaged"),
         ({"notes": "[" * 100_000}, "damaged"),
         ({"notes": '{"scale": 2, "noise": {"sources": []}}'}, "damaged"),
@@ -185,8 +151,7 @@ def test_files_that_are_not_safetensors_are_refused(tmp_path: Path) -> None:
     for name, message in (
         ("picture", "picture: not an intact safetensors file"),
         ("cut", "cut: not an intact safetensors file"),
-        ("nothing", "nothing: no such file"),
-        ("picure", "did you mean picture"),
+        ("picure", "picure: no such file; .* did you mean picture"),
     ):
         with pytest.raises(DegradationError, match=message):
             Degradation.load(tmp_path / name)
@@ -197,14 +162,14 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     Degradation(2).save(path)
     before = path.read_bytes()
 
-    def fail(*_: object) -> None:
+    def fail(_: object, file: Path, *__: object) -> None:
+        Path(file).write_bytes(b"half")
         raise OSError("no space left")
 
     monkeypatch.setattr("otsr.degradation.pipeline.save_file", fail)
     with pytest.raises(OSError, match="no space"):
         Degradation(4).save(path)
-    assert path.read_bytes() == before
-    assert [entry.name for entry in tmp_path.iterdir()] == ["camera.safetensors"]
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
 # --- what is refused
@@ -215,34 +180,27 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     [
         (lambda: Degradation(0), "scale is 0"),
         (lambda: Degradation(2.0), "scale is 2.0"),
+        (lambda: Degradation(2, torch.ones(2, 3)), r"kernels\[0\] is \(2, 3\)"),
         (
             lambda: Degradation(2, kernels.gaussian(13, 2)),
-            r"kernels\[0\] has 13 taps.*kernels\.centre\(kernel, 2\)",
+            r"kernels\[0\] has 13 .* kernels\.centre\(kernel, 2\)",
         ),
         (lambda: Degradation(2, [kernels.gaussian(12, 2), torch.ones(4, 4)]), r"kernels\[1\] sums to 16"),
         (lambda: Degradation(2, torch.full((2, 2), torch.nan)), r"kernels\[0\] sums to nan"),
-        (lambda: Degradation(2, [torch.ones(2, 3)]), r"kernels\[0\] is \(2, 3\)"),
         (lambda: Degradation(2, []), "kernels is empty"),
         (lambda: Degradation(2, jpeg=(90, 50)), r"jpeg is \(90, 50\)"),
         (lambda: Degradation(2, jpeg=(0, 50)), r"jpeg is \(0, 50\)"),
         (lambda: Degradation(2, jpeg=(80.5, 90)), "jpeg is .80.5, 90"),
         (lambda: Degradation(2, cleanup=0.5), "cleanup is 0.5"),
         (lambda: Degradation(2, cleanup=float("nan")), "cleanup is nan"),
+        (lambda: Degradation(2).apply(np.zeros((3, 64, 64))), "hr is ndarray"),
+        (lambda: Degradation(2).apply(torch.rand(3, 64, 64) * 255), r"values from .*expected \[0, 1\]"),
+        (
+            lambda: Degradation(4, kernels.gaussian(12, 2), cleanup=2).apply(torch.rand(3, 3, 64)),
+            r"hr is 64×3, after clean-up 32×2; scale and kernels need at least 12×12",
+        ),
     ],
 )
-def test_settings_are_checked_by_name(make: Callable[[], Degradation], message: str) -> None:
+def test_settings_and_images_are_checked_by_name(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
-
-
-@pytest.mark.parametrize(
-    ("hr", "message"),
-    [
-        (np.zeros((3, 64, 64)), "hr is ndarray"),
-        (torch.rand(3, 64, 64) * 255, r"values from .*expected \[0, 1\]"),
-        (torch.rand(3, 3, 64), r"hr is 64×3, after clean-up 32×2; scale and kernels need at least 12×12"),
-    ],
-)
-def test_images_are_checked_at_the_door(hr: Tensor, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Degradation(4, kernels.gaussian(12, 2), cleanup=2).apply(hr, seed=0)

@@ -1,8 +1,9 @@
-"""Blur from statistics: the statistics are what they claim, the answer turns with the picture, doubt is honest."""
+"""Blur of one photo: the statistics are what they claim, the kernel fits the grid and turns with the picture."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import kernel_draws
 import numpy as np
@@ -11,25 +12,21 @@ import torch
 from scipy import linalg, ndimage
 
 from otsr.datasets import photos
-from otsr.degradation import estimation, kernels, spectrum
+from otsr.degradation import estimate_kernel, estimation, kernelgan, kernels, spectrum
 from otsr.images import luma, read, resize
-
-
-def dead_leaves(size: int, seed: int) -> torch.Tensor:
-    """Overlapping discs of random grey and radius (density 1/r³): edges and a power-law spectrum, as in photos."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:size, :size]
-    image = np.full((size, size), 0.5)
-    for _ in range(1500):
-        radius = 2 / math.sqrt(rng.uniform((2 / 60) ** 2, 1))
-        row, column = rng.uniform(-20, size + 20, 2)
-        image[(y - row) ** 2 + (x - column) ** 2 < radius**2] = rng.uniform(0.1, 0.9)
-    return torch.from_numpy(image).float().expand(3, -1, -1)
 
 
 @pytest.fixture(scope="module")
 def leaves() -> torch.Tensor:
-    return dead_leaves(512, 0)
+    """Overlapping discs of random grey and radius (density 1/r³): edges and a power-law spectrum, as in photos."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:512, :512]
+    image = np.full((512, 512), 0.5)
+    for _ in range(1500):
+        radius = 2 / math.sqrt(rng.uniform((2 / 60) ** 2, 1))
+        row, column = rng.uniform(-20, 532, 2)
+        image[(y - row) ** 2 + (x - column) ** 2 < radius**2] = rng.uniform(0.1, 0.9)
+    return torch.from_numpy(image).float().expand(3, -1, -1)
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +34,15 @@ def photo() -> torch.Tensor:
     """A val photo, blurred along a slope, at half size: sides that leave different remainders for patches."""
     hr = resize(read(photos("val")[1]), 0.6).clamp(0, 1)
     return kernels.downsample(hr, kernels.gaussian(20, 4.0, 1.0, 25.0), 2)
+
+
+def gaussian_of(covariance: torch.Tensor, size: int) -> torch.Tensor:
+    (minor, major), axes = torch.linalg.eigh(covariance)
+    angle = math.degrees(math.atan2(-float(axes[1, 1]), float(axes[0, 1])))
+    return kernels.gaussian(size, float(major), float(minor), angle)
+
+
+# --- statistics
 
 
 def test_white_noise_has_its_variance_as_power_at_every_frequency() -> None:
@@ -72,9 +78,7 @@ def test_blur_multiplies_the_directional_power_by_its_transfer_function() -> Non
     torch.manual_seed(0)
     noise = 20 * torch.randn(1, 600, 600)
     covariance = torch.tensor([[1.2, 0.4], [0.4, 0.5]], dtype=torch.float64)
-    values, axes = torch.linalg.eigh(covariance)
-    angle = math.degrees(math.atan2(-float(axes[1, 1]), float(axes[0, 1])))
-    blurred = kernels.downsample(noise, kernels.gaussian(15, float(values[1]), float(values[0]), angle), 1)
+    blurred = kernels.downsample(noise, gaussian_of(covariance, 15), 1)
     power, _, _ = spectrum.directional_power(blurred[0])
     for direction in range(spectrum.DIRECTIONS):
         turn = math.pi * direction / spectrum.DIRECTIONS
@@ -88,10 +92,10 @@ def test_derivative_norms_agree_with_scipy(leaves: torch.Tensor) -> None:
     grey = 255 * leaves[0, :150, :120]
     norms = spectrum._derivative_norms(grey)
     for index, sigma in enumerate(spectrum.SCALES):
-        across = ndimage.gaussian_filter(grey.double().numpy(), sigma, order=(0, 1), radius=13)[
-            13:-13, 13:-13
-        ]
-        down = ndimage.gaussian_filter(grey.double().numpy(), sigma, order=(1, 0), radius=13)[13:-13, 13:-13]
+        across, down = (
+            ndimage.gaussian_filter(grey.double().numpy(), sigma, order, radius=13)[13:-13, 13:-13]
+            for order in ((0, 1), (1, 0))
+        )
         slope = np.abs(math.cos(math.pi / 6) * across + math.sin(math.pi / 6) * down)
         for place, norm in enumerate(spectrum.NORMS):
             expected = math.log((slope**norm).mean()) / norm
@@ -105,16 +109,6 @@ def test_covariance_from_log_is_the_matrix_exponential() -> None:
     assert torch.allclose(estimation.log_of_covariance(estimation.covariance_from_log(rows)), rows, atol=1e-6)
 
 
-@pytest.mark.parametrize("scale", [2, 4])
-def test_the_closest_gaussian_of_a_gaussian_is_itself_and_its_kernel_too(scale: int) -> None:
-    truth = kernels.gaussian(14 * scale, 0.9 * scale**2, 0.4 * scale**2, 20.0)
-    log = kernel_draws.closest_gaussians([truth], torch.tensor([float(scale)]))
-    covariance = scale**2 * estimation.covariance_from_log(log)[0].double()
-    assert torch.allclose(covariance, kernels.moments(truth)[1], rtol=0.02, atol=0.02 * scale)
-    blur = estimation.Blur(covariance, torch.zeros(estimation.SHAPES), (0.1, 0.1), 0.1, 1.0, 100.0)
-    assert kernels.l2_distance(estimation.kernel_of(blur, scale), truth) < 0.03
-
-
 def test_edge_profiles_are_those_of_the_blurred_edge() -> None:
     """Beside a step under a Gaussian of variance v the slope at t is exp(-t²/2(v + 1)); sharpening undershoots."""
     step = (120 + 60 * (torch.arange(128.0) - 64).sign()).expand(1, 128, 128)
@@ -126,8 +120,43 @@ def test_edge_profiles_are_those_of_the_blurred_edge() -> None:
     assert spectrum.edge_profiles(kernels.downsample(step, unsharp, 1)[0])[0].min() < -0.05
 
 
+# --- estimates
+
+
 @pytest.mark.parametrize("scale", [2, 4])
-@pytest.mark.parametrize(("variances", "angle"), [((4.0, 1.0), 30.0), ((6.0, 2.0), 120.0), ((1.5, 1.5), 0.0)])
+def test_the_closest_gaussian_of_a_gaussian_is_itself_and_its_kernel_too(scale: int) -> None:
+    truth = kernels.gaussian(14 * scale, 0.9 * scale**2, 0.4 * scale**2, 20.0)
+    log = kernel_draws.closest_gaussians([truth], torch.tensor([float(scale)]))
+    covariance = scale**2 * estimation.covariance_from_log(log)[0].double()
+    assert torch.allclose(covariance, kernels.moments(truth)[1], rtol=0.02, atol=0.02 * scale)
+    blur = estimation.Blur(covariance, torch.zeros(estimation.SHAPES), (0.1, 0.1), 0.1, 1.0, 100.0)
+    assert kernels.l2_distance(estimation.kernel_of(blur, scale), truth) < 0.03
+
+
+@pytest.mark.parametrize(("method", "scale"), [("spectrum", 2), ("spectrum", 4), ("kernelgan", 2)])
+def test_a_kernel_fits_the_sampling_grid(
+    photo: torch.Tensor, method: estimation.Method, scale: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = kernelgan.train_kernel
+    monkeypatch.setattr(kernelgan, "train_kernel", lambda image: train(image, 10))
+    kernel = estimate_kernel(photo.clone().requires_grad_(), scale, method)
+    assert kernel.dtype == torch.float32 and not kernel.requires_grad
+    assert kernel.shape[0] == kernel.shape[1] and kernel.shape[0] % 2 == 0
+    # this photo is hardly sharpened
+    assert kernel.min() >= (0 if method == "kernelgan" else -0.05 * kernel.max())
+    assert float(kernel.sum()) == pytest.approx(1, abs=1e-5)
+    assert kernels.moments(kernel)[0].abs().max() < 0.05 * scale
+    assert torch.equal(kernel, estimate_kernel(photo, scale, method))
+
+
+def test_most_photos_that_software_shrank_get_the_bicubic_kernel() -> None:
+    shrunk = [resize(read(path), 0.2).clamp(0, 1) for path in photos("val")]
+    exact = [torch.equal(estimate_kernel(lr, 4), kernels.bicubic(4)) for lr in shrunk]
+    assert sum(exact) >= len(exact) / 2
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+@pytest.mark.parametrize(("variances", "angle"), [((4.0, 1.0), 30.0), ((6.0, 2.0), 120.0)])
 def test_known_blur_of_a_synthetic_scene_is_recovered(
     leaves: torch.Tensor, scale: int, variances: tuple[float, float], angle: float
 ) -> None:
@@ -148,18 +177,10 @@ def test_val_photos_are_better_explained_than_by_the_best_isotropic_gaussian() -
         truth = kernels.gaussian(22, 5.0, 1.0, 35.0 * index)
         lr = kernels.downsample(hr, truth, 2)
         lr = lr + 4 / 255 * torch.randn(lr.shape, generator=generator)
-        (a, b), (_, d) = (2 * estimation.estimate_blur(lr, 2).covariance).tolist()
-        found = covariance_kernel(a / 2, b / 2, d / 2)
+        found = gaussian_of(estimation.estimate_blur(lr, 2).covariance, 22)
         ours.append(kernels.l2_distance(found, truth))
         isotropic.append(min(kernels.l2_distance(kernels.gaussian(22, v / 4), truth) for v in range(2, 24)))
     assert sum(ours) < 0.6 * sum(isotropic)
-
-
-def covariance_kernel(xx: float, xy: float, yy: float) -> torch.Tensor:
-    line = torch.arange(22, dtype=torch.float64) - 10.5
-    x, y = line[None, :], line[:, None]
-    kernel = torch.exp(-0.5 * (yy * x**2 - 2 * xy * x * y + xx * y**2) / (xx * yy - xy**2))
-    return kernel / kernel.sum()
 
 
 def test_turning_the_image_turns_the_covariance(photo: torch.Tensor) -> None:
@@ -208,21 +229,41 @@ def test_of_a_large_image_the_textured_window_is_read(photo: torch.Tensor) -> No
     assert kept >= 18
 
 
-def textureless() -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(200, 300, generator=generator)
-    ramp = torch.linspace(0, 1, 300).expand(200, 300)
-    return {
-        "constant": torch.full((200, 300), 0.5),
-        "faint noise": 0.5 + noise / 255,
-        "strong noise": 0.5 + 20 * noise / 255,
-        "ramp": (255 * ramp).round() / 255,
-        "noisy ramp": ramp + 3 * noise / 255,
-    }
-
-
-@pytest.mark.parametrize("name", list(textureless()))
-def test_an_image_without_texture_is_refused(name: str) -> None:
-    image = textureless()[name].expand(3, -1, -1)
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda ramp, noise: 0 * ramp + 0.3,
+        lambda ramp, noise: 0.5 + noise / 255,
+        lambda ramp, noise: 0.5 + 20 * noise / 255,
+        lambda ramp, noise: (255 * ramp).round() / 255,
+        lambda ramp, noise: ramp + 3 * noise / 255,
+    ],
+    ids=["constant", "faint noise", "strong noise", "ramp", "noisy ramp"],
+)
+@pytest.mark.parametrize("method", ["spectrum", "kernelgan"])
+def test_an_image_without_texture_is_refused(made: Callable[..., torch.Tensor], method: str) -> None:
+    noise = torch.randn(200, 300, generator=torch.Generator().manual_seed(0))
+    image = made(torch.linspace(0, 1, 300).expand(200, 300), noise).expand(3, -1, -1)
     with pytest.raises(spectrum.NoTextureError, match=r"no texture .* choose a crop with edges"):
-        estimation.estimate_blur(image, 2)
+        estimate_kernel(image, 2, method)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"lr": torch.rand(1, 80, 80)},
+            r"lr is \(1, 80, 80\) torch.float32, expected a floating \(3, H, W\)",
+        ),
+        ({"lr": torch.zeros(3, 80, 80, dtype=torch.uint8)}, "uint8, expected a floating .* otsr.images.read"),
+        ({"lr": "photo.jpg"}, "lr is str, expected a floating"),
+        ({"lr": torch.rand(3, 63, 200)}, "63 × 200 pixels; estimating a kernel takes at least 64 × 64"),
+        ({"lr": 255 * torch.rand(3, 80, 80)}, r"expected \[0, 1\]; divide 8-bit values by 255"),
+        ({"lr": torch.full((3, 80, 80), torch.nan)}, r"lies in \[nan, nan\]"),
+        ({"scale": 3}, "scale is 3, expected 2 or 4"),
+        ({"method": "magic"}, 'method is \'magic\', expected "spectrum" or "kernelgan"'),
+    ],
+)
+def test_wrong_arguments_are_named(photo: torch.Tensor, change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        estimate_kernel(**{"lr": photo, **change})  # type: ignore[arg-type]
