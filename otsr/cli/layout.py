@@ -100,7 +100,9 @@ class Page:
         for choice in chosen[1:]:
             choice.change(None, None, result, js=_FORGET)
             choice.change(**estimate)
-        self.go.click(self.enlarged, chosen, result, show_progress_on=self.news)
+        # At the click, not when the work's turn comes: else a Cancel in between would be forgotten.
+        started = self.go.click(self.stop.clear, queue=False)
+        started.then(self.enlarged, chosen, result, show_progress_on=self.news)
         self.cancel.click(self.stop.set, queue=False)
         self.blocks.unload(self.stop.set)  # the page was closed
 
@@ -150,7 +152,6 @@ class Page:
         """The same file that `otsr upscale` makes."""
         start = time.monotonic()
         target = Path(tempfile.mkdtemp(dir=self.folder)) / f"{Path(photo).stem}_large{suffix}"
-        self.stop.clear()
 
         def progress(done: int, total: int) -> None:
             bar((done, total), unit="tiles")

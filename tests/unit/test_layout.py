@@ -21,8 +21,8 @@ def page(tmp_path: Path) -> Any:
     torch.manual_seed(0)
     network = Compact(nf=4, nb=1, scale=4)
     (tmp_path / "results").mkdir()
-    load = lambda weight: Upscaler(network, device="cpu", tile=32)  # noqa: E731
-    return layout.Page(load, tmp_path / "results", blend=False)
+    upscaler = Upscaler(network, device="cpu", tile=32)
+    return layout.Page(lambda weight: upscaler, tmp_path / "results", blend=False)
 
 
 def photo(path: Path, width: int, height: int, mode: str = "RGB", **options: object) -> str:
@@ -45,6 +45,19 @@ def test_a_photo_of_any_size_and_kind_can_be_looked_at(
         assert plain.size == large.size == (4 * min(width, SIDE), 4 * min(height, SIDE))
 
 
+def test_errors_name_the_file_without_folders_that_nobody_chose(page: Any, tmp_path: Path) -> None:
+    letter = tmp_path / "results" / "abc" / "letter.jpg"
+    letter.parent.mkdir()
+    letter.write_text("Dear Sir, this is no picture.")
+    said, steps, part, overview = page.opened(str(letter))
+    assert said.startswith("⚠ letter.jpg: not a picture that can be read") and not steps.visible
+    assert part is overview is None
+    glass = photo(tmp_path / "glass.png", 40, 30, "RGBA")
+    news, save = page.enlarged(glass, 4, None, 1.0, ".jpg")
+    assert news == "⚠ glass_large.jpg: JPEG holds no transparency; write PNG, WebP or TIFF"
+    assert not save.visible
+
+
 def test_the_part_is_where_the_overview_was_clicked(page: Any, tmp_path: Path) -> None:
     path = photo(tmp_path / "photo.png", 1280, 960)
     part, overview = page.looked(path, SimpleNamespace(index=(300, 200)))
@@ -59,9 +72,15 @@ def test_the_browser_is_told_the_colour_profile(page: Any, tmp_path: Path) -> No
     assert {image.info["icc_profile"] for image in (overview, *page.compared(path, part, 1.0))} == {profile}
 
 
-def test_a_stopped_enlargement_says_so_and_leaves_nothing(page: Any, tmp_path: Path) -> None:
+def test_a_cancel_before_the_queued_work_begins_is_kept_until_the_next_click(
+    page: Any, tmp_path: Path
+) -> None:
     path = photo(tmp_path / "photo.png", 150, 120)
-    load = page.upscaler
-    page.upscaler = lambda weight: page.stop.set() or load(weight)
+    (click,) = (one for one in page.blocks.fns.values() if (page.go._id, "click") in one.targets)
+    assert not click.queue, "it is answered at once, whatever work is under way"
+    click.fn()
+    page.stop.set()  # as a press of Cancel does
     assert page.enlarged(path, 4, None, 1.0, ".png")[0] == "Cancelled."
     assert not [file for file in (tmp_path / "results").rglob("*") if file.is_file()]
+    click.fn()
+    assert page.enlarged(path, 4, None, 1.0, ".png")[0].startswith("Done")
