@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import partial
 from pathlib import Path
 
 import typer
@@ -47,18 +46,15 @@ def compare(
 
     with ends(fail, ImageError):
         picture = read(photo)
-    try:
+    with ends(lambda error: refuse(f"--crop {error}"), ValueError):
         place = (int(corner[1]), int(corner[2]), side)
         window = comparison.window_at(picture, *place) if crop else comparison.detail(picture, side)
-    except ValueError as error:
-        refuse(f"--crop {error}")
-    build = partial(build_upscaler, device=device, precision=precision)
-    networks = {name: build(name) for name in weights or []}
     out = out or Path(f"{photo.stem}_compare.png")
     require_file(out, *FORMATS, overwrite=overwrite)
-    networks = networks or {entry.name: build(entry.name) for entry in catalogue() if entry.present}
-    extent = f"{window.width}×{window.height} pixels"
-    say(f"{extent} from {window.left},{window.top} on, with {', '.join(networks)}")
+    names = weights or [entry.name for entry in catalogue() if entry.present]
+    networks = {name: build_upscaler(name, device=device, precision=precision) for name in names}
+    left, top, width, height = window
+    say(f"{width}×{height} pixels from {left},{top} on, with {', '.join(names)}")
     views = comparison.enlarged(picture, networks, window)
     size = next(iter(views.values())).size
     views = {photo.name: comparison.overview(picture, window, size), **views}

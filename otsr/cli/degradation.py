@@ -93,7 +93,7 @@ def degrade(
     """
     from otsr.cli import jobs
 
-    planned, failed = jobs.plan(inputs, out, places=("LR", "HR"), single_file=False)
+    planned, failed = jobs.plan(inputs, out, places=("LR", "HR"))
     require_writable(out)
     import zlib
 

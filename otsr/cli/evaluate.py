@@ -16,17 +16,11 @@ from otsr.cli.upscale import build_upscaler
 
 @app.command(cls=ManyValues)
 def evaluate(
-    data: str | None = Option(
-        None, help="Folder of HR pictures; or photos/test, photos/val, phone: the course's."
-    ),
+    data: str | None = Option(None, help="HR pictures: a folder; or photos/test, photos/val, phone."),
     weights: list[str] | None = Option(None, metavar="NAME...", help="Names (see `otsr info`) or paths."),
-    sr: list[Path] | None = Option(
-        None, metavar="FOLDER...", help="Pictures by any program, named as in --data."
-    ),
+    sr: list[Path] | None = Option(None, metavar="FOLDER...", help="By any program, named as in --data."),
     lr: Path | None = Option(None, help="Folder of LR pictures, named as in --data."),
-    degradation: str | None = Option(
-        None, help="LR from HR: phone (the default), general, bicubic, or a file."
-    ),
+    degradation: str | None = Option(None, help="LR from HR: phone (default), general, bicubic, or a file."),
     cleanup: float | None = Option(None, min=1.0, help="Shrink HR pictures so much first.  [default: 1]"),
     against: str | None = Option(None, help="Row to compare the others with.  [default: the first]"),
     ot_weight: list[float] | None = Option(None, metavar="T...", help="From 0 (fidelity) to 1 (transport)."),
@@ -95,11 +89,10 @@ def evaluate(
                 networks, scenes, scale=scale, draws=draws, progress=progress,
                 on_error=lambda text: say(f"error: {text}"),
             )  # fmt: skip
-    used = {name: file_of(name, download=False) for name in names}
-    for name, file in used.items():
-        if file.suffix == ".param":  # of ncnn: the graph, which many networks share
-            used[name] = file.with_suffix(".bin")
-    hashes = {name: pooch.file_hash(str(file)) for name, file in used.items()}
+    files = [file_of(name, download=False) for name in names]
+    # Of ncnn's two files that with the numbers: many networks share the graph in the other.
+    files = [file.with_suffix(".bin") if file.suffix == ".param" else file for file in files]
+    hashes = {name: pooch.file_hash(str(file)) for name, file in zip(names, files, strict=True)}
     table.settings.update(settings, crop=crop, weights=hashes, **options)
     text = evaluation.markdown(table, against)
     if len(steps) > 1:

@@ -52,12 +52,7 @@ def find(inputs: Sequence[Path]) -> tuple[list[Path], int]:
 
 
 def plan(
-    inputs: Sequence[Path],
-    out: Path,
-    suffix: str = ".png",
-    *,
-    places: Sequence[str] = (".",),
-    single_file: bool = True,
+    inputs: Sequence[Path], out: Path, suffix: str = ".png", *, places: Sequence[str] = (".",)
 ) -> tuple[list[Job], int]:
     """Pair each input picture with its output.
 
@@ -66,7 +61,7 @@ def plan(
     status 2 if two inputs have the same output, an output is an input, or `out` is a file where a folder is needed.
 
     Args:
-        out: a folder; or a file name, when `single_file` allows it and the input is one file.
+        out: a folder; or, where each job writes to one place, the file to make of the one picture.
         places: subfolders of `out` that each job writes to; the jobs' targets are in the first.
 
     Returns the jobs, and how many inputs could not be read (each is named on stderr).
@@ -74,7 +69,7 @@ def plan(
     found: dict[Path, Path] = {}  # picture: its place below `out`
     failed = 0
     names_file = out.suffix.lower() in FORMATS and not out.is_dir()
-    if single_file and names_file and len(inputs) == 1 and not inputs[0].is_dir():
+    if names_file and len(inputs) == len(places) == 1 and not inputs[0].is_dir():
         pictures, failed = find(inputs)
         found, inputs = dict.fromkeys(pictures, Path()), []
     elif names_file or (out.exists() and not out.is_dir()):

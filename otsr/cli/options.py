@@ -11,9 +11,7 @@ from typer.core import TyperCommand
 Inputs = Annotated[list[Path], Argument(metavar="PICTURES...", help="Pictures, and folders of pictures.")]
 Overwrite = Annotated[bool, Option("--overwrite", help="Replace outputs that exist already.")]
 Weights = Annotated[str | None, Option(help="Name (see `otsr info`), file or folder.  [default: otsr]")]
-Tile = Annotated[
-    int | None, Option(help="LR pixels a side; less memory if small.  [default: 512, CUDA 2048]")
-]
+Tile = Annotated[int | None, Option(help="LR pixels a side; small saves memory.  [default: 512, CUDA 2048]")]
 DeviceName = Annotated[str, Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
 Precision = Annotated[str, Option(help="auto, fp32, bf16, fp16.")]
 

@@ -49,8 +49,7 @@ def page(
         name = weights or DEFAULT
         build_upscaler(name, device=device)  # says what is wrong with the options
         load = partial(Upscaler.from_pretrained, name, device=device)
-        blend = partner(name) is not None
-        shown = Page(lambda weight: load(ot_weight=weight), Path(folder), blend=blend)
+        shown = Page(lambda t: load(ot_weight=t), Path(folder), blend=partner(name) is not None)
         try:
             _, address, _ = shown.blocks.launch(
                 server_name=_ADDRESS, server_port=port, inbrowser=browser, share=False, quiet=True, show_error=True,

@@ -61,7 +61,7 @@ def main() -> None:
         sys.exit(130)
 
 
-def _show_version(asked: bool) -> None:
+def _version(asked: bool) -> None:
     if asked:
         from otsr import __version__
 
@@ -71,9 +71,7 @@ def _show_version(asked: bool) -> None:
 
 @app.callback()
 def _root(
-    version: bool = Option(
-        False, "--version", help="Show the version and exit.", is_eager=True, callback=_show_version
-    ),
+    version: bool = Option(False, "--version", help="Show the version.", is_eager=True, callback=_version),
 ) -> None:
     """Options that come before a command."""
 

@@ -40,11 +40,9 @@ def pack(
 
 @app.command()
 def train(
-    recipe: Path = Argument(
-        metavar="RECIPE", help="A file (also of RealSR or OTSR), or tiny, small, df2k, …"
-    ),
+    recipe: Path = Argument(metavar="RECIPE", help="A file, also of RealSR or OTSR; or tiny, small, df2k, …"),
     overrides: list[str] | None = Option(
-        None, "--set", metavar="KEY=VALUE", help="Replace a value; repeatable."
+        None, "--set", metavar="KEY=VALUE", help="Replace a value. Repeatable."
     ),
     camera: Path | None = Option(None, metavar="FILE", help="Train for it: a file of `otsr estimate`."),
     resume: bool = Option(False, "--resume", help="Continue from the last checkpoint in the folder."),
@@ -91,9 +89,7 @@ def train(
     say(f"{config.name}: {config.steps:,} steps, into {folder}; {times}")
     if config.data.degradation == "phone" and not resume:
         say("It is for the course's phone, whose blur is estimated first, in up to a minute. For your own:")
-        say(
-            "otsr estimate PHOTOS -o camera.safetensors, then the same command with --camera camera.safetensors"
-        )
+        say("otsr estimate PHOTOS -o camera.safetensors, then this command with --camera camera.safetensors")
     from otsr.training import train as run
 
     try:

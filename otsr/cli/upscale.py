@@ -16,7 +16,7 @@ import typer
 from typer import Option
 
 from otsr.cli.options import DeviceName, Inputs, Overwrite, Precision, Tile, Weights
-from otsr.cli.root import app, fail, refuse, require_writable, say
+from otsr.cli.root import app, ends, fail, refuse, require_writable, say
 
 if TYPE_CHECKING:
     from otsr.cli.jobs import Job, Progress
@@ -120,15 +120,9 @@ class Size:
 
 
 def enlarge(
-    upscaler: Upscaler,
-    source: Path,
-    target: Path,
-    size: Size,
-    progress: Callable[[int, int], None],
-    *,
-    quality: int = 95,
-    exif: bytes = b"",
-) -> None:
+    upscaler: Upscaler, source: Path, target: Path, size: Size, progress: Callable[[int, int], None],
+    *, quality: int = 95, exif: bytes = b"",
+) -> None:  # fmt: skip
     """Upscale one file into another, whose suffix chooses the format."""
     from otsr import images
     from otsr.inference import scaled_size
@@ -151,16 +145,12 @@ def build_upscaler(weights: str | None, **options: Any) -> Upscaler:
     from otsr.weights import DEFAULT, WeightsError, find
 
     name = weights or DEFAULT
-    try:
+    known = find(name) is not None
+    # What fails with a name that is known is a download, or a package is missing: no mistake in the command line.
+    with ends(refuse, ValueError), ends(lambda error: fail(error) if known else refuse(error), WeightsError):
         upscaler = Upscaler.from_pretrained(name, **options)
-        if find(name) is None:
+        if not known:
             _note_unfinished(Path(name))
-    except WeightsError as error:
-        if find(name):  # whose download failed, or whose package is missing: no mistake in the command line
-            fail(error)
-        refuse(error)
-    except ValueError as error:
-        refuse(error)
     if upscaler.device.type == "mps" and options.get("device") == "auto":
         say("using Apple's GPU (mps); --device cpu uses the CPU")
     return upscaler

@@ -1,9 +1,9 @@
 """What is measured on a picture, and how: one protocol for `otsr evaluate` and for the validation of a training.
 
 SR pictures come rounded to 8 bits, as a person would get them. PSNR and SSIM are taken on MATLAB's luma, without
-`border` pixels on each side; ST-LPIPS, NIQE and patch-SWD on whole pictures; LR consistency by MATLAB's bicubic,
-without border / scale LR pixels. A blurred and noisy LR picture is not what its truth shrinks to, so a network that
-removes noise scores lower in LR consistency: read that column beside the others.
+`scale` pixels on each side; ST-LPIPS, NIQE and patch-SWD on whole pictures; LR consistency by MATLAB's bicubic,
+without one LR pixel. A blurred and noisy LR picture is not what its truth shrinks to, so a network that removes noise
+scores lower in LR consistency: read that column beside the others.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Metric:
     higher: bool  # more is better
     digits: int  # behind the point
     against: Literal["truth", "input", "nothing"]  # what SR is compared with
-    value: Callable[[Tensor, Tensor, int, int], Tensor]  # of (sr, what it is compared with, scale, border)
+    value: Callable[[Tensor, Tensor, int], Tensor]  # of (sr, what it is compared with, scale)
 
     @property
     def heading(self) -> str:
@@ -55,33 +55,29 @@ def _niqe(sr: Tensor) -> Tensor:
 
 
 METRICS = (
-    Metric("psnr_y", "PSNR-Y", True, 2, "truth", lambda sr, hr, s, b: metrics.psnr(sr, hr, b, "y")),
-    Metric("ssim_y", "SSIM-Y", True, 4, "truth", lambda sr, hr, s, b: metrics.ssim(sr, hr, b, "y")),
-    Metric("st_lpips", "ST-LPIPS", False, 4, "truth", lambda sr, hr, s, b: metrics.st_lpips(sr, hr)),
-    Metric("niqe", "NIQE", False, 3, "nothing", lambda sr, _, s, b: _niqe(sr)),
-    Metric("patch_swd", "patch-SWD", False, 4, "truth", lambda sr, hr, s, b: metrics.patch_swd(sr, hr)),
+    Metric("psnr_y", "PSNR-Y", True, 2, "truth", lambda sr, hr, scale: metrics.psnr(sr, hr, scale, "y")),
+    Metric("ssim_y", "SSIM-Y", True, 4, "truth", lambda sr, hr, scale: metrics.ssim(sr, hr, scale, "y")),
+    Metric("st_lpips", "ST-LPIPS", False, 4, "truth", lambda sr, hr, _: metrics.st_lpips(sr, hr)),
+    Metric("niqe", "NIQE", False, 3, "nothing", lambda sr, *_: _niqe(sr)),
+    Metric("patch_swd", "patch-SWD", False, 4, "truth", lambda sr, hr, _: metrics.patch_swd(sr, hr)),
     Metric(
         "lr_consistency", "LR consistency", True, 2, "input",
-        lambda sr, lr, s, b: metrics.lr_consistency(sr, lr, s, border=b // s),
+        lambda sr, lr, scale: metrics.lr_consistency(sr, lr, scale, border=1),
     ),
 )  # fmt: skip
 
 
-def measure(
-    sr: Tensor, lr: Tensor | None, hr: Tensor | None, scale: int, border: int | None = None
-) -> dict[str, float]:
+def measure(sr: Tensor, lr: Tensor | None, hr: Tensor | None, scale: int) -> dict[str, float]:
     """Every metric that has what it needs, by its key; NaN where undefined (PSNR of equal pictures, NIQE of flat).
 
     Args:
         sr: (3, H, W) in [0, 1], rounded to 8 bits.
         lr: (3, H/scale, W/scale), what SR was made from, if known.
         hr: (3, H, W), the truth, if known.
-        border: HR pixels left out on each side by PSNR and SSIM; None for the scale.
     """
-    border = scale if border is None else border
     others = {"truth": hr, "input": lr, "nothing": sr}
     scores = {
-        metric.key: float(metric.value(sr, other, scale, border))
+        metric.key: float(metric.value(sr, other, scale))
         for metric in METRICS
         if (other := others[metric.against]) is not None
     }
@@ -134,7 +130,6 @@ def evaluate(
     scenes: Sequence[Scene],
     *,
     scale: int = 4,
-    border: int | None = None,
     draws: int = 1,
     on_error: Callable[[str], None] = lambda _: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -143,7 +138,6 @@ def evaluate(
 
     Args:
         networks: by the name of their row, in fp32 if numbers shall not depend on the machine.
-        border: see `measure`.
         draws: views of each scene. Their values are averaged within the scene: the interval is over scenes.
         on_error: told of each picture that had to be left out, when it happens.
         progress: told how many scenes are done, and how many there are.
@@ -153,7 +147,6 @@ def evaluate(
         NothingMeasured: no picture could be measured.
     """
     _check(networks, scenes, scale)
-    border = scale if border is None else border
     found: dict[str, dict[str, list[dict[str, float]]]] = {}  # scores of each draw, by scene and row
     failures = []
     for done, scene in enumerate(scenes, 1):
@@ -162,7 +155,7 @@ def evaluate(
             for number in range(draws):
                 view = scene.draw(number)
                 for row, sr in _pictures(scene, view, networks, scale):
-                    rows.setdefault(row, []).append(measure(sr, view.lr, view.hr, scale, border))
+                    rows.setdefault(row, []).append(measure(sr, view.lr, view.hr, scale))
         except (OSError, ValueError, MemoryError, RuntimeError) as error:
             text = str(error) or type(error).__name__
             failures.append(text if scene.name in text else f"{scene.name}: {text}")
@@ -179,7 +172,7 @@ def evaluate(
         }
         for row, scores in first.items()
     }
-    settings = {"scale": scale, "border": border, "draws": draws}
+    settings = {"scale": scale, "border": scale, "draws": draws}
     return Table(values, tuple(found), tuple(failures), settings)
 
 

@@ -15,8 +15,8 @@ from otsr.evaluation.measuring import Metric, Table
 from otsr.metrics import Interval
 
 
-def markdown(table: Table, against: str | None = None) -> str:
-    """The table, with mean and 95 % interval in each cell; below it the differences to the row `against`, if named.
+def markdown(table: Table, against: str) -> str:
+    """The table, with mean and 95 % interval in each cell; below it the differences to the row `against`.
 
     Raises:
         EvaluationError: no row of that name.
@@ -24,7 +24,7 @@ def markdown(table: Table, against: str | None = None) -> str:
     count = len(table.images)
     over = f"{count} pictures, 95 % bootstrap interval over them" if count > 1 else "1 picture"
     parts = [f"Mean over {over}; ↑ more is better, ↓ less is better.", _cells(table)]
-    if against is not None and table.rows != [against]:
+    if table.rows != [against]:
         parts += [
             f"Difference to {against}, picture by picture: mean, 95 % interval; ✓ better, ✗ worse, neither mark: "
             "the interval holds 0, the pictures do not tell.",
@@ -65,34 +65,29 @@ def monotony(table: Table, rows: Sequence[str]) -> str:
     return "The path is monotone: at each step PSNR-Y falls (more distortion) and ST-LPIPS falls (better perception)."
 
 
-def to_json(table: Table, against: str | None = None) -> dict[str, Any]:
-    """Everything: settings, versions, numbers of each picture and draw, means, intervals, differences.
+def to_json(table: Table, against: str) -> dict[str, Any]:
+    """Everything: settings, versions, numbers of each picture and draw, means, intervals, differences to `against`.
 
     `values[row][metric][i][d]` is draw d of picture `images[i]`; null where the metric is undefined.
     """
-    keys = [metric.key for metric in table.metrics]
-    described: dict[str, Any] = {
+    rows, metrics = table.rows, table.metrics
+    versions = {name: version(name) for name in ("otsr", "torch", "numpy", "pillow")}
+    return {
         "settings": table.settings,
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("otsr", "torch", "numpy", "pillow")},
-        },
-        "metrics": {
-            m.key: {"title": m.title, "better": "higher" if m.higher else "lower"} for m in table.metrics
-        },
+        "versions": {"python": platform.python_version(), **versions},
+        "metrics": {m.key: {"title": m.title, "better": "higher" if m.higher else "lower"} for m in metrics},
         "images": list(table.images),
         "failures": list(table.failures),
         "notes": notes(table),
-        "values": {row: {key: _plain(table.values[row][key]) for key in keys} for row in table.rows},
-        "means": {row: {key: _ends(table.interval(row, key)) for key in keys} for row in table.rows},
+        "values": {row: {m.key: _plain(table.values[row][m.key]) for m in metrics} for row in rows},
+        "means": {row: {m.key: _ends(table.interval(row, m.key)) for m in metrics} for row in rows},
+        "against": against,
+        "differences": {
+            row: {m.key: _ends(table.difference(row, against, m.key)) for m in metrics}
+            for row in rows
+            if row != against
+        },
     }
-    if against is not None:
-        others = [row for row in table.rows if row != against]
-        described["against"] = against
-        described["differences"] = {
-            row: {key: _ends(table.difference(row, against, key)) for key in keys} for row in others
-        }
-    return described
 
 
 def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -131,8 +126,11 @@ def _cell(interval: Interval, metric: Metric, signed: bool = False) -> str:
 
 
 def _ends(interval: Interval) -> dict[str, float | None]:
-    return {name: None if math.isnan(value) else value for name, value in interval._asdict().items()}
+    return dict(zip(Interval._fields, _plain(np.array(interval)), strict=True))
 
 
-def _plain(values: np.ndarray) -> list[list[float | None]]:
-    return [[None if math.isnan(value) else value for value in draws] for draws in values.tolist()]
+def _plain(values: np.ndarray) -> list:
+    """For JSON, which knows null and no NaN."""
+    plain = values.astype(object)
+    plain[np.isnan(values)] = None
+    return plain.tolist()

@@ -164,16 +164,14 @@ def named_degradation(name: str, scale: int | None = None, cleanup: float | None
     Raises:
         DegradationError: no such file, damaged, or made for another scale.
     """
-    if name == "phone":
-        return phone_degradation(scale or 4, cleanup or 1.0)
-    if name == "general":
-        return Degradation.general(scale or 4, cleanup or 1.0)
-    if name == "bicubic":
-        return Degradation(scale or 4, cleanup=cleanup or 1.0)
+    named: dict[str, Callable[..., Degradation]]
+    named = {"phone": phone_degradation, "general": Degradation.general, "bicubic": Degradation}
+    if name in named:
+        return named[name](scale or 4, cleanup=cleanup or 1.0)
     found = Degradation.load(name)
     if scale not in (None, found.scale):
-        what = f"made for ×{found.scale}, not ×{scale}; estimate it with --scale {scale}"
-        raise DegradationError(f"{name}: {what}")
+        advice = f"estimate it with --scale {scale}"
+        raise DegradationError(f"{name}: made for ×{found.scale}, not ×{scale}; {advice}")
     found.cleanup = cleanup or found.cleanup
     return found
 
