@@ -1,4 +1,4 @@
-"""Fixtures of the system tests: small weights, small disks, and the command line in this process."""
+"""Fixtures of the system tests: small weights, a camera, small disks, and the command line in this process."""
 
 from __future__ import annotations
 
@@ -10,36 +10,45 @@ from pathlib import Path
 import pytest
 import torch
 from command import Run
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
+
+from otsr import weights
+from otsr.cli import app
+from otsr.degradation import Degradation, NoisePool, kernels
+from otsr.networks.generators import Compact
+
+
+def write_weights(path: Path, seed: int, std: float, **notes: str) -> Path:
+    """Of a ×4 network that answers in milliseconds, and not as bicubic would."""
+    torch.manual_seed(seed)
+    network = Compact(nf=4, nb=1, scale=4)
+    torch.nn.init.normal_(network.body[-1].weight, std=std)  # type: ignore[arg-type]
+    weights.save(network, path, notes)
+    return path
 
 
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ×4 network that answers in milliseconds."""
-    from otsr import weights
-    from otsr.networks.generators import Compact
-
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    network = Compact(nf=4, nb=1, scale=4)
-    torch.nn.init.normal_(network.body[-1].weight, std=0.002)  # type: ignore[arg-type]  # not bicubic itself
-    weights.save(network, path, {})
-    return path
+    return write_weights(tmp_path_factory.mktemp("weights") / "tiny.safetensors", 0, 0.002)
 
 
 @pytest.fixture(scope="session")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with fidelity.safetensors and transport.safetensors, whose partner is the former."""
-    from otsr import weights
-    from otsr.networks.generators import Compact
-
     folder = tmp_path_factory.mktemp("pair")
-    for seed, name, notes in ((1, "fidelity", {}), (2, "transport", {"partner": "fidelity.safetensors"})):
-        torch.manual_seed(seed)
-        network = Compact(nf=4, nb=1, scale=4)
-        torch.nn.init.normal_(network.body[-1].weight, std=0.2)  # type: ignore[arg-type]
-        weights.save(network, folder / f"{name}.safetensors", notes)
+    write_weights(folder / "fidelity.safetensors", 1, 0.2)
+    write_weights(folder / "transport.safetensors", 2, 0.2, partner="fidelity.safetensors")
     return folder
+
+
+@pytest.fixture(scope="session")
+def camera(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A degradation file: two kernels and noise."""
+    blur = [kernels.gaussian(16, 3.0, 1.0, angle) for angle in (0.0, 60.0)]
+    patches = torch.randint(90, 110, (4, 3, 32, 32), generator=torch.Generator().manual_seed(0)).byte()
+    path = tmp_path_factory.mktemp("camera") / "phone.safetensors"
+    Degradation(4, blur, NoisePool(patches, ["a.jpg"] * 4, [""] * 4)).save(path)
+    return path
 
 
 @pytest.fixture
@@ -57,19 +66,10 @@ def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]
 @pytest.fixture
 def otsr() -> Run:
     """Run `otsr` in this process; the answer has exit_code, stdout and stderr."""
-    from otsr.cli import app
-
-    def run(*arguments: object) -> Result:
-        return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-    return run
+    return lambda *arguments: CliRunner().invoke(app, list(map(str, arguments)))
 
 
 @pytest.fixture
 def upscale(otsr: Run, tiny_weights: Path) -> Run:
     """Run `otsr upscale` with small weights."""
-
-    def run(*arguments: object) -> Result:
-        return otsr("upscale", *arguments, "--weights", tiny_weights)
-
-    return run
+    return lambda *arguments: otsr("upscale", *arguments, "--weights", tiny_weights)

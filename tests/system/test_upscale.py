@@ -12,6 +12,7 @@ import pytest
 from command import Run, files, picture
 from PIL import Image, ImageCms
 
+from otsr import images
 from otsr.cli import jobs
 from otsr.inference import Upscaler
 
@@ -21,13 +22,9 @@ from otsr.inference import Upscaler
     [
         (["in.jpg"], ["in.jpg"], ["in.png"]),
         (["b.jpg", "in/a.jpg"], ["b.jpg", "in"], ["a.png", "b.png"]),
-        (
-            ["in/a.jpg", "in/b.png", "in/trip/day 1/c.webp", "in/trip/ü.tif"],
-            ["in"],
-            ["a.png", "b.png", "trip/day 1/c.png", "trip/ü.png"],
-        ),
+        (["in/b.png", "in/trip/day 1/c.webp", "in/trip/ü.tif"], ["in"], ["b.png", "trip/day 1/c.png", "trip/ü.png"]),
     ],
-)
+)  # fmt: skip
 def test_names_and_subfolders_are_kept_in_a_folder_that_does_not_exist_yet(
     upscale: Run, tmp_path: Path, pictures: list[str], inputs: list[str], made: list[str]
 ) -> None:
@@ -46,32 +43,29 @@ def test_names_and_subfolders_are_kept_in_a_folder_that_does_not_exist_yet(
 )
 def test_the_format_can_be_chosen(upscale: Run, tmp_path: Path, format: str, names: list[str]) -> None:
     picture(tmp_path / "in" / "a.JPG")
-    picture(tmp_path / "in" / "b.gif" if format == "keep" else tmp_path / "in" / "b.png")
+    picture(tmp_path / "in" / "b.gif")
     result = upscale(tmp_path / "in", "-o", tmp_path / "out", "--format", format)
     assert result.exit_code == 0, result.stderr
     assert files(tmp_path / "out") == names
 
 
-def test_what_is_there_already_is_not_made_again(upscale: Run, tmp_path: Path) -> None:
-    for name in ("a.png", "b.png"):
+def test_what_is_there_is_left_alone_unless_it_is_older_than_its_picture(
+    upscale: Run, tmp_path: Path
+) -> None:
+    """A temporary file of a run that was killed does not count as done; a folder may have any name."""
+    out = tmp_path / "out.avif"
+    out.mkdir()
+    for name in ("a.png", "b.png", "c.png"):
         picture(tmp_path / "in" / name)
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "a.png").write_bytes(b"made before")
-    result = upscale(tmp_path / "in", "-o", tmp_path / "out")
+    for name in ("a.png", "b.png", ".c.k2j3.part.png"):
+        (out / name).write_bytes(b"made before")
+    os.utime(out / "b.png", (1e9, 1e9))
+    result = upscale(tmp_path / "in", "-o", out)
     assert result.exit_code == 0, result.stderr
-    assert (tmp_path / "out" / "a.png").read_bytes() == b"made before"
-    assert "1 done, 1 there already" in result.stderr
-    assert "--overwrite makes them again" in result.stderr
-
-
-def test_a_picture_that_changed_since_is_made_again_with_a_word(upscale: Run, tmp_path: Path) -> None:
-    picture(tmp_path / "in.png")
-    (tmp_path / "out.png").write_bytes(b"made from an older in.png")
-    os.utime(tmp_path / "out.png", (1e9, 1e9))
-    result = upscale(tmp_path / "in.png", "-o", tmp_path / "out.png")
-    assert result.exit_code == 0, result.stderr
-    assert "out.png is older than" in result.stderr and "making it again" in result.stderr
-    assert Image.open(tmp_path / "out.png").size == (48, 40)
+    assert (out / "a.png").read_bytes() == b"made before"
+    assert all(Image.open(out / name).size == (48, 40) for name in ("b.png", "c.png"))
+    assert "b.png is older than" in result.stderr and "making it again" in result.stderr
+    assert "2 done, 1 there already" in result.stderr and "--overwrite makes them again" in result.stderr
 
 
 def test_a_picture_from_a_clock_that_is_ahead_is_not_made_again(upscale: Run, tmp_path: Path) -> None:
@@ -88,27 +82,17 @@ def test_nothing_is_loaded_when_nothing_is_left_to_do(otsr: Run, tmp_path: Path)
     assert result.exit_code == 0, result.stderr
 
 
-def test_an_abandoned_temporary_file_does_not_count_as_done(upscale: Run, tmp_path: Path) -> None:
-    picture(tmp_path / "in" / "a.png")
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / ".a.k2j3.part.png").write_bytes(b"half")
-    assert upscale(tmp_path / "in", "-o", tmp_path / "out").exit_code == 0
-    assert Image.open(tmp_path / "out" / "a.png").size == (48, 40)
-
-
 def test_an_output_folder_inside_the_input_is_no_input(upscale: Run, tmp_path: Path) -> None:
     picture(tmp_path / "in" / "a.png")
     for _ in range(2):
-        result = upscale(tmp_path / "in", "-o", tmp_path / "in" / "x4")
-        assert result.exit_code == 0, result.stderr
+        assert upscale(tmp_path / "in", "-o", tmp_path / "in" / "x4").exit_code == 0
     assert files(tmp_path / "in") == ["a.png", "x4/a.png"]
 
 
 def test_alpha_grey_and_profile_are_kept(upscale: Run, tmp_path: Path) -> None:
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    picture(tmp_path / "in" / "alpha.png", mode="RGBA")
-    picture(tmp_path / "in" / "grey.png", mode="L")
-    picture(tmp_path / "in" / "colour.png")
+    for name, mode in (("alpha", "RGBA"), ("grey", "L"), ("colour", "RGB")):
+        picture(tmp_path / "in" / f"{name}.png", mode=mode)
     with Image.open(tmp_path / "in" / "colour.png") as image:
         image.save(tmp_path / "in" / "colour.png", icc_profile=icc)
     result = upscale(tmp_path / "in", "-o", tmp_path / "out")
@@ -119,46 +103,20 @@ def test_alpha_grey_and_profile_are_kept(upscale: Run, tmp_path: Path) -> None:
 
 
 def test_the_command_line_and_python_give_the_same(upscale: Run, tmp_path: Path, tiny_weights: Path) -> None:
-    from otsr import Upscaler
-
     picture(tmp_path / "in.png", 60, 50)
-    options = {"tile": 32, "ensemble": True, "back_projection": 2}
-    assert upscale(
-        tmp_path / "in.png", "-o", tmp_path / "out.png", "--tile", 32, "--ensemble", "--back-projection", 2
-    ).exit_code == 0  # fmt: skip
-    expected = Upscaler.from_pretrained(tiny_weights, **options).upscale(tmp_path / "in.png")
+    options = ("--tile", 32, "--ensemble", "--back-projection", 2)
+    assert upscale(tmp_path / "in.png", "-o", tmp_path / "out.png", *options).exit_code == 0
+    upscaler = Upscaler.from_pretrained(tiny_weights, tile=32, ensemble=True, back_projection=2)
+    expected = upscaler.upscale(tmp_path / "in.png")
     assert np.array_equal(np.asarray(Image.open(tmp_path / "out.png")), np.asarray(expected))
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (("--tile", 3), "tile is 3"),
-        (("--ot-weight", 1.5), "ot_weight is 1.5"),
-        (("--ot-weight", 0.5), "no partner"),
-        (("--quality", 0), "quality"),
-        (("--width", 9, "--height", 9), "--width and --height: name one"),
-        (("--scale", 0), "--scale is 0.0, expected a number above 0"),
-        (("--megapixels", "nan"), "--megapixels is nan"),
-        (("--keep-location",), "give both"),
-    ],
-    ids=str,
-)
-def test_a_wrong_option_ends_with_status_2_and_is_named(
-    upscale: Run, tmp_path: Path, options: tuple, words: str
-) -> None:
-    result = upscale(picture(tmp_path / "in.png"), "-o", tmp_path / "out", *options)
-    assert result.exit_code == 2 and words in result.stderr
-    assert not (tmp_path / "out").exists()
-
-
 def test_ot_weight_blends_with_the_partner(otsr: Run, pair: Path, tmp_path: Path) -> None:
-    picture(tmp_path / "in.png")
+    photo = picture(tmp_path / "in.png")
 
     def made(name: str, *options: object) -> np.ndarray:
-        out = tmp_path / "out.png"
-        model = pair / f"{name}.safetensors"
-        result = otsr("upscale", tmp_path / "in.png", "-o", out, "--weights", model, "--overwrite", *options)
+        out, model = tmp_path / "out.png", pair / f"{name}.safetensors"
+        result = otsr("upscale", photo, "-o", out, "--weights", model, "--overwrite", *options)
         assert result.exit_code == 0, result.stderr
         return np.asarray(Image.open(out)).astype(int)
 
@@ -171,7 +129,6 @@ def test_ot_weight_blends_with_the_partner(otsr: Run, pair: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("options", "size"),
     [
-        (("--scale", 2), (24, 20)),
         (("--scale", 1.5), (18, 15)),
         (("--scale", 5), (60, 50)),
         (("--width", 31), (31, 26)),
@@ -187,15 +144,13 @@ def test_the_size_can_be_chosen(upscale: Run, tmp_path: Path, options: tuple, si
     assert ("beyond the network's ×4" in result.stderr) == (options == ("--scale", 5))
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3, 4])
-@pytest.mark.parametrize("name", ["out.png", "out.tif", "out.jpg"])
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [("out.png", 1), ("out.png", 4), ("out.tif", 2), ("out.tif", 3), ("out.jpg", 1), ("out.jpg", 3)],
+)
 def test_sixteen_bits_stay_where_the_format_has_them(
     upscale: Run, tmp_path: Path, name: str, channels: int
 ) -> None:
-    from otsr import images
-
-    if name == "out.jpg" and channels in (2, 4):
-        return  # it holds no transparency
     values = np.random.default_rng(0).integers(0, 65536, (9, 9, channels), dtype=np.uint16)
     images.write(tmp_path / "in.png", values)
     result = upscale(tmp_path / "in.png", "-o", tmp_path / name)
@@ -225,43 +180,22 @@ def test_metadata_is_kept_if_asked_for_and_the_place_if_asked_twice(
             assert len(kept.get_ifd(0x8825)) == places
 
 
-@pytest.mark.parametrize(
-    ("suffix", "several"), [("avif", False), ("jxl", True), ("jfif", False), ("bmp", True)]
-)
-def test_a_format_that_is_not_written_is_no_folder(
-    upscale: Run, tmp_path: Path, suffix: str, several: bool
+@pytest.mark.parametrize(("other", "caseless"), [("a.png", ()), ("A.png", (sys.platform,))])
+def test_two_pictures_never_become_one_file(
+    upscale: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str, caseless: tuple
 ) -> None:
-    photo = picture(tmp_path / "in" / "photo.png")
-    result = upscale(photo.parent if several else photo, "-o", tmp_path / f"large.{suffix}")
-    assert result.exit_code == 2 and ".png, .jpg" in result.stderr and f"not as .{suffix}" in result.stderr
-    assert not (tmp_path / f"large.{suffix}").exists()
-    (tmp_path / f"large.{suffix}").mkdir()
-    assert upscale(photo, "-o", tmp_path / f"large.{suffix}").exit_code == 0
-
-
-def test_two_pictures_never_become_one_file(upscale: Run, tmp_path: Path) -> None:
-    for suffix in ("jpg", "png"):
-        picture(tmp_path / "two" / f"a.{suffix}")
+    """Names that differ in case alone clash where a system does not tell them apart, and only there."""
+    picture(tmp_path / "two" / "a.jpg")
+    picture(tmp_path / "two" / other)
+    monkeypatch.setattr(jobs, "_CASELESS", caseless)
     result = upscale(tmp_path / "two", "-o", tmp_path / "out")
     assert result.exit_code == 2 and not (tmp_path / "out").exists()
-    assert all(words in result.stderr for words in ("a.png", "a.jpg", "would both become", "--format keep"))
+    assert all(words in result.stderr for words in (other, "a.jpg", "would both become", "--format keep"))
     assert upscale(tmp_path / "two", "-o", tmp_path / "out", "--format", "keep").exit_code == 0
-    assert files(tmp_path / "out") == ["a.jpg", "a.png"]
-
-
-def test_names_that_differ_in_case_alone_clash_where_a_system_does_not_tell_them_apart(
-    upscale: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "two").mkdir()
-    picture(tmp_path / "two" / "a.jpg")
-    picture(tmp_path / "two" / "A.png")
-    with monkeypatch.context() as patch:
-        patch.setattr(jobs, "_CASELESS", (sys.platform,))
-        result = upscale(tmp_path / "two", "-o", tmp_path / "out")
-    assert result.exit_code == 2 and "would both become" in result.stderr and not (tmp_path / "out").exists()
-    if sys.platform not in jobs._CASELESS:
-        assert upscale(tmp_path / "two", "-o", tmp_path / "out").exit_code == 0
-        assert files(tmp_path / "out") == ["A.png", "a.png"]
+    assert sorted(files(tmp_path / "out")) == sorted(["a.jpg", other])
+    if caseless:
+        monkeypatch.setattr(jobs, "_CASELESS", ())
+        assert len(jobs.plan([tmp_path / "two"], tmp_path / "other")[0]) == 2
 
 
 def test_a_photo_is_not_written_over_where_a_system_does_not_tell_its_name_from_the_outputs(
@@ -284,28 +218,3 @@ def test_metadata_that_jpeg_cannot_hold_is_named_before_the_work(
     monkeypatch.setattr(Upscaler, "upscale", lambda *_, **__: pytest.fail("worked for nothing"))
     result = upscale(tmp_path / "a.png", "-o", tmp_path / "b.jpg", "--keep-metadata")
     assert result.exit_code == 1 and "68 KB of metadata are too much for JPEG" in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("command", "words"),
-    [
-        ("upscale {}/in.png -o /proc/none/out", "/proc/none/out: nothing can be written"),
-        ("estimate {}/in.png -o /proc/x.safetensors", "nothing can be written"),
-        ("evaluate --data {} --json /proc/x.json", "nothing can be written"),
-        ("pack {} -o /proc/x.lmdb", "nothing can be written"),
-        ("train tiny -o /proc/none/run", "nothing can be written"),
-        ("evaluate --degradation bicubic --data {}/in.png", "in.png: a file; name the folder that holds it"),
-        ("compare {}", "is not a file; name one photo"),
-        ("train adept", "there are adapt, df2k"),
-        ("train adept", "did you mean adapt?"),
-        ("photo.jpg", "there is no command photo.jpg; to enlarge a picture: otsr upscale photo.jpg"),
-        ("{}", "; to enlarge a picture: otsr upscale "),
-    ],
-)
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that nobody can write to")
-def test_what_can_be_known_at_the_door_is_said_at_the_door(
-    otsr: Run, tmp_path: Path, command: str, words: str
-) -> None:
-    picture(tmp_path / "in.png")
-    result = otsr(*command.format(*[tmp_path] * 2).split())
-    assert result.exit_code == 2 and words in result.stderr, result.stderr

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small_networks import plainly
 from torch import Tensor, nn
 
-from otsr import Upscaler
 from otsr.evaluation.comparison import Window, detail, enlarged, overview, sheet, window_at
 from otsr.images import resize, to_array
 
@@ -35,9 +35,7 @@ def test_the_detail_is_where_edges_are_and_not_where_noise_is() -> None:
     left, top, width, height = detail(photo(), 64)
     assert (width, height) == (64, 64)
     assert left >= 140 and top >= 90 and left + 64 <= 300 and top + 64 <= 200
-
-
-def test_a_small_photo_is_its_own_detail() -> None:
+    # A small photo is its own detail.
     assert detail(photo()[:, :20, :30], 64) == (0, 0, 30, 20)
 
 
@@ -51,9 +49,7 @@ def test_a_chosen_corner_is_moved_inside_and_one_outside_is_refused() -> None:
 def test_each_picture_is_the_same_place_at_the_same_size() -> None:
     """Also from a ×2 network, and equal to what the whole photo becomes there."""
     window = Window(40, 100, 50, 60)
-    views = enlarged(
-        photo(), {"dark": Upscaler(Darker(), device="cpu", precision="fp32", colours=False)}, window
-    )
+    views = enlarged(photo(), {"dark": plainly(Darker())}, window)
     assert list(views) == ["bicubic", "dark"]
     assert [view.size for view in views.values()] == [(200, 240)] * 2
     whole = to_array(resize(photo(), 4))[400:640, 160:360]
