@@ -6,9 +6,6 @@ opened and not run) its static twin is seen: one picture with the first, the mid
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,17 +20,8 @@ from PIL import Image
 from otsr.course.plots import encode, frame, rendered
 from otsr.images import ImageSource, open_picture
 
-_TWIN_FRAMES = 3
 _TWIN_INCHES = 6.0
 _QUALITY = 95  # of frames that are photographs: faint noise must survive
-_PAGE = """\
-<div id="{id}"></div>
-<script type="module">
-import slider from "data:text/javascript;base64,{code}";
-const state = {state};
-slider.render({{ model: {{ get: (name) => state[name] }}, el: document.getElementById("{id}") }});
-</script>
-"""
 
 
 class FrameSlider(anywidget.AnyWidget):
@@ -96,17 +84,17 @@ class FrameSlider(anywidget.AnyWidget):
 
     def twin(self) -> Image.Image:
         """The first, the middle and the last frame with their labels."""
-        count = min(_TWIN_FRAMES, len(self._pictures))
-        chosen = [round(i * (len(self._pictures) - 1) / max(1, count - 1)) for i in range(count)]
+        last = len(self._pictures) - 1
+        chosen = sorted({0, round(last / 2), last})
         images = [open_picture(self._pictures[i]).pixels for i in chosen]
         ratio = images[0].shape[0] / images[0].shape[1]
-        columns = count if ratio > 0.6 else 1  # wide frames stand below each other
+        columns = len(chosen) if ratio > 0.6 else 1  # wide frames stand below each other
         width = _TWIN_INCHES / columns
         captions = [textwrap.fill(self.captions[index], round(11 * width)) for index in chosen]
         lines = 1 + max(caption.count("\n") for caption in captions)
         room = max(1.0, 0.4 + 0.2 * lines)  # inches for the label above and a caption of 12 points below
-        size = (_TWIN_INCHES, (width * ratio + room) * count / columns)
-        figure, axes = plt.subplots(count // columns, columns, figsize=size, squeeze=False)
+        size = (_TWIN_INCHES, (width * ratio + room) * len(chosen) / columns)
+        figure, axes = plt.subplots(len(chosen) // columns, columns, figsize=size, squeeze=False)
         for axis, index, image, caption in zip(axes.flat, chosen, images, captions, strict=True):
             frame(axis, image, self._role, f"{self.title} {self.labels[index]}".strip())
             axis.set_xlabel(caption, fontsize=12)
@@ -118,12 +106,3 @@ class FrameSlider(anywidget.AnyWidget):
         mime, twin = encode(self.twin())
         bundle |= {"text/plain": self.description(), mime: twin}
         return bundle, {**metadata, mime: {"alt": self.description()}}
-
-
-def as_html(title: str, labels: list[str], captions: list[str], frames: list[str]) -> str:
-    """A live slider as HTML that needs nothing else, no kernel and no network; `frames` are addresses of pictures."""
-    state = {"title": title, "labels": labels, "captions": captions, "frames": frames}
-    text = json.dumps(state).replace("<", "\\u003c")  # nothing in it can end the script
-    code = Path(__file__).with_name("frame_slider.js").read_bytes()
-    name = f"slider-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-    return _PAGE.format(id=name, code=base64.b64encode(code).decode(), state=text)

@@ -38,10 +38,8 @@ def test_the_frames_of_a_run_are_kept_and_replace_older_ones(run: NotebookNode, 
     assert {path.name for path in tmp_path.iterdir()} == {"04-07.json", "05-03.json"}
     frames = json.loads((tmp_path / "04-07.json").read_text(encoding="utf-8"))["frames"]
     pictures = [Image.open(io.BytesIO(base64.b64decode(frame.partition(",")[2]))) for frame in frames]
-    assert [(one.size, one.convert("L").getpixel((0, 0))) for one in pictures] == [
-        ((80, 60), 40),
-        ((80, 60), 200),
-    ]
+    assert [one.size for one in pictures] == [(80, 60)] * 2
+    assert [one.convert("L").getpixel((0, 0)) for one in pictures] == [40, 200]
 
 
 def test_a_slider_lives_only_while_the_notebook_says_what_it_shows(run: NotebookNode, tmp_path: Path) -> None:
@@ -51,6 +49,16 @@ def test_a_slider_lives_only_while_the_notebook_says_what_it_shows(run: Notebook
     assert page and CAPTIONS[1] in page and "data:image/webp" in page
     run.cells[0].outputs[0].data["text/plain"] = "[slider] level\ndark: Another caption."
     assert sliders.live(run.cells[0], tmp_path) is None
+
+
+def test_no_caption_can_end_the_script_of_a_page() -> None:
+    state = {
+        "title": "grey",
+        "labels": ["only"],
+        "captions": ["A tag </script><b> in words."],
+        "frames": [""],
+    }
+    assert sliders.as_html(state).count("</script>") == 1
 
 
 def test_every_slider_of_the_course_moves_on_the_site(path: Path, notebook: NotebookNode) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException
@@ -28,8 +29,9 @@ from selenium.webdriver import Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
+from sliders import as_html
 
-from otsr.course.widgets import FrameSlider, as_html
+from otsr.course.widgets import FrameSlider
 from tests.browser import chromium, programs
 
 SECONDS = 90
@@ -59,22 +61,18 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]
     programs()
     tmp_path = tmp_path_factory.mktemp("lab")
     (tmp_path / "work").mkdir()
-    settings = tmp_path / "settings" / "@jupyterlab" / "apputils-extension"
+    settings = tmp_path / "config" / "lab" / "user-settings" / "@jupyterlab" / "apputils-extension"
     settings.mkdir(parents=True)
     (settings / "notification.jupyterlab-settings").write_text(QUIET)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     token = secrets.token_hex(16)
-    folders = {
-        "JUPYTERLAB_SETTINGS_DIR": "settings",
-        "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
-        "JUPYTER_CONFIG_DIR": "config",
-        "JUPYTER_RUNTIME_DIR": "runtime",
-        "IPYTHONDIR": "ipython",
-    }
+    folders = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_RUNTIME_DIR": "runtime", "IPYTHONDIR": "ipython"}
     environment = {**os.environ, **{name: str(tmp_path / folder) for name, folder in folders.items()}}
     options = [
+        "--no-browser",
+        "--allow-root",
         f"--ServerApp.port={port}",
         "--ServerApp.port_retries=0",
         "--ServerApp.ip=127.0.0.1",
@@ -84,18 +82,14 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         "--LabApp.extension_manager=readonly",
     ]
+    command = [sys.executable, "-m", "jupyterlab", *options]
     with (tmp_path / "jupyter.log").open("wb") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", *options],
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
     try:
         wait_for_server(f"http://127.0.0.1:{port}/api?token={token}", server, tmp_path / "jupyter.log")
 
         def notebook(*cells: str) -> str:
-            made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+            made = new_notebook(cells=[new_code_cell(cell) for cell in cells])
             made.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
             name = f"{secrets.token_hex(4)}.ipynb"
             nbformat.write(made, tmp_path / "work" / name)
@@ -130,9 +124,8 @@ def find(browser: webdriver.Chrome, selector: str) -> WebElement:
     """The first visible element, waited for."""
 
     def visible(chrome: webdriver.Chrome) -> WebElement | None:
-        return next(
-            (one for one in chrome.find_elements(By.CSS_SELECTOR, selector) if one.is_displayed()), None
-        )
+        found = chrome.find_elements(By.CSS_SELECTOR, selector)
+        return next((one for one in found if one.is_displayed()), None)
 
     stale = [StaleElementReferenceException]  # JupyterLab drew it anew in between
     wait = WebDriverWait(browser, SECONDS, ignored_exceptions=stale)
@@ -219,10 +212,9 @@ def test_the_picture_follows_in_jupyterlab_while_the_kernel_is_busy(
 def test_the_picture_follows_in_a_page_without_kernel(browser: webdriver.Chrome, tmp_path: Path) -> None:
     made: dict[str, FrameSlider] = {}
     exec(SOURCE.replace("\nFrameSlider", "\nslider = FrameSlider"), made)
-    page = tmp_path / "page.html"
     state = {name: getattr(made["slider"], name) for name in ("title", "labels", "captions", "frames")}
-    head = "<!DOCTYPE html><meta charset=utf-8><title>A slider</title>"
-    page.write_text(head + as_html(**state), "utf-8")
+    page = tmp_path / "page.html"
+    page.write_text("<!DOCTYPE html><meta charset=utf-8><title>A slider</title>" + as_html(state), "utf-8")
     browser.get(page.as_uri())
     drag_and_type(browser)
     assert not browser.get_log("browser"), "the console has a complaint"
