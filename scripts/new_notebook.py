@@ -47,7 +47,10 @@ SECTION = """\
 FIGURE = """\
 grey = np.full((90, 120, 3), 0.5, np.float32)
 print(f"mean {grey.mean():.2f}")
-show(pictures([Panel(grey, "TITLE", "real")]), alt="SAY WHAT IS SEEN, FOR SOMEBODY WHO CANNOT SEE IT.")"""
+show(
+    pictures([Panel(grey, "TITLE", "real")]),
+    alt="SAY WHAT IS SEEN, FOR SOMEBODY WHO CANNOT SEE IT.",
+)"""
 READING = """\
 SAY WHAT THE FIGURE SHOWS BEFORE YOU SAY WHAT IT MEANS. NUMBERS IN THE TEXT ARE PRINTED BY A CELL ABOVE. SAY WHAT WE DO
 NOT KNOW."""
