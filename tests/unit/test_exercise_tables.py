@@ -1,7 +1,7 @@
 """Every exercise takes right answers, answers each usual mistake with its own hint, and leaves a stub alone.
 
-Most usual mistakes stand in the tables of otsr.course.exercises themselves, each beside its hint; the tables here hold
-what is answered otherwise: wrong shapes and kinds, errors, judges.
+Most mistakes stand in the tables of otsr.course.exercises themselves, each beside its hint; here stand the others:
+wrong shapes and kinds, errors, judges. test_exercises_critic.py has those of the bug hunt.
 """
 
 from __future__ import annotations
@@ -11,22 +11,27 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import exercises_transport as transport
 import numpy as np
 import pytest
 import test_exercises_critic as critic
 import torch
-from scipy.stats import wasserstein_distance
+from scipy.stats import binom, wasserstein_distance
 from torch import Tensor
 from torch.nn import functional as F
 
 from otsr import metrics
-from otsr.course.exercises import check
+from otsr.course.exercises import check, train
 from otsr.course.exercises.camera import camera
 from otsr.course.exercises.checking import CHECKS
 from otsr.degradation import Degradation, NoisePool, kernels
 
 BOTH = [("rgb", 0), ("rgb", 4), ("y", 0), ("y", 4)]
+KEPT = {"weights", "average", "adam", "step", "recipe"}
+
+
+def forgetful(sr: Tensor, hr: Tensor) -> None:
+    """Returns nothing, but is no stub; names nothing but its own variables."""
+    error = sr - hr  # noqa: F841
 
 
 def nearest(sr: Tensor, hr: Tensor, claimed: float, choices: list[tuple[Any, int]]) -> tuple[Any, int]:
@@ -38,8 +43,8 @@ def blank(lr: Tensor, s: int) -> Tensor:
     return torch.zeros(3, s * lr.shape[1], s * lr.shape[2])
 
 
-def paired(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return abs(np.sort(a) - np.sort(b)).mean() if len(a) == len(b) else a + b
+def gaps(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.sort(x) - np.sort(y)
 
 
 def euler_in_place(v: Callable[..., Tensor], x: Tensor, steps: int) -> Tensor:
@@ -48,27 +53,48 @@ def euler_in_place(v: Callable[..., Tensor], x: Tensor, steps: int) -> Tensor:
     return x
 
 
-WRONG_KINDS: dict[str, list[tuple[Any, str]]] = {
+def judge(*submission: np.ndarray, without: str = "slack", rounding: float = 1e-9) -> bool:
+    """A right judge, unless it does without more than one of the last two conditions, or without another one."""
+    plan, cost, a, b, u, v = submission
+    conditions = {
+        "sign": (plan >= -rounding).all(),
+        "rows": np.abs(plan.sum(1) - a).max() <= rounding,
+        "columns": np.abs(plan.sum(0) - b).max() <= rounding,
+        "routes": (u[:, None] + v <= cost + rounding).all(),
+        "income": abs(a @ u + b @ v - (plan * cost).sum()) <= rounding,
+        "slack": np.abs((cost - u[:, None] - v)[plan > rounding]).max(initial=0) <= rounding,
+    }
+    return bool(all(held for name, held in conditions.items() if name not in without))
+
+
+def windows(x: Tensor, y: Tensor, k: int) -> Tensor:
+    """By another way than the solution's."""
+    x, y = (one.unfold(2, k, k).unfold(3, k, k).flatten(4) for one in (x, y))
+    return (x.sort().values - y.sort().values).abs().mean() / y.abs().mean()
+
+
+WRONG: dict[str, list[tuple[Any, str]]] = {
     "psnr": [
         (lambda sr, hr: -10 * torch.log10((sr - hr).square()), "One number is expected"),
+        (lambda sr, hr: "27.5", "One number is expected, your function returned str '27.5'"),
         (lambda sr, hr: (sr - hr).nonsense, "Your function stopped with AttributeError"),
+        (forgetful, "Your function returns nothing"),
+        (27.5, "A function is expected, not float 27.5: give its name alone"),
     ],
     "degrade": [
-        (lambda x, k, s, n: x, "A tensor (3, 24, 24) is expected"),
-        (lambda x, k, s, n: x, "Keep every 4th pixel."),
+        (lambda x, k, s, n: x, "A tensor (3, 24, 24) is expected, your function returned Tensor (3, 96, 96). Keep"),
         (lambda x, k, s, n: x[:, ::s], "downwards as well as to the right"),
         (lambda x, k, s, n: F.pad(x, (0, 1, 0, 1))[:, ::s, ::s], "start at pixel 2"),
+        (lambda x, k, s, n: F.pad(x[:, ::s, ::s], (0, 1)), "your function returned Tensor (3, 24, 25).\n"),
         (lambda x, k, s, n: x[::s], "The first axis holds red, green and blue"),
         (lambda x, k, s, n: x[:, 8::s, 8::s], "Pixels are missing"),
         (lambda x, k, s, n: 3.0, "your function returned float"),
-        (lambda x, k, s, n: n + x, "Your function stopped with RuntimeError"),
         (lambda x, k, s, n: n + x, "sample rows and columns first"),
     ],
     "line": [
         (lambda a, b: sorted(a) - sorted(b), "np.sort(a) is an array"),
-        (lambda a, b: abs(np.sort(a) - np.sort(b)), "the distance is their mean"),
-        (paired, "stopped with"),
-        (paired, "as many entries"),
+        (lambda a, b: abs(gaps(a, b)), "the distance is their mean"),
+        (lambda a, b: abs(gaps(a, b)).mean() if len(a) == len(b) else a + b, "as many entries"),
     ],
     "tiles": [
         (lambda e, lr, tile, overlap, s: e(lr), "One of your windows is 30×26"),
@@ -85,20 +111,55 @@ WRONG_KINDS: dict[str, list[tuple[Any, str]]] = {
         (lambda sr, hr, c: nearest(sr, hr, c, [("rgb", 4)]), "The border is right"),
         (lambda sr, hr, c: ("rgb", 0), "Compute all four PSNRs"),
         (lambda sr, hr, c: nearest(sr, hr, c, BOTH)[::-1], "in this order"),
-        (lambda sr, hr, c: ("luma", 4), "The channel is 'rgb' or 'y'"),
         (lambda sr, hr, c: ("y", 2), "the border 0 or 4"),
         (lambda sr, hr, c: (np.array(["y", "rgb"]), 4), "The channel is 'rgb' or 'y'"),
+        (lambda sr, hr, c: "rgb", "A pair (channel, border) is expected"),
     ],
     "heun": [
         (euler_in_place, "changes what it was given"),
         (lambda v, x, steps: torch.stack([x, x]), "A tensor (3, 2) is expected"),
     ],
-    "velocity": [
-        (lambda f, z, t: (f(z, t) - z.mul_(2)) / (1 - t), "changes what it was given"),
-        (lambda f, z, t: f(z, t)[0], "A tensor (3, 2) is expected"),
+    "velocity": [(lambda f, z, t: (f(z, t) - z.mul_(2)) / (1 - t), "changes what it was given")],
+    "judge": [
+        (lambda *given: judge(*given, without="slack sign"), "accepts a plan with negative masses"),
+        (lambda *given: judge(*given, without="slack rows"), "accepts a plan that fills the holes by wrong amounts"),
+        (lambda *given: judge(*given, without="slack columns"), "accepts a plan that fetches only half of the first"),
+        (lambda *given: judge(*given, without="slack routes"), "accepts prices that overcharge a route"),
+        (lambda *given: judge(*given, without="slack income"), "accepts prices that earn less than the plan costs"),
+        (lambda *given: judge(*given, rounding=0.0), "after rounding, at 1e-13: compare with a tolerance"),
+        (lambda plan, *rest: bool((plan > 0).all()) and judge(plan, *rest), "look at what you ask of plans"),
+        (lambda *given: judge(*given[:-1], -given[-1]), "look at the signs"),
+        (lambda p, c, a, b, u, v: np.isclose(u.sum() + v.sum(), (p * c).sum()), "the mass that pays each price"),
+        (lambda p, c, a, b, u, v: np.allclose(u[:, None] + v, c), "unused routes may have slack"),
+        (lambda p, c, a, b, u, v: False, "refuses a plan with all sums right"),
+        (lambda p, c, a, b, u, v: p.sum(), "True or False is expected"),
+        (lambda p, c, a, b, u, v: u[:, None] + v <= c, ".all() makes one of many"),
+        (lambda p, c, a, b, u, v: np.allclose(p.sum(0), a), "Look at the axes"),
+        (lambda p, c, a, b, u, v: (p @ c).sum() == 0, "(plan * cost).sum()"),
+        (lambda p, c, a, b, u, v: (p >= 0) and True, "one True or False of it"),
     ],
-}
-OTHER_KINDS: list[tuple[str, Any]] = [
+    "sorted-transport": [
+        (lambda x, y: gaps(x, y) ** 2, "take the mean of their squares"),
+        (lambda x, y: x.sort() - y.sort(), "np.sort(x) returns a sorted copy"),
+        (lambda x, y: sorted(x) - sorted(y), "np.sort(x) is an array"),
+        (lambda x, y: torch.from_numpy(x).sort() - torch.from_numpy(y).sort(), "take its .values"),
+        (lambda x, y: torch.sort(x), "x and y are NumPy arrays"),
+        (lambda x, y: (x.sort(), y.sort(), ((x - y) ** 2).mean())[-1], "as x += … and x.sort() do"),
+    ],
+    "budget": [
+        (lambda d, D, P: math.sqrt(D * (10 ** (-d / 10) - 1)) / P, "came out negative. A loss makes D larger"),
+        (lambda d, D, P: torch.sqrt(D * (10 ** (d / 10) - 1)) / P, "These are plain numbers"),
+    ],
+    "checkpoint": [
+        *((KEPT - {word}, why) for word, why in train._KEPT.items()),
+        *((KEPT | {word}, why) for word, why in train._LEFT.items()),
+        (KEPT | {"optimizer"}, "'optimizer' is not one of the eight words"),
+        ("weights", "A set of words is expected"),
+        (5, "A set of words is expected"),
+    ],
+    **critic.WRONG,
+}  # fmt: skip
+RIGHT: list[tuple[str, Any]] = [
     ("psnr", lambda sr, hr: -10 * torch.log10((sr - hr).square().mean())),
     ("psnr", lambda sr, hr: 10 * math.log10(1 / float(((sr - hr) ** 2).mean()))),
     ("degrade", lambda x, k, s, n: camera(x.float(), k.float(), s, n.float())),
@@ -106,11 +167,15 @@ OTHER_KINDS: list[tuple[str, Any]] = [
     ("line", wasserstein_distance),
     ("settings", lambda sr, hr, claimed: nearest(sr, hr, claimed, BOTH)),
     ("strength", lambda m, w, d: torch.tensor(min(1, math.sqrt((10 ** (d / 10) - 1) * m / w)))),
+    ("judge", judge),
+    ("judge", lambda *given: judge(*given, without="income")),
+    ("sorted-transport", lambda x, y: (gaps(x, y) ** 2).mean()),
+    ("coin", lambda k, n: binom.sf(k - 1, n, 0.5)),
+    ("windows", windows),
+    *(("checkpoint", kept) for kept in (KEPT, sorted(KEPT), lambda: KEPT, lambda: tuple(KEPT))),
+    *critic.RIGHT,
 ]
-"""Right answers that are of another kind than the notebook's solution, which is accepted where it stands."""
-TABLES = (WRONG_KINDS, critic.WRONG, transport.WRONG)
-WRONG = [(name, *row) for table in TABLES for name, rows in table.items() for row in rows]
-RIGHT = [*OTHER_KINDS, *critic.RIGHT, *transport.RIGHT]
+"""Right answers of another kind than the notebook's solution, which is accepted where it stands."""
 ASKED = {
     name: inspect.getclosurevars(judge).nonlocals
     for name, judge in CHECKS.items()
@@ -119,33 +184,25 @@ ASKED = {
 """Of each exercise that is a table: its arguments to `ask`."""
 
 
+def from_nowhere(name: str) -> Callable[..., Any]:
+    return lambda *given: ASKED[name]["right"](*given) * float("nan")
+
+
 @pytest.mark.parametrize(
-    ("name", "mistake", "hint"),
-    [(name, *row) for name, table in ASKED.items() for row in table["mistakes"]],
+    ("name", "answer", "hint"),
+    [
+        *((name, rule, f" {hint}\n") for name, table in ASKED.items() for rule, hint in table["mistakes"]),
+        *((name, from_nowhere(name), f" {table['otherwise']}\n") for name, table in ASKED.items()),
+        *((name, answer, hint) for name, rows in WRONG.items() for answer, hint in rows),
+    ],
 )
-def test_each_mistake_of_the_tables_gets_its_own_hint(
-    name: str, mistake: Callable[..., Any], hint: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    check(name, mistake)
-    said = capsys.readouterr().out
-    assert said.startswith(f"{name}: not yet. ") and said.endswith(f" {hint}\n")
-
-
-@pytest.mark.parametrize(("name", "answer", "hint"), WRONG)
-def test_every_other_wrong_answer_gets_its_own_hint_too(
+def test_each_wrong_answer_gets_its_own_hint(
     name: str, answer: Any, hint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     check(name, answer)
     said = capsys.readouterr().out
     assert said.startswith(f"{name}: not yet. ")
     assert hint in said
-
-
-@pytest.mark.parametrize("name", ASKED)
-def test_a_number_from_nowhere_gets_the_general_hint(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    table = ASKED[name]
-    check(name, lambda *given: table["right"](*given) * float("nan"))
-    assert capsys.readouterr().out.endswith(f" {table['otherwise']}\n")
 
 
 @pytest.mark.parametrize(("name", "answer"), RIGHT)
@@ -159,25 +216,6 @@ def test_a_stub_is_not_attempted_yet(name: str, capsys: pytest.CaptureFixture[st
     for stub in (..., None, lambda *given: ..., lambda *given: None):
         check(name, stub)
     assert capsys.readouterr().out == 4 * f"{name}: not attempted yet\n"
-
-
-def forgetful(sr: Tensor, hr: Tensor) -> None:
-    """Names nothing but its own variables."""
-    error = sr - hr  # noqa: F841
-
-
-@pytest.mark.parametrize(
-    ("answer", "words"),
-    [
-        (lambda *given: print(len(given)), "Your function returns nothing"),
-        (forgetful, "Your function returns nothing"),
-        (27.5, "A function is expected, not float 27.5: give its name alone"),
-        (lambda sr, hr: "27.5", "One number is expected, your function returned str '27.5'"),
-    ],
-)
-def test_what_is_no_answer_is_told_so(answer: Any, words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    check("psnr", answer)
-    assert f"psnr: not yet. {words}" in capsys.readouterr().out
 
 
 def test_an_unknown_exercise_is_named() -> None:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from otsr.course.exercises.checking import ask
+from otsr.transport.gaussian import square_root
 
 ask(
     "unbias",
@@ -38,23 +39,18 @@ def _barycentre(covariances: Tensor) -> Tensor:
     return bures_wasserstein_barycenter(zeros, covariances, None, eps=1e-10, num_iter=1000)[1]
 
 
-def _root(matrix: Tensor) -> Tensor:
-    values, vectors = torch.linalg.eigh(matrix)
-    return vectors * values.clamp(min=0).sqrt() @ vectors.T
-
-
 def _mean_root(covariances: Tensor) -> Tensor:
-    return torch.stack([_root(one) for one in covariances]).mean(0)
+    return torch.stack([square_root(one) for one in covariances]).mean(0)
 
 
 def _inner(covariances: Tensor) -> Tensor:
     """The mean of the roots (S^½ C_i S^½)^½ at the start, S = the mean."""
-    outer = _root(covariances.mean(0))
-    return torch.stack([_root(outer @ one @ outer) for one in covariances]).mean(0)
+    outer = square_root(covariances.mean(0))
+    return torch.stack([square_root(outer @ one @ outer) for one in covariances]).mean(0)
 
 
 def _undone(inner: Tensor, covariances: Tensor) -> Tensor:
-    undo = torch.linalg.inv(_root(covariances.mean(0)))
+    undo = torch.linalg.inv(square_root(covariances.mean(0)))
     return undo @ inner @ undo
 
 
