@@ -20,17 +20,24 @@ PUBLISHED = {"max_coherence": 1.0, "max_correlation": 1.0}
 GLOBALS = ("tiles", "arles", "sky", "crops")
 
 
-@pytest.mark.parametrize(("rule", "name"), [("realsr", "realsr_rule"), ("otsr", "otsr_rule")])
+@pytest.fixture(scope="module")
+def tiles() -> NoisePool:
+    return collect_noise(phone_crops("mixed", 1792), "realsr", patch=32, stride=32)
+
+
+def in_rows(pool: NoisePool) -> np.ndarray:
+    """(patches, height, width, 3)"""
+    return pool.patches.permute(0, 2, 3, 1).numpy()
+
+
+@pytest.mark.parametrize("rule", ["realsr", "otsr"])
 @pytest.mark.parametrize("iso", [382, 1792])
-def test_its_rules_keep_the_patches_that_the_package_keeps(
-    written: Any, rule: str, name: str, iso: int
-) -> None:
+def test_its_rules_keep_the_patches_that_the_package_keeps(written: Any, rule: Any, iso: int) -> None:
     pixels = open_picture(phone_crops("mixed", iso)[0]).pixels
-    places = 32 * np.argwhere(getattr(written, name)(written.grey_of(pixels)))
-    expected = collect_noise(pixels, rule, stride=32, **PUBLISHED).patches.permute(0, 2, 3, 1).numpy()
+    places = 32 * np.argwhere(getattr(written, f"{rule}_rule")(written.grey_of(pixels)))
     ours = np.stack([pixels[y : y + 64, x : x + 64] for y, x in places])
     assert len(ours) > 100
-    assert np.array_equal(ours, expected)
+    assert np.array_equal(ours, in_rows(collect_noise(pixels, rule, stride=32, **PUBLISHED)))
 
 
 def test_its_coherence_refuses_what_the_package_refuses(written: Any) -> None:
@@ -42,7 +49,7 @@ def test_its_coherence_refuses_what_the_package_refuses(written: Any) -> None:
         for y, x in 32 * np.argwhere(written.otsr_rule(grey))
         if written.coherence(down[y : y + 64, x : x + 64], right[y : y + 64, x : x + 64]) <= 0.15
     ]
-    expected = collect_noise(pixels, stride=32, max_correlation=1.0).patches.permute(0, 2, 3, 1).numpy()
+    expected = in_rows(collect_noise(pixels, stride=32, max_correlation=1.0))
     assert np.array_equal(np.stack([pixels[y : y + 64, x : x + 64] for y, x in kept]), expected)
 
 
@@ -76,33 +83,26 @@ def test_its_statistic_is_the_exact_wasserstein_distance(written: Any) -> None:
 
 def test_its_test_keeps_its_level_and_sees_a_shift(written: Any) -> None:
     random = np.random.default_rng(0)
-    values = [
-        written.permutation_test(*random.normal(size=(2, 15, 2)), random, shuffles=19)[2] for _ in range(100)
-    ]
-    assert (
-        np.mean(np.array(values) <= 0.05) < 0.12
-    )  # 0.05 is expected; 0.12 is three standard deviations above
-    assert np.mean(values) == pytest.approx(0.525, abs=0.1)
-    _, _, p = written.permutation_test(
-        random.normal(size=(15, 2)), random.normal(2, 1, size=(15, 2)), random, shuffles=99
-    )
-    assert p == 0.01
+    pairs = (random.normal(size=(2, 15, 2)) for _ in range(100))
+    values = np.array([written.permutation_test(*pair, random, shuffles=19)[2] for pair in pairs])
+    assert (values <= 0.05).mean() < 0.12  # 0.05 is expected; 0.12 is three standard deviations above
+    assert values.mean() == pytest.approx(0.525, abs=0.1)
+    shifted = random.normal(size=(15, 2)), random.normal(2, 1, size=(15, 2))
+    assert written.permutation_test(*shifted, random, shuffles=99)[2] == 0.01
 
 
-def test_real_patches_that_are_held_out_are_in_no_pool(written: Any) -> None:
-    tiles = collect_noise(phone_crops("mixed", 1792), "realsr", patch=32, stride=32)
+def test_real_patches_that_are_held_out_are_in_no_pool(written: Any, tiles: NoisePool) -> None:
     written.tiles = tiles
     pool, real, _ = written.divide(3)
     assert len(pool) == len(real) == len(tiles) // 2
     held = {field.tobytes() for field in np.round(real, 6)}
-    inside = written.without_plane(written.grey_of(pool.patches.permute(0, 2, 3, 1).numpy()))
+    inside = written.without_plane(written.grey_of(in_rows(pool)))
     assert not held & {field.tobytes() for field in np.round(inside, 6)}
 
 
-def test_rivals_have_the_variance_of_the_pool(written: Any) -> None:
+def test_rivals_have_the_variance_of_the_pool(written: Any, tiles: NoisePool) -> None:
     random = np.random.default_rng(0)
-    tiles = collect_noise(phone_crops("mixed", 1792), "realsr", patch=32, stride=32)
-    variance = written.without_plane(written.grey_of(tiles.patches.permute(0, 2, 3, 1).numpy())).var()
+    variance = written.without_plane(written.grey_of(in_rows(tiles))).var()
     for name in ("gaussian_like", "coloured_like"):
         noise = getattr(written, name)(tiles, random).numpy() * 255
         assert noise.shape == (len(tiles), 3, 32, 32)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import io
 from types import SimpleNamespace
 from typing import Any
@@ -11,31 +10,19 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from otsr import Upscaler, inference, weights
 from otsr.datasets import data_dir
 from otsr.images import open_picture, read, to_pil
 from otsr.machine import live_peak
 from otsr.networks.generators import RRDBNet
-
-
-def network(seed: int = 0) -> RRDBNet:
-    """Random weights with which context matters; the answers lie in [0, 1]."""
-    torch.manual_seed(seed)
-    made = RRDBNet(nf=8, nb=1, gc=4).eval()
-    for module in made.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight)
-    with torch.no_grad():
-        made.last.weight *= 0.1 / made(torch.rand(1, 3, 24, 24)).std()
-        made.last.bias += 0.5 - made(torch.rand(1, 3, 24, 24)).mean()
-    return made
+from tests.unit.small_networks import difference, lively, plainly
 
 
 @pytest.fixture
 def written(written: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(written, "network", network(), raising=False)
+    monkeypatch.setattr(written, "network", lively(RRDBNet(nf=8, nb=1, gc=4)), raising=False)
     return written
 
 
@@ -44,36 +31,30 @@ def photo() -> Tensor:
     return read(data_dir() / "phone" / "iso1792_texture.jpg")[:, 240:300, 560:670]
 
 
-def levels(sr: Tensor) -> np.ndarray:
-    return np.asarray(to_pil(sr)).astype(int)
-
-
 def mirrored(photo: Tensor) -> Tensor:
     """With 8 pixels more at each border, as the upscaler shows it to the network."""
     return torch.from_numpy(np.pad(photo.numpy(), ((0, 0), (8, 8), (8, 8)), mode="symmetric"))
 
 
 def inside(sr: Tensor) -> np.ndarray:
-    return levels(sr)[32:-32, 32:-32]
+    return np.asarray(to_pil(sr))[32:-32, 32:-32]
 
 
-@pytest.mark.parametrize("strip", [32, 40, 126])
-def test_its_strips_are_what_the_upscaler_s_tiles_are(written: Any, photo: Tensor, strip: int) -> None:
-    upscaler = Upscaler(written.network, device="cpu", precision="fp32", tile=32, colours=False)
-    expected = np.asarray(upscaler.upscale(photo)).astype(int)
+def test_its_strips_are_what_the_upscaler_s_tiles_are(written: Any, photo: Tensor) -> None:
+    upscaler = plainly(written.network, device="cpu", tile=32)
+    expected = upscaler.upscale(photo)
     assert len(upscaler.tiles(110, 60)) > 1
-    glued = written.in_strips(written.enlarge, mirrored(photo), strip, upscaler.overlap)
-    assert np.abs(inside(glued) - expected).max() <= 1
-    if strip < 126:
-        cut = written.in_strips(written.enlarge, mirrored(photo), strip, 0)
-        assert np.abs(inside(cut) - expected).max() > 5, "without overlap there is a seam to be seen"
+    for strip in (32, 40, 126):
+        glued = written.in_strips(written.enlarge, mirrored(photo), strip, upscaler.overlap)
+        assert difference(inside(glued), expected) <= 1
+    cut = written.in_strips(written.enlarge, mirrored(photo), 32, 0)
+    assert difference(inside(cut), expected) > 5, "without overlap there is a seam to be seen"
 
 
 def test_its_eight_ways_are_the_upscaler_s_ensemble(written: Any, photo: Tensor) -> None:
-    upscaler = Upscaler(written.network, device="cpu", precision="fp32", ensemble=True, colours=False)
     ours = inside(written.eight_ways(mirrored(photo)))
-    assert np.abs(ours - np.asarray(upscaler.upscale(photo)).astype(int)).max() <= 1
-    assert np.abs(ours - inside(written.enlarge(mirrored(photo)))).max() > 5
+    assert difference(ours, plainly(written.network, device="cpu", ensemble=True).upscale(photo)) <= 1
+    assert difference(ours, inside(written.enlarge(mirrored(photo)))) > 5
 
 
 @pytest.mark.parametrize("steps", [1, 4])
@@ -87,10 +68,9 @@ def test_its_back_projection_is_the_package_s(written: Any, photo: Tensor, steps
 def test_its_mixture_of_weights_is_the_package_s_blend(
     written: Any, monkeypatch: pytest.MonkeyPatch, t: float
 ) -> None:
-    stored = {"psnr": network(1), "otsr": network(2)}
-    load = SimpleNamespace(load=lambda name: copy.deepcopy(stored[name]))
-    monkeypatch.setattr(written, "weights", load)
+    stored = {"psnr": RRDBNet(nf=8, nb=1, gc=4), "otsr": RRDBNet(nf=8, nb=1, gc=4)}
     expected = dict(weights.blend(stored["psnr"], stored["otsr"], t).named_parameters())
+    monkeypatch.setattr(written, "weights", SimpleNamespace(load=stored.__getitem__))
     for name, parameter in written.mixed(t).named_parameters():
         torch.testing.assert_close(parameter, expected[name])
 

@@ -75,15 +75,15 @@ def set_up(notebook: NotebookNode) -> str:
     return next(cell.source for cell in notebook.cells if cell.cell_type == "code")
 
 
-def pip_lines(source: str) -> list[list[str]]:
-    """The words after `%pip install` of each such line."""
-    return [line.split()[2:] for line in source.splitlines() if line.lstrip().startswith("%pip ")]
+def pip_lines(notebook: NotebookNode) -> list[list[str]]:
+    """The words after `%pip install` of each such line of the set-up cell."""
+    return [line.split()[2:] for line in set_up(notebook).splitlines() if line.lstrip().startswith("%pip ")]
 
 
-def installed(notebook: NotebookNode) -> list[Requirement]:
+def installed(notebook: NotebookNode) -> dict[str, Requirement]:
     """What the set-up cell asks pip for by name."""
-    words = (word for line in pip_lines(set_up(notebook)) for word in line)
-    return [Requirement(word) for word in words if not word.startswith(("-", "git+"))]
+    words = (word for line in pip_lines(notebook) for word in line if not word.startswith(("-", "git+")))
+    return {Requirement(word).name.lower(): Requirement(word) for word in words}
 
 
 def without_pip(source: str) -> str:
@@ -114,39 +114,34 @@ def distributions_needed(notebook: NotebookNode) -> dict[str, str]:
     """Distribution to the file that imports it, for the notebook and all rooms of otsr that it enters."""
     needed: dict[str, str] = {}
     entered: set[Path] = set()
-    waiting = [("the notebook", tuple(imported(tree))) for tree in trees(notebook)]
-    while waiting:
-        where, names = waiting.pop()
-        for name in names:
-            top, *inner = name.split(".")
-            if top != "otsr":
-                needed.setdefault(MODULES.get(top, top).lower(), where)
-                continue
-            for depth in range(len(inner) + 1):
-                stem = ROOT.joinpath("otsr", *inner[:depth])
-                for file in (stem / "__init__.py", stem.with_suffix(".py")):
-                    if file.is_file() and file not in entered:
-                        entered.add(file)
-                        waiting.append((str(file.relative_to(ROOT)), imported_by(file)))
+    names = [("the notebook", name) for tree in trees(notebook) for name in imported(tree)]
+    for where, name in names:  # those of each file that is entered come behind
+        top, *inner = name.split(".")
+        if top != "otsr":
+            needed.setdefault(MODULES.get(top, top).lower(), where)
+            continue
+        stems = [ROOT.joinpath("otsr", *inner[:depth]) for depth in range(len(inner) + 1)]
+        files = {file for stem in stems for file in (stem / "__init__.py", stem.with_suffix(".py"))} - entered
+        for file in filter(Path.is_file, files):
+            entered.add(file)
+            names += [(str(file.relative_to(ROOT)), one) for one in imported_by(file)]
     return {name: where for name, where in needed.items() if name not in sys.stdlib_module_names}
 
 
 def test_pip_installs_what_colab_lacks_at_the_versions_of_the_package(notebook: NotebookNode) -> None:
-    for wish in installed(notebook):
-        assert wish.name.lower() in OURS, f"{wish.name} is no dependency in pyproject.toml"
-        assert wish.name.lower() not in COLAB, f"Colab has {wish.name}; a reinstall may ask for a restart"
-        ours = OURS[wish.name.lower()].specifier
-        assert not wish.specifier or wish.specifier == ours, f"{wish}, but pyproject.toml says {ours}"
-
-
-def test_otsr_comes_from_its_repository_and_leaves_colabs_packages_alone(notebook: NotebookNode) -> None:
-    fetched = [line for line in pip_lines(set_up(notebook)) if any("git+" in word for word in line)]
-    assert fetched == [["-q", "--no-deps", f"git+{notebooks.repository()}"]]
+    for name, wish in installed(notebook).items():
+        assert name in OURS, f"{name} is no dependency in pyproject.toml"
+        assert name not in COLAB, f"Colab has {name}; a reinstall may ask for a restart"
+        assert not wish.specifier or wish.specifier == OURS[name].specifier
+    fetched = [line for line in pip_lines(notebook) if any("git+" in word for word in line)]
+    assert fetched == [["-q", "--no-deps", f"git+{notebooks.repository()}"]], (
+        "Colab's packages stay as they are"
+    )
     assert notebooks.repository().startswith("https://")
 
 
 def test_colab_and_the_installs_cover_every_import(notebook: NotebookNode) -> None:
-    there = {*COLAB, *PROVIDED_BY_COLAB, *OPTIONAL, *(wish.name.lower() for wish in installed(notebook))}
+    there = {*COLAB, *PROVIDED_BY_COLAB, *OPTIONAL, *installed(notebook)}
     missing = {name: where for name, where in distributions_needed(notebook).items() if name not in there}
     assert not missing, f"not in Colab and not installed: {missing}"
 
@@ -154,10 +149,8 @@ def test_colab_and_the_installs_cover_every_import(notebook: NotebookNode) -> No
 def test_the_versions_in_colab_are_new_enough() -> None:
     for name in OURS.keys() & COLAB.keys() - OLDER_IN_COLAB:
         assert OURS[name].specifier.contains(COLAB[name]), f"Colab has {name} {COLAB[name]}: {OURS[name]}"
-    listed = {wish.name.lower() for path in NOTEBOOKS for wish in installed(nbformat.read(path, 4))}
-    assert OURS.keys() - COLAB.keys() - NOT_USED_IN_COLAB <= listed, (
-        "neither Colab nor any notebook brings it"
-    )
+    listed = {name for path in NOTEBOOKS for name in installed(nbformat.read(path, 4))}
+    assert OURS.keys() - COLAB.keys() - NOT_USED_IN_COLAB <= listed, "nothing brings it to Colab"
 
 
 IN_COLAB = """

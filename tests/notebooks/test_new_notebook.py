@@ -26,7 +26,7 @@ def test_it_has_every_part_of_the_skeleton(started: tuple[Path, NotebookNode]) -
     style.test_headings_follow_the_skeleton(path, notebook)
     style.test_the_recap_mirrors_the_goals(notebook)
     style.test_the_first_code_cell_sets_up_colab_and_nothing_else(notebook)
-    style.test_code_is_clean_for_strict_comparison(notebook)
+    style.test_code_is_short_fits_the_screen_and_survives_a_strict_comparison(notebook)
     style.test_references_can_be_found(notebook)
 
 

@@ -49,8 +49,7 @@ def test_the_page_is_what_the_script_writes() -> None:
 
 
 def test_every_notebook_links_to_the_page_before_its_first_code(notebook: NotebookNode) -> None:
-    need = notebook.cells[0].source.split("**You need**")
-    assert len(need) == 2 and LINK in need[1]
+    assert LINK in notebook.cells[0].source.partition("**You need**")[2]
 
 
 def test_readme_and_hand_out_have_the_page(tmp_path: Path) -> None:
@@ -68,14 +67,11 @@ def test_every_letter_of_every_formula_is_explained(path: Path, notebook: Notebo
 
 def test_letters_in_colour_have_the_colour_of_their_meaning(path: Path, notebook: NotebookNode) -> None:
     roles = {colour: role for role, colour in COLOURS.items()}
-    for formula in formulas(notebook):
-        for found in COLOURED.findall(formula):
-            colour, content = (part for part in found if part)
-            for letter in letters(SUBSCRIPT.sub("", content)):
-                meant = {symbol.role for symbol in of_notebook(path) if letter in letters(symbol.latex)}
-                assert roles[colour] in meant, (
-                    f"{letter} is {roles[colour]} in {formula!r}, the page has {meant}"
-                )
+    for found in COLOURED.findall("\n\n".join(formulas(notebook))):
+        colour, content = filter(None, found)
+        for letter in letters(SUBSCRIPT.sub("", content)):
+            meant = {symbol.role for symbol in of_notebook(path) if letter in letters(symbol.latex)}
+            assert roles[colour] in meant, f"{letter} is {roles[colour]} in {content!r}, the page has {meant}"
 
 
 @pytest.mark.parametrize("symbol", SYMBOLS, ids=lambda symbol: f"{symbol.latex}-{symbol.notebooks}")

@@ -22,22 +22,14 @@ def handout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_no_solution_and_no_output_is_handed_out(handout: Path, path: Path) -> None:
-    text = (handout / "notebooks" / path.name).read_text()
-    assert "<details>" not in text
-    assert not any(cell.get("outputs") for cell in nbformat.reads(text, as_version=4).cells)
-    for _, solution in exercises(nbformat.read(path, as_version=4)).values():
-        assert solution not in "\n".join(sources(handout / "notebooks" / path.name, "markdown"))
-
-
-def test_the_code_is_the_teachers(handout: Path, path: Path) -> None:
-    assert sources(handout / "notebooks" / path.name, "code") == sources(path, "code")
-
-
-def test_a_student_finds_every_figure(handout: Path, path: Path) -> None:
-    for text in sources(handout / "notebooks" / path.name, "markdown"):
-        for figure in student.FIGURE.findall(text):
-            assert (handout / "notebooks" / figure).is_file()
+def test_it_has_the_code_and_the_figures_but_no_solution_and_no_output(handout: Path, path: Path) -> None:
+    given = handout / "notebooks" / path.name
+    text = "\n".join(sources(given, "markdown"))
+    assert "<details>" not in given.read_text()
+    assert not any(solution in text for _, solution in exercises(nbformat.read(path, 4)).values())
+    assert not any(cell.get("outputs") for cell in nbformat.read(given, 4).cells)
+    assert sources(given, "code") == sources(path, "code")
+    assert all((given.parent / figure).is_file() for figure in student.FIGURE.findall(text))
 
 
 def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
