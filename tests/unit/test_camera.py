@@ -17,7 +17,7 @@ from otsr.datasets import phone_crops, photos
 from otsr.degradation import Degradation, NoisePool, doubts, kernels
 from otsr.degradation.camera import estimate_camera, photo_kernel, quality_of
 from otsr.degradation.estimation import Blur
-from otsr.degradation.report import describe
+from otsr.degradation.report import describe, draw
 from otsr.images import luma, read, resize, to_pil, write
 
 
@@ -44,9 +44,6 @@ def textured(size: int, flat: int, noise: float) -> Image.Image:
     image[40 : 40 + flat, 40 : 40 + flat] = 120
     grainy = image[..., None] + rng.normal(0, noise, (size, size, 3))
     return Image.fromarray(np.rint(grainy).clip(0, 255).astype(np.uint8))
-
-
-# --- quality
 
 
 @pytest.mark.parametrize("quality", [30, 75, 98])
@@ -77,9 +74,6 @@ def test_noise_that_jpeg_left_stays_what_it_is_when_it_is_injected_before_jpeg()
     pool = NoisePool((255 * once).round().byte(), ["a"] * 64, [""] * 64)
     again = Degradation(1, noise=pool, jpeg=(75, 75)).apply(torch.full((200, 3, 48, 48), 0.5), seed=1)
     assert float(again.var() / once.var()) == pytest.approx(1, abs=0.03)
-
-
-# --- focus
 
 
 def test_of_a_photo_that_is_half_out_of_focus_the_sharp_half_gives_the_kernel() -> None:
@@ -116,13 +110,12 @@ def test_a_photo_that_is_nowhere_in_focus_is_left_out_and_said(tmp_path: Path) -
         write(path, round_shot(deviation, index))
     camera = estimate_camera(paths, 2)
     assert list(camera.photos) == ["0.png", "1.png"]
+    colours = [line.get_color() for line in draw(camera).axes[-1].lines]  # spectra: one gave no kernel
+    assert colours[0] == colours[1] != colours[2]
     assert any(f"{paths[2]}: nowhere in focus" in warning for warning in camera.warnings)
     assert camera.degradation.jpeg is None
     report = describe(camera)["kernels"]["0.png"]
     assert report["tiles"] >= 1 and len(report["tiles_sigma_10_50_90"]) == 3
-
-
-# --- noise
 
 
 @pytest.mark.parametrize(
@@ -149,9 +142,6 @@ def test_noise_is_looked_for_in_smaller_patches_before_a_warning_names_a_way_out
         assert noisy.degradation.noise is not None
 
 
-# --- doubts: each case is one that the estimator gets wrong, and must name
-
-
 def enlarged(factor: float) -> torch.Tensor:
     picture = to_pil(round_shot(1.0))
     size = (round(factor * picture.width), round(factor * picture.height))
@@ -166,6 +156,7 @@ def enlarged(factor: float) -> torch.Tensor:
             lambda: shot(2.2 * kernels.gaussian(24, 2.0) - 1.2 * kernels.gaussian(24, 10.0)),
             "sharpened by software",
         ),
+        (lambda: enlarged(1.5), r"enlarged before, 1\.(5|4\d) or (3|2\.9\d|3\.0\d) times"),
         (lambda: enlarged(1.9), r"enlarged before, 1\.9 or 2\.1\d? times"),
         (lambda: enlarged(2), "enlarged before, 2 times"),
         (lambda: enlarged(4), "enlarged before, 4 times"),
@@ -181,11 +172,6 @@ def test_what_the_estimator_gets_wrong_is_said(image: Callable[[], torch.Tensor]
 @pytest.mark.parametrize("index", range(4))
 def test_an_ordinary_photo_gives_no_reason_to_doubt(index: int) -> None:
     assert not photo_kernel(shot(kernels.gaussian(20, 4.0, 2.0, 30.0), index, 4.0), 2).doubts
-
-
-def test_the_factor_of_an_enlargement_is_one_of_the_two_that_are_named() -> None:
-    assert doubts.enlarged(luma(enlarged(1.5))[0]) == pytest.approx((1.5, 3.0), rel=0.02)
-    assert doubts.enlarged(luma(round_shot(1.0))[0]) == ()
 
 
 def test_the_phone_enlarged_two_of_its_photos() -> None:

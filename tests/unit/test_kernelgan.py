@@ -36,11 +36,11 @@ def test_training_is_decided_by_the_seed_alone_and_the_same_collapsed_and_deep(
 ) -> None:
     monkeypatch.setattr(kernelgan, "_start", lambda generator: None)  # takes a second
     state = torch.get_rng_state()
-    deep, collapsed = (kernelgan.train_kernel(photo.double(), 4, collapsed=c) for c in (False, True))
+    deep, collapsed = (kernelgan.train_kernel(photo.double(), 3, collapsed=c) for c in (False, True))
     assert deep.abs().max() > 1e-3 and (deep - collapsed).abs().max() < 1e-10
     assert torch.equal(torch.get_rng_state(), state)  # the global generator is left alone
-    assert torch.equal(collapsed, kernelgan.train_kernel(photo.double(), 4))
-    assert not torch.equal(collapsed, kernelgan.train_kernel(photo.double(), 4, seed=1))
+    assert torch.equal(collapsed, kernelgan.train_kernel(photo.double(), 3))
+    assert not torch.equal(collapsed, kernelgan.train_kernel(photo.double(), 3, seed=1))
 
 
 def test_crops_are_drawn_where_the_gradients_are() -> None:
@@ -66,12 +66,12 @@ def test_wishes_are_the_formula_written_out() -> None:
     assert float(kernelgan._wishes(kernel)) == pytest.approx((1 - total) ** 2 + 0.5 * boundary + centre)
 
 
-def test_every_seed_starts_from_the_same_small_blur() -> None:
-    for seed in range(3):
-        torch.manual_seed(seed)
-        generator = kernelgan.LinearGenerator()
-        kernelgan._start(generator)
-        assert kernels.l2_distance(generator.kernel().detach(), kernels.gaussian(13, 1.0)) < 0.05
+@pytest.mark.parametrize("seed", [0, 1])
+def test_every_seed_starts_from_the_same_small_blur(seed: int) -> None:
+    torch.manual_seed(seed)
+    generator = kernelgan.LinearGenerator()
+    kernelgan._start(generator)
+    assert kernels.l2_distance(generator.kernel().detach(), kernels.gaussian(13, 1.0)) < 0.05
 
 
 @pytest.mark.parametrize(("scale", "factor"), [(2, 1), (4, 5)])

@@ -33,9 +33,6 @@ def covariance(kernel: Tensor) -> np.ndarray:
     return kernels.moments(kernel)[1].numpy()
 
 
-# --- making kernels
-
-
 @pytest.mark.parametrize("size", [40, 41])
 def test_gaussian_has_the_variances_and_the_direction_it_was_asked_for(size: int) -> None:
     angle = math.radians(30)
@@ -85,9 +82,6 @@ def test_bicubic_taps_are_keys_cubic_stretched_by_the_scale_and_downsample_as_re
     by_taps, by_resize = kernels.downsample(image, kernel, scale), resize(image, 1 / scale)
     assert by_taps.shape == by_resize.shape
     assert (by_taps - by_resize)[..., 3:-3, 3:-3].abs().max() < 1e-13
-
-
-# --- one sampling grid
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -151,9 +145,6 @@ def test_an_image_smaller_than_the_kernel_is_continued_with_its_border() -> None
     assert torch.allclose(kernels.downsample(flat, kernels.gaussian(20, 4, dtype=D), 4), flat[:, :1, :1])
 
 
-# --- moving kernels
-
-
 def test_composing_equals_two_steps_one_after_the_other() -> None:
     image = noise(3, 96, 88)
     for kernel in (lopsided(6), kernels.centre(lopsided(13), 2)):
@@ -176,9 +167,6 @@ def test_centring_puts_the_mean_at_the_centre_with_the_parity_of_the_scale(scale
     assert abs(float(centred.sum()) - 1) < 1e-12
     assert np.abs(covariance(centred) - covariance(kernel)).max() < 1e-12
     assert torch.equal(kernels.centre(centred, scale), centred)
-
-
-# --- comparing and averaging kernels
 
 
 def test_l2_distance_is_relative_to_the_truth_and_pads_the_smaller() -> None:

@@ -33,9 +33,6 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-# --- collecting
-
-
 def brute_force(image: np.ndarray, rule: str, patch: int, window: int, stride: int) -> list[np.ndarray]:
     """The published rules, one patch and one window at a time, with numpy's own mean and variance."""
 
@@ -117,9 +114,6 @@ def test_an_empty_pool_says_which_rule_rejected_how_many_and_what_to_relax() -> 
         collect_noise(slope, max_variance=1e4)
 
 
-# --- sampling and injection
-
-
 @pytest.fixture(scope="module")
 def pool() -> NoisePool:
     return collect_noise([noisy((128, 128), 3, 1), noisy((128, 128), 5, 2)], tags=["quiet", "loud"])
@@ -189,8 +183,6 @@ def test_injection_adds_zero_mean_noise_and_clips(pool: NoisePool) -> None:
         extreme = pool.inject(torch.full((3, 32, 32), value), generator())
         assert extreme.shape == (3, 32, 32) and 0 <= extreme.min() <= extreme.max() <= 1
 
-
-# --- what is refused
 
 WALL, PATCH = noisy((64, 64)), torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
 

@@ -36,9 +36,6 @@ def full(pool: NoisePool) -> Degradation:
     return Degradation(4, blurs, pool, jpeg=(50, 90), cleanup=2)
 
 
-# --- each step is what it says
-
-
 @pytest.mark.parametrize("scale", [1, 3, 4])
 def test_without_parts_it_is_matlabs_bicubic_with_its_overshoot_clipped(scale: int) -> None:
     hr = smooth(2, 3, 64, 80).round()
@@ -65,9 +62,6 @@ def test_jpeg_is_pillows_at_a_quality_from_the_range() -> None:
     made = [Degradation(2, jpeg=(30, 32)).apply(hr, seed) for seed in range(20)]
     assert all(any(torch.equal(lr, expected) for lr in made) for expected in by_hand.values())
     assert all(any(torch.equal(lr, expected) for expected in by_hand.values()) for lr in made)
-
-
-# --- draws
 
 
 def test_the_same_seed_gives_the_same_images_and_another_seed_others(full: Degradation) -> None:
@@ -102,9 +96,6 @@ def test_smaller_kernels_beside_larger_ones_keep_their_place() -> None:
     for kernel in (small, large):
         expected = kernels.downsample(hr, kernel, 2)[:, 8:-8, 8:-8]
         assert any(torch.allclose(lr, expected, atol=1e-6) for lr in made)
-
-
-# --- files
 
 
 def test_a_degradation_read_back_gives_bitwise_the_same_images(full: Degradation, tmp_path: Path) -> None:
@@ -170,9 +161,6 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(OSError, match="no space"):
         Degradation(4).save(path)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
-
-
-# --- what is refused
 
 
 @pytest.mark.parametrize(
