@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from functools import lru_cache
@@ -45,13 +45,13 @@ class Page:
     def __init__(self, load: Callable[[float], Upscaler], folder: Path, *, blend: bool) -> None:
         self.folder = folder
         self.upscaler = lru_cache(2)(load)
-        self.stop = threading.Event()  # ends the work that is under way, at its next tile
+        self.stopped = -math.inf  # when: work that was asked for before ends at its next tile
         with gr.Blocks(title="Enlarge a photo", analytics_enabled=False) as self.blocks:
             gr.Markdown("# Enlarge a photo\nDrop it below, compare, choose, save. It stays on this computer.")
             label = "1. Drop a photo here, or click to choose one"
             self.photo = gr.File(label=label, height=150, elem_id="photo")
             self.said = gr.Markdown(elem_id="said")
-            self.part = gr.State()
+            self.part, self.asked = gr.State(), gr.State()
             with gr.Column(visible=False) as self.steps:
                 self._lay_out(blend)
             self._wire()
@@ -100,11 +100,11 @@ class Page:
         for choice in chosen[1:]:
             choice.change(None, None, result, js=_FORGET)
             choice.change(**estimate)
-        # At the click, not when the work's turn comes: else a Cancel in between would be forgotten.
-        started = self.go.click(self.stop.clear, queue=False)
-        started.then(self.enlarged, chosen, result, show_progress_on=self.news)
-        self.cancel.click(self.stop.set, queue=False)
-        self.blocks.unload(self.stop.set)  # the page was closed
+        # The time of the click, not of the work's turn: a press of Cancel in between counts.
+        asked = self.go.click(lambda: time.perf_counter(), None, self.asked, queue=False)
+        asked.then(self.enlarged, [*chosen, self.asked], result, show_progress_on=self.news)
+        self.cancel.click(self.stop, queue=False)
+        self.blocks.unload(self.stop)  # the page was closed
 
     def opened(self, photo: str | None) -> tuple[Any, ...]:
         """What is said of the photo, its part with most detail, and where that is."""
@@ -146,16 +146,21 @@ class Page:
             cost += f" Beyond {most} times, the rest is plain enlargement."
         return cost
 
+    def stop(self) -> None:
+        """End what has been asked for until now."""
+        self.stopped = time.perf_counter()
+
     def enlarged(
-        self, photo: str, size: float, width: int | None, weight: float, suffix: str, bar: Any = gr.Progress()
-    ) -> tuple[str, Any]:
+        self, photo: str, size: float, width: int | None, weight: float, suffix: str, asked: float,
+        bar: Any = gr.Progress(),
+    ) -> tuple[str, Any]:  # fmt: skip
         """The same file that `otsr upscale` makes."""
         start = time.monotonic()
         target = Path(tempfile.mkdtemp(dir=self.folder)) / f"{Path(photo).stem}_large{suffix}"
 
         def progress(done: int, total: int) -> None:
             bar((done, total), unit="tiles")
-            if self.stop.is_set():
+            if asked <= self.stopped:
                 raise Stopped
 
         try:

@@ -62,5 +62,5 @@ def page(
         try:
             threading.Event().wait()
         finally:
-            shown.stop.set()
+            shown.stop()
             shown.blocks.close(verbose=False)

@@ -53,7 +53,7 @@ def test_errors_name_the_file_without_folders_that_nobody_chose(page: Any, tmp_p
     assert said.startswith("⚠ letter.jpg: not a picture that can be read") and not steps.visible
     assert part is overview is None
     glass = photo(tmp_path / "glass.png", 40, 30, "RGBA")
-    news, save = page.enlarged(glass, 4, None, 1.0, ".jpg")
+    news, save = page.enlarged(glass, 4, None, 1.0, ".jpg", 0.0)
     assert news == "⚠ glass_large.jpg: JPEG holds no transparency; write PNG, WebP or TIFF"
     assert not save.visible
 
@@ -72,15 +72,13 @@ def test_the_browser_is_told_the_colour_profile(page: Any, tmp_path: Path) -> No
     assert {image.info["icc_profile"] for image in (overview, *page.compared(path, part, 1.0))} == {profile}
 
 
-def test_a_cancel_before_the_queued_work_begins_is_kept_until_the_next_click(
-    page: Any, tmp_path: Path
-) -> None:
-    path = photo(tmp_path / "photo.png", 150, 120)
+def test_a_cancel_counts_from_the_click_on_whenever_the_work_begins(page: Any, tmp_path: Path) -> None:
+    chosen = (photo(tmp_path / "photo.png", 150, 120), 4, None, 1.0, ".png")
     (click,) = (one for one in page.blocks.fns.values() if (page.go._id, "click") in one.targets)
     assert not click.queue, "it is answered at once, whatever work is under way"
-    click.fn()
-    page.stop.set()  # as a press of Cancel does
-    assert page.enlarged(path, 4, None, 1.0, ".png")[0] == "Cancelled."
+    first = click.fn()
+    page.stop()
+    second = click.fn()
+    assert page.enlarged(*chosen, first)[0] == "Cancelled."
     assert not [file for file in (tmp_path / "results").rglob("*") if file.is_file()]
-    click.fn()
-    assert page.enlarged(path, 4, None, 1.0, ".png")[0].startswith("Done")
+    assert page.enlarged(*chosen, second)[0].startswith("Done")
