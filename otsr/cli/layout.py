@@ -14,7 +14,6 @@ from typing import Any
 
 import gradio as gr
 from PIL import Image
-from torch import Tensor
 
 from otsr.cli.upscale import Size, enlarge
 from otsr.evaluation import comparison
@@ -29,6 +28,28 @@ _FORGET = "() => ['', {__type__: 'update', visible: false}]"
 
 class Stopped(Exception):
     """The person at the page stopped the work."""
+
+
+class Photo:
+    """A photo as the page shows it: decoded once, with the colour profile that the browser needs."""
+
+    def __init__(self, path: str) -> None:
+        picture = open_picture(path)
+        self.pixels = read(path)  # transparency on white
+        self.profile = None if picture.grey else picture.icc
+        self.size = (self.pixels.shape[-1], self.pixels.shape[-2])
+
+    def shown(self, image: Image.Image) -> Image.Image:
+        """The picture, made of this photo, with its profile."""
+        image.info["icc_profile"] = self.profile
+        return image
+
+    def overview(self, part: Window) -> Image.Image:
+        """The photo, small, with a frame around the part."""
+        return self.shown(comparison.overview(self.pixels, part, _OVERVIEW))
+
+
+_photo = lru_cache(1)(Photo)
 
 
 class Page:
@@ -111,38 +132,39 @@ class Page:
         said, part, overview = "", None, None
         if photo:
             try:
-                part = comparison.detail(_opened(photo)[0])
-                overview = _overview(photo, part)
-                said = "**{}**: {} × {} pixels".format(Path(photo).name, *_size_of(photo))
+                part = comparison.detail(_photo(photo).pixels)
+                overview = _photo(photo).overview(part)
+                said = "**{}**: {} × {} pixels".format(Path(photo).name, *_photo(photo).size)
             except (ValueError, OSError, MemoryError) as error:
                 said = self._reason(error)
         return said, gr.Column(visible=overview is not None), part, overview
 
     def looked(self, photo: str, event: gr.SelectData) -> tuple[Window, Image.Image]:
         """The part around the pixel of the overview that was clicked."""
-        shrink = min(1, *(most / side for most, side in zip(_OVERVIEW, _size_of(photo), strict=True)))
+        shrink = min(1, *(most / side for most, side in zip(_OVERVIEW, _photo(photo).size, strict=True)))
         left, top = (max(0, int(place / shrink) - SIDE // 2) for place in event.index)
-        part = comparison.window_at(_opened(photo)[0], left, top)
-        return part, _overview(photo, part)
+        part = comparison.window_at(_photo(photo).pixels, left, top)
+        return part, _photo(photo).overview(part)
 
     def compared(self, photo: str | None, part: Window | None, weight: float) -> list[Image.Image] | None:
         """The part, enlarged bicubically and by the network."""
         if not (photo and part):
             return None
-        views = comparison.enlarged(_opened(photo)[0], {"network": self.upscaler(weight)}, part)
-        return [_profiled(photo, view) for view in views.values()]
+        views = comparison.enlarged(_photo(photo).pixels, {"network": self.upscaler(weight)}, part)
+        return [_photo(photo).shown(view) for view in views.values()]
 
     def estimated(self, photo: str | None, size: float, width: int | None) -> str:
         """What a click on the button will do."""
         if not photo:
             return ""
+        whole, upscaler = _photo(photo).size, self.upscaler(1.0)
         try:
-            times = _size(size, width).times(*_size_of(photo)) or 0
+            times = _size(size, width).times(*whole) or 0
         except ValueError as error:
             return self._reason(error)
-        cost = "{} × {} pixels".format(*scaled_size(*_size_of(photo), times))
-        cost += f", in about {duration(self.upscaler(1.0).predict_seconds(*_size_of(photo)))}."
-        if times > (most := self.upscaler(1.0).scale):
+        cost = "{} × {} pixels".format(*scaled_size(*whole, times))
+        cost += f", in about {duration(upscaler.predict_seconds(*whole))}."
+        if times > (most := upscaler.scale):
             cost += f" Beyond {most} times, the rest is plain enlargement."
         return cost
 
@@ -177,29 +199,6 @@ class Page:
         """The error, without folders that the person at the page never chose."""
         inside = re.escape(str(self.folder)) + r"[/\\][^/\\]+[/\\]"
         return "⚠ " + html.escape(re.sub(inside, "", str(error)) or type(error).__name__)
-
-
-@lru_cache(1)
-def _opened(photo: str) -> tuple[Tensor, bytes | None]:
-    """The photo, and the colour profile that the browser needs to show it right."""
-    picture = open_picture(photo)
-    return read(photo), None if picture.grey else picture.icc
-
-
-def _size_of(photo: str) -> tuple[int, int]:
-    """Width and height."""
-    height, width = _opened(photo)[0].shape[-2:]
-    return width, height
-
-
-def _overview(photo: str, part: Window) -> Image.Image:
-    """The photo, small, with a frame around the part."""
-    return _profiled(photo, comparison.overview(_opened(photo)[0], part, _OVERVIEW))
-
-
-def _profiled(photo: str, image: Image.Image) -> Image.Image:
-    image.info["icc_profile"] = _opened(photo)[1]
-    return image
 
 
 def _size(size: float, width: int | None) -> Size:
