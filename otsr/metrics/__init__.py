@@ -6,10 +6,9 @@ too small are a ValueError: clamp a network's output first, since that is what a
 """
 
 from otsr.metrics.artefacts import block_gain, checkerboard, colour_shift, noise_gain
-from otsr.metrics.fidelity import lr_consistency, psnr, ssim, st_lpips
+from otsr.metrics.fidelity import lr_consistency, patch_swd, psnr, ssim, st_lpips
 from otsr.metrics.intervals import Interval, mean_interval
 from otsr.metrics.naturalness import niqe
-from otsr.metrics.patches import patch_swd
 
 __all__ = [
     "Interval", "block_gain", "checkerboard", "colour_shift", "lr_consistency", "mean_interval", "niqe", "noise_gain",

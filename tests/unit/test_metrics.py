@@ -14,7 +14,7 @@ from torch import Tensor
 from otsr import datasets, metrics
 from otsr.images import luma, read, resize
 from otsr.metrics import lr_consistency, mean_interval, naturalness, niqe, patch_swd, psnr, ssim, st_lpips
-from otsr.metrics.patches import _directions
+from otsr.metrics.fidelity import _directions
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
