@@ -77,6 +77,18 @@ def test_2_the_loss_changes_when_labels_are_permuted() -> None:
     assert right < 1e-12 and wrong > 1e-5
 
 
+def test_2_the_loss_is_the_formula_for_any_sizes_and_takes_one_score_a_sample() -> None:
+    real, fake = batches()
+    labels = potentials(quadratic_cost(real[:5], fake))
+    y, x = torch.randn(5, 1), torch.randn(6, 1)
+    expected = (sum(y.flatten()) / 5 - sum(labels.real) / 5) ** 2 / 2
+    expected += sum((x[i, 0] - labels.fake[i]) ** 2 for i in range(6)) / 6 / 2
+    assert torch.allclose(critic_loss(y, x, labels), expected.float(), atol=1e-6)
+    for scores in (torch.zeros(6, 6), torch.zeros(1)):
+        with pytest.raises(ValueError, match="one for each of 6"):
+            critic_loss(y, scores, labels)
+
+
 # --- 3: the gradient's norm is taken over channels, pixel by pixel, not over the sample
 
 
@@ -91,6 +103,18 @@ def test_3_the_slope_is_a_norm_over_the_whole_sample() -> None:
     published = (direction[None].norm(dim=1) - K * step.norm(dim=1)).square().mean()
     assert torch.allclose(loss, 0.4 / (2 * K**0.5) * whole, rtol=1e-4)
     assert whole > 10 * published
+
+
+def test_3_the_penalty_teaches_a_critic_even_a_flat_one() -> None:
+    real, fake = batches()
+    plan = potentials(quadratic_cost(real[:5], fake)).plan
+    torch.manual_seed(0)
+    critic = nn.Sequential(nn.Flatten(), nn.Linear(192, 32), nn.Softplus(), nn.Linear(32, 1))
+    regularity_loss(fake.requires_grad_(), critic(fake), real[:5], plan).backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in list(critic.parameters())[:-1])
+    flat = torch.zeros(192, requires_grad=True)
+    regularity_loss(fake, fake.flatten(1) @ flat, real[:5], plan).backward()
+    assert flat.grad is not None and torch.isfinite(flat.grad).all()
 
 
 # --- 4: the slope that is asked for is K ‖x − y‖, that of the potential of the published cost is 4K ‖x − y‖

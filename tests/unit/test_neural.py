@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from otsr.transport import gaussian_map, l2_uvp
+from otsr.transport import gaussian_map, l2_uvp, neural
 from otsr.transport.gaussian import moments, square_root
 from otsr.transport.neural import Sampler, fit_critic_map, fit_map
 
@@ -62,6 +62,20 @@ def test_the_map_before_learning_is_the_identity() -> None:
     found = fit_map(standard, gaussian, 2, steps=0)
     x = samples(standard)
     assert torch.equal(found(x), x)
+
+
+def test_the_answer_is_the_average_of_the_maps_and_lags_a_tenth_of_the_game(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The map moves by 1 in each step. Step t weighs as C(t + 8, 8), and the mean of these weights is 0.9 · steps."""
+
+    def move(optimiser: torch.optim.Optimizer, _: Tensor) -> None:
+        bias = optimiser.param_groups[0]["params"][-1]
+        bias.data += 1 / 4 if len(bias) == 2 else 0  # four times a step, and not the potential's
+
+    monkeypatch.setattr(neural, "_descend", move)
+    x = samples(standard, 8)
+    torch.testing.assert_close(fit_map(standard, gaussian, 2, steps=20)(x), x + 18)
 
 
 def test_the_same_seed_gives_the_same_map() -> None:
