@@ -1,7 +1,8 @@
 """Exact transport between two finite sets of points: cost, plan, canonical potentials, the maps they give.
 
 Rows are real samples y_j, columns are fake samples x_i. Everything is solved in float64 on the CPU (POT's network
-simplex) and returned on the device and in the dtype of the cost. Nothing here knows what an image is.
+simplex) and returned on the device and in the dtype of the cost, float64 for whole numbers. Nothing here knows what an
+image is.
 
 >>> real = torch.tensor([[0.0], [1.0], [2.0], [3.0], [9.0]])
 >>> fake = torch.tensor([[3.1], [0.1], [4.1], [1.1], [2.1]])
@@ -114,7 +115,8 @@ def potentials(cost: Tensor) -> Potentials:
     h, g = centre_of_face(matrix, plan, -log["v"])
     shift = (h.sum() + g.sum()) / (n + m)
     value = float((plan * matrix).sum())
-    return Potentials(*(cost.new_tensor(array) for array in (h - shift, g - shift, plan, value)))
+    dtype = cost.dtype if cost.is_floating_point() else torch.float64  # whole costs have fractional answers
+    return Potentials(*(cost.new_tensor(array, dtype=dtype) for array in (h - shift, g - shift, plan, value)))
 
 
 def centre_of_face(cost: np.ndarray, plan: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -158,4 +160,5 @@ def barycentric_map(plan: Tensor, real: Tensor) -> Tensor:
     mass = plan.sum(0)
     if (mass <= 0).any():
         raise ValueError(f"fake {int((mass <= 0).nonzero()[0])} receives no mass: the map is undefined there")
+    real = real if real.is_floating_point() else real.to(plan)
     return ((plan / mass).to(real).T @ real.flatten(1)).view(plan.shape[1], *real.shape[1:])

@@ -139,6 +139,13 @@ def test_senseless_arguments_are_named(call: Callable[[], object], reason: str) 
         call()
 
 
+def test_whole_costs_and_samples_have_fractional_answers() -> None:
+    real, cost = torch.tensor([[0], [3], [5]]), torch.tensor([[1, 4], [2, 2], [7, 1]])
+    found, expected = potentials(cost), potentials(cost.double())
+    assert torch.equal(found.plan, expected.plan) and torch.equal(found.real, expected.real)
+    assert barycentric_map(found.plan, real).flatten().tolist() == pytest.approx([1, 13 / 3])
+
+
 def test_where_a_fake_is_split_the_barycentric_map_is_the_mean_of_its_images() -> None:
     real, fake = batches(12, 4)
     plan = potentials(quadratic_cost(real, fake)).plan

@@ -67,9 +67,7 @@ def test_the_first_layer_in_one_step_equals_convolution_then_blur(height: int, w
 
 
 @pytest.mark.parametrize("border", [1, 2])
-def test_the_border_is_mirrored_alike_in_repeatable_steps(
-    monkeypatch: pytest.MonkeyPatch, border: int
-) -> None:
+def test_repeatable_borders_are_the_same(monkeypatch: pytest.MonkeyPatch, border: int) -> None:
     found = []
     for repeatable in (False, True):
         monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda on=repeatable: on)

@@ -64,9 +64,7 @@ def test_the_map_before_learning_is_the_identity() -> None:
     assert torch.equal(found(x), x)
 
 
-def test_the_answer_is_the_average_of_the_maps_and_lags_a_tenth_of_the_game(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_answer_is_an_average_over_the_game(monkeypatch: pytest.MonkeyPatch) -> None:
     """The map moves by 1 in each step. Step t weighs as C(t + 8, 8), and the mean of these weights is 0.9 · steps."""
 
     def move(optimiser: torch.optim.Optimizer, _: Tensor) -> None:
