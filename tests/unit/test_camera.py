@@ -14,11 +14,11 @@ import torch
 from PIL import Image, ImageDraw
 
 from otsr.datasets import phone_crops, photos
-from otsr.degradation import Degradation, NoisePool, doubts, kernels
+from otsr.degradation import Degradation, DegradationError, NoisePool, doubts, kernels
 from otsr.degradation.camera import estimate_camera, photo_kernel, quality_of
 from otsr.degradation.estimation import Blur
 from otsr.degradation.report import describe, draw
-from otsr.images import luma, read, resize, to_pil, write
+from otsr.images import ImageError, luma, read, resize, to_pil, write
 
 
 @functools.cache
@@ -201,3 +201,19 @@ def test_a_drawing_is_estimated_with_a_warning(tmp_path: Path) -> None:
     picture.save(tmp_path / "a.png")
     camera = estimate_camera([tmp_path / "a.png"], 2)
     assert len(camera.photos) == 1 and re.search("no noise|unlike a photo", " ".join(camera.warnings))
+
+
+def test_photos_that_cannot_be_read_or_show_nothing_are_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    Image.new("RGB", (300, 300), "white").save(tmp_path / "white.png")
+    with pytest.raises(DegradationError, match=r"white.png: no kernel .*no texture.*no noise"):
+        estimate_camera([tmp_path / "broken.png", tmp_path / "white.png"], 2)
+    with pytest.raises(ImageError, match=r"none of the photos could be read; .*broken\.png"):
+        estimate_camera([tmp_path / "broken.png"], 2)
+
+
+def test_kernelgan_reads_a_photo_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "a.png", round_shot(1.0))
+    monkeypatch.setattr("otsr.degradation.kernelgan.train_kernel", lambda _: kernels.gaussian(13, 2.0))
+    focus = estimate_camera([tmp_path / "a.png"], 2, method="kernelgan").photos["a.png"]
+    assert focus.sigma == pytest.approx(2**0.5, rel=0.1) and not focus.tiles
