@@ -260,18 +260,16 @@ class Trainer:
         self.progress.numbers(self.step, shown, rate)
         curves = {f"loss/{name}".replace("loss/critic ", "critic/"): numbers[name] for name in numbers}
         curves |= {"speed/rate": rate, "speed/seconds a step": self.progress.pace}
-        pictures: dict[str, Tensor] = {}
-        if self._due("pictures") and self.adversary is not None and self.adversary.plan is not None:
-            pictures["transport/plan"] = plan_picture(self.adversary.plan)
-        self._show(curves, pictures)
+        plan = None if self.adversary is None else self.adversary.plan
+        self._show(curves, {} if plan is None else {"transport/plan": plan_picture(plan)})
 
     def _show(self, curves: dict[str, float], pictures: dict[str, Tensor]) -> None:
-        """In TensorBoard. Its thread writes, so an error may be that of an earlier call."""
+        """In TensorBoard, pictures when they are due. Its thread writes: an error may be that of an earlier call."""
         if self.main:
             with checkpoints.named(self.folder / "log"):
                 for name, value in curves.items():
                     self.tensorboard.add_scalar(name, value, self.step)
-                for name, picture in pictures.items():
+                for name, picture in pictures.items() if self._due("pictures") else ():
                     self.tensorboard.add_image(name, picture, self.step)
 
     def _validate(self) -> None:
@@ -284,8 +282,7 @@ class Trainer:
             if better:
                 self._write("best.safetensors", scores)
         curves = {f"validation/{name}": score for name, score in scores.items()}
-        shown = {f"validation/{name}": picture for name, picture in pictures.items()}
-        self._show(curves, shown if self._due("pictures") else {})
+        self._show(curves, {f"validation/{name}": picture for name, picture in pictures.items()})
         self.progress.scores(self.step, scores, better)
 
     def _save(self) -> None:
@@ -305,9 +302,8 @@ class Trainer:
 
     def _parts(self) -> dict[str, Any]:
         """Whatever has a state of its own: batches and learning rates are functions of the step."""
-        parts: dict[str, Any] = {
-            "generator": self.generator, "average": self.average, "optimiser": self.optimiser, "scaler": self.scaler,
-        }  # fmt: skip
+        parts: dict[str, Any] = {"generator": self.generator, "average": self.average}
+        parts |= {"optimiser": self.optimiser, "scaler": self.scaler}
         if self.adversary is not None:
             parts |= {"critic": self.adversary.critic, "critic optimiser": self.adversary.optimiser}
         return parts

@@ -5,6 +5,7 @@ Trainings run in processes of their own, forked from one that has imported torch
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import random
@@ -69,17 +70,22 @@ def run(place: Path, folder: Path, *settings: str, resume: bool = False) -> Resu
     return train(load_config(place / "quick.yml", settings), folder, resume, progress=False)
 
 
+def exit_code(processes: ForkServerContext, target: Callable[..., None], *arguments: Any) -> int | None:
+    process = processes.Process(target=target, args=arguments)
+    process.start()
+    process.join(120)
+    return process.exitcode
+
+
 def run_and_die(place: Path, folder: Path, settings: Sequence[str], moment: str, count: int) -> None:
     """Go on with a training, or begin it; SIGKILL at a moment, when it comes for the count-th time."""
     owner, name = {"after an update": (Trainer, "update"), "in mid-checkpoint": (os, "fsync")}[moment]
     original: Callable[..., Any] = getattr(owner, name)
-    seen = 0
+    calls = itertools.count(1)
 
     def counted(*arguments: Any) -> Any:
-        nonlocal seen
         answer = original(*arguments)
-        seen += 1
-        if seen == count:
+        if next(calls) == count:
             os.kill(os.getpid(), signal.SIGKILL)
         return answer
 
@@ -139,10 +145,7 @@ def test_a_training_that_is_killed_again_and_again_ends_bit_for_bit_as_if_nothin
     for moment, first, last in moments:
         count = chance.randint(first, last)
         arguments = (place, tmp_path / "killed", (*settings, "data.workers=1"), moment, count)
-        process = processes.Process(target=run_and_die, args=arguments)
-        process.start()
-        process.join(120)
-        assert process.exitcode == -signal.SIGKILL
+        assert exit_code(processes, run_and_die, *arguments) == -signal.SIGKILL
     assert run(place, tmp_path / "killed", *settings, resume=True).step == 10
     assert_same(tmp_path / "whole", tmp_path / "killed")
 
@@ -150,10 +153,7 @@ def test_a_training_that_is_killed_again_and_again_ends_bit_for_bit_as_if_nothin
 def test_a_sigterm_to_the_training_and_its_data_processes_is_saved_for(
     place: Path, processes: ForkServerContext, tmp_path: Path
 ) -> None:
-    process = processes.Process(target=run_until_told, args=(place, tmp_path / "run"))
-    process.start()
-    process.join(120)
-    assert process.exitcode == 143
+    assert exit_code(processes, run_until_told, place, tmp_path / "run") == 143
     assert checkpoints.load(tmp_path / "run")["step"] == 3
 
 
@@ -194,12 +194,14 @@ def test_what_one_process_began_two_of_torchrun_go_on_with_and_one_ends(place: P
     one, two = tmp_path / "one", tmp_path / "two"
     for folder in (one, two):
         run(place, folder, "steps=2", "optimiser.schedule.periods=[6]")
-    command = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
-    command += ["-m", "otsr", "train", str(place / "quick.yml"), "-o", str(two), "--resume"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+    torchrun = f"-m torch.distributed.run --nproc-per-node 2 --master-port {port} -m otsr train".split()
+    settings = ["--resume", "--set", "steps=4", "--set", "optimiser.schedule.periods=[6]"]
     answer = subprocess.run(
-        [sys.executable, *command, "--set", "steps=4", "--set", "optimiser.schedule.periods=[6]"],
-        capture_output=True, text=True, env=environment, check=False, timeout=300,
+        [sys.executable, *torchrun, str(place / "quick.yml"), "-o", str(two), *settings], timeout=300,
+        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.count("4 steps") == 1, "one process speaks for all"
@@ -221,9 +223,3 @@ def assert_alike(one: Path, other: Path) -> None:
     for part in ("generator", "average", "critic"):
         names = [name for name in a if name.startswith(f"/{part}/")]
         assert max(float((a[name] - b[name]).abs().max()) for name in names) < 0.02 * moved, part
-
-
-def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return int(server.getsockname()[1])

@@ -86,12 +86,11 @@ def test_a_disk_that_is_full_in_mid_checkpoint_keeps_the_one_before_and_the_run_
         after_update(patch, 4, lambda _: fill(small_disk, but=12288))
         result = otsr("train", "quick.yml", "-o", small_disk / "run")
     assert result.exit_code == 1, result.output
-    assert "cannot be written" in result.stderr and "the one before it is intact" in result.stderr
-    assert "last.state: cannot" in result.stderr and "Traceback" not in result.stderr
+    assert "last.state: cannot be written" in result.stderr and "the one before it is intact" in result.stderr
+    assert "Traceback" not in result.stderr
     (small_disk / "other").unlink()
     intact(small_disk / "run", 4)
-    again = otsr("train", "quick.yml", "-o", small_disk / "run", "--resume")
-    assert again.exit_code == 0, again.stderr
+    assert otsr("train", "quick.yml", "-o", small_disk / "run", "--resume").exit_code == 0
     assert otsr("train", "quick.yml", "-o", "whole").exit_code == 0
     one, other = (load_file(folder / "last.safetensors") for folder in (small_disk / "run", place / "whole"))
     assert all(torch.equal(one[name], other[name]) for name in one)
@@ -104,8 +103,7 @@ def test_a_disk_that_is_full_from_the_first_byte_is_named(otsr: Run, place: Path
     assert result.exit_code == 1
     assert "disk/run" in result.stderr and "No space left" in result.stderr
     (small_disk / "other").unlink()
-    again = otsr("train", "quick.yml", "-o", small_disk / "run")
-    assert again.exit_code == 0, again.stderr
+    assert otsr("train", "quick.yml", "-o", small_disk / "run").exit_code == 0
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
