@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-_SMALLEST = 4  # side of the map that the last layer of `VGGCritic` sees at least
+_SMALLEST = 8  # side of a map that `VGGCritic` halves
 
 
 class PatchCritic(nn.Module):
@@ -53,10 +53,10 @@ class VGGCritic(nn.Module):
 
     def __init__(self, size: int, channels: int = 3, nf: int = 64, norm: str = "none") -> None:
         super().__init__()
-        if size < 2 * _SMALLEST:
-            raise ValueError(f"a VGG critic needs samples of {2 * _SMALLEST} pixels or more, got {size}")
+        if size < _SMALLEST:
+            raise ValueError(f"a VGG critic needs samples of {_SMALLEST} pixels or more, got {size}")
         parts, width, wider, side = list[nn.Module](), channels, nf, size
-        while side >= 2 * _SMALLEST:
+        while side >= _SMALLEST:
             parts += [*_convolution(norm, width, wider, 3, 1), *_convolution(norm, wider, wider, 4, 2)]
             width, wider, side = wider, min(2 * wider, 8 * nf), side // 2
         self.body = nn.Sequential(*parts)

@@ -29,6 +29,7 @@ class AlexFeatures(nn.Module):
     more or less). Parameters are random until weights are loaded.
 
     Attributes:
+        layers: names of those that `forward` returns, at first all.
         channels: of each layer, by name.
         smallest: smallest height and width of a picture.
 
@@ -50,17 +51,6 @@ class AlexFeatures(nn.Module):
         self.conv4 = nn.Conv2d(384, 256, 3, padding=1)
         self.conv5 = nn.Conv2d(256, 256, 3, padding=1)
         self.register_buffer("pixels", torch.tensor(_PIXELS).view(2, 3, 1, 1), persistent=False)
-
-    @classmethod
-    def pretrained(cls, layers: Sequence[str] = tuple(channels)) -> AlexFeatures:
-        """The trained features of these layers, frozen (their parameters take no gradient, their input may).
-
-        Raises:
-            ValueError: the file of weights is missing, damaged or another network's.
-        """
-        network = ShiftTolerantLPIPS.pretrained().features
-        network.layers = layers
-        return network
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Features of (B, 3, H, W) in [0, 1], one (B, C, h, w) a layer."""

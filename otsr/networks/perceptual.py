@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from otsr.download import DownloadError, cache_dir, fetch
 from otsr.images import atomic_path
 from otsr.networks import DEFAULT_LAYERS, VGG_BLOCKS, vgg_places
-from otsr.networks.features import AlexFeatures, check_size, halve
+from otsr.networks.features import ShiftTolerantLPIPS, check_size, halve
 
 _PIXELS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # of ImageNet: mean and deviation
 
@@ -164,7 +164,7 @@ def backbone(name: str, layers: tuple[str, ...] | None = None) -> nn.Module:
 
     Raises:
         BackboneError: it is not here and cannot be fetched.
-        ValueError: an unknown name.
+        ValueError: an unknown name, or a damaged file of alex.
     """
     if name not in DEFAULT_LAYERS:
         raise ValueError(f"backbone is {name!r}, expected one of {', '.join(DEFAULT_LAYERS)}")
@@ -172,7 +172,9 @@ def backbone(name: str, layers: tuple[str, ...] | None = None) -> nn.Module:
     if name in ("patches", "details"):
         return Patches() if name == "patches" else Details()
     if name == "alex":
-        return AlexFeatures.pretrained(layers)
+        alex = ShiftTolerantLPIPS.pretrained().features
+        alex.layers = layers
+        return alex
     network, weights = VGG(VGG_BLOCKS[name], layers, shift_tolerant=name == "vgg16"), _weights(name)
     network.load_state_dict({key: weights[key] for key in network.state_dict()})
     return network.to(memory_format=torch.channels_last).requires_grad_(False).eval()  # type: ignore[call-overload]

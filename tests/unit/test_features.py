@@ -78,8 +78,8 @@ def test_repeatable_borders_are_the_same(monkeypatch: pytest.MonkeyPatch, border
     torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-12, atol=1e-14)
 
 
-def test_layers_have_names_channels_sizes_and_no_negative_values() -> None:
-    layers = AlexFeatures.pretrained()(noise(2, 3, 64, 81))
+def test_layers_have_names_channels_sizes_and_no_negative_values(network: ShiftTolerantLPIPS) -> None:
+    layers = network.features(noise(2, 3, 64, 81))
     assert {name: value.shape[1] for name, value in layers.items()} == AlexFeatures.channels
     sizes = [tuple(value.shape[-2:]) for value in layers.values()]
     assert sizes == [(30, 39), (15, 20), (8, 10), (8, 10), (8, 10)]
