@@ -117,7 +117,7 @@ def lying(shape: list[int], end: int) -> bytes:
     ],
     ids=lambda value: value if isinstance(value, str) else "file",  # archives hold the time they were made
 )
-def test_a_file_of_another_kind_is_said_to_be_one(content: bytes, words: str, tmp_path: Path) -> None:
+def test_the_error_says_what_a_foreign_file_is(content: bytes, words: str, tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     path.write_bytes(content)
     with pytest.raises(WeightsError, match=rf"weights\.pth: {re.escape(words)}.*expected weights"):

@@ -200,7 +200,7 @@ def within_itself() -> dict[str, Any]:
         (within_itself, "holds no tensors but params"),
     ],
 )
-def test_another_network_is_said_to_be_one(make: Callable[[], Any], words: str, tmp_path: Path) -> None:
+def test_the_error_says_what_another_network_is(make: Callable[[], Any], words: str, tmp_path: Path) -> None:
     torch.save(make(), tmp_path / "other.pth")
     with pytest.raises(WeightsError, match=rf"other\.pth: .*{re.escape(words)}.*expected"):
         weights.load(tmp_path / "other.pth")
