@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-import struct
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,9 +26,7 @@ with suppress(ImportError):
     pillow_heif.register_heif_opener()
 
 MAX_PIXELS = 100_000_000
-_GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"})
-_OTHER = {"16B": "16L", "16L": "16B", "16N": "16B" if struct.pack("=H", 1) == b"\1\0" else "16L"}
-_COLOURS = ("RGB;16", "RGBA;16", "RGBX;16")
+_OTHER = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
 _BITS, _PHOTOMETRIC = 258, 262  # TIFF tags
 
 ImageSource: TypeAlias = "str | os.PathLike[str] | Image.Image | np.ndarray | Tensor"
@@ -37,11 +35,11 @@ ImageSource: TypeAlias = "str | os.PathLike[str] | Image.Image | np.ndarray | Te
 def read(source: ImageSource) -> Tensor:
     """A picture as a tensor (3, H, W) in [0, 1], transparency composited on white; see `open_picture`."""
     picture = open_picture(source)
-    image = torch.from_numpy(picture.pixels).permute(2, 0, 1).float().div(picture.white)
-    if picture.alpha is None:
-        return image.contiguous()
-    alpha = torch.from_numpy(picture.alpha).float().div(picture.white)
-    return (image * alpha + (1 - alpha)).contiguous()
+    image = torch.from_numpy(picture.pixels).permute(2, 0, 1).float().div(255)
+    if picture.alpha is not None:
+        alpha = torch.from_numpy(picture.alpha).float().div(255)
+        image = image * alpha + (1 - alpha)
+    return image.contiguous()
 
 
 def open_picture(source: ImageSource, *, deep: bool = False) -> Picture:
@@ -93,10 +91,8 @@ def explained(name: str | os.PathLike[str]) -> Iterator[None]:
         with Path(name).open("rb") as file:
             head = file.read(12)
         found = f"it begins with {head!r}" if head else "it is empty"
-        kinds = (
-            "expected PNG, JPEG, WebP, TIFF, AVIF, BMP, GIF, or HEIC (which needs pip install pillow-heif)"
-        )
-        raise ImageError(f"{name}: not a picture that can be read ({found}); {kinds}") from None
+        kinds = "PNG, JPEG, WebP, TIFF, AVIF, BMP, GIF, or HEIC (which needs pip install pillow-heif)"
+        raise ImageError(f"{name}: not a picture that can be read ({found}); expected {kinds}") from None
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: larger than the limit of {MAX_PIXELS:,} pixels ({error})") from None
     except Exception as error:
@@ -108,9 +104,8 @@ def explained(name: str | os.PathLike[str]) -> Iterator[None]:
 
 def _check_size(name: str, width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise ImageError(
-            f"{name}: {width}×{height} is above the limit of {MAX_PIXELS:,} pixels; cut it first"
-        )
+        found = f"{width}×{height} is above the limit of {MAX_PIXELS:,} pixels"
+        raise ImageError(f"{name}: {found}; cut it first")
 
 
 def _from_pil(image: Image.Image, name: str, path: Path | None = None) -> Picture:
@@ -124,26 +119,20 @@ def _from_pil(image: Image.Image, name: str, path: Path | None = None) -> Pictur
     icc, key = image.info.get("icc_profile"), image.info.get("transparency")
     if image.mode == "F":
         raise ImageError(f"{name}: holds floating-point values; save it as 8- or 16-bit first")
-    values = None
-    if image.mode.startswith("I"):
-        values = _integers(image, name)
-    elif path is not None:
-        values = _sixteen_bits(path, image)
-    if values is not None:
-        if key is not None and values.shape[2:] in ((), (3,)):
-            values = _keyed(values, key)
-        return _profiled(_from_array(values, name), icc)
-    grey = image.mode in _GREY_MODES
-    image = ImageOps.exif_transpose(image)
     if image.mode == "CMYK":
-        return Picture(np.array(_cmyk_to_rgb(image, icc)))
-    if image.has_transparency_data:
-        return _profiled(replace(_from_array(np.array(image.convert("RGBA")), name), grey=grey), icc)
-    return _profiled(Picture(np.array(image.convert("RGB")), grey=grey), icc)
-
-
-def _profiled(picture: Picture, icc: bytes | None) -> Picture:
-    """The picture with its profile, if that is one of its own colour space (bytes 16 to 19 of a profile say which)."""
+        return Picture(np.array(_cmyk_to_rgb(ImageOps.exif_transpose(image), icc)))
+    if image.mode.startswith("I"):
+        values: np.ndarray | None = _integers(image, name)
+    else:
+        values = None if path is None else _sixteen_bits(path, image)
+    if values is None:
+        kind = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
+        upright = ImageOps.exif_transpose(image)
+        values = np.asarray(upright.convert(kind + "A" * upright.has_transparency_data))
+    elif key is not None and values.shape[2:] in ((), (3,)):
+        values = _keyed(values, key)
+    picture = _from_array(values, name)
+    # A profile is kept if it is one of the picture's colour space, which its bytes 16 to 19 name.
     fits = icc is not None and icc[16:20] == (b"GRAY" if picture.grey else b"RGB ")
     return replace(picture, icc=icc if fits else None)
 
@@ -174,11 +163,11 @@ def _sixteen_bits(path: Path, image: Image.Image) -> np.ndarray | None:
     Args:
         image: the same file, opened and not yet decoded; it is decoded.
     """
-    modes = {_raw_mode(tile) for tile in getattr(image, "tile", ())}
+    modes = {str(args[0] if isinstance(args, tuple) else args) for *_, args in getattr(image, "tile", ())}
     if modes == {"LA;16B"}:  # opened as RGBA; its four bytes are those of grey and alpha
         _take_for(image, "RGBA")
         return np.ascontiguousarray(ImageOps.exif_transpose(image)).view(">u2").astype(np.uint16)
-    if len(modes) != 1 or not (mode := modes.pop()).startswith(_COLOURS):
+    if len(modes) != 1 or not (mode := modes.pop()).startswith(("RGB;16", "RGBA;16", "RGBX;16")):
         return None
     with Image.open(path) as again:
         _take_for(again, mode[:-3] + _OTHER[mode[-3:]])
@@ -187,10 +176,6 @@ def _sixteen_bits(path: Path, image: Image.Image) -> np.ndarray | None:
     values <<= 8
     values |= lower
     return values
-
-
-def _raw_mode(tile: tuple) -> str:
-    return str(tile[3][0] if isinstance(tile[3], tuple) else tile[3])
 
 
 def _take_for(image: Image.Image, mode: str) -> None:

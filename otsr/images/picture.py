@@ -1,7 +1,4 @@
-"""What a picture is here: a `Picture` as it was decoded, or a tensor; and the way from one to the other.
-
-A tensor is float32, sRGB values in [0, 1], (3, H, W) or (B, 3, H, W).
-"""
+"""What a picture is here: a `Picture` as it was decoded, or a tensor; and the way from one to the other."""
 
 from __future__ import annotations
 
@@ -64,10 +61,8 @@ def as_batch(image: Tensor, name: str) -> Tensor:
     """(B, 3, H, W) of at least float32 from a picture or a batch of pictures in [0, 1]; else a ValueError."""
     if not isinstance(image, Tensor) or not image.is_floating_point():
         found = image.dtype if isinstance(image, Tensor) else type(image).__name__
-        raise ValueError(
-            f"{name} is {found}, expected a floating-point tensor in [0, 1]; "
-            "otsr.images.read makes one of a file, array or PIL image"
-        )
+        advice = "otsr.images.read makes one of a file, array or PIL image"
+        raise ValueError(f"{name} is {found}, expected a floating-point tensor in [0, 1]; {advice}")
     if image.dim() not in (3, 4) or image.shape[-3] != 3 or image.numel() == 0:
         raise ValueError(f"{name} has shape {tuple(image.shape)}, expected (3, H, W) or (B, 3, H, W)")
     low, high = (bound.item() for bound in torch.aminmax(image.detach()))

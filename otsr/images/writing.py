@@ -71,9 +71,8 @@ def check_writable(
     if limit and max(width, height) > limit:
         raise ImageError(f"{path}: {width}×{height} is too large for {kind} ({limit}); write PNG")
     if kind == "JPEG" and len(exif) > _JPEG_EXIF:
-        raise ImageError(
-            f"{path}: {len(exif) >> 10} KB of metadata are too much for JPEG (64); write PNG, or do not keep it"
-        )
+        found = f"{len(exif) >> 10} KB of metadata are too much for JPEG (64)"
+        raise ImageError(f"{path}: {found}; write PNG, or do not keep it")
     if kind == "TIFF" and width * height * (3 + alpha) >= _TIFF_END - (1 << 16):  # in 8 bits; some for tags
         raise ImageError(f"{path}: {width}×{height} is too large for TIFF, which ends at 4 GB; write PNG")
     return kind
@@ -108,9 +107,7 @@ def write(
         kind = check_writable(path, *image.size, alpha="A" in image.mode, exif=exif)
         options: dict[str, object] = {"icc_profile": icc} if icc else {}
         if kind in ("JPEG", "WEBP"):
-            options["quality"] = quality
-        if kind == "JPEG":
-            options["subsampling"] = 0
+            options |= {"quality": quality, "subsampling": 0}  # the latter for JPEG alone
         with atomic_path(path) as temporary:
             image.save(temporary, kind, exif=exif, **options)
         return
