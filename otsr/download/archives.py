@@ -109,12 +109,8 @@ def _entries(archive: Path) -> Iterator[Entry]:
         kinds = {0: "file", stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "a link"}
         with zipfile.ZipFile(archive) as opened:
             for info in opened.infolist():
-                kind = (
-                    "folder"
-                    if info.is_dir()
-                    else kinds.get(stat.S_IFMT(info.external_attr >> 16), "a device")
-                )
-                kind = "an encrypted file" if info.flag_bits & 1 else kind
+                kind = kinds.get(stat.S_IFMT(info.external_attr >> 16), "a device")
+                kind = "an encrypted file" if info.flag_bits & 1 else "folder" if info.is_dir() else kind
                 # The name before Python's own cleaning, which hides a zero byte.
                 yield Entry(info.orig_filename, kind, info.file_size, partial(opened.open, info))
     else:

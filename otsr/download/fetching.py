@@ -7,7 +7,8 @@ import hashlib
 import math
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -55,23 +56,32 @@ def fetch(urls: Sequence[str], target: Path, known: str | None) -> Path:
         return target
     part = target.with_name(target.name + ".part")
     problems = []
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.with_name(target.name + ".lock")):
-            if there():  # another process was first
-                return target
-            for url in urls:
-                problem = _fetch_one(url, part, known)
-                if not problem:
-                    return part.replace(target)
-                problems.append(f"{urlsplit(url).netloc} {problem}")
-    except OSError as error:
-        reason = f"{error.filename or target}: cannot be written ({error.strerror or error})"
-        folders = "OTSR_CACHE for weights, --out for data sets"
-        raise DownloadError(f"{reason}; make room, or choose another folder ({folders})") from None
+    with alone(target.with_name(target.name + ".lock")):
+        if there():  # another process was first
+            return target
+        for url in urls:
+            problem = _fetch_one(url, part, known)
+            if not problem:
+                return part.replace(target)
+            problems.append(f"{urlsplit(url).netloc} {problem}")
     kept = f". Run again to go on after {_size(part)} bytes" if _size(part) else ""
     by_hand = f"Or fetch {urls[0]} with a browser and save it as {target}"
     raise DownloadError(f"could not be fetched: {'; '.join(problems)}{kept}. {by_hand}")
+
+
+@contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """Make the folder of a lock file and work in it while other processes wait; a disk that refuses is explained."""
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock):
+            yield
+    except DownloadError:
+        raise
+    except OSError as error:
+        reason = f"{error.filename or lock.parent}: cannot be written ({error.strerror or error})"
+        folders = "OTSR_CACHE for weights, --out for data sets"
+        raise DownloadError(f"{reason}; make room, or choose another folder ({folders})") from None
 
 
 def matches(path: Path, known: str) -> bool:
@@ -100,7 +110,6 @@ def require_room(folder: Path, needed: int) -> None:
 
 def _fetch_one(url: str, part: Path, known: str | None) -> str:
     """Fill `part` from one address; empty when all is there and its hash fits, else what went wrong."""
-    problem = ""
     failures = most = 0
     while failures < _TRIES:
         before = _size(part)
@@ -110,20 +119,20 @@ def _fetch_one(url: str, part: Path, known: str | None) -> str:
             return f"cannot be reached ({_reason(error)}; is this machine online?)"
         except requests.RequestException as error:
             return f"says: {_reason(error)}"
-        if whole is not None and _size(part) < whole:  # what came is kept
-            problem = f"closed the connection early, after {_size(part)} bytes"
-            failures = 0 if _size(part) > most else failures + 1
-            most = max(most, _size(part))
-            continue
-        if matches(part, known) if known else _size(part) == whole:
+        size = _size(part)
+        if whole is not None and size < whole:  # what came is kept
+            failures = 0 if size > most else failures + 1
+            most = max(most, size)
+        elif matches(part, known) if known else size == whole:
             return ""
-        problem = "its hash differs" if known else "its size differs, or is not told"
-        with part.open("rb") as file:
-            head = file.read(40)
-        part.unlink()  # never go on from content that is wrong
-        if not before:
-            return f"sends a corrupted or different file ({problem}; it begins with {head!r})"
-    return problem
+        else:
+            with part.open("rb") as file:
+                head = file.read(40)
+            part.unlink()  # never go on from content that is wrong
+            if not before:
+                problem = "its hash differs" if known else "its size differs, or is not told"
+                return f"sends a corrupted or different file ({problem}; it begins with {head!r})"
+    return f"closed the connection early, after {_size(part)} bytes"
 
 
 def _receive(url: str, part: Path) -> float | None:

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from filelock import FileLock
 
 from otsr.download.archives import unpack
-from otsr.download.fetching import DownloadError, fetch, require_room
+from otsr.download.fetching import DownloadError, alone, fetch, require_room
 from otsr.images import atomic_path, find_images
 
 
@@ -109,8 +108,7 @@ def get(name: str, root: Path, note: Callable[[str], None] = print) -> Path:
     chosen = next(one for one in DATA_SETS if one.name == name)
     folder = root / name
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock"):
+        with alone(folder / ".lock"):
             missing = [archive for archive in chosen.archives if not archive.complete(folder)]
             _check_registered(chosen, missing, folder)
             require_room(folder, sum(archive.needs(folder) for archive in missing if archive.url))
@@ -118,9 +116,6 @@ def get(name: str, root: Path, note: Callable[[str], None] = print) -> Path:
                 _complete(archive, folder, note)
     except DownloadError as error:
         raise DownloadError(f"{name}: {error}") from None
-    except OSError as error:
-        reason = f"{error.filename or folder}: cannot be written ({error.strerror or error})"
-        raise DownloadError(f"{name}: {reason}; make room, or choose another folder with --out") from None
     return folder
 
 
