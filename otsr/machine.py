@@ -29,17 +29,16 @@ def choose_device(name: str | torch.device = "auto") -> torch.device:
     For inference. Training needs float64, which Apple's GPUs lack, and takes the CPU there. A device that is not here
     is a ValueError that says which are.
     """
-    cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     mps = ["mps"] if torch.backends.mps.is_available() else []
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
     try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.empty(1, device=name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
+        cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
         here, reason = ", ".join(["auto", "cpu", *cuda, *mps]), str(error).splitlines()[0]
         raise ValueError(f"device {str(name)!r} cannot be used ({reason}); here: {here}") from None
-    return device
+    return torch.device(name)
 
 
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
@@ -117,10 +116,7 @@ def _cast_to_weight(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ..
 
 
 def live_peak(run: Callable[[], object]) -> int:
-    """Most bytes of tensor storage, made inside `run`, that were alive at one time.
-
-    On meta tensors it costs milliseconds and no memory.
-    """
+    """Most bytes of tensors, made inside `run`, that were alive at one time; on meta tensors in milliseconds."""
     with _LiveBytes() as counter:
         run()
     return counter.peak
