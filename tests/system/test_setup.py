@@ -6,8 +6,9 @@ import re
 import shutil
 import subprocess
 import sys
-from collections import namedtuple
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import course
 import pytest
@@ -31,23 +32,19 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_an_old_python_is_named_with_the_way_out(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(course.shutil, "which", lambda name: None)
-    monkeypatch.setattr(course.sys, "version_info", (3, 8, 10, "final", 0))
-    with pytest.raises(SystemExit, match=r"Python 3\.11 or newer, found Python 3\.8\.10[^$]*make PYTHON="):
-        course.environment_python()
-
-
-def test_a_full_disk_is_named_with_the_need(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = namedtuple("usage", "total used free")(10**9, 9 * 10**8, 10**8)
-    monkeypatch.setattr(course.shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(SystemExit, match=r"100 MB are free .* needs 3000 MB"):
-        course.environment_python()
-
-
-def test_a_missing_network_is_named(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(course.subprocess, "call", lambda command, **options: "pip" in command)
-    with pytest.raises(SystemExit, match="no network"):
+@pytest.mark.parametrize(
+    ("name", "function", "words"),
+    [
+        ("shutil.which", lambda name: None, r"Python 3\.11 or newer, found Python 3\.\d[^$]*make PYTHON="),
+        ("shutil.disk_usage", lambda path: SimpleNamespace(free=10**8), r"100 MB are free .* needs 3000 MB"),
+        ("subprocess.call", lambda command, **options: "pip" in command, "no network"),
+    ],
+)
+def test_what_is_missing_is_named_with_the_way_out(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, name: str, function: Callable[..., object], words: str
+) -> None:
+    monkeypatch.setattr(f"course.{name}", function)
+    with pytest.raises(SystemExit, match=words):
         course.environment_python()
     assert not course.READY.exists()
 
@@ -58,7 +55,7 @@ def test_an_environment_that_is_ready_is_taken(
 ) -> None:
     (checkout / ".venv").mkdir()
     course.READY.touch()
-    monkeypatch.setattr(course, "os", namedtuple("os", "name environ")(system, {}))
+    monkeypatch.setattr(course, "os", SimpleNamespace(name=system, environ={}))
     assert Path(course.environment_python()) == checkout / ".venv" / python
 
 

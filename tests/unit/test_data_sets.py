@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import re
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from otsr import weights
 from otsr.download import DownloadError, sets
 from otsr.download.sets import Archive, DataSet
 
 
-def png(seed: int) -> bytes:
-    file = io.BytesIO()
-    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
-
-
-def pack(path: Path, names: list[str]) -> Path:
+def pack(path: Path, names: list[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w") as archive:
-        for seed, name in enumerate(names):
-            archive.writestr(name, png(seed))
-    return path
+        for name in names:
+            archive.writestr(name, f"the picture {name}")
 
 
 @pytest.fixture
@@ -40,10 +29,6 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> DataSet:
     return one
 
 
-def pictures(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
-
-
 def test_the_catalogue_holds_what_the_papers_train_on_and_can_be_checked() -> None:
     found = {one.name: one for one in sets.DATA_SETS}
     assert list(found) == ["div2k", "flickr2k", "dped", "ntire2020-track1", "ntire2020-track2"]
@@ -52,9 +37,7 @@ def test_the_catalogue_holds_what_the_papers_train_on_and_can_be_checked() -> No
         assert one.licence and one.page.startswith("https://")
         for archive in one.archives:
             assert archive.url is None or archive.url.startswith("https://")
-            assert archive.known is None or re.fullmatch(
-                r"sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}", archive.known
-            )
+            assert re.fullmatch(r"|sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}", archive.known or "")
             assert archive.size > 0 and archive.unpacked > 0
         assert len({archive.folder for archive in one.archives}) == len(one.archives)
     assert [one.archives[0].url is None for one in found.values()] == [False, False, False, True, True]
@@ -64,15 +47,13 @@ def test_the_catalogue_holds_what_the_papers_train_on_and_can_be_checked() -> No
     ("name", "entry", "place"),
     [
         ("div2k", "DIV2K_train_HR/0001.png", "0001.png"),
-        ("flickr2k", "Flickr2K/Flickr2K_HR/000001.png", "000001.png"),
         ("flickr2k", "./Flickr2K/Flickr2K_HR/000001.png", "000001.png"),
         ("flickr2k", "Flickr2K/Flickr2K_LR_bicubic/X4/000001x4.png", None),
         ("dped", "original_images/train/iphone/1.jpg", "original_images/train/iphone/1.jpg"),
         ("dped", "original_images/train/canon/1.jpg", None),
-        ("ntire2020-track1", "Corrupted-tr-x/0001.png", "0001.png"),
         ("ntire2020-track1", "0001.png", "0001.png"),
     ],
-)  # fmt: skip
+)
 def test_pictures_land_in_one_folder_an_archive(name: str, entry: str, place: str | None) -> None:
     one = next(one for one in sets.DATA_SETS if one.name == name)
     assert one.archives[0].placed(entry) == place
@@ -87,23 +68,28 @@ def test_where_a_registration_is_needed_the_steps_are_named(registered: DataSet,
     assert not registered.present(tmp_path)
 
 
-def test_files_put_there_by_hand_are_checked_and_unpacked(registered: DataSet, tmp_path: Path) -> None:
+def test_an_archive_put_there_by_hand_is_unpacked_and_again_when_a_picture_is_lost(
+    registered: DataSet, tmp_path: Path
+) -> None:
     pack(tmp_path / "secret" / "x.zip", ["x/1.png", "x/2.png", "x/3.png"])
     told: list[str] = []
     folder = sets.get("secret", tmp_path, told.append)
-    assert pictures(folder) == ["x/1.png", "x/2.png", "x/3.png"]
+    assert sorted(path.name for path in (folder / "x").iterdir()) == ["1.png", "2.png", "3.png"]
     assert registered.present(tmp_path)
     assert any("3 pictures" in line and "may be deleted" in line for line in told)
+    (folder / "x" / "2.png").unlink()
+    assert not registered.present(tmp_path)
+    sets.get("secret", tmp_path, told.append)
+    assert registered.present(tmp_path) and (folder / "x" / "2.png").read_text() == "the picture x/2.png"
     (folder / "x.zip").unlink()
     told.clear()
-    sets.get("secret", tmp_path, told.append)
-    assert not any("x.zip" in line for line in told)
+    assert sets.get("secret", tmp_path, told.append) == folder and not told
 
 
 def test_pictures_unpacked_by_hand_count_too(registered: DataSet, tmp_path: Path) -> None:
     (tmp_path / "secret" / "x").mkdir(parents=True)
     for i in range(3):
-        (tmp_path / "secret" / "x" / f"{i}.png").write_bytes(png(i))
+        (tmp_path / "secret" / "x" / f"{i}.png").touch()
     sets.get("secret", tmp_path, lambda _: None)
     assert registered.present(tmp_path)
 
@@ -113,10 +99,7 @@ def test_pictures_unpacked_by_hand_count_too(registered: DataSet, tmp_path: Path
     [
         (["1.png", "2.png"], r"holds 2 pictures, x\.zip has 3"),
         (["paper.pdf"], r"no pictures of x\.zip in it; is it a different archive"),
-        (
-            ["1.png", "2.png", "../../3.png"],
-            r"secret: .*x\.zip: unsafe, its entry '\.\./\.\./3\.png'",
-        ),
+        (["1.png", "../../3.png"], r"secret: .*x\.zip: unsafe, its entry '\.\./\.\./3\.png'"),
     ],
 )
 def test_an_archive_that_is_not_the_one_expected_is_refused(
@@ -125,16 +108,7 @@ def test_an_archive_that_is_not_the_one_expected_is_refused(
     pack(tmp_path / "secret" / "x.zip", names)
     with pytest.raises(DownloadError, match=words):
         sets.get("secret", tmp_path, lambda _: None)
-    assert not registered.present(tmp_path) and not list(tmp_path.glob("*.png"))
-
-
-def test_a_picture_that_was_lost_since_makes_it_incomplete(registered: DataSet, tmp_path: Path) -> None:
-    pack(tmp_path / "secret" / "x.zip", ["1.png", "2.png", "3.png"])
-    folder = sets.get("secret", tmp_path, lambda _: None)
-    (folder / "x" / "2.png").unlink()
     assert not registered.present(tmp_path)
-    sets.get("secret", tmp_path, lambda _: None)
-    assert registered.present(tmp_path) and (folder / "x" / "2.png").read_bytes() == png(1)
 
 
 @pytest.mark.parametrize(

@@ -8,30 +8,15 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from torch import nn
+from small_networks import networks
 
 from otsr.export import export_onnx
 from otsr.networks.generators import Compact, RRDBNet
 
-NETWORKS = [
-    RRDBNet(nf=8, nb=1, gc=4, scale=4),
-    RRDBNet(nf=8, nb=1, gc=4, scale=2, unshuffle=2),
-    Compact(nf=8, nb=2, scale=2, base="nearest"),
-]
 
-
-def lively(network: nn.Module) -> nn.Module:
-    """Weights in which every layer matters."""
-    torch.manual_seed(0)
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight)
-    return network.eval()
-
-
-@pytest.mark.parametrize("network", NETWORKS, ids=lambda n: "-".join(map(str, n.architecture.values())))
-def test_onnxruntime_gives_what_pytorch_gives_at_every_size(network: nn.Module, tmp_path: Path) -> None:
-    lively(network)
+@pytest.mark.parametrize("which", [0, 2, 4], ids=["RRDBNet", "unshuffling", "Compact"])
+def test_onnxruntime_gives_what_pytorch_gives_at_every_size(which: int, tmp_path: Path) -> None:
+    network = networks()[which]
     export_onnx(network, tmp_path / "network.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "network.onnx", providers=["CPUExecutionProvider"])
     for shape in ((1, 3, 24, 32), (1, 3, 17, 41), (2, 3, 40, 12)):
@@ -40,7 +25,7 @@ def test_onnxruntime_gives_what_pytorch_gives_at_every_size(network: nn.Module, 
         with torch.no_grad():
             expected = network(lr).numpy()
         assert np.abs(got - expected).max() <= 1e-4 * np.abs(expected).max(), shape
-        assert np.abs(expected).max() > 0.1
+        assert expected.std() > 0.1
 
 
 def test_the_network_is_left_alone_and_the_file_holds_it_once(
