@@ -40,11 +40,6 @@ def exact_velocity(sigma: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     return velocity
 
 
-def random_pairs(z: Tensor, t: Tensor, known: Tensor) -> Tensor:
-    """E[truth − guess | place] where both are drawn apart."""
-    return z * (t * (A + MISSING) - (1 - t) * A) / ((1 - t) ** 2 * A + t**2 * (A + MISSING))
-
-
 @pytest.mark.slow
 def test_a_taught_flow_between_gaussians_is_the_known_linear_map(written: Any) -> None:
     guess, truth = gaussians(6000)
@@ -64,11 +59,8 @@ def test_following_a_velocity_leads_along_its_way(written: Any) -> None:
     assert way.shape == (2001, 20, 64)
     for t in (0.25, 0.5, 1.0):
         torch.testing.assert_close(way[round(2000 * t)], exact(start, t, 0.5), atol=2e-3, rtol=0)
-    optimal = written.follow(random_pairs, start, known, 2000)[-1]
-    torch.testing.assert_close(optimal, exact(start, 1, 0.0), atol=5e-3, rtol=0)
-    torch.testing.assert_close(
-        written.follow(exact_velocity(0.0), start, known, 1)[-1], start
-    )  # to the guess
+    one_step = written.follow(exact_velocity(0.0), start, known, 1)[-1]
+    torch.testing.assert_close(one_step, start)  # the guess
 
 
 def test_the_exact_flow_lies_on_the_curve_and_its_detour_is_one(written: Any) -> None:
@@ -82,21 +74,16 @@ def test_the_exact_flow_lies_on_the_curve_and_its_detour_is_one(written: Any) ->
     assert written.detour(draw) > 1.25
 
 
-def test_each_patch_lies_in_the_middle_of_its_lr_pixels(written: Any) -> None:
+def test_patches_are_the_middles_of_windows_that_come_with_their_lr_pixels(written: Any) -> None:
     hr = torch.zeros(24, 24)
     hr[8:16, 8:16] = 1
     assert written.middle(hr.reshape(1, -1)).tolist() == [[1.0] * 64]
-
-
-def test_windows_are_degraded_to_the_lr_pixels_that_come_with_them(written: Any) -> None:
     path = written.photos("train")[:1]
     windows, seen = written.cut(path, 50, noise=0)
     lr = written.kernels.downsample(windows.float().view(-1, 1, 24, 24), written.LENS, 4)
-    middles = (
-        lr[:, 0, 2:4, 2:4],
-        seen.float().view(-1, 6, 6)[:, 2:4, 2:4],
-    )  # the border needs more than the window
-    torch.testing.assert_close(*middles, atol=0.02, rtol=0)
+    # The border needs more than the window.
+    inner = lr[:, 0, 2:4, 2:4], seen.float().view(-1, 6, 6)[:, 2:4, 2:4]
+    torch.testing.assert_close(*inner, atol=0.02, rtol=0)
 
 
 def test_level_and_contrast_are_put_back(written: Any) -> None:
