@@ -144,15 +144,17 @@ def test_a_data_process_that_is_killed_is_named_and_the_run_can_go_on(
     assert otsr("train", "quick.yml", "--resume").exit_code == 0
 
 
-@pytest.mark.parametrize("finite", [True, False])
+@pytest.mark.parametrize(("ctrl_c", "finite"), [(False, True), (False, False), (True, False)])
 def test_photos_that_go_during_a_training_cost_no_step_but_one_that_was_not_finite_is_not_saved(
-    otsr: Run, place: Path, monkeypatch: pytest.MonkeyPatch, finite: bool
+    otsr: Run, place: Path, monkeypatch: pytest.MonkeyPatch, ctrl_c: bool, finite: bool
 ) -> None:
-    def photos_go(trainer: Trainer) -> None:
+    def photos_go(trainer: Trainer) -> object:
         """Also from memory; nobody has read the last step's numbers yet."""
         trainer.watch._rows[-1].mul_(1 if finite else torch.nan)
+        if ctrl_c:
+            return os.kill(os.getpid(), signal.SIGINT)
         trainer.batches.hr._kept.clear()
-        (place / "photos").rename(place / "gone")
+        return (place / "photos").rename(place / "gone")
 
     seldom = settings("every.checkpoint=100", "every.log=100", "every.validate=100")
     with monkeypatch.context() as patch:

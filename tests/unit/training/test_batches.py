@@ -126,11 +126,14 @@ def test_workers_make_the_same_batches_from_any_step_on(
     assert all(same(batch, alone.batch(step)) for step, batch in made)
 
 
-def test_seeds_steps_and_places_differ(folder: Path) -> None:
+def test_seeds_steps_and_places_differ_and_are_those_of_earlier_versions(folder: Path) -> None:
     first = TrainingBatches(recipe(folder), 4, 10).batch(0)
     assert not same(first, TrainingBatches(recipe(folder), 4, 11).batch(0))
     assert not same(first, TrainingBatches(recipe(folder), 4, 10).batch(1))
     assert len(first.hr.unique(dim=0)) == 12
+    shown = TrainingBatches(recipe(folder, batch=3), 4, 10).origins(7)
+    expected = ("b.png at column 58, row 5", "e.png at column 8, row 45", "c.png at column 23, row 17")
+    assert shown == [str(folder / origin) for origin in expected]
 
 
 def test_each_photo_is_shown_once_before_any_is_shown_again(folder: Path) -> None:
@@ -285,10 +288,11 @@ def test_the_fingerprint_changes_with_names_contents_and_clean_up(folder: Path) 
 
 
 def test_several_places_are_one_list(folder: Path, tmp_path: Path) -> None:
-    paint(tmp_path / "more" / "z.png", 40, 40)
+    for name in ("z", "z-1"):  # their files come in the other order
+        paint(tmp_path / "more" / f"{name}.png", 40, 40)
     other = stored(tmp_path / "more")
     photos = Photos([str(folder), str(other), "photos/val"])
-    assert photos.names[:6] == ["a", "b", "c", "d", "e", "z"] and len(photos) == 12
+    assert photos.names[:7] == ["a", "b", "c", "d", "e", "z", "z-1"] and len(photos) == 13
     assert photos.place(5) == f"{other}: z" and photos.place(0) == str(folder / "a.png")
 
 

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from small_training import paint, write_recipe
 from torch import Tensor, nn
 
-from otsr.training import Config, load_config
+from otsr.training import Config, checkpoints, load_config
 from otsr.training.adversary import Adversary
 from otsr.training.batches import Batch
 from otsr.training.monitor import NotFinite
@@ -93,11 +93,13 @@ def test_the_average_forgets_faster_at_the_beginning(
 
 
 def test_a_gradient_is_clipped_to_the_norm_of_the_recipe_and_the_true_norm_is_told(recipe: Path) -> None:
-    free, clipped = trainer(recipe), trainer(recipe, "clip=0.001")
-    for made in (free, clipped):
+    free, clipped, scaled = trainer(recipe), trainer(recipe, "clip=0.001"), trainer(recipe, "clip=0.001")
+    scaled.scaler = torch.amp.GradScaler("cpu", init_scale=256.0)  # as fp16 needs it
+    for made in (free, clipped, scaled):
         step(made)
-    gradients = torch.cat([p.grad.flatten() for p in clipped.generator.parameters() if p.grad is not None])
-    assert float(gradients.norm()) == pytest.approx(0.001, rel=1e-3)
+    for made in (clipped, scaled):
+        gradients = torch.cat([p.grad.flatten() for p in made.generator.parameters() if p.grad is not None])
+        assert float(gradients.norm()) == pytest.approx(0.001, rel=1e-3)
     assert clipped.numbers["gradient"] == pytest.approx(free.numbers["gradient"])
     assert free.numbers["gradient"] > 0.01
 
@@ -148,6 +150,8 @@ def test_gradients_that_no_scale_makes_finite_are_named_though_fp16_leaves_such_
     step(made)
     step(made)
     assert made.scaler.get_scale() == 2.0**-11
+    made._save()
+    assert checkpoints.load(made.folder)["scaler"]["scale"] == 2.0**-11
     with pytest.raises(NotFinite, match=r"step 2: gradient not finite"):
         step(made)
     assert equal(weights(made.generator), before)
