@@ -99,7 +99,9 @@ def test_alpha_grey_and_profile_are_kept(upscale: Run, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.stderr
     assert Image.open(tmp_path / "out" / "alpha.png").mode == "RGBA"
     assert Image.open(tmp_path / "out" / "grey.png").mode == "L"
-    assert Image.open(tmp_path / "out" / "colour.png").info["icc_profile"] == icc
+    assert upscale(tmp_path / "in" / "colour.png", "-o", tmp_path / "out" / "colour.jpg").exit_code == 0
+    for name in ("colour.png", "colour.jpg"):
+        assert Image.open(tmp_path / "out" / name).info["icc_profile"] == icc
 
 
 def test_the_command_line_and_python_give_the_same(upscale: Run, tmp_path: Path, tiny_weights: Path) -> None:
