@@ -95,12 +95,12 @@ def test_what_cannot_be_found_or_entered_is_named_and_the_rest_is_done(
 def test_a_picture_whose_result_does_not_fit_is_refused_and_the_rest_done(
     upscale: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Image.new("L", (4000, 2500), 90).save(tmp_path / "large.png")
+    Image.new("L", (2500, 2000), 90).save(tmp_path / "large.png")
     picture(tmp_path / "small.png")
-    monkeypatch.setattr(machine, "available_memory", lambda: 200_000_000)
+    monkeypatch.setattr(machine, "available_memory", lambda: 100_000_000)
     result = upscale(tmp_path / "large.png", tmp_path / "small.png", "-o", tmp_path / "out")
     assert result.exit_code == 1
-    assert "large.png" in result.stderr and "0.20 GB are free" in result.stderr
+    assert "large.png" in result.stderr and "0.10 GB are free" in result.stderr
     assert files(tmp_path / "out") == ["small.png"]
 
 
