@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from otsr.images import resize
+from otsr.inference.tiling import Span, spans
 
 GREY = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in luminance (BT.601)."""
@@ -16,6 +17,7 @@ GREY = (0.299, 0.587, 0.114)
 _FADE = 4.0  # σ of the low-pass of `keep_colours`, LR pixels
 _NEAR = 5  # LR pixels a side of the neighbourhood whose colours may be seen
 _SLACK = 2.0  # times the range of colours in it
+_STRIP = 1 << 14  # LR pixels that are enlarged at a time: their SR pixels stay in the cache
 _LEAST_SHARE = 0.1  # of an area that takes a correction which the rest of it has no room for
 
 
@@ -49,31 +51,58 @@ def keep_colours(sr: Tensor, lr: Tensor) -> Tensor:
         sr: (1, 3, s·h, s·w) in [0, 1]; it is overwritten.
         lr: (1, 3, h, w) in [0, 1].
     """
-    scale = sr.shape[-1] // lr.shape[-1]
+    scale, (height, width) = sr.shape[-1] // lr.shape[-1], lr.shape[-2:]
+    strips = list(spans(height, max(1, _STRIP // width), 1))
+    small = torch.empty_like(lr)
 
-    def up(image: Tensor) -> Tensor:
-        return functional.interpolate(image, scale_factor=scale, mode="bilinear")
+    def parts() -> Iterator[tuple[Tensor, Span]]:
+        for rows in strips:
+            yield sr[..., rows.keep_start * scale : rows.keep_stop * scale, :], rows
 
-    _near_colours(sr, lr, up)
+    def up(image: Tensor, rows: Span) -> Tensor:
+        seen = _stretched(image[..., rows.start : rows.stop, :], scale, -1)
+        return _stretched(seen, scale, -2)[..., rows.kept(scale), :]
+
+    def down(part: Tensor, image: Tensor, rows: Span) -> None:
+        image[..., rows.keep_start : rows.keep_stop, :] = functional.avg_pool2d(part, scale)
+
+    weights = lr.new_tensor(GREY).view(1, 3, 1, 1)
+    lowest, highest = _chroma_nearby(lr, weights)
+    for part, rows in parts():
+        luminance = functional.conv2d(part, weights)
+        part.sub_(luminance).clamp_(max=up(highest, rows)).clamp_(min=up(lowest, rows))
+        part.add_(luminance.sub_(functional.conv2d(part, weights))).clamp_(0, 1)
+        down(part, small, rows)
     for _ in range(2):
-        missing = _low_pass(lr - functional.avg_pool2d(sr, scale))
-        moved = up(missing).add_(sr).clamp_(0, 1).sub_(sr).abs_()
-        share = _low_pass(functional.avg_pool2d(moved, scale)) / _low_pass(missing.abs() + 1e-6)
-        del moved  # as large as sr
-        sr.add_(up(missing / share.clamp_(_LEAST_SHARE, 1))).clamp_(0, 1)
+        missing, moved = _low_pass(lr - small), torch.empty_like(lr)
+        for part, rows in parts():
+            down(up(missing, rows).add_(part).clamp_(0, 1).sub_(part).abs_(), moved, rows)
+        share = _low_pass(moved) / _low_pass(missing.abs() + 1e-6)
+        missing /= share.clamp_(_LEAST_SHARE, 1)
+        for part, rows in parts():
+            down(part.add_(up(missing, rows)).clamp_(0, 1), small, rows)
     return sr
 
 
-def _near_colours(sr: Tensor, lr: Tensor, up: Callable[[Tensor], Tensor]) -> None:
-    """Keep luminance, and limit chroma to what LR has nearby, in place; see `keep_colours`."""
-    weights = lr.new_tensor(GREY).view(1, 3, 1, 1)
+def _chroma_nearby(lr: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """The lowest and the highest chroma that SR may have, at LR size; see `keep_colours`."""
     chroma = torch.round((lr - functional.conv2d(lr, weights)) * 65536) / 65536  # neutral: 0 to the last bit
     highest = functional.max_pool2d(chroma, _NEAR, 1, _NEAR // 2)
     lowest = -functional.max_pool2d(-chroma, _NEAR, 1, _NEAR // 2)
     middle, reach = (highest + lowest) / 2, (highest - lowest) * (_SLACK / 2)
-    luminance = functional.conv2d(sr, weights)
-    sr.sub_(luminance).clamp_(max=up(middle + reach)).clamp_(min=up(middle - reach))
-    sr.add_(luminance.sub_(functional.conv2d(sr, weights))).clamp_(0, 1)
+    return middle - reach, middle + reach
+
+
+def _stretched(image: Tensor, scale: int, axis: int) -> Tensor:
+    """(…, h, w), `scale` times as large along axis −1 or −2: torch's bilinear, in half its time on a CPU."""
+    size = image.shape[axis]
+    before = torch.cat([image.narrow(axis, 0, 1), image.narrow(axis, 0, size - 1)], axis)
+    after = torch.cat([image.narrow(axis, 1, size - 1), image.narrow(axis, size - 1, 1)], axis)
+    places = [
+        (k + 0.5) / scale - 0.5 for k in range(scale)
+    ]  # of the new pixels, from the centre of the old one
+    pixels = [torch.lerp(before, image, 1 + p) if p < 0 else torch.lerp(image, after, p) for p in places]
+    return torch.stack(pixels, axis).flatten(axis - 1, axis)
 
 
 def _low_pass(image: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import nn
 
 from otsr.datasets import phone_crops
 from otsr.images import open_picture, read, resize
-from otsr.inference import Upscaler, back_project, keep_colours, scaled_size, window
+from otsr.inference import Upscaler, back_project, keep_colours, restoration, scaled_size, window
 from otsr.networks.generators import Compact, RRDBNet
 
 
@@ -111,6 +111,19 @@ def test_keeping_the_colours_brings_no_noise_back() -> None:
     lr = 0.5 + 0.05 * torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     sr = keep_colours(torch.full((1, 3, 256, 256), 0.5), lr)
     assert float(sr.std() / lr.std()) < 0.15
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_colours_are_kept_in_strips_as_in_the_whole(scale: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    lr = torch.rand(1, 3, 29, 20, generator=generator)
+    sr = torch.rand(1, 3, 29 * scale, 20 * scale, generator=generator)
+    whole = keep_colours(sr.clone(), lr)
+    monkeypatch.setattr(restoration, "_STRIP", 60)  # three rows
+    assert torch.equal(keep_colours(sr.clone(), lr), whole)
+    bilinear = torch.nn.functional.interpolate(lr, scale_factor=scale, mode="bilinear")
+    stretched = restoration._stretched(restoration._stretched(lr, scale, -1), scale, -2)
+    assert torch.allclose(stretched, bilinear, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [(32, 40), (1, 1)])
