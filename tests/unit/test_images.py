@@ -80,16 +80,19 @@ def test_each_value_survives_the_way_to_a_file_and_back(
 @pytest.mark.parametrize(
     ("content", "row"),
     [
-        (tiff(bytes([0x00, 0x08, 0x00, 0xFF, 0xF0, 0x00]), 4, 1, 12), [0, 128, 255, 0]),  # 0, 2048, 4095, 0
-        (tiff(struct.pack("<3H", 0, 32896, 65535), 3, 1, 16), [0, 128, 255]),
-        (tiff(struct.pack("<3H", 0, 32896, 65535), 3, 1, 16, photometric=0), [255, 127, 0]),
-        (b"P5 3 1 4095\n" + struct.pack(">3H", 0, 2048, 4095), [0, 128, 255]),
+        (
+            tiff(bytes([0x00, 0x08, 0x00, 0xFF, 0xF0, 0x00]), 4, 1, 12),
+            [0, 32776, 65535, 0],
+        ),  # 0, 2048, 4095, 0
+        (tiff(struct.pack("<3H", 0, 32896, 65535), 3, 1, 16), [0, 32896, 65535]),
+        (tiff(struct.pack("<3H", 0, 32896, 65535), 3, 1, 16, photometric=0), [65535, 32639, 0]),
+        (b"P5 3 1 4095\n" + struct.pack(">3H", 0, 2048, 4095), [0, 32776, 65535]),
     ],
     ids=["12 bits", "16 bits", "16 bits, white is zero", "PGM up to 4095"],
 )
 def test_grey_is_scaled_by_the_depth_that_is_declared(tmp_path: Path, content: bytes, row: list[int]) -> None:
     (tmp_path / "a").write_bytes(content)
-    assert images.open_picture(tmp_path / "a").pixels[0, :, 0].tolist() == row
+    assert images.open_picture(tmp_path / "a", deep=True).pixels[0, :, 0].tolist() == row
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -123,12 +126,13 @@ def test_transparency_is_composited_on_white(colours: np.ndarray) -> None:
     np.testing.assert_allclose(images.read(np.dstack([colours, alpha])).numpy(), expected, atol=1e-6)
 
 
-def test_palette_transparency_is_seen_and_an_opaque_channel_dropped(
+def test_palette_transparency_is_seen_black_and_white_is_grey_and_an_opaque_channel_dropped(
     tmp_path: Path, colours: np.ndarray
 ) -> None:
     image = Image.fromarray(colours).quantize(16)
     image.save(tmp_path / "a.png", transparency=3)
     np.testing.assert_array_equal(images.open_picture(tmp_path / "a.png").alpha == 0, np.asarray(image) == 3)
+    assert images.open_picture(image.convert("1")).grey
     opaque = np.dstack([colours, np.full(colours.shape[:2], 255, np.uint8)])
     assert images.open_picture(opaque).alpha is None
 

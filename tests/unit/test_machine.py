@@ -66,7 +66,8 @@ def test_live_peak_counts_what_is_alive_at_one_time() -> None:
         a = torch.empty(100, device="meta")  # 400 bytes
         b = a + 1  # 800
         del a  # 400
-        c = b.view(10, 10) * 2  # 800, the view counts nothing
+        view = b.view(10, 10)  # counts nothing
+        c = view * 2  # 800
         c += 1
         return torch.cat([c, c])  # 1600
 
