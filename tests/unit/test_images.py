@@ -195,6 +195,12 @@ def test_what_cannot_be_read_is_named_with_the_reason(
         images.open_picture(tmp_path / "a.png")
 
 
+def test_metadata_of_what_is_no_picture_is_refused_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_bytes(b"<html>404</html>")
+    with pytest.raises(ImageError, match=r"text\.jpg: not a picture"):
+        images.metadata(tmp_path / "text.jpg")
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [
