@@ -17,7 +17,6 @@ GREY = (0.299, 0.587, 0.114)
 _FADE = 4.0  # σ of the low-pass of `keep_colours`, LR pixels
 _NEAR = 5  # LR pixels a side of the neighbourhood whose colours may be seen
 _SLACK = 2.0  # times the range of colours in it
-_STRIP = 1 << 14  # LR pixels that are enlarged at a time: their SR pixels stay in the cache
 _LEAST_SHARE = 0.1  # of an area that takes a correction which the rest of it has no room for
 
 
@@ -39,7 +38,7 @@ def back_project(sr: Tensor, lr: Tensor, steps: int) -> Tensor:
     return sr
 
 
-def keep_colours(sr: Tensor, lr: Tensor) -> Tensor:
+def keep_colours(sr: Tensor, lr: Tensor, strip: int | None = None) -> Tensor:
     """Give an SR picture the colours of the LR picture: areas their mean, and no place a colour that LR lacks near it.
 
     First, the chroma (colour minus luminance) of each pixel is limited to the range that it has in 5×5 LR pixels,
@@ -50,9 +49,10 @@ def keep_colours(sr: Tensor, lr: Tensor) -> Tensor:
     Args:
         sr: (1, 3, s·h, s·w) in [0, 1]; it is overwritten.
         lr: (1, 3, h, w) in [0, 1].
+        strip: LR pixels that are enlarged at a time, with the same result; None for all of them.
     """
     scale, (height, width) = sr.shape[-1] // lr.shape[-1], lr.shape[-2:]
-    strips = list(spans(height, max(1, _STRIP // width), 1))
+    strips = list(spans(height, max(1, (strip or height * width) // width), 1))
     small = torch.empty_like(lr)
 
     def parts() -> Iterator[tuple[Tensor, Span]]:

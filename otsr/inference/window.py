@@ -24,6 +24,9 @@ BLOCKS = (64,)
 CUDA_BLOCKS = (1024, 512, 256, 128)
 """The same on CUDA, the largest that memory allows: few large launches; tensors stay below 2³¹ numbers."""
 
+STRIP = 1 << 14
+"""LR pixels whose colours are kept at one time, on a CPU: their SR pixels stay in the cache."""
+
 _HALO = 2  # LR pixels around a block that the reconstruction layers see
 
 
@@ -47,7 +50,9 @@ class Engine:
     def __post_init__(self) -> None:
         self.scale = int(self.network.scale)  # type: ignore[arg-type]
         self.alignment = int(getattr(self.network, "alignment", 1))
-        self.blocks = CUDA_BLOCKS if self.device.type == "cuda" else BLOCKS
+        on_cuda = self.device.type == "cuda"
+        self.blocks = CUDA_BLOCKS if on_cuda else BLOCKS
+        self.strip = None if on_cuda else STRIP
         self._placed = machine.place(self.network, self.device, self.dtype)
 
     def begin(self, picture: Picture, tile: Tile, block: int, deep: bool = False) -> Callable[[], np.ndarray]:
@@ -101,7 +106,7 @@ class Engine:
             sr = self._answer(network, lr, block)
         sr.masked_fill_(sr.isinf(), torch.nan).clamp_(0, 1)  # infinity must not pass for white
         sr = back_project(sr, lr, self.back_projection)
-        return (keep_colours(sr, lr) if self.colours else sr)[..., :height, :width]
+        return (keep_colours(sr, lr, self.strip) if self.colours else sr)[..., :height, :width]
 
     def _answer(self, network: Any, lr: Tensor, block: int) -> Tensor:
         """The network's answer, float32.
