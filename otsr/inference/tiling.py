@@ -11,6 +11,7 @@ All windows have one size, so that kernels prepared for a shape are used again.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -82,6 +83,24 @@ def tiles(
 
     rows, columns = along(height), along(width)
     return [Tile(row, column) for row in rows for column in columns]
+
+
+def piecewise(function: Callable[[Tensor], Tensor], x: Tensor, out: Tensor, block: int, halo: int) -> Tensor:
+    """Fill `out` with function(x), part by part, with the same result as at once.
+
+    Args:
+        x: (B, C, h, w).
+        out: (B, D, s·h, s·w).
+        block: pixels of x a side of each part.
+        halo: pixels of x around an output pixel's own that it sees.
+    """
+    scale = out.shape[-1] // x.shape[-1]
+    height, width = x.shape[-2:]
+    for rows, columns in tiles(height, width, block, halo):
+        part = function(x[..., rows.start : rows.stop, columns.start : columns.stop])
+        down, right = (slice(span.keep_start * scale, span.keep_stop * scale) for span in (rows, columns))
+        out[..., down, right] = part[..., rows.kept(scale), columns.kept(scale)]
+    return out
 
 
 def look(array: np.ndarray, tile: Tile, wrap: bool = False) -> np.ndarray:

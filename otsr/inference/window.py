@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,16 @@ from torch.nn import functional
 from otsr import machine
 from otsr.images import Picture, resize
 from otsr.inference.restoration import GREY, back_project, keep_colours
-from otsr.inference.tiling import Tile, look, spread_colours, tiles
-from otsr.networks.generators import RRDBNet, prune
+from otsr.inference.tiling import Tile, look, piecewise, spread_colours, tiles
+from otsr.networks.generators import DenseBlock, RRDBNet, prune
 
 BLOCKS = (64,)
 """LR pixels a side that leave feature space at one time, see `Engine._answer`."""
 CUDA_BLOCKS = (1024, 512, 256, 128)
 """The same on CUDA, the largest that memory allows: few large launches; tensors stay below 2³¹ numbers."""
+
+DENSE = 160
+"""LR pixels a side that a dense block of `RRDBNet` sees at one time, on a CPU; the result is the same."""
 
 STRIP = 1 << 14
 """LR pixels whose colours are kept at one time, on a CPU: their SR pixels stay in the cache."""
@@ -53,7 +56,16 @@ class Engine:
         on_cuda = self.device.type == "cuda"
         self.blocks = CUDA_BLOCKS if on_cuda else BLOCKS
         self.strip = None if on_cuda else STRIP
-        self._placed = machine.place(self.network, self.device, self.dtype)
+        self._placed = self._place(self.network)
+
+    def _place(self, network: nn.Module, on: torch.device | None = None) -> nn.Module:
+        """A copy as it computes here. On a CPU its dense blocks work in parts that stay in the cache."""
+        placed = machine.place(network, self.device, self.dtype, on=on)
+        if self.device.type == "cpu":
+            for module in placed.modules():
+                if isinstance(module, DenseBlock):
+                    module.forward = partial(_in_parts, module.forward)  # type: ignore[method-assign]
+        return placed
 
     def begin(self, picture: Picture, tile: Tile, block: int, deep: bool = False) -> Callable[[], np.ndarray]:
         """Start with one window; the function that is returned waits for the kept part.
@@ -120,16 +132,13 @@ class Engine:
         if not hasattr(network, "features"):
             return network(lr).float()
         features = network.features(lr)
-        height, width = lr.shape[-2:]
-        scale = self.scale
-        sr = torch.empty(1, 3, height * scale, width * scale, device=lr.device)
-        for part in tiles(height, width, block, _HALO):
-            rows, columns = part.rows, part.columns
-            seen = features[..., rows.start : rows.stop, columns.start : columns.stop]
-            large = network.reconstruct(seen.to(self.dtype).contiguous(memory_format=layout))
-            down, right = (slice(span.keep_start * scale, span.keep_stop * scale) for span in (rows, columns))
-            sr[..., down, right] = large[..., rows.kept(scale), columns.kept(scale)]
-        return sr
+        height, width = (self.scale * side for side in lr.shape[-2:])
+        sr = torch.empty(1, 3, height, width, device=lr.device)
+
+        def enlarge(seen: Tensor) -> Tensor:
+            return network.reconstruct(seen.to(self.dtype).contiguous(memory_format=layout))
+
+        return piecewise(enlarge, features, sr, block, _HALO)
 
     def bytes(self, rows: int, columns: int, block: int) -> int:
         """Memory on the device that a window of so many LR pixels takes, beside the network."""
@@ -159,7 +168,7 @@ class Engine:
         network = self.network
         if isinstance(network, RRDBNet):
             network = prune(network, range(min(2, len(network.trunk))))
-        return machine.place(network, self.device, self.dtype, on=torch.device("meta"))
+        return self._place(network, torch.device("meta"))
 
     def seconds(self) -> float:
         """What one LR pixel takes, measured on a window of 64 pixels a side; on CUDA, to fill the device, of 512."""
@@ -172,6 +181,15 @@ class Engine:
             self.begin(picture, window, self.blocks[0])()
             seconds.append(time.perf_counter() - start)
         return min(seconds) / side**2
+
+
+def _in_parts(forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """What a dense block answers, (B, nf, h, w)."""
+
+    def part(seen: Tensor) -> Tensor:
+        return forward(seen.contiguous(memory_format=torch.channels_last))
+
+    return piecewise(part, x, torch.empty_like(x), DENSE, DenseBlock.receptive_radius)
 
 
 def _to_window(array: np.ndarray, device: torch.device) -> Tensor:

@@ -29,6 +29,8 @@ _LARGEST = 1024  # channels, blocks: far above any network in use; a file that a
 class DenseBlock(nn.Module):
     """Five convolutions; each sees the input and all outputs before it: x + 0.2·f(x). (B, nf, h, w), same out."""
 
+    receptive_radius = 5
+
     def __init__(self, nf: int, gc: int) -> None:
         super().__init__()
         self.convolutions = nn.ModuleList(

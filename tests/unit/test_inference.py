@@ -15,7 +15,7 @@ from torch import nn
 from otsr.datasets import phone_crops
 from otsr.images import open_picture, read, resize
 from otsr.inference import Upscaler, back_project, keep_colours, restoration, scaled_size, window
-from otsr.networks.generators import Compact, RRDBNet
+from otsr.networks.generators import Compact, DenseBlock, RRDBNet
 
 
 @every_network
@@ -26,9 +26,19 @@ def test_tiles_and_blocks_give_what_the_whole_image_gives(
     expected = plain(network, pixels)
     assert difference(plainly(network, tile=32).upscale(pixels), expected) <= 1
     monkeypatch.setattr(window, "BLOCKS", (32,))
+    monkeypatch.setattr(window, "DENSE", 24)
     assert difference(plainly(network).upscale(pixels), expected) <= 1
     if network.scale == 4 and isinstance(network, RRDBNet):  # it looks far enough that seams would be seen
         assert difference(plainly(network, tile=32, overlap=0).upscale(pixels), expected) > 20
+
+
+def test_a_dense_block_answers_in_parts_as_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    block, x = DenseBlock(8, 4), torch.rand(1, 8, 41, 60, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(window, "DENSE", 16)
+    with torch.no_grad():
+        for weights in block.parameters():
+            weights.mul_(10)  # it begins near the identity, where no seam would be seen
+        assert torch.allclose(window._in_parts(block, x), block(x), atol=1e-4)
 
 
 @pytest.mark.parametrize(
