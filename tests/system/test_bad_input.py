@@ -161,7 +161,8 @@ def test_an_interruption_leaves_whole_files_and_the_next_run_goes_on(
     for name in made:
         Image.open(tmp_path / "out" / name).load()
     if number == signal.SIGINT:
-        assert f"interrupted: {len(made)} of {count} done" in errors and "same command" in errors
+        counted = [f"interrupted: {len(made) - late} of {count} done" for late in (0, 1)]  # or is just being counted
+        assert any(words in errors for words in counted) and "same command" in errors
         again = upscale(*command)
         assert again.exit_code == 0
         assert f"{count - len(made)} done, {len(made)} there already" in again.stderr
