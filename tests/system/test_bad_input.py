@@ -161,7 +161,9 @@ def test_an_interruption_leaves_whole_files_and_the_next_run_goes_on(
     for name in made:
         Image.open(tmp_path / "out" / name).load()
     if number == signal.SIGINT:
-        counted = [f"interrupted: {len(made) - late} of {count} done" for late in (0, 1)]  # or is just being counted
+        counted = [
+            f"interrupted: {len(made) - late} of {count} done" for late in (0, 1)
+        ]  # or is just being counted
         assert any(words in errors for words in counted) and "same command" in errors
         again = upscale(*command)
         assert again.exit_code == 0
