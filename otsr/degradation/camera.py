@@ -12,6 +12,7 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from pathlib import Path
 
@@ -200,10 +201,15 @@ def quality_of(path: Path) -> int | None:
     steps = np.log([tables[key] for key in sorted(tables)[:2]])  # of luma and colours, (2, 64)
 
     def distance(quality: int) -> float:
-        file = io.BytesIO()
-        Image.new("RGB", (8, 8)).save(file, "JPEG", quality=quality)
-        with Image.open(file) as image:
-            standard = np.log([image.quantization[0], image.quantization[1]])
-        return float(np.abs(standard[: len(steps)] - steps).mean())
+        return float(np.abs(_standard_tables(quality)[: len(steps)] - steps).mean())
 
     return min(range(1, 101), key=distance)
+
+
+@cache
+def _standard_tables(quality: int) -> np.ndarray:
+    """log of the steps of luma and colours, (2, 64), as Pillow's libjpeg writes them."""
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "JPEG", quality=quality)
+    with Image.open(file) as image:
+        return np.log([image.quantization[0], image.quantization[1]])

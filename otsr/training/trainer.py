@@ -260,7 +260,7 @@ class Trainer:
         self.progress.numbers(self.step, shown, rate)
         curves = {f"loss/{name}".replace("loss/critic ", "critic/"): numbers[name] for name in numbers}
         curves |= {"speed/rate": rate, "speed/seconds a step": self.progress.pace}
-        plan = None if self.adversary is None else self.adversary.plan
+        plan = self.adversary.plan if self.adversary is not None and self._due("pictures") else None
         self._show(curves, {} if plan is None else {"transport/plan": plan_picture(plan)})
 
     def _show(self, curves: dict[str, float], pictures: dict[str, Tensor]) -> None:
