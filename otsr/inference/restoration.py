@@ -98,9 +98,8 @@ def _stretched(image: Tensor, scale: int, axis: int) -> Tensor:
     size = image.shape[axis]
     before = torch.cat([image.narrow(axis, 0, 1), image.narrow(axis, 0, size - 1)], axis)
     after = torch.cat([image.narrow(axis, 1, size - 1), image.narrow(axis, size - 1, 1)], axis)
-    places = [
-        (k + 0.5) / scale - 0.5 for k in range(scale)
-    ]  # of the new pixels, from the centre of the old one
+    # Places of the new pixels, counted from the centre of the old one.
+    places = [(k + 0.5) / scale - 0.5 for k in range(scale)]
     pixels = [torch.lerp(before, image, 1 + p) if p < 0 else torch.lerp(image, after, p) for p in places]
     return torch.stack(pixels, axis).flatten(axis - 1, axis)
 

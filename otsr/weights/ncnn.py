@@ -59,9 +59,8 @@ def _graph(path: Path) -> str:
         for line in filter(str.strip, lines):
             kind, _, ins, outs, *rest = line.split()
             blobs = [names.setdefault(name, len(names)) for name in rest[: int(ins) + int(outs)]]
-            options = [
-                option.split("=") for option in rest[len(blobs) :]
-            ]  # k=v, or an array as -23300-k=n,v,v…
+            # k=v, or an array as -23300-k=n,v,v…
+            options = [option.split("=") for option in rest[len(blobs) :]]
             values = sorted((int(key), [float(value) for value in text.split(",")]) for key, text in options)
             layers.append((kind, int(ins), blobs, values))
         whole = len(layers) == int(count.split()[0])

@@ -14,6 +14,7 @@ from command import Run, files, picture, start
 from PIL import Image
 
 from otsr import machine
+from otsr.cli import jobs
 from otsr.datasets import phone_crops
 from otsr.degradation import Degradation
 
@@ -161,10 +162,21 @@ def test_an_interruption_leaves_whole_files_and_the_next_run_goes_on(
     for name in made:
         Image.open(tmp_path / "out" / name).load()
     if number == signal.SIGINT:
-        counted = [
-            f"interrupted: {len(made) - late} of {count} done" for late in (0, 1)
-        ]  # or is just being counted
-        assert any(words in errors for words in counted) and "same command" in errors
+        assert f"interrupted: {len(made)} of {count} done" in errors and "same command" in errors
         again = upscale(*command)
         assert again.exit_code == 0
         assert f"{count - len(made)} done, {len(made)} there already" in again.stderr
+
+
+def test_a_file_that_was_made_when_the_interruption_came_is_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = [jobs.Job(picture(tmp_path / f"{n}.png", 8, 8), tmp_path / "out" / f"{n}.png") for n in (1, 2, 3)]
+
+    def work(job: jobs.Job, progress: jobs.Progress) -> None:
+        picture(job.target, 8, 8)
+        if job is made[1]:
+            raise KeyboardInterrupt
+
+    assert jobs.run(made, work) == 130
+    assert "interrupted: 2 of 3 done" in capsys.readouterr().err
