@@ -168,9 +168,8 @@ def run(
                         say(f"stopped: {done} of {len(pending)} done. Free some space; then {go_on}")
                         return 1
         except KeyboardInterrupt:
-            done = (
-                done if overwrite else sum(job.done for job in pending)
-            )  # one may be made and not counted yet
+            if not overwrite:  # one may be made and not counted yet
+                done = sum(job.done for job in pending)
             say(f"interrupted: {done} of {len(pending)} done; {go_on}")
             return 130
     summary = f"{done} done"
