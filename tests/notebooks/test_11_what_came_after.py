@@ -63,6 +63,26 @@ def test_following_a_velocity_leads_along_its_way(written: Any) -> None:
     torch.testing.assert_close(one_step, start)  # the guess
 
 
+def test_between_gaussians_random_pairs_lead_where_true_pairs_do(written: Any) -> None:
+    guess, truth = gaussians(20_000)
+    stranger = truth[torch.randperm(len(truth), generator=torch.Generator().manual_seed(3))]
+
+    def learned(ends: Tensor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        """The velocity that regression finds: linear in each number, as all are Gaussian."""
+
+        def velocity(z: Tensor, t: Tensor, known: Tensor) -> Tensor:
+            at = float(t.flatten()[0])
+            between = (1 - at) * guess + at * ends
+            return z * ((ends - guess) * between).mean(0) / between.square().mean(0)
+
+        return velocity
+
+    start, known = gaussians(20, seed=1)[0], torch.zeros(20, 1)
+    for ends in (truth, stranger):
+        end = written.follow(learned(ends), start, known, 40)[-1]
+        torch.testing.assert_close(end, exact(start, 1, 0.0), atol=0.1, rtol=0)
+
+
 def test_the_exact_flow_lies_on_the_curve_and_its_detour_is_one(written: Any) -> None:
     guess, truth = (samples.double() for samples in gaussians(100_000))
     written.x_new, written.D_star = truth, float((guess - truth).square().sum(1).mean())
