@@ -122,7 +122,13 @@ def automodule(name: str) -> str:
 
 
 def build(out: Path) -> int:
-    """Exit status of Sphinx, whose warnings are errors."""
+    """Exit status of Sphinx, whose warnings are errors.
+
+    Raises:
+        FileExistsError: the folder holds something else than a site.
+    """
+    if out.exists() and any(out.iterdir()) and not (out / ".buildinfo").is_file():
+        raise FileExistsError(f"{out} is not empty and holds no site; name an empty or a new folder")
     source = out.with_name(out.name + "-source")
     stage(source)
     os.environ["OTSR_SITE_SOURCE"] = str(source)
@@ -145,7 +151,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", nargs="?", type=Path, default=ROOT / "build" / "site")
     out = parser.parse_args().out.resolve()
-    status = build(out)
+    try:
+        status = build(out)
+    except FileExistsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     if status == 0:
         print(f"Open {out / 'index.html'}")
     return status

@@ -28,16 +28,12 @@ from traitlets.config import Config
 from otsr.course import exercises
 
 SHIFTS = (1, 2)  # of the seeds from which the checks draw their numbers
-CHANGES = (
-    "os.mkdir",
-    "os.remove",
-    "os.rename",
-    "os.rmdir",
-    "os.link",
-    "os.symlink",
-    "os.truncate",
-    "os.chmod",
-)
+CHANGES = dict.fromkeys(("os.mkdir", "os.remove", "os.rmdir", "os.truncate", "os.chmod"), (0,))
+CHANGES |= {
+    "os.rename": (0, 1),
+    "os.link": (0, 1),
+    "os.symlink": (1,),
+}  # which arguments name what is changed
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -62,10 +58,8 @@ def build_walls(folders: list[str]) -> None:
             raise PermissionError(
                 f"{arguments[0]}: only the working folder may be changed while this is graded"
             )
-        if event in CHANGES and outside(arguments[0]):
-            raise PermissionError(
-                f"{arguments[0]}: only the working folder may be changed while this is graded"
-            )
+        for path in filter(outside, [arguments[place] for place in CHANGES.get(event, ())]):
+            raise PermissionError(f"{path}: only the working folder may be changed while this is graded")
 
     sys.addaudithook(wall)
 

@@ -79,7 +79,7 @@ def estimate(
 def degrade(
     inputs: list[Path] = Argument(metavar="HR...", help="Clean photos, and folders of them."),
     out: Path = Option(..., "-o", "--out", help="Folder for LR/ and HR/."),
-    degradation: str = Option(..., help="File that `otsr estimate` wrote; or general, for any camera, ×4."),
+    degradation: str = Option(..., help="File that `otsr estimate` wrote; general (any camera, ×4); phone."),
     seed: int = Option(0, help="The same seed gives the same pairs."),
     overwrite: Overwrite = False,
 ) -> None:
@@ -97,11 +97,13 @@ def degrade(
     require_writable(out)
     import zlib
 
+    import numpy as np
+
     from otsr import images
-    from otsr.degradation import Degradation
+    from otsr.evaluation.scenes import named_degradation
 
     with ends(refuse, OSError, ValueError):
-        camera = Degradation.general() if degradation == "general" else Degradation.load(degradation)
+        camera = named_degradation(degradation)
     if camera.noise is None:
         say(f"warning: {degradation} has no noise, so none is added to the LR images")
 
@@ -112,6 +114,10 @@ def degrade(
         # From the name, so that a pair depends neither on the order nor on what was done before.
         own_seed = zlib.crc32(f"{seed}/{images.name_of(below.as_posix())}".encode())
         hr, lr = camera.pair(images.read(job.source), own_seed)
+        begun = hr_path.exists() and not (overwrite or job.target.exists())
+        if begun and not np.array_equal(images.open_picture(hr_path).pixels, images.to_array(hr)):
+            found = f"{hr_path} is another picture"
+            raise images.ImageError(f"{job.source}: {found}; move it, or give --overwrite")
         images.write(hr_path, hr)
         images.write(job.target, lr)  # last: a pair counts as done when its LR is there
 

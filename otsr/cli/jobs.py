@@ -78,8 +78,9 @@ def plan(
         kinds = f"pictures are written as {', '.join(FORMATS)}, not as {out.suffix}"
         refuse(f"{out}: {kinds}; to use a folder of that name, make it first")
     for top in inputs:
-        if top.is_dir() and top.resolve() == out.resolve():
-            refuse(f"{out} is also an input; name another folder, such as {out / 'large'}")
+        for place in (".", *places):
+            if top.is_dir() and top.resolve() == (out / place).resolve():
+                refuse(f"{out / place} is also an input; name another folder, such as {out / 'large'}")
         inside = top.resolve() in out.resolve().parents
         pictures, problems = find([top])
         failed += problems

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-import threading
+import time
 from functools import partial
 from pathlib import Path
 
@@ -60,7 +60,8 @@ def page(
             refuse(f"port {port or '7860 and so on'}: in use; name another with --port")
         typer.echo(f"The page is at {address} (Ctrl-C ends it)")
         try:
-            threading.Event().wait()
+            while True:  # Windows interrupts no wait without end
+                time.sleep(1)
         finally:
             shown.stop()
             shown.blocks.close(verbose=False)

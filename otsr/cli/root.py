@@ -74,6 +74,11 @@ def _root(
     version: bool = Option(False, "--version", help="Show the version.", is_eager=True, callback=_version),
 ) -> None:
     """Options that come before a command."""
+    if "OTSR_DATA" in os.environ:
+        from otsr.datasets import data_dir
+
+        with ends(refuse, FileNotFoundError):
+            data_dir()
 
 
 def say(message: str) -> None:
@@ -119,7 +124,9 @@ def require_file(out: Path, *suffixes: str, overwrite: bool = True) -> None:
 
 def require_writable(out: Path) -> None:
     """End with status 2, before the work, if nothing can be written at a path: its nearest folder is tried."""
-    folder = next(place for place in (out, *out.absolute().parents) if place.is_dir())
+    folder = next((place for place in (out, *out.absolute().parents) if place.is_dir()), None)
+    if folder is None:
+        refuse(f"{out}: there is no {out.absolute().anchor}; name another place")
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from otsr.inference import Upscaler
 
 
+_LARGEST = 1e9  # of any size that is asked for
+
 # What is written; `keep`: in the format of each input.
 Format = Enum(
     "Format", {"png": "png", "jpg": "jpg", "webp": "webp", "tiff": "tiff", "keep": "keep"}, type=str
@@ -79,6 +81,10 @@ def upscale(
     if keep_location and not keep_metadata:
         refuse("--keep-location only works with --keep-metadata; give both")
     planned, failed = jobs.plan(inputs, out, format.value if format is Format.keep else f".{format.value}")
+    if planned and planned[0].target == out and out.exists() and not (overwrite or planned[0].done):
+        refuse(
+            f"{out} is there already, older than {planned[0].source}; name another file, or give --overwrite"
+        )
     if overwrite or not all(job.done for job in planned):
         require_writable(out)
         if entry := find(weights or DEFAULT):
@@ -116,7 +122,7 @@ def compare(
       otsr compare photo.jpg --crop 1200,800 -o eye.png
       otsr compare photo.jpg --weights otsr runs/adapt
     """
-    from otsr.images import FORMATS, ImageError, read, suggestion, write
+    from otsr.images import FORMATS, ImageError, open_picture, read, suggestion, write
 
     if not photo.is_file():
         refuse(f"{photo} is not a file; name one photo{suggestion(photo)}")
@@ -128,12 +134,14 @@ def compare(
     from otsr.weights import catalogue
 
     with ends(fail, ImageError):
-        picture = read(photo)
+        picture, opened = read(photo), open_picture(photo)
     with ends(lambda error: refuse(f"--crop {error}"), ValueError):
         place = (int(corner[1]), int(corner[2]), side)
         window = comparison.window_at(picture, *place) if crop else comparison.detail(picture, side)
     out = out or Path(f"{photo.stem}_compare.png")
     require_file(out, *FORMATS, overwrite=overwrite)
+    if out.resolve() == photo.resolve():
+        refuse(f"{out} is the photo itself; name another file")
     names = weights or [entry.name for entry in catalogue() if entry.present]
     networks = {name: build_upscaler(name, device=device, precision=precision) for name in names}
     left, top, width, height = window
@@ -143,7 +151,8 @@ def compare(
     views = {photo.name: comparison.overview(picture, window, size), **views}
     uses = {entry.name: f"for {entry.use}" for entry in catalogue()}
     with ends(fail, OSError):
-        write(out, comparison.sheet(views, {**uses, photo.name: "the whole photo; the frame is the detail"}))
+        sheet = comparison.sheet(views, {**uses, photo.name: "the whole photo; the frame is the detail"})
+        write(out, sheet, icc=None if opened.grey else opened.icc)
     typer.echo(out)
 
 
@@ -161,8 +170,8 @@ class Size:
         if len(given) > 1:
             refuse(f"{' and '.join(given)}: name one of them; pictures keep their proportions")
         for name, value in given.items():
-            if not 0 < value < math.inf:
-                refuse(f"{name} is {value}, expected a number above 0")
+            if not 0 < value < _LARGEST:
+                refuse(f"{name} is {value:.6g}, expected a number above 0 and below {_LARGEST:g}")
 
     def times(self, width: int, height: int) -> float | None:
         """How many times as wide and high a width × height picture is to be; None: as the network makes it."""
@@ -187,6 +196,8 @@ def enlarge(
     deep = picture.white > 255 and kind in images.DEEP
     if picture.white > 255 and not deep:
         warnings.warn(f"{source}: 16 bits a sample become 8: {kind} holds no more", stacklevel=2)
+    if deep and exif and kind == "TIFF":
+        warnings.warn(f"{source}: metadata is left out of a TIFF of 16 bits; PNG keeps it", stacklevel=2)
     result = (upscaler.upscale_deep if deep else upscaler.upscale)(picture, progress, scale=times)
     images.write(target, result, icc=picture.icc, quality=quality, exif=exif)
 

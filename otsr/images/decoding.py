@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 from torch import Tensor
 
 from otsr.images.finding import suggestion
@@ -27,7 +27,18 @@ with suppress(ImportError):
 
 MAX_PIXELS = 100_000_000
 _OTHER = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
-_BITS, _PHOTOMETRIC = 258, 262  # TIFF tags
+_BITS, _PHOTOMETRIC, _ORIENTATION, _PLANES = 258, 262, 274, 284  # TIFF tags
+_FEW_GREYS = {"L;2": 85, "L;4": 17}
+_TURNS = [
+    "FLIP_LEFT_RIGHT",
+    "ROTATE_180",
+    "FLIP_TOP_BOTTOM",
+    "TRANSPOSE",
+    "ROTATE_270",
+    "TRANSVERSE",
+    "ROTATE_90",
+]
+_UPRIGHT = {number: Image.Transpose[name] for number, name in enumerate(_TURNS, 2)}  # by EXIF's orientation
 
 ImageSource: TypeAlias = "str | os.PathLike[str] | Image.Image | np.ndarray | Tensor"
 
@@ -116,18 +127,25 @@ def _from_pil(image: Image.Image, name: str, path: Path | None = None) -> Pictur
         warnings.warn(f"{name}: {image.n_frames} frames; only the first is used", stacklevel=4)  # type: ignore[attr-defined]
         if path is None:  # the caller opened it, and may have moved on
             image.seek(0)
+    tags, modes = getattr(image, "tag_v2", {}), _raw_modes(image)
+    bits = max(tags.get(_BITS, (8,)))
+    if tags.get(_PLANES) == 2 and bits > 8 and len(tags[_BITS]) > 1:  # Pillow would scramble them
+        raise ImageError(f"{name}: {bits} bits a sample, one plane after the other; save it interleaved")
     icc, key = image.info.get("icc_profile"), image.info.get("transparency")
+    spread = _FEW_GREYS.get(next(iter(modes), ""))
+    if key is not None and spread:  # Pillow spreads the pixels over 8 bits, and not the key
+        image.info["transparency"] = key = key * spread
     if image.mode == "F":
         raise ImageError(f"{name}: holds floating-point values; save it as 8- or 16-bit first")
     if image.mode == "CMYK":
-        return Picture(np.array(_cmyk_to_rgb(ImageOps.exif_transpose(image), icc)))
+        return Picture(np.array(_cmyk_to_rgb(_upright(image), icc)))
     if image.mode.startswith("I"):
         values: np.ndarray | None = _integers(image, name)
     else:
         values = None if path is None else _sixteen_bits(path, image)
     if values is None:
         kind = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
-        upright = ImageOps.exif_transpose(image)
+        upright = _upright(image)
         values = np.asarray(upright.convert(kind + "A" * upright.has_transparency_data))
     elif key is not None and values.shape[2:] in ((), (3,)):
         values = _keyed(values, key)
@@ -137,11 +155,26 @@ def _from_pil(image: Image.Image, name: str, path: Path | None = None) -> Pictur
     return replace(picture, icc=icc if fits else None)
 
 
+def _raw_modes(image: Image.Image) -> set[str]:
+    """How a file that is not decoded yet holds its samples."""
+    return {str(args[0] if isinstance(args, tuple) else args) for *_, args in getattr(image, "tile", ())}
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The picture as EXIF says that it is to be shown.
+
+    Unlike `ImageOps.exif_transpose`, which writes all EXIF anew, it minds no other tag, however odd.
+    """
+    image.load()  # turns a TIFF by itself
+    turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+    return image if turn is None else image.transpose(turn)
+
+
 def _integers(image: Image.Image, name: str) -> np.ndarray:
     """(H, W) uint16 of a grey picture of more than 8 bits, upright, scaled by the depth that its file declares."""
     tags = getattr(image, "tag_v2", {})
     bits = tags.get(_BITS, (16,))[0]
-    values = np.asarray(ImageOps.exif_transpose(image)).astype(np.int64)
+    values = np.asarray(_upright(image)).astype(np.int64)
     white = (1 << bits) - 1
     if bits > 16 or values.min() < 0 or values.max() > white:
         found = f"integers of {bits} bits from {values.min()} to {values.max()}, with no known white"
@@ -163,16 +196,16 @@ def _sixteen_bits(path: Path, image: Image.Image) -> np.ndarray | None:
     Args:
         image: the same file, opened and not yet decoded; it is decoded.
     """
-    modes = {str(args[0] if isinstance(args, tuple) else args) for *_, args in getattr(image, "tile", ())}
+    modes = _raw_modes(image)
     if modes == {"LA;16B"}:  # opened as RGBA; its four bytes are those of grey and alpha
         _take_for(image, "RGBA")
-        return np.ascontiguousarray(ImageOps.exif_transpose(image)).view(">u2").astype(np.uint16)
+        return np.ascontiguousarray(_upright(image)).view(">u2").astype(np.uint16)
     if len(modes) != 1 or not (mode := modes.pop()).startswith(("RGB;16", "RGBA;16", "RGBX;16")):
         return None
     with Image.open(path) as again:
         _take_for(again, mode[:-3] + _OTHER[mode[-3:]])
-        lower = np.asarray(ImageOps.exif_transpose(again))
-    values = np.asarray(ImageOps.exif_transpose(image)).astype(np.uint16)
+        lower = np.asarray(_upright(again))
+    values = np.asarray(_upright(image)).astype(np.uint16)
     values <<= 8
     values |= lower
     return values

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -108,6 +109,8 @@ def write(
         options: dict[str, object] = {"icc_profile": icc} if icc else {}
         if kind in ("JPEG", "WEBP"):
             options |= {"quality": quality, "subsampling": 0}  # the latter for JPEG alone
+        if kind == "WEBP" and image.mode in ("L", "LA"):  # becomes RGB, which a profile of grey does not fit
+            options["icc_profile"] = b""
         with atomic_path(path) as temporary:
             image.save(temporary, kind, exif=exif, **options)
         return
@@ -203,13 +206,30 @@ def metadata(path: str | os.PathLike[str], *, location: bool = False) -> bytes:
         found = image.getexif()
         kept = Image.Exif()
         for tag in _TOLD:
-            if tag in found:
-                kept[tag] = found[tag]
+            if tag in found and (value := _writable(path, found[tag], tag)) is not None:
+                kept[tag] = value
         for directory in (_CAMERA, _LOCATION) if location else (_CAMERA,):
             inside = {tag: value for tag, value in found.get_ifd(directory).items() if tag not in _STALE}
-            if inside:
+            inside = {tag: _writable(path, value, tag, directory) for tag, value in inside.items()}
+            if inside := {tag: value for tag, value in inside.items() if value is not None}:
                 kept[directory] = inside
         if not len(kept):
             return b""
         kept[_ORIENTATION] = 1
         return kept.tobytes()
+
+
+def _writable(path: str | os.PathLike[str], value: Any, tag: int, directory: int | None = None) -> Any:
+    """The value as Pillow writes it rightly; None, with a note, if it cannot: some cameras and programs get EXIF wrong.
+
+    Pillow takes letters for Latin-1, whatever they are, and writes them as ASCII: give it the file's own bytes.
+    """
+    own = value.encode("latin-1", "replace") if isinstance(value, str) and not value.isascii() else value
+    trial = Image.Exif()
+    trial[directory or tag] = {tag: own} if directory else own
+    try:
+        trial.tobytes()
+    except Exception as error:  # whatever Pillow stumbles over
+        warnings.warn(f"{path}: metadata {tag} is damaged and left out ({error})", stacklevel=3)
+        return None
+    return own

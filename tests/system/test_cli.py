@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from command import Run, files, picture
-from PIL import Image
+from PIL import Image, ImageCms
 
 from otsr.cli import app
 from otsr.datasets import phone_crops, photos
@@ -93,6 +93,10 @@ def test_degrade_makes_aligned_pairs_that_the_seed_decides(otsr: Run, camera: Pa
     assert degraded("b", 0) == lr != degraded("c", 1)
     (tmp_path / "a" / "LR" / "sub" / "two.png").unlink()
     assert degraded("a", 0, "1 done, 1 there already") == lr
+    picture(tmp_path / "d" / "HR" / "one.png", 160, 120)  # somebody's own
+    before = (tmp_path / "d" / "HR" / "one.png").read_bytes()
+    degraded("d", 0, "1 done, 2 failed")
+    assert (tmp_path / "d" / "HR" / "one.png").read_bytes() == before
 
 
 def test_estimate_of_nothing_useful_fails_and_writes_nothing(otsr: Run, tmp_path: Path) -> None:
@@ -139,11 +143,17 @@ def test_compare_shows_weights_and_folders_of_trainings_side_by_side(
     (tmp_path / "run").mkdir()
     shutil.copy(tiny_weights, tmp_path / "run" / "last.safetensors")
     photo = picture(tmp_path / "photo.png", 60, 50)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.open(photo).save(photo, icc_profile=profile)
     options = ("--side", 32, "--crop", "20,10", "--weights", tiny_weights, tmp_path / "run")
     result = otsr("compare", photo, "-o", tmp_path / "sheet.png", *options)
     assert result.exit_code == 0, result.stderr
     assert "32×32 pixels from 20,10 on" in result.stderr
-    assert Image.open(tmp_path / "sheet.png").size == (4 * (128 + 8) + 8, 128 + 42 + 8 + 8)
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (4 * (128 + 8) + 8, 128 + 42 + 8 + 8)
+        assert sheet.info["icc_profile"] == profile
+    result = otsr("compare", photo, "-o", photo, "--overwrite", *options)
+    assert result.exit_code == 2 and "is the photo itself" in result.stderr
 
 
 def test_export_makes_a_file_that_runs_without_pytorch(otsr: Run, tiny_weights: Path, tmp_path: Path) -> None:

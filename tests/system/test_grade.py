@@ -23,6 +23,7 @@ CHECK = 'check("sorted-transport", w2)\n'
 MEDDLING = [
     f"open({str(ROOT / 'meddled')!r}, 'w')",
     "import urllib.request\nurllib.request.urlopen('http://192.0.2.1', timeout=5)",
+    f"__import__('pathlib').Path('theirs').touch()\n__import__('os').replace('theirs', {str(ROOT / 'meddled')!r})",
     "open('mine', 'w').close()\nmine = __import__('os').path.exists('mine')",
     "def w2(x, y):\n    return ((np.sort(x) - np.sort(y)) ** 2).mean() if mine else 0\n",
 ]

@@ -7,8 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+import typer
 from command import Run, files, picture
 
+from otsr.cli import root
 from otsr.degradation import Degradation
 
 UPSCALE = [
@@ -18,8 +20,9 @@ UPSCALE = [
     ("upscale HR -o out --ot-weight 0.5 --weights tiny.safetensors", "no partner"),
     ("upscale HR -o out --quality 0", "quality"),
     ("upscale HR -o out --width 9 --height 9", "--width and --height: name one"),
-    ("upscale HR -o out --scale 0", "--scale is 0.0, expected a number above 0"),
+    ("upscale HR -o out --scale 0", "--scale is 0, expected a number above 0"),
     ("upscale HR -o out --megapixels nan", "--megapixels is nan"),
+    ("upscale HR -o out --scale 1e200", "--scale is 1e+200, expected a number above 0 and below 1e+09"),
     ("upscale HR -o out --keep-location", "give both"),
     ("upscale HR/a.png -o HR/a.png --overwrite", "HR/a.png is also an input"),
     ("upscale HR -o HR --overwrite", "HR is also an input"),
@@ -32,7 +35,7 @@ UPSCALE = [
     ("HR", "; to enlarge a picture: otsr upscale HR"),
 ]
 CAMERA = [
-    ("degrade HR -o . --degradation good.safetensors", "is also an input"),
+    ("degrade HR -o . --degradation good.safetensors", "HR is also an input; name another folder"),
     ("degrade HR/a.png -o a.png --degradation good.safetensors", "name a folder"),
     ("degrade HR -o out --degradation none.safetensors", "none.safetensors"),
     ("degrade HR -o out --degradation wrong.safetensors", "wrong.safetensors"),
@@ -103,6 +106,23 @@ def test_what_is_wrong_is_said_and_nothing_is_touched(
     result = otsr(*shlex.split(command))
     assert result.exit_code == 2 and words in result.stderr, result.output
     assert {name: (place / name).read_bytes() for name in files(place)} == before
+
+
+def test_a_folder_of_course_data_that_is_none_is_named(
+    otsr: Run, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTSR_DATA", str(place / "empty"))
+    result = otsr("upscale", "HR/a.png", "-o", "out.png")
+    assert result.exit_code == 2 and "set OTSR_DATA to the repository's data/ folder" in result.stderr
+
+
+def test_a_drive_that_is_not_there_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(Path, "is_dir", lambda _: False)
+    with pytest.raises(typer.Exit):
+        root.require_writable(Path("/large"))
+    assert "/large: there is no /; name another place" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

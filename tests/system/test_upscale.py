@@ -68,6 +68,16 @@ def test_what_is_there_is_left_alone_unless_it_is_older_than_its_picture(
     assert "2 done, 1 there already" in result.stderr and "--overwrite makes them again" in result.stderr
 
 
+def test_an_older_file_that_was_named_is_kept(upscale: Run, tmp_path: Path) -> None:
+    (tmp_path / "out.png").write_bytes(b"somebody's own")
+    os.utime(tmp_path / "out.png", (1e9, 1e9))
+    photo = picture(tmp_path / "in.png")
+    result = upscale(photo, "-o", tmp_path / "out.png")
+    assert result.exit_code == 2 and "out.png is there already" in result.stderr
+    assert (tmp_path / "out.png").read_bytes() == b"somebody's own"
+    assert upscale(photo, "-o", tmp_path / "out.png", "--overwrite").exit_code == 0
+
+
 def test_a_picture_from_a_clock_that_is_ahead_is_not_made_again(upscale: Run, tmp_path: Path) -> None:
     ahead = time.time() + 86_400
     os.utime(picture(tmp_path / "in" / "a.png"), (ahead, ahead))
@@ -159,6 +169,18 @@ def test_sixteen_bits_stay_where_the_format_has_them(
     assert result.exit_code == 0, result.stderr
     assert (images.open_picture(tmp_path / name, deep=True).white == 65535) == (name != "out.jpg")
     assert ("16 bits a sample become 8" in result.stderr) == (name == "out.jpg")
+
+
+def test_metadata_that_a_tiff_of_16_bits_goes_without_is_named(upscale: Run, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "A camera maker"
+    images.write(tmp_path / "in.png", np.zeros((9, 9, 3), np.uint16), exif=exif.tobytes())
+    for name in ("out.png", "out.tif"):
+        result = upscale(tmp_path / "in.png", "-o", tmp_path / name, "--keep-metadata")
+        assert result.exit_code == 0, result.stderr
+        with Image.open(tmp_path / name) as image:
+            assert (image.getexif().get(0x010F) is None) == (name == "out.tif")
+        assert ("metadata is left out" in result.stderr) == (name == "out.tif")
 
 
 @pytest.mark.parametrize("name", ["out.png", "out.jpg", "out.webp", "out.tif"])

@@ -26,6 +26,11 @@ def earns(rule: Rule, cost: Tensor = COST) -> Tensor:
     return abs(h.mean() - g.mean() - potentials(cost).value) < 1e-3
 
 
+def earns_and_obeys(rule: Rule) -> bool:
+    h, g = rule(COST)
+    return bool(earns(rule) and (h[:, None] - g <= COST + 1e-3).all())
+
+
 def perfect(rule: Rule) -> None:
     assert rule(LINE, COUNT) < 1e-6
 
@@ -55,7 +60,7 @@ def chance(rule: Rule) -> bool:
 
 
 RIGHT: list[tuple[str, Any]] = [
-    ("hunt-labels", earns),
+    ("hunt-labels", earns_and_obeys),
     ("hunt-pairs", perfect),
     ("hunt-pairs", lambda rule: bool(rule(LINE, COUNT.flip(0)) > rule(LINE, COUNT) + 0.1)),
     ("hunt-norm", lambda rule: (rule(IMAGES, 0 * IMAGES, 1.0) - 48).abs() < 0.01),
@@ -67,11 +72,13 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
     "hunt-labels": [
         (lambda rule: abs(torch.cat(rule(COST)).mean()) < 1e-3,
          "in another guise: potentials boxed into [0, 1], centred afterwards. You look for a sign"),
+        (earns, "in another guise: the right income, but one price for all"),
+        (lambda rule: torch.cat(rule(COST)).std() > 1, "in another guise: half of the optimal potentials"),
         (lambda rule: torch.allclose(rule(COST)[0], potentials(COST).real, atol=1e-3),
          "refuses a right rule: a corner of the optimal face, as POT returns it. Optimal potentials are not unique"),
         (lambda rule: earns(rule, COST / 500), "the box is wide enough"),
         (chance, "chance decides"),
-        (lambda rule: rule(COST) is None, "judges 2 of 5 rules rightly. It refuses every rule"),
+        (lambda rule: rule(COST) is None, "judges 4 of 7 rules rightly. It refuses every rule"),
         (lambda rule: True, "without ever calling the rule"),
         (unfair, "without ever calling the rule"),
         (lambda rule: rule(COST)[1], "An assert, or True or False, is expected"),

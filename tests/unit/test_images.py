@@ -111,6 +111,17 @@ def test_a_transparent_colour_is_seen(tmp_path: Path, dtype: type, channels: int
     np.testing.assert_array_equal(picture.alpha, [[0, 0, 255, 255]] * 2)
 
 
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_a_transparent_grey_of_few_bits_is_seen(tmp_path: Path, depth: int) -> None:
+    """A row of eight pixels, of which the first half has the grey 1 and the rest 0."""
+    row = bytes([0]) + int("1" * 4 + "0" * 4, 1 << depth).to_bytes(depth, "big")
+    head = struct.pack(">IIBBBBB", 8, 1, depth, 0, 0, 0, 0)
+    parts = (b"IHDR", head), (b"tRNS", b"\0\1"), (b"IDAT", zlib.compress(row)), (b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
+    alpha = images.open_picture(tmp_path / "a.png").alpha
+    assert alpha is not None and alpha.tolist() == [[0] * 4 + [255] * 4]
+
+
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB"])
 def test_a_profile_is_kept_where_it_fits_the_channels(tmp_path: Path, colours: np.ndarray, mode: str) -> None:
     for profile in (SRGB, GREY):
@@ -156,6 +167,49 @@ def test_exif_rotation_is_applied(tmp_path: Path, suffix: str, mode: str) -> Non
     for exif[0x0112], pixels in enumerate(stored, 1):
         path = save(tmp_path / f"a.{suffix}", np.ascontiguousarray(pixels), mode, exif=exif)
         np.testing.assert_array_equal(images.open_picture(path).pixels, upright)
+
+
+def test_no_tag_that_a_camera_wrote_wrongly_loses_the_photo(tmp_path: Path) -> None:
+    """Orientation 6, a resolution in letters, and an author and a maker whose letters are UTF-8."""
+    author, maker = "© José".encode() + b"\0", b"ACME"
+    entries = [(0x010F, 2, 4, maker), (0x0112, 3, 1, b"\6\0\0\0"), (0x011A, 2, 4, b"72 \0")]
+    entries += [(0x013B, 2, len(author), struct.pack("<I", 8 + 2 + 4 * 12 + 4))]
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 4)
+    exif += b"".join(struct.pack("<HHI4s", *entry) for entry in entries) + bytes(4) + author
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.jpg", exif=exif)
+    assert images.open_picture(tmp_path / "a.jpg").pixels.shape == (6, 4, 3)
+    kept = images.metadata(tmp_path / "a.jpg")
+    assert b"ACME\0" in kept and author in kept
+
+
+def test_a_tag_that_cannot_be_written_is_left_out_with_a_note(tmp_path: Path) -> None:
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2)
+    exif += struct.pack("<HHI4s", 0x010F, 2, 4, b"ACME") + struct.pack("<HHII", 0x8825, 4, 1, 38) + bytes(4)
+    exif += struct.pack("<HHHI4s", 1, 2, 2, 4, b"48N\0") + bytes(4)  # the latitude in letters
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.jpg", exif=exif)
+    with pytest.warns(UserWarning, match=r"a\.jpg: metadata 2 is damaged and left out"):
+        assert b"ACME\0" in images.metadata(tmp_path / "a.jpg", location=True)
+
+
+def test_planes_of_16_bits_are_refused_and_of_8_read(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (3, 4, 6))
+    for kind, bits in (("<u1", 8), ("<u2", 16)):
+        planes = values.astype(kind).tobytes()
+        tags = {256: 6, 257: 4, 258: 0, 259: 1, 262: 2, 273: 0, 277: 3, 278: 4, 279: 0, 284: 2}
+        end, third = 8 + 2 + 12 * len(tags) + 4, len(planes) // 3
+        threes = {258: [bits] * 3, 273: [end + 36 + i * third for i in range(3)], 279: [third] * 3}
+        content = b"II*\0" + struct.pack("<IH", 8, len(tags))
+        places = dict(zip(threes, range(end, end + 36, 12), strict=True))
+        for tag, value in tags.items():
+            content += struct.pack("<HHII", tag, 4, 3 if tag in threes else 1, places.get(tag, value))
+        content += bytes(4) + b"".join(struct.pack("<3I", *three) for three in threes.values())
+        (tmp_path / "a.tif").write_bytes(content + planes)
+        if bits == 8:
+            read = images.open_picture(tmp_path / "a.tif").pixels
+            np.testing.assert_array_equal(read, values.transpose(1, 2, 0))
+        else:
+            with pytest.raises(ImageError, match=r"a\.tif: 16 bits a sample, one plane after the other"):
+                images.open_picture(tmp_path / "a.tif")
 
 
 def test_the_first_frame_of_an_animation_is_used_with_a_warning(tmp_path: Path) -> None:
@@ -307,6 +361,10 @@ def test_a_profile_of_grey_does_not_go_into_a_file_of_colours(tmp_path: Path) ->
         images.write(tmp_path / "a.tif", np.zeros((4, 4, channels), np.uint16), icc=b"GRAY")
         with Image.open(tmp_path / "a.tif") as image:
             assert image.info.get("icc_profile") == kept
+    for mode in ("L", "LA", "RGB"):  # WebP has no grey
+        images.write(tmp_path / "a.webp", Image.new(mode, (4, 4)), icc=GREY if mode[0] == "L" else SRGB)
+        with Image.open(tmp_path / "a.webp") as image:
+            assert image.info.get("icc_profile") == (SRGB if mode == "RGB" else None)
 
 
 def test_a_tiff_of_4_gb_is_refused_before_the_work_and_one_of_16_bits_when_it_comes_to_that(

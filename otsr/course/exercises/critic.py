@@ -223,9 +223,13 @@ HUNTS = {
             "potentials boxed into [0, 1]": boxed_labels,
             "potentials boxed into [0, 1], centred afterwards":
                 lambda cost: _centred(*boxed_labels(cost)),
+            "half of the optimal potentials": lambda cost: tuple(part / 2 for part in _central(cost)),
+            "the right income, but one price for all":
+                lambda cost: _centred(potentials(cost).value.expand(len(cost)), cost.new_zeros(cost.shape[1])),
         },
         refusal="Optimal potentials are not unique. Demand what they have in common: what they obey, what they earn.",
-        symptom="You look for a sign of the box, not for what it destroys. What must optimal potentials earn?",
+        symptom="You look for a sign of the box, not for what it destroys. What must optimal potentials earn, and "
+                "what must they obey?",
         hidden=[
             (_box_is_wide,
              "For every cost that you gave it, the box is wide enough and the rule is right. How large are the costs "
@@ -274,6 +278,8 @@ HUNTS = {
             "cost K/2 ‖x − y‖² with slope K ‖x − y‖": _pair(0.5, 1),
             "cost 2K ‖x − y‖² with slope 4K ‖x − y‖": _pair(2, 4),
             "cost K ‖x − y‖² with slope 2K ‖x − y‖": _pair(1, 2),
+            "cost K ‖x − y‖ with slope K":
+                lambda fake, real, K: (K * (fake - real).norm(), torch.as_tensor(K, dtype=fake.dtype)),
         },
         wrong={
             "cost 2K ‖x − y‖² with slope K ‖x − y‖": cost_and_slope,
