@@ -96,7 +96,8 @@ class NoisePool:
 
         Args:
             size: side, or (height, width), in pixels.
-            grid: crops start at multiples of it: JPEG's blocks must stay in line.
+            grid: crops start at multiples of it: JPEG's blocks must stay in line. Large fields of patches too small for
+                it (below 48 pixels for a grid of 16) are laid without it.
 
         Returns:
             (n, 3, height, width) float32 in units of [0, 1] images: add it to an LR image and clip.
@@ -192,10 +193,17 @@ def collect_noise(
         raise DegradationError("no images given to collect noise from")
     found: list[tuple[np.ndarray, str, str]] = []  # patch, source and tag
     flaws: Counter[str] = Counter()
+    named: dict[str, Path] = {}
     bar = tqdm(photos, desc="collecting noise", unit="image", delay=2, disable=None)
     for number, photo in enumerate(bar):
         pixels = open_picture(photo).pixels
-        name = name_of(Path(photo).name) if isinstance(photo, (str, os.PathLike)) else f"image {number}"
+        name = f"image {number}"
+        if isinstance(photo, (str, os.PathLike)):
+            name = name_of(Path(photo).name)
+            if named.setdefault(name, Path(photo)) != Path(
+                photo
+            ):  # folders of a camera may hold the same name
+                name = name_of(photo)
         for top, left, flaw in smooth.judge(pixels):
             if flaw:
                 flaws[flaw] += 1

@@ -37,10 +37,10 @@ def resize(image: Tensor, scale: float, size: tuple[int, int] | None = None) -> 
     # 1e-9: 0.07 * 300 is 21.000000000000004 in floating point and must not make a 22nd pixel.
     height, width = size or tuple(max(1, math.ceil(scale * n - 1e-9)) for n in image.shape[-2:])
     place = (image.device, image.dtype)
-    bands = _bands(image.shape[-1], scale, width, *place)
-    image = torch.cat([image[..., low:high] @ matrix.T for low, high, matrix in bands], dim=-1)
-    bands = _bands(image.shape[-2], scale, height, *place)
-    return torch.cat([matrix @ image[..., low:high, :] for low, high, matrix in bands], dim=-2)
+    across = bands(image.shape[-1], scale, width, *place)
+    image = torch.cat([image[..., low:high] @ matrix.T for low, high, matrix in across], dim=-1)
+    down = bands(image.shape[-2], scale, height, *place)
+    return torch.cat([matrix @ image[..., low:high, :] for low, high, matrix in down], dim=-2)
 
 
 def resize_strips(
@@ -53,14 +53,14 @@ def resize_strips(
         size, target: (height, width) of the image and of the output.
     """
     place = (torch.device("cpu"), torch.float32)
-    columns = _bands(size[1], scale, target[1], *place)
-    for low, high, matrix in _bands(size[0], scale, target[0], *place):
+    columns = bands(size[1], scale, target[1], *place)
+    for low, high, matrix in bands(size[0], scale, target[0], *place):
         strip = rows(low, high)
         yield matrix @ torch.cat([strip[..., left:right] @ band.T for left, right, band in columns], dim=-1)
 
 
 @lru_cache(maxsize=16)
-def _bands(
+def bands(
     size: int, scale: float, length: int, device: torch.device, dtype: torch.dtype
 ) -> list[tuple[int, int, Tensor]]:
     """Blocks of output samples: the inputs low:high that a block reads, and its weights (outputs, inputs)."""
@@ -72,14 +72,14 @@ def _bands(
     weights /= weights.sum(1, keepdims=True)
     folded = taps % (2 * size)
     taps = np.where(folded < size, folded, 2 * size - 1 - folded)  # symmetric: … 1 0 | 0 1 … n−1 | n−1 …
-    bands = []
+    found = []
     for start in range(0, length, _BLOCK):
         rows, values = taps[start : start + _BLOCK], weights[start : start + _BLOCK]
         low, high = int(rows.min()), int(rows.max()) + 1
         matrix = np.zeros((len(rows), high - low))
         np.add.at(matrix, (np.arange(len(rows))[:, None], rows - low), values)
-        bands.append((low, high, torch.from_numpy(matrix).to(dtype).to(device)))
-    return bands
+        found.append((low, high, torch.from_numpy(matrix).to(dtype).to(device)))
+    return found
 
 
 def keys(distance: Tensor) -> Tensor:

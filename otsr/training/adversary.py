@@ -87,7 +87,7 @@ class Adversary:
         self.log |= {"loss": loss.detach()}
         self.log |= {"real": real_scores.detach().mean(), "fake": fake_scores.detach().mean()}
         if step < self.gan.start:  # until then the critic learns alone
-            return sr.new_zeros(())
+            return 0 * sr.sum()  # with a gradient, as a loss that stands alone needs one
         # A number with the value of the loss and the gradient `pull`. `along − along.detach()` is 0, but its derivative
         # with respect to the fakes is `pull`: so the backward pass goes on from here without the critic.
         along = (fake.float() * pull.float()).sum()
@@ -107,7 +107,9 @@ class Adversary:
             # The transport problem of the whole batch; its potentials are the critic's labels.
             all_real, all_fake = (self.accelerator.gather(s.float()) for s in (real, fake.detach()))
             cost = quadratic_cost(all_real, all_fake, self.gan.K)
-            labels = potentials(cost.nan_to_num())  # a NaN reaches the loss through the scores all the same
+            labels = potentials(
+                cost.nan_to_num(posinf=0)
+            )  # NaN and infinity reach the loss through the scores
             self.plan, self.log["transport cost"] = labels.plan, labels.value
             # Its slope at this process's fakes is asked to be that of the potentials.
             plan = labels.plan.split(len(fake), dim=1)[self.accelerator.process_index]
@@ -165,6 +167,10 @@ class Adversary:
         if critic.name == "vgg":
             return VGGCritic(side, channels, critic.nf, critic.norm)
         layers = critic.layers if critic.layers is not None else (2 if side >= 32 else 1 if side >= 16 else 0)
+        if side < 2**layers:
+            raise self.config.error(
+                "critic.layers", f"is {layers}, but {side} pixels cannot be halved so often"
+            )
         return PatchCritic(channels, critic.nf, layers, critic.norm)
 
 

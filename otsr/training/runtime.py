@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from otsr import machine
+from otsr.images.resampling import bands
 from otsr.training.schema import Config, Schedule
 
 if TYPE_CHECKING:
@@ -88,6 +89,10 @@ class Fast:
         self._runs = network if dtype == torch.float32 else copy.deepcopy(network).to(dtype)
         if graphs and sample.is_cuda:
             torch.cuda.make_graphed_callables(self._runs, (sample,))
+            # A graph reads the matrices of `resize` where they lay, and their cache forgets them after other sizes.
+            scale: int = network.scale  # type: ignore[assignment]
+            sides = sample.shape[-2:]
+            self._held = [bands(n, scale, n * scale, sample.device, torch.float32) for n in sides]
 
     def __call__(self, batch: Tensor) -> Tensor:
         """The network's answer in float32, with its current weights."""

@@ -47,11 +47,12 @@ def cleaned_size(path: Path, cleanup: float = 1.0) -> tuple[int, int]:
         with Path(path).open("rb") as file, Image.open(file) as image:
             width, height = image.size
             # Not image.getexif(), which decodes a PNG in search of EXIF. A TIFF's size is that of the upright picture.
-            if image.format != "TIFF" and Image.Image.getexif(image).get(_ORIENTATION, 1) >= 5:
+            if image.format != "TIFF" and Image.Image.getexif(image).get(_ORIENTATION, 1) in (5, 6, 7, 8):
                 width, height = height, width
             file.seek(max(0, Path(path).stat().st_size - _TAIL))
-            # A PNG may hold EXIF behind its pixels, as exiftool writes it.
-            late = image.format == "PNG" and b"eXIf" in file.read()
+            # A PNG may hold its orientation behind its pixels: in EXIF, as exiftool writes it, or in XMP.
+            end = file.read() if image.format == "PNG" else b""
+            late = any(chunk in end for chunk in (b"eXIf", b"iTXt", b"tEXt", b"zTXt"))
             readable = width * height <= MAX_PIXELS and not late
     except Exception:  # whatever Pillow stumbles over: the full reader finds the words
         readable = False

@@ -140,8 +140,8 @@ class Trainer:
             temporary.write_text(dump(self.config), encoding="utf-8")
         if fresh:  # of a training that ended before its first checkpoint
             (self.folder / "validation.tsv").unlink(missing_ok=True)
-        with checkpoints.named(log):  # forgets what an interrupted run wrote after this step
-            self.tensorboard = SummaryWriter(str(log), purge_step=self.step or None)
+        with checkpoints.named(log):  # forgets what a run that ended wrote after this step
+            self.tensorboard = SummaryWriter(str(log), purge_step=self.step + 1)
 
     def run(self) -> Result:
         """All steps that are left, and what is due after each."""

@@ -20,11 +20,13 @@ from otsr.training import schema
 from otsr.training.batches import match_pairs
 from otsr.training.checkpoints import named
 from otsr.training.runtime import one_thread
-from otsr.training.sources import Photos
+from otsr.training.sources import Photos, listed
+from otsr.training.store import DataError
 from otsr.training.synthesis import load_degradation
 
 _KEYS = [metric.key for metric in METRICS]
 _PICTURES = 8  # kept of each validation
+_SMALLEST = 24  # pixels: what the metrics need, after the last incomplete LR pixel is cut off
 
 
 class ValidationPair(NamedTuple):
@@ -45,14 +47,22 @@ class Validation:
         self, validation: schema.Validation, data: schema.Data, scale: int, *, folder: Path | None = None
     ) -> None:
         self.scale = scale
-        self.hr = Photos(validation.hr, validation.cleanup)
         self.lr: Photos | None = None
+        self._chosen = range(0)
+        if validation.images == 0:
+            return
+        self.hr = Photos(validation.hr, validation.cleanup)
         if validation.lr is None:
             self._degradation = load_degradation(data.degradation, scale, data.cleanup, folder)
         else:
             self.lr = Photos([validation.lr])
             self._pairs = match_pairs(self.hr, self.lr, scale)
         self._chosen = range(len(self.hr))[: validation.images]
+        taps = None if self.lr is not None else self._degradation.kernels
+        smallest = max(_SMALLEST, 0 if taps is None else taps.shape[-1])
+        if small := [self.hr.sized(index) for index in self._chosen if min(self.hr.shapes[index]) < smallest]:
+            what = f"photos of less than {smallest} pixels a side, too small to be degraded and measured"
+            raise DataError(f"validation.hr: {what}: {listed(small)}; remove them")
 
     def __len__(self) -> int:
         return len(self._chosen)

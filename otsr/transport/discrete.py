@@ -68,6 +68,8 @@ def quadratic_cost(real: Tensor, fake: Tensor, K: float | None = None) -> Tensor
     if real.shape[1:] != fake.shape[1:] or not len(real) or not len(fake):
         found = f"real {tuple(real.shape)} and fake {tuple(fake.shape)}"
         raise ValueError(f"{found} must be batches of equal samples")
+    if real.device.type == "mps":  # Apple's GPU has no float64
+        real, fake = real.cpu(), fake.cpu()
     single = torch.promote_types(real.dtype, torch.float32)
     y, x = real.flatten(1).to(single), fake.flatten(1).to(single)
     dim = y.shape[1]

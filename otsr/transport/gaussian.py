@@ -45,7 +45,7 @@ class GaussianMap:
         moved = self.target_mean + (samples - self.source_mean) @ self.matrix.T
         if not self.noise.any():
             return moved
-        draw = torch.randn(samples.shape, generator=generator, dtype=samples.dtype).to(samples)
+        draw = torch.randn(samples.shape, generator=generator, dtype=samples.dtype).to(moved)
         return moved + draw @ square_root(self.noise)
 
 

@@ -51,17 +51,17 @@ def wasserstein_1d(x: Tensor, y: Tensor, p: float = 1, dim: int = -1) -> Tensor:
     n, m = x.shape[-1], y.shape[-1]
     if n == m:
         return _power(x - y, p).mean(-1)
-    i, j, mass = quantile_coupling(n, m, x.device)
-    return _power(x[..., i] - y[..., j], p) @ mass.to(x.dtype)
+    i, j, mass = quantile_coupling(n, m)
+    return _power(x[..., i.to(x.device)] - y[..., j.to(x.device)], p) @ mass.to(x)
 
 
-def quantile_coupling(n: int, m: int, device: torch.device | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """The optimal plan between n and m sorted points of equal weight: pairs i, j and the mass between them.
+def quantile_coupling(n: int, m: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The optimal plan between n and m sorted points of equal weight: pairs i, j and the mass between them, float64.
 
     Quantile functions step at i/n and j/m; both are constant between neighbours of the merged steps: at most n + m − 1.
     """
-    first = torch.arange(1, n + 1, device=device) * m
-    second = torch.arange(1, m + 1, device=device) * n
+    first = torch.arange(1, n + 1) * m
+    second = torch.arange(1, m + 1) * n
     steps = torch.cat([first, second]).unique()  # sorted; exact, in units of 1/(n·m)
     widths = steps.diff(prepend=steps.new_zeros(1))
     return (steps - 1) // m, (steps - 1) // n, widths.double() / (n * m)

@@ -160,7 +160,10 @@ def test_a_sigterm_to_the_training_and_its_data_processes_is_saved_for(
 def test_every_part_of_the_state_decides_where_a_training_ends(place: Path, tmp_path: Path) -> None:
     """So the comparison above would notice if one were not restored."""
     run(place, tmp_path / "whole", "steps=6")
-    run(place, tmp_path / "begun", "steps=4", "optimiser.schedule.periods=[6]")
+    run(place, tmp_path / "begun", "steps=5", "optimiser.schedule.periods=[6]")
+    shutil.copytree(tmp_path / "begun", tmp_path / "undisturbed")
+    run(place, tmp_path / "undisturbed", "steps=6", "optimiser.schedule.periods=[6]", resume=True)
+    assert_same(tmp_path / "whole", tmp_path / "undisturbed")
     for part in ("generator", "critic", "optimiser", "critic optimiser", "average"):
         folder = tmp_path / part
         shutil.copytree(tmp_path / "begun", folder)

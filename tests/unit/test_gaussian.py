@@ -55,6 +55,9 @@ def test_a_degenerate_source_reaches_the_target_with_noise_at_the_optimal_cost()
     samples = m1 + torch.randn(40_000, 6, generator=generator, dtype=torch.float64) @ square_root(A)
     mean, covariance = moments(found(samples, generator))
     assert (mean - m2).abs().max() < 0.05 and (covariance - B).abs().max() < 0.1
+    generator.manual_seed(1)
+    narrow = found(samples[:9].float(), generator)
+    assert narrow.dtype == torch.float64 and narrow.isfinite().all()  # that of the map
 
 
 def test_senseless_moments_are_refused() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.ndimage
 import torch
+from PIL import Image
 
 from otsr.datasets import phone_crops
 from otsr.degradation import DegradationError, NoisePool, collect_noise
@@ -150,6 +152,14 @@ def test_fields_larger_than_a_patch_keep_variance_and_correlation_without_seams(
     steps = (field[:, :, 1:] - field[:, :, :-1]).square().mean((0, 1))
     seams = steps[23::24]  # where crops of 48 begin and end
     assert abs(float(seams.mean() / steps.mean()) - 1) < 0.05
+
+
+def test_photos_of_one_name_in_two_folders_are_two_sources(tmp_path: Path) -> None:
+    for folder, deviation in (("x", 1.2), ("y", 5)):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(noisy((128, 128), deviation)).save(tmp_path / folder / "a.png")
+    places = [tmp_path / folder / "a.png" for folder in ("x", "y", "x")]
+    assert set(collect_noise(places).sources) == {"a.png", str(places[1])}
 
 
 def test_a_large_field_is_made_of_one_photo_only(pool: NoisePool) -> None:

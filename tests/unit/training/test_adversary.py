@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from accelerate import Accelerator
 from small_training import CONFIGS
 from torch import Tensor, nn
 
-from otsr.training import Config, load_config
+from otsr.training import Config, ConfigError, load_config
 from otsr.training.adversary import Adversary
 from otsr.transport import critic_loss, potentials, quadratic_cost, regularity_loss
 
@@ -106,7 +107,10 @@ def test_a_critic_in_16_bits_is_judged_with_the_weights_that_its_last_step_left(
 def test_before_its_start_the_term_is_nothing_and_the_critic_learns() -> None:
     judge = adversary("losses.gan.start=4")
     before = copy.deepcopy(judge.critic.state_dict())
-    assert float(judge.step(images(1).requires_grad_(), images(2), 3)) == 0
+    sr = images(1).requires_grad_()
+    nothing = judge.step(sr, images(2), 3)
+    nothing.backward()  # as a recipe needs that has no other term
+    assert float(nothing.detach()) == 0 and sr.grad is not None and not sr.grad.any()
     judge.optimiser.step()
     assert any(not torch.equal(before[key], value) for key, value in judge.critic.state_dict().items())
     assert float(judge.step(images(1).requires_grad_(), images(2), 4).detach()) != 0
@@ -120,6 +124,15 @@ def test_the_plan_of_a_paired_batch_is_the_identity_and_of_another_it_is_not() -
     torch.testing.assert_close(judge.plan.float(), torch.eye(3) / 3)
     judge.step(near, hr[[2, 0, 1]], 0)
     assert float(judge.plan.diagonal().sum()) < 1e-6
+
+
+@every_kind
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_not_finite_reaches_the_loss_and_no_solver(kind: str, value: float) -> None:
+    judge, sr = adversary(kind=kind), images(1)
+    sr[1, 0, 0, 0] = value
+    judge.step(sr.requires_grad_(), images(2), 0)
+    assert not math.isfinite(float(judge.log["loss"]))
 
 
 def test_patches_tile_the_crop_from_an_origin_that_belongs_to_the_step() -> None:
@@ -162,6 +175,11 @@ def test_a_critic_that_is_not_told_its_layers_has_as_many_as_fit_its_samples(
 ) -> None:
     judge = adversary("losses.gan.space=patches", f"losses.gan.patch={patch}")
     assert sum(getattr(layer, "stride", None) == (2, 2) for layer in judge.critic.body) == strides
+
+
+def test_more_layers_than_the_crop_has_halvings_are_refused_by_their_key() -> None:
+    with pytest.raises(ConfigError, match=r"critic\.layers is 5, but 16 pixels cannot be halved so often"):
+        adversary("critic.layers=5", crop=16)
 
 
 def test_an_experiment_may_show_the_critic_something_else_and_its_patches_shrink_with_it(

@@ -476,6 +476,8 @@ def test_validation_is_the_same_every_time_and_whatever_the_recipes_seed(camera:
     first = Validation(schema.Validation(images=2), settings, 4)
     second = Validation(schema.Validation(), settings, 4)
     assert (len(first), len(second), len(Validation(schema.Validation(images=0), settings, 4))) == (2, 6, 0)
+    nowhere = Validation(schema.Validation(hr="no-such-folder", images=0), settings, 4)
+    assert len(nowhere) == 0
     degradation = Degradation.load(camera)
     for index, (one, two) in enumerate(zip(first, second, strict=False)):
         hr, lr = degradation.pair(read(second.hr.place(index)), seed=index)
@@ -484,10 +486,17 @@ def test_validation_is_the_same_every_time_and_whatever_the_recipes_seed(camera:
         assert torch.equal(one.hr, hr) and torch.equal(two.hr, hr)
 
 
+def test_a_validation_photo_that_cannot_be_measured_is_named_at_the_start(tmp_path: Path) -> None:
+    paint(tmp_path / "val" / "large.png", 40, 44)
+    paint(tmp_path / "val" / "small.png", 44, 20)
+    with pytest.raises(DataError, match=r"validation\.hr: .*small\.png"):
+        Validation(schema.Validation(hr=str(tmp_path / "val")), recipe("photos/train"), 4)
+
+
 def test_validation_takes_pairs_and_cleans_photos_up(pairs: tuple[Path, Path], folder: Path) -> None:
-    cleaned = Validation(schema.Validation(hr=str(folder), cleanup=1.5), recipe("photos/train"), 4)
+    cleaned = Validation(schema.Validation(hr=str(folder), cleanup=1.25), recipe("photos/train"), 4)
     for index, pair in enumerate(cleaned):
-        pixels = Photos([str(folder)], 1.5).read(index)
+        pixels = Photos([str(folder)], 1.25).read(index)
         assert torch.equal(pair.hr, torch.from_numpy(pixels).permute(2, 0, 1).float() / 255)
         assert pair.hr.shape[-2:] == tuple(4 * side for side in pair.lr.shape[-2:])
     hr, lr = map(str, pairs)

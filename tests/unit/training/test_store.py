@@ -99,7 +99,16 @@ def test_the_size_after_clean_up_is_known_without_decoding(tmp_path: Path, clean
     chunk = early[start : start + 12 + int.from_bytes(early[start : start + 4], "big")]
     late = early.replace(chunk, b"")[:-12] + chunk + early[-12:]  # as exiftool does
     (tmp_path / "late.png").write_bytes(late)
-    assert cleaned_size(tmp_path / "late.png") == clean_photo(tmp_path / "late.png").shape[:2] == (64, 40)
+    told = tmp_path / "a.png"
+    content = told.read_bytes()
+    start = content.index(b"iTXt") - 4
+    chunk = content[start : start + 12 + int.from_bytes(content[start : start + 4], "big")]
+    (tmp_path / "late_xmp.png").write_bytes(content.replace(chunk, b"")[:-12] + chunk + content[-12:])
+    for late_one in ("late.png", "late_xmp.png"):
+        assert cleaned_size(tmp_path / late_one) == clean_photo(tmp_path / late_one).shape[:2] == (64, 40)
+    exif[0x0112] = 9  # there is no such orientation
+    Image.new("RGB", (64, 40)).save(tmp_path / "odd.jpg", exif=exif)
+    assert cleaned_size(tmp_path / "odd.jpg") == clean_photo(tmp_path / "odd.jpg").shape[:2] == (40, 64)
 
 
 # --- many times, many processes
