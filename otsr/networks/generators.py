@@ -42,7 +42,7 @@ class DenseBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         seen = x
         for convolution in self.convolutions[:4]:
-            seen = torch.cat([seen, _leaky(convolution(seen))], dim=1)
+            seen = torch.cat([seen, leaky(convolution(seen))], dim=1)
         return torch.add(x, self.convolutions[4](seen), alpha=0.2)
 
 
@@ -114,14 +114,14 @@ class RRDBNet(nn.Module):
         """(B, 3, s·h, s·w) of (B, nf, h, w): enlarges; an output sees 2 LR pixels around it, no more."""
         for stage in range(self.alignment - 1, len(self.enlarge)):
             features = self._enlarge(features, stage)
-        return self.last(_leaky(self.hr(features)))
+        return self.last(leaky(self.hr(features)))
 
     def _trunk(self, x: Tensor) -> Tensor:
         shallow = self.first(x.to(self.first.weight.dtype))
         return shallow + self.trunk_last(self.trunk(shallow))
 
     def _enlarge(self, x: Tensor, stage: int) -> Tensor:
-        return _leaky(self.enlarge[stage](functional.interpolate(x, scale_factor=2.0, mode="nearest")))
+        return leaky(self.enlarge[stage](functional.interpolate(x, scale_factor=2.0, mode="nearest")))
 
     @property
     def receptive_radius(self) -> int:
@@ -213,7 +213,7 @@ def prune(network: RRDBNet, blocks: Sequence[int]) -> RRDBNet:
     return pruned
 
 
-def _leaky(x: Tensor) -> Tensor:
+def leaky(x: Tensor) -> Tensor:
     return functional.leaky_relu(x, 0.2, inplace=True)
 
 

@@ -41,6 +41,15 @@ def test_a_dense_block_answers_in_parts_as_at_once(monkeypatch: pytest.MonkeyPat
         assert torch.allclose(window._in_parts(block, x), block(x), atol=1e-4)
 
 
+def test_an_enlargement_in_four_cases_is_that_of_the_network() -> None:
+    network = RRDBNet(nf=8, nb=1, gc=4)
+    doubling = [window._phases(convolution) for convolution in network.enlarge]  # type: ignore[arg-type]
+    x = torch.rand(2, 8, 5, 7, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for stage in (0, 1):
+            assert torch.allclose(window._enlarged(doubling, x, stage), network._enlarge(x, stage), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "options",
     [{}, {"ensemble": True}, {"back_projection": 3, "colours": False}, {"tileable": True}],
