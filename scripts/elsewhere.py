@@ -35,11 +35,11 @@ def run(profile: str, tests: list[str]) -> int:
     path = [str(ROOT / "tests" / "elsewhere"), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, **PROFILES[profile], "PYTHONPATH": os.pathsep.join(filter(None, path))}
     (pytest,) = course.commands("test", tests)
-    # As many processes as leave each thread a core; and threads that wait for one another must not keep it busy.
-    threads = int(PROFILES[profile]["OMP_NUM_THREADS"])
-    if threads > 1:
-        pytest[pytest.index("-n") + 1] = str(max(1, (os.cpu_count() or 1) // threads))
+    if (
+        PROFILES[profile]["OMP_NUM_THREADS"] != "1"
+    ):  # threads that wait for one another must not keep a core busy
         environment["OMP_WAIT_POLICY"] = "PASSIVE"
+        pytest[pytest.index("-n") + 1] = str(os.cpu_count() or 1)
     return subprocess.run([sys.executable, *pytest], cwd=ROOT, env=environment).returncode
 
 
