@@ -35,9 +35,7 @@ def run(profile: str, tests: list[str]) -> int:
     path = [str(ROOT / "tests" / "elsewhere"), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, **PROFILES[profile], "PYTHONPATH": os.pathsep.join(filter(None, path))}
     (pytest,) = course.commands("test", tests)
-    if (
-        PROFILES[profile]["OMP_NUM_THREADS"] != "1"
-    ):  # threads that wait for one another must not keep a core busy
+    if environment["OMP_NUM_THREADS"] != "1":  # threads that wait for one another must not keep a core busy
         environment["OMP_WAIT_POLICY"] = "PASSIVE"
         pytest[pytest.index("-n") + 1] = str(os.cpu_count() or 1)
     return subprocess.run([sys.executable, *pytest], cwd=ROOT, env=environment).returncode
