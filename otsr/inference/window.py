@@ -212,7 +212,9 @@ def _phases(convolution: nn.Conv2d) -> tuple[Tensor, Tensor]:
 
 def _enlarged(doubling: list[tuple[Tensor, Tensor]], x: Tensor, stage: int) -> Tensor:
     """What `RRDBNet._enlarge` answers, (B, nf, 2h, 2w) of (B, nf, h, w)."""
-    cases = functional.conv2d(x, *doubling[stage], padding=1).chunk(4, dim=1)  # a row and a column too many
+    weight, bias = doubling[stage]
+    x = x.to(weight.dtype)
+    cases = functional.conv2d(x, weight, bias, padding=1).chunk(4, dim=1)  # each a row and a column too large
     count, channels, height, width = x.shape
     size = (count, channels, 2 * height, 2 * width)
     large = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
