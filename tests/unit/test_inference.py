@@ -138,7 +138,8 @@ def test_colours_are_kept_in_strips_as_in_the_whole(scale: int) -> None:
     lr = torch.rand(1, 3, 29, 20, generator=generator)
     sr = torch.rand(1, 3, 29 * scale, 20 * scale, generator=generator)
     whole = keep_colours(sr.clone(), lr)
-    assert torch.equal(keep_colours(sr.clone(), lr, strip=60), whole)  # three rows
+    in_strips = keep_colours(sr.clone(), lr, strip=60)  # three rows
+    assert torch.allclose(in_strips, whole, atol=1e-6)  # old CPUs add up in another order
     bilinear = torch.nn.functional.interpolate(lr, scale_factor=scale, mode="bilinear")
     stretched = restoration._stretched(restoration._stretched(lr, scale, -1), scale, -2)
     assert torch.allclose(stretched, bilinear, atol=1e-6)
