@@ -40,6 +40,14 @@ def run(script: str, *arguments: object) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+def test_a_folder_that_holds_something_else_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    command = [sys.executable, str(ROOT / "scripts" / "build_site.py"), str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 2 and "is not empty and holds no site" in result.stderr
+    assert (tmp_path / "thesis.tex").read_text() == "mine"
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
     with chromium(tmp_path_factory.mktemp("chromium")) as chrome:

@@ -232,6 +232,21 @@ def test_scores_on_other_photos_are_not_compared_after_a_resume(recipe: Path) ->
     assert scored(recipe, [20.0, 19.0], "steps=10", harder, resume=True).scores == {"psnr_y": 20.0}
 
 
+def test_curves_have_every_point_once_after_a_resume_and_none_of_a_run_before(recipe: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def steps() -> list[int]:
+        journal = EventAccumulator(str(recipe.parent / "run" / "log"))
+        journal.Reload()
+        return [event.step for event in journal.Scalars("loss/pixel")]
+
+    for end, resume, expected in ((4, False, 4), (6, True, 6), (3, False, 3)):
+        if not resume:
+            (recipe.parent / "run" / checkpoints.NAME).unlink(missing_ok=True)
+        train(config(recipe, f"steps={end}"), recipe.parent / "run", resume=resume, progress=False)
+        assert steps() == list(range(1, expected + 1))
+
+
 def test_a_finished_training_that_is_resumed_is_finished(recipe: Path) -> None:
     first = train(config(recipe), recipe.parent / "run", progress=False)
     assert train(config(recipe), recipe.parent / "run", resume=True, progress=False) == first
