@@ -15,6 +15,7 @@ import posixpath
 import re
 import shutil
 import sys
+import tempfile
 from importlib import import_module
 from pathlib import Path, PurePosixPath
 
@@ -129,22 +130,23 @@ def build(out: Path) -> int:
     """
     if out.exists() and any(out.iterdir()) and not (out / ".buildinfo").is_file():
         raise FileExistsError(f"{out} is not empty and holds no site; name an empty or a new folder")
-    source = out.with_name(out.name + "-source")
-    stage(source)
-    os.environ["OTSR_SITE_SOURCE"] = str(source)
     shutil.rmtree(out, ignore_errors=True)
-    flags = [
-        "-q",
-        "-W",
-        "--keep-going",
-        "-b",
-        "html",
-        "-c",
-        str(ROOT / "docs"),
-        "-d",
-        str(source / ".doctrees"),
-    ]
-    return sphinx([*flags, str(source), str(out)])
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "source"
+        stage(source)
+        os.environ["OTSR_SITE_SOURCE"] = str(source)
+        flags = [
+            "-q",
+            "-W",
+            "--keep-going",
+            "-b",
+            "html",
+            "-c",
+            str(ROOT / "docs"),
+            "-d",
+            str(source / ".doctrees"),
+        ]
+        return sphinx([*flags, str(source), str(out)])
 
 
 def main() -> int:

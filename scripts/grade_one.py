@@ -28,12 +28,9 @@ from traitlets.config import Config
 from otsr.course import exercises
 
 SHIFTS = (1, 2)  # of the seeds from which the checks draw their numbers
+# Which arguments of these events name what is changed.
 CHANGES = dict.fromkeys(("os.mkdir", "os.remove", "os.rmdir", "os.truncate", "os.chmod"), (0,))
-CHANGES |= {
-    "os.rename": (0, 1),
-    "os.link": (0, 1),
-    "os.symlink": (1,),
-}  # which arguments name what is changed
+CHANGES |= {"os.rename": (0, 1), "os.link": (0, 1), "os.symlink": (1,)}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 

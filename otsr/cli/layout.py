@@ -18,7 +18,7 @@ from PIL import Image
 from otsr.cli.upscale import Size, enlarge
 from otsr.evaluation import comparison
 from otsr.evaluation.comparison import SIDE, Window
-from otsr.images import open_picture, read
+from otsr.images import open_picture
 from otsr.inference import Upscaler, scaled_size
 from otsr.machine import duration
 
@@ -35,7 +35,7 @@ class Photo:
 
     def __init__(self, path: str) -> None:
         picture = open_picture(path)
-        self.pixels = read(path)  # transparency on white
+        self.pixels = picture.on_white()
         self.profile = None if picture.grey else picture.icc
         self.size = (self.pixels.shape[-1], self.pixels.shape[-2])
 

@@ -122,7 +122,7 @@ def compare(
       otsr compare photo.jpg --crop 1200,800 -o eye.png
       otsr compare photo.jpg --weights otsr runs/adapt
     """
-    from otsr.images import FORMATS, ImageError, open_picture, read, suggestion, write
+    from otsr.images import FORMATS, ImageError, open_picture, suggestion, write
 
     if not photo.is_file():
         refuse(f"{photo} is not a file; name one photo{suggestion(photo)}")
@@ -134,7 +134,8 @@ def compare(
     from otsr.weights import catalogue
 
     with ends(fail, ImageError):
-        picture, opened = read(photo), open_picture(photo)
+        opened = open_picture(photo)
+        picture = opened.on_white()
     with ends(lambda error: refuse(f"--crop {error}"), ValueError):
         place = (int(corner[1]), int(corner[2]), side)
         window = comparison.window_at(picture, *place) if crop else comparison.detail(picture, side)
@@ -171,7 +172,7 @@ class Size:
             refuse(f"{' and '.join(given)}: name one of them; pictures keep their proportions")
         for name, value in given.items():
             if not 0 < value < _LARGEST:
-                refuse(f"{name} is {value:.6g}, expected a number above 0 and below {_LARGEST:g}")
+                refuse(f"{name} is {value:.6g}, expected a number above 0 and below {_LARGEST:,.0f}")
 
     def times(self, width: int, height: int) -> float | None:
         """How many times as wide and high a width × height picture is to be; None: as the network makes it."""

@@ -26,7 +26,7 @@ from otsr.degradation.estimation import Method, check, estimate_blur, estimate_k
 from otsr.degradation.noise import DegradationError, NoisePool, collect_noise
 from otsr.degradation.pipeline import Degradation
 from otsr.degradation.spectrum import NoTextureError
-from otsr.images import ImageError, name_of, read
+from otsr.images import ImageError, label, read
 
 TILE, ROWS = 192, 5  # side in LR pixels; at most so many tiles along either side
 SHARPEST = (0.1, 0.4)  # quantiles of the tiles that count: the sharpest may be luck, the rest out of focus
@@ -124,9 +124,7 @@ def estimate_camera(
         except ImageError as error:
             failures.append(str(error))
             continue
-        name = name_of(path.name)
-        name = name_of(path) if name in names.values() else name  # folders of a camera may hold the same name
-        names[path] = name
+        name = names.setdefault(path, label(path, names.values()))
         try:
             found[name] = estimate(picture, scale)
         except ValueError as error:

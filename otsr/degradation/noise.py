@@ -32,7 +32,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from tqdm import tqdm  # not tqdm.auto: in a notebook its bar would be stored, and differ from run to run
 
-from otsr.images import ImageSource, name_of, open_picture
+from otsr.images import ImageSource, label, open_picture
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # of R, G and B in [0, 255]: BT.601, full range
 _MAX_VARIANCE = {"otsr": 50.0, "realsr": 20.0}
@@ -193,17 +193,13 @@ def collect_noise(
         raise DegradationError("no images given to collect noise from")
     found: list[tuple[np.ndarray, str, str]] = []  # patch, source and tag
     flaws: Counter[str] = Counter()
-    named: dict[str, Path] = {}
+    names: dict[Path, str] = {}
     bar = tqdm(photos, desc="collecting noise", unit="image", delay=2, disable=None)
     for number, photo in enumerate(bar):
         pixels = open_picture(photo).pixels
         name = f"image {number}"
         if isinstance(photo, (str, os.PathLike)):
-            name = name_of(Path(photo).name)
-            if named.setdefault(name, Path(photo)) != Path(
-                photo
-            ):  # folders of a camera may hold the same name
-                name = name_of(photo)
+            name = names.setdefault(Path(photo), label(Path(photo), names.values()))
         for top, left, flaw in smooth.judge(pixels):
             if flaw:
                 flaws[flaw] += 1

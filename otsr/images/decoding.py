@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-import torch
 from PIL import Image, ImageCms, UnidentifiedImageError
 from torch import Tensor
 
@@ -29,15 +28,9 @@ MAX_PIXELS = 100_000_000
 _OTHER = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
 _BITS, _PHOTOMETRIC, _ORIENTATION, _PLANES = 258, 262, 274, 284  # TIFF tags
 _FEW_GREYS = {"L;2": 85, "L;4": 17}
-_TURNS = [
-    "FLIP_LEFT_RIGHT",
-    "ROTATE_180",
-    "FLIP_TOP_BOTTOM",
-    "TRANSPOSE",
-    "ROTATE_270",
-    "TRANSVERSE",
-    "ROTATE_90",
-]
+_TURNS = (
+    "FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90",
+)  # fmt: skip
 _UPRIGHT = {number: Image.Transpose[name] for number, name in enumerate(_TURNS, 2)}  # by EXIF's orientation
 
 ImageSource: TypeAlias = "str | os.PathLike[str] | Image.Image | np.ndarray | Tensor"
@@ -45,12 +38,7 @@ ImageSource: TypeAlias = "str | os.PathLike[str] | Image.Image | np.ndarray | Te
 
 def read(source: ImageSource) -> Tensor:
     """A picture as a tensor (3, H, W) in [0, 1], transparency composited on white; see `open_picture`."""
-    picture = open_picture(source)
-    image = torch.from_numpy(picture.pixels).permute(2, 0, 1).float().div(255)
-    if picture.alpha is not None:
-        alpha = torch.from_numpy(picture.alpha).float().div(255)
-        image = image * alpha + (1 - alpha)
-    return image.contiguous()
+    return open_picture(source).on_white()
 
 
 def open_picture(source: ImageSource, *, deep: bool = False) -> Picture:

@@ -64,6 +64,11 @@ def name_of(path: str | os.PathLike[str]) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
+def label(path: Path, taken: Collection[str]) -> str:
+    """The name of a file; its whole path where the name is taken, as folders of a camera may hold the same one."""
+    return name_of(path if name_of(path.name) in taken else path.name)
+
+
 def suggestion(path: Path) -> str:
     """For a path that does not exist: the name in its folder that is nearest, as `did_you_mean` says it."""
     try:

@@ -36,6 +36,14 @@ class Picture:
         """The value of white: 255, or 65535 of 16 bits."""
         return int(np.iinfo(self.pixels.dtype).max)
 
+    def on_white(self) -> Tensor:
+        """(3, H, W) in [0, 1], transparency composited on white."""
+        image = torch.from_numpy(self.pixels).permute(2, 0, 1).float().div(self.white)
+        if self.alpha is not None:
+            alpha = torch.from_numpy(self.alpha).float().div(self.white)
+            image = image * alpha + (1 - alpha)
+        return image.contiguous()
+
 
 def to_hwc(tensor: Tensor) -> np.ndarray:
     """(H, W, 1 or 3) of a tensor (3, H, W) or (1, H, W), possibly in a batch of one."""

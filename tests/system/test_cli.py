@@ -115,6 +115,8 @@ def test_estimate_and_degrade_warn_that_there_is_no_noise_and_succeed(otsr: Run,
     inputs = (tmp_path / "texture.png", "-o", tmp_path / "out", "--degradation", tmp_path / "c.safetensors")
     result = otsr("degrade", *inputs)
     assert result.exit_code == 0 and "has no noise" in result.stderr
+    result = otsr("degrade", tmp_path / "texture.png", "-o", tmp_path / "named", "--degradation", "bicubic")
+    assert result.exit_code == 0 and "bicubic has no noise" in result.stderr
 
 
 def test_download_lists_weights_and_data_sets_and_says_where_weights_are(otsr: Run) -> None:

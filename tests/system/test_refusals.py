@@ -22,7 +22,10 @@ UPSCALE = [
     ("upscale HR -o out --width 9 --height 9", "--width and --height: name one"),
     ("upscale HR -o out --scale 0", "--scale is 0, expected a number above 0"),
     ("upscale HR -o out --megapixels nan", "--megapixels is nan"),
-    ("upscale HR -o out --scale 1e200", "--scale is 1e+200, expected a number above 0 and below 1e+09"),
+    (
+        "upscale HR -o out --scale 1e200",
+        "--scale is 1e+200, expected a number above 0 and below 1,000,000,000",
+    ),
     ("upscale HR -o out --keep-location", "give both"),
     ("upscale HR/a.png -o HR/a.png --overwrite", "HR/a.png is also an input"),
     ("upscale HR -o HR --overwrite", "HR is also an input"),

@@ -97,6 +97,18 @@ def test_details_are_patches_without_their_mean_colour() -> None:
         torch.testing.assert_close(after, 0.9 * before)
 
 
+def test_patches_are_projected_in_full_precision_whatever_the_training_is_in() -> None:
+    image = 0.5 + 0.004 * torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    directions = torch.randn(2, 3 * 7**2, generator=torch.Generator().manual_seed(1))
+    network = backbone("details")
+    assert isinstance(network, Patches)
+    expected = network.project(image, directions)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = network.project(image, directions)
+    for layer in expected:
+        assert torch.equal(found[layer], expected[layer])
+
+
 def test_alex_is_here_gives_the_layers_asked_for_and_gradients_to_the_picture() -> None:
     network, image = backbone("alex", ("conv4", "conv1")), pictures().requires_grad_()
     found = network(image)
