@@ -24,8 +24,9 @@ COMMANDS = {
     "tests": ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "cuda", *map(str, TESTS)],
     "inference": ["benchmarks/inference.py", "--device", "cuda"],
     "training step": ["benchmarks/training_step.py"],  # takes CUDA by itself
+    "step of": ["benchmarks/recipe_step.py", "general-psnr", "general"],
 }
-COLUMNS = ("ms", "seconds", "speed", "peak memory, MB", "predicted, MB")
+COLUMNS = ("ms", "seconds", "speed", "launches", "peak memory, MB", "predicted, MB")
 
 
 def run(command: list[str]) -> tuple[bool, str]:
@@ -46,7 +47,7 @@ def run(command: list[str]) -> tuple[bool, str]:
 
 
 def speeds(what: str, text: str) -> list[list[str]]:
-    """One row of `COLUMNS` for each way in the Markdown tables of `text` that have a column "speed"."""
+    """One row of `COLUMNS` for each way in the Markdown tables of `text` that say how fast it is."""
     rows: list[list[str]] = []
     head: list[str] = []
     section = ""
@@ -57,7 +58,7 @@ def speeds(what: str, text: str) -> list[list[str]]:
             section = f", {line[3:]}" if line.startswith("## RRDBNet") else section
         elif not head:
             head = cells
-        elif "speed" in head and set(cells[0]) != {"-"}:
+        elif {"ms", "speed"} & {*head} and set(cells[0]) != {"-"}:
             way = dict(reversed(list(zip(head, cells, strict=True))))  # of two columns "speed" the first
             rows.append([f"{what}{section}: {cells[0]}", *(way.get(column, "-") for column in COLUMNS)])
     return rows
@@ -75,7 +76,7 @@ def main() -> int:
             failed.append(what)
         if what == "tests":
             counts = re.findall(r"\d+ (?:passed|failed|error|skipped)\w*", (text.splitlines() or [""])[-1])
-            rows.append(["tests: " + ", ".join(counts or ["none ran"]), *"-----"])
+            rows.append(["tests: " + ", ".join(counts or ["none ran"]), *"-" * len(COLUMNS)])
         rows += speeds(what, text)
     print(f"\n# {torch.cuda.get_device_name()}, torch {torch.__version__}\n")
     for cells in (["what", *COLUMNS], ["---", *["---:"] * len(COLUMNS)], *rows):

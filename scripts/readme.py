@@ -21,6 +21,7 @@ TABLES = {
     "quality": "## Test photos",
     "full_runs": "# Full runs",
     "training_cuda": "# Trainings on a GPU",
+    "recipe_step": "# A step of a recipe",
     "which_transport": "# Which transport?",
     "twins": "## Along the way",
     "twins/gains": "## Details and their twins",

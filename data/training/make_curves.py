@@ -40,7 +40,7 @@ FILES = {
         f"otsr train on {DEVICE}; make_curves.py",
     ),
     "general.json": (
-        "losses and scores along the trainings psnr and otsr, and of their pruned start",
+        "losses and scores along the trainings psnr and otsr, and of their pruned start; the pace of df2k",
         "otsr train on one NVIDIA H100 and one H200; make_general.py",
     ),
     "general_steps.webp": (
@@ -95,7 +95,8 @@ def full_runs(found: dict[str, Any]) -> str:
             f"| {name} | CPU | {steps} | {pace:.2f} | {steps * pace / 60:.0f} | {quality[best][0]} "
             f"| {quality[best][1]:.2f} | {likeness[best][1]:.3f} |"
         )
-    lines.append("| df2k, dped | CUDA | never run | | | | | |")
+    lines.append("| df2k | H200 | 40 of 40001 | 0.77 | | | | |")
+    lines.append("| dped | CUDA | not yet | | | | | |")
     return "\n".join(lines) + "\n"
 
 

@@ -17,6 +17,7 @@ import kernel_families
 import numpy as np
 import pytest
 import quality
+import recipe_step
 import torch
 import training_step
 import transport
@@ -275,3 +276,15 @@ def test_a_gain_is_against_the_twin_and_marked_when_it_is_decided() -> None:
     assert re.match(rf"\| {re.escape(details)} − RaGAN × 0.03 \| +\+0.10 \[", line)
     fidelity, likeness = line.split("|")[2:4]
     assert "✓" in fidelity and "✓" not in likeness and "✗" not in likeness
+
+
+def test_a_step_of_a_recipe_is_timed_without_its_data(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["data.crop=32", "data.batch=2", "losses={pixel: {weight: 1}}", "critic=null"]
+    said = [word for setting in settings for word in ("--set", setting)]
+    monkeypatch.setattr(sys, "argv", ["recipe_step.py", "tiny", "--steps", "1", *said])
+    recipe_step.main()
+    cells = capsys.readouterr().out.splitlines()[-1].split("|")
+    assert cells[1].strip() == "tiny" and cells[2].strip() == "2 of 32×32"
+    assert float(cells[3]) > 0

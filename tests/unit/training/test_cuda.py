@@ -13,11 +13,13 @@ from small_training import write_recipe
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from otsr.images import resize
 from otsr.networks import VGG_BLOCKS, perceptual
+from otsr.networks.generators import Compact
 from otsr.networks.perceptual import VGG
 from otsr.training import checkpoints, load_config
 from otsr.training.adversary import Adversary
-from otsr.training.runtime import kernels_restored
+from otsr.training.runtime import Fast, kernels_restored
 from otsr.training.trainer import Trainer, train
 
 on_cuda = pytest.mark.skipif(
@@ -198,3 +200,17 @@ def test_a_training_that_is_resumed_on_cuda_goes_on_as_it_would_have(recipe: Pat
     for part in ("generator", "average", "critic"):
         for name, value in one[part].items():
             torch.testing.assert_close(other[part][name], value, rtol=0, atol=rounding)
+
+
+@on_cuda
+def test_a_recorded_network_keeps_what_it_reads() -> None:
+    """`Compact` enlarges by matrices that `resize` caches for some sizes; the graph reads them where they lay."""
+    sample = torch.rand(1, 3, 24, 20, device="cuda")
+    network = Compact(nf=8, nb=1, scale=4, base="bicubic").cuda()
+    fast = Fast(network, torch.float32, sample, graphs=True)
+    before = fast(sample).clone()
+    for side in range(8, 48):  # more sizes than are cached
+        resize(torch.rand(1, 3, side, side, device="cuda"), 4)
+    torch.cuda.empty_cache()
+    torch.full((64, 1024, 1024), 7.0, device="cuda")  # written over what was freed
+    torch.testing.assert_close(fast(sample), before)

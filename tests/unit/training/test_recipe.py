@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -188,6 +189,14 @@ def test_a_base_that_cannot_be_read_or_never_ends_is_named_with_its_line(path: P
     place = path.with_name("other.yml") if base == "other.yml" else path
     assert refusal(path).startswith(f"{place}:2: base ")
     assert ("builds on this recipe" in refusal(path)) == (base in ("recipe.yml", "other.yml"))
+
+
+@pytest.mark.parametrize("name", ["df2k", "dped"])
+def test_photos_packed_as_the_papers_recipe_says_fit_it(name: str) -> None:
+    packing = re.search(r"otsr pack [^#\n]*", (CONFIGS / f"{name}.yml").read_text("utf-8"))
+    assert packing is not None
+    said = re.search(r"--cleanup (\d+)", packing[0])
+    assert load_config(CONFIGS / f"{name}.yml").data.cleanup == (float(said[1]) if said else 1)
 
 
 def test_an_error_in_a_base_names_the_base(path: Path) -> None:
