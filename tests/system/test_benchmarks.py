@@ -281,7 +281,13 @@ def test_a_gain_is_against_the_twin_and_marked_when_it_is_decided() -> None:
 def test_a_step_of_a_recipe_is_timed_without_its_data(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = ["data.crop=32", "data.batch=2", "losses={pixel: {weight: 1}}", "critic=null"]
+    settings = [
+        "data.degradation=null",
+        "data.crop=32",
+        "data.batch=2",
+        "losses={pixel: {weight: 1}}",
+        "critic=null",
+    ]
     said = [word for setting in settings for word in ("--set", setting)]
     monkeypatch.setattr(sys, "argv", ["recipe_step.py", "tiny", "--steps", "1", *said])
     recipe_step.main()
