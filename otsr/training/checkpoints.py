@@ -1,7 +1,8 @@
 """A training on disk: the weights it starts from, and all that the next step depends on, in one file.
 
 Batches are functions of the step and learning rates too, so what remains is small: weights, their running
-average, the critic's weights, both optimisers, the step. Loaded again, the training goes on bit for bit.
+average, the critic's weights, both optimisers, the step. Loaded again, the training goes on bit for bit. The recipe
+is there too, so that another one is refused.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ ask(
         (lambda mse, w2, dB: math.sqrt(-_gain(-dB) * mse / w2), "The error may grow, it does not shrink."),
     ],
     otherwise="Write the error at strength t, divide by the error at 0, and solve for t.",
-    case="For mse {0}, w2 {1} and {2} dB the strength is {right:.3f}, yours is {got:.3f}.",
+    case="For mse {0}, w2 {1} and {2} dB the strength is {right:.5f}, yours is {got:.5f}.",
 )  # fmt: skip
 
 

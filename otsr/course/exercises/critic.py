@@ -173,6 +173,11 @@ def _central(cost: Tensor) -> tuple[Tensor, Tensor]:
     return solved.real, solved.fake
 
 
+def _for_the_plan_alone(cost: Tensor) -> tuple[Tensor, Tensor]:
+    plan = potentials(cost).plan
+    return _centred(cost.new_zeros(len(cost)), -(plan * cost).sum(0) * cost.shape[1])
+
+
 def _box_is_wide(cost: Tensor) -> bool:
     h, g = boxed_labels(cost)
     return abs(float(h.mean() - g.mean() - potentials(cost).value)) < 1e-5
@@ -224,6 +229,7 @@ HUNTS = {
             "potentials boxed into [0, 1], centred afterwards":
                 lambda cost: _centred(*boxed_labels(cost)),
             "half of the optimal potentials": lambda cost: tuple(part / 2 for part in _central(cost)),
+            "the right income and prices that pay the plan, but routes beside it overcharged": _for_the_plan_alone,
             "the right income, but one price for all":
                 lambda cost: _centred(potentials(cost).value.expand(len(cost)), cost.new_zeros(cost.shape[1])),
         },
@@ -262,9 +268,12 @@ HUNTS = {
         wrong={
             "norms over the channels, pixel by pixel": pixel_penalty,
             "norms over the pixels, channel by channel": _by_channel,
+            "the mean of ‖gradient‖², whatever the step and K":
+                lambda gradient, step, K: gradient.flatten(1).square().sum(1).mean(),
         },
         refusal="It takes the norm over all values of a sample, as it should; mind rounding.",
-        symptom="Choose a gradient that differs from pixel to pixel and from channel to channel.",
+        symptom="Choose a gradient that differs from pixel to pixel and from channel to channel, a step that is not 0, "
+                "and a K that is not 1.",
         hidden=[
             (lambda gradient, *_: gradient[0].numel() == gradient.shape[1],
              "Each of your samples is one pixel: there, its channels are the whole sample."),
@@ -300,13 +309,14 @@ HUNTS = {
         right={
             "−mean D(x)": lambda real_scores, fake_scores: -fake_scores.mean(),
             "mean D(y) − mean D(x)": lambda real_scores, fake_scores: real_scores.mean() - fake_scores.mean(),
+            "100 − mean D(x)": lambda real_scores, fake_scores: 100 - fake_scores.mean(),
         },
         wrong={
             "(mean D(y) − mean D(x))²": squared_gap,
             "|mean D(y) − mean D(x)|":
                 lambda real_scores, fake_scores: squared_gap(real_scores, fake_scores).sqrt(),
         },
-        refusal="The scores of the reals add a constant to the term. What the generator feels is its gradient.",
+        refusal="A constant, or the scores of the reals, may be in the term. What the generator feels is its gradient.",
         symptom="The value is not what moves the fakes. Look at where its gradient sends them.",
         hidden=[
             (lambda real, fake: float(fake.detach().mean()) <= float(real.detach().mean()),
