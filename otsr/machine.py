@@ -37,7 +37,7 @@ def choose_device(name: str | torch.device = "auto") -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
         here, reason = ", ".join(["auto", "cpu", *cuda, *mps]), str(error).splitlines()[0]
-        raise ValueError(f"device {str(name)!r} cannot be used ({reason}); here: {here}") from None
+        raise ValueError(f"device {str(name)!r} cannot be used; here: {here} ({reason})") from None
     return torch.device(name)
 
 

@@ -40,8 +40,8 @@ DEVICES = {
     "otsr": {"device": "one NVIDIA H200", "in use": "68 to 89 %", "launches a step": 1049},
     "longer": {"device": "one NVIDIA H200", "in use": "68 to 89 %", "launches a step": 1049},
 }
-# The paper's recipe, begun to be timed, with patches of 32 pixels in place of today's 64; use is nvidia-smi's, labels the seconds
-# that `potentials` takes for 720 such patches on a core.
+# The paper's recipe, begun to be timed, with patches of 32 pixels in place of today's 64; use is nvidia-smi's, labels
+# the seconds that `potentials` takes for 720 such patches on a core.
 DF2K = {"device": "one NVIDIA H200", "in use": "41 %", "seconds a step": 0.768, "labels": 0.8, "steps": 40}
 TERMS = ("pixel", "perceptual", "transport", "gan")
 SIDE = 72  # of the middle of a photo that is measured, LR pixels

@@ -69,7 +69,7 @@ def evaluate(
     import pooch
 
     from otsr import evaluation
-    from otsr.cli.jobs import Progress
+    from otsr.cli.jobs import Progress, noted
     from otsr.images import atomic_path
     from otsr.weights import file_of
 
@@ -84,7 +84,7 @@ def evaluate(
         )  # fmt: skip
         if crop:
             scenes = [evaluation.middle(scene, crop, scale) for scene in scenes]
-        with Progress("evaluating") as progress:
+        with Progress("evaluating") as progress, noted():
             table = evaluation.evaluate(
                 networks, scenes, scale=scale, draws=draws, progress=progress,
                 on_error=lambda text: say(f"error: {text}"),

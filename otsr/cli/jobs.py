@@ -12,8 +12,8 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,13 +97,16 @@ def plan(
 def _refuse_clashes(targets: dict[Path, Path]) -> None:
     sources = {_identity(source) for source in targets}
     taken: dict[str, Path] = {}
+    clashes = []
     for source, target in targets.items():
         if _identity(target) in sources:
             refuse(f"the output {target} is also an input; name another file or folder")
         other = taken.setdefault(_identity(target), source)
         if other != source:
-            advice = "rename one (otsr upscale: --format keep helps where formats differ)"
-            refuse(f"{other} and {source} would both become {target}; {advice}")
+            clashes.append(f"{other} and {source} would both become {target}")
+    if clashes:
+        advice = "rename one of each (otsr upscale: --format keep helps where formats differ)"
+        refuse("; ".join([*clashes, advice]))
 
 
 def _identity(path: Path) -> str:
@@ -131,6 +134,16 @@ class Progress(tqdm):
             say(f"{self.title}: {100 * done // total} %")
 
 
+@contextmanager
+def noted() -> Iterator[None]:
+    """What the user is warned of inside becomes a note on stderr."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *_: say(f"note: {message}")
+        yield
+
+
 def run(
     jobs: Sequence[Job], work: Callable[[Job, Progress], None], *, overwrite: bool = False, failed: int = 0
 ) -> int:
@@ -144,10 +157,7 @@ def run(
     done, there = 0, len(jobs) - len(pending)
     go_on = "the same command goes on from here"
     Progress.last_line = time.monotonic()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = lambda message, *_: say(f"note: {message}")
+    with noted():
         try:
             for number, job in enumerate(pending, 1):
                 if not overwrite and job.target.exists():

@@ -32,6 +32,10 @@ class Commands(TyperGroup):
         name = args[0]
         if self.get_command(ctx, name) is None and (Path(name).suffix or Path(name).exists()):
             refuse(f"there is no command {name}; to enlarge a picture: otsr upscale {shlex.quote(name)}")
+        if name != "train":
+            # Threads that wait for one another sleep. Spinning gains a fourth in a training, but beside other programs
+            # it makes upscaling take twice as long. Read when torch is imported.
+            os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         return super().resolve_command(ctx, args)
 
 

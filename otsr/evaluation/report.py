@@ -14,6 +14,8 @@ import numpy as np
 from otsr.evaluation.measuring import Metric, Table
 from otsr.metrics import Interval
 
+_ENOUGH = 6  # of fewer values even the smallest and the largest enclose the middle less often than in 95 %
+
 
 def markdown(table: Table, against: str) -> str:
     """The table, with mean and 95 % interval in each cell; below it the differences to the row `against`.
@@ -27,7 +29,8 @@ def markdown(table: Table, against: str) -> str:
     if table.rows != [against]:
         parts += [
             f"Difference to {against}, picture by picture: mean, 95 % interval; ✓ better, ✗ worse, neither mark: "
-            "the interval holds 0, the pictures do not tell.",
+            "the interval holds 0, the pictures do not tell."
+            + (f" Fewer than {_ENOUGH} pictures never tell: no marks." if count < _ENOUGH else ""),
             _cells(table, against),
         ]
     parts.append("\n".join(f"- {note}" for note in notes(table)))
@@ -40,7 +43,9 @@ def notes(table: Table) -> list[str]:
     for m in table.metrics:
         if count := sum(np.isnan(table.per_image(row, m.key)).sum() for row in table.rows):
             why = "too small or too flat" if m.key == "niqe" else "no difference to measure"
-            found.append(f"{m.title}: undefined for {count} SR pictures ({why}), which its numbers leave out")
+            found.append(
+                f"{m.title}: undefined for {count} pictures of all rows ({why}), which its numbers leave out"
+            )
     return found
 
 
@@ -108,12 +113,15 @@ def _cells(table: Table, against: str | None = None) -> str:
         if against is None:
             lines.append([row, *(_cell(table.interval(row, m.key), m) for m in table.metrics)])
         elif row != against:
-            lines.append([row, *(_marked(table.difference(row, against, m.key), m) for m in table.metrics)])
+            enough = len(table.images) >= _ENOUGH
+            lines.append(
+                [row, *(_marked(table.difference(row, against, m.key), m, enough) for m in table.metrics)]
+            )
     return aligned([f"minus {against}" if against else "", *(m.heading for m in table.metrics)], lines)
 
 
-def _marked(interval: Interval, metric: Metric) -> str:
-    decided = interval.low > 0 or interval.high < 0
+def _marked(interval: Interval, metric: Metric, enough: bool) -> str:
+    decided = enough and (interval.low > 0 or interval.high < 0)
     mark = ("✓" if (interval.low > 0) == metric.higher else "✗") if decided else " "
     return f"{_cell(interval, metric, True)} {mark}"
 

@@ -90,7 +90,8 @@ def explained(name: str | os.PathLike[str]) -> Iterator[None]:
         with Path(name).open("rb") as file:
             head = file.read(12)
         found = f"it begins with {head!r}" if head else "it is empty"
-        kinds = "PNG, JPEG, WebP, TIFF, AVIF, BMP, GIF, or HEIC (which needs pip install pillow-heif)"
+        heic = "" if ".heic" in Image.registered_extensions() else " (which needs pip install pillow-heif)"
+        kinds = f"PNG, JPEG, WebP, TIFF, AVIF, BMP, GIF, or HEIC{heic}"
         raise ImageError(f"{name}: not a picture that can be read ({found}); expected {kinds}") from None
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: larger than the limit of {MAX_PIXELS:,} pixels ({error})") from None

@@ -74,7 +74,7 @@ class AlexFeatures(nn.Module):
         and a strip along the border is computed in two steps.
         """
         weight = self.conv1.weight
-        kernel = F.conv2d(weight.flatten(0, 1)[:, None], _blur(x)[None, None], padding=2)
+        kernel = F.conv2d(weight.flatten(0, 1)[:, None], _blur(x), padding=2)
         inner = F.conv2d(x, kernel.view(*weight.shape[:2], 13, 13), self.conv1.bias, stride=2, padding=2)
         odd_height, odd_width = x.shape[-2] % 2, x.shape[-1] % 2
         halved = F.pad(inner, (1, odd_width, 1, odd_height), mode="replicate")
@@ -138,15 +138,15 @@ def _direction(x: Tensor) -> Tensor:
     return x / (torch.linalg.vector_norm(x, dim=1, keepdim=True) + 1e-10)
 
 
-def _blur(like: Tensor) -> Tensor:
-    taps = like.new_tensor([0.25, 0.5, 0.25])
-    return torch.outer(taps, taps)
+def _blur(like: Tensor, channels: int = 1) -> Tensor:
+    taps = torch.tensor([0.25, 0.5, 0.25])
+    kernel = torch.outer(taps, taps).expand(channels, 1, 3, 3)
+    return kernel.to(like, non_blocking=True)  # otherwise its way to CUDA waits for all that was begun before
 
 
 def halve(x: Tensor, border: int = 2) -> Tensor:
     """Every second pixel of x blurred by (1 2 1)/4 along both axes; borders mirrored by `border` pixels."""
-    kernel = _blur(x).expand(x.shape[1], 1, 3, 3)
-    return F.conv2d(_mirrored(x, border), kernel, stride=2, groups=x.shape[1])
+    return F.conv2d(_mirrored(x, border), _blur(x, x.shape[1]), stride=2, groups=x.shape[1])
 
 
 def _mirrored(x: Tensor, border: int) -> Tensor:

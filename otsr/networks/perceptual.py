@@ -129,7 +129,8 @@ class Patches(nn.Module):
     def project(self, image: Tensor, directions: Tensor) -> dict[str, Tensor]:
         """What `forward` shows along directions (k, 3·7²): (B, k, h, w) a layer, by convolution; no patch is stored."""
         image = image.float()
-        taps = self.centred(directions.unflatten(1, (3, -1))).unflatten(2, (self.size, self.size)).to(image)
+        taps = self.centred(directions.unflatten(1, (3, -1))).unflatten(2, (self.size, self.size))
+        taps = taps.to(image, non_blocking=True)
         # In bf16, whose steps are half a grey level, the rounding would count as detail.
         with torch.autocast(image.device.type, enabled=False):
             return {layer: F.conv2d(image, taps, dilation=apart) for layer, apart in self._layers(image)}

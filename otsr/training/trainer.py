@@ -125,6 +125,8 @@ class Trainer:
         self.optimiser = torch.optim.Adam(own, lr, betas, fused=fused, foreach=not fused)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.losses = Losses(config.losses, partial(accelerator.reduce, reduction="mean")).to(self.device)
+        for weight in self.losses.parameters():  # frozen: autocast would cast them anew in every pass
+            weight.data = weight.data.to(self.dtype)
         self.peaks = {self.optimiser: lr}  # learning rates, before the schedule
         self.adversary = adversary(config, accelerator) if config.losses.gan.weight else None
         if self.adversary is not None:

@@ -43,6 +43,21 @@ def test_help_does_not_wait_for_torch() -> None:
     assert answer.stderr.strip() == "False"
 
 
+@pytest.mark.parametrize(("command", "policy"), [("upscale", "PASSIVE"), ("train", None)])
+def test_threads_sleep_while_they_wait_but_for_a_training(
+    otsr: Run, monkeypatch: pytest.MonkeyPatch, command: str, policy: str | None
+) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "")  # restored afterwards
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    assert otsr(command, "--help").exit_code == 0
+    assert os.environ.get("OMP_WAIT_POLICY") == policy
+
+
+def test_a_port_that_cannot_be_is_refused(otsr: Run) -> None:
+    result = otsr("app", "--port", 80000)
+    assert result.exit_code == 2 and "65535" in result.stderr
+
+
 def test_info_says_what_is_here_and_what_to_expect(otsr: Run, tiny_weights: Path) -> None:
     result = otsr("info", "--weights", tiny_weights)
     assert result.exit_code == 0, result.stderr

@@ -222,6 +222,13 @@ def test_two_pictures_never_become_one_file(
         assert len(jobs.plan([tmp_path / "two"], tmp_path / "other")[0]) == 2
 
 
+def test_all_clashes_are_named_at_once(upscale: Run, tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.png", "b.jpg", "b.png", "c.png"):
+        picture(tmp_path / "in" / name)
+    result = upscale(tmp_path / "in", "-o", tmp_path / "out")
+    assert result.exit_code == 2 and result.stderr.count("would both become") == 2
+
+
 def test_a_photo_is_not_written_over_where_a_system_does_not_tell_its_name_from_the_outputs(
     upscale: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

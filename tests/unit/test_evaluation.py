@@ -82,7 +82,8 @@ def made(values: dict[str, dict[str, Any]]) -> Table:
         row: {key: np.array(numbers)[:, None] for key, numbers in found.items()}
         for row, found in values.items()
     }
-    return Table(rows, (), (), {})
+    pictures = len(next(iter(next(iter(rows.values())).values())))
+    return Table(rows, tuple(map(str, range(pictures))), (), {})
 
 
 def test_each_number_is_that_of_the_metric_on_the_rounded_picture(table: Table) -> None:
@@ -212,7 +213,7 @@ def test_undefined_numbers_are_left_out_and_counted() -> None:
     assert all(f"- {note}" in markdown(table, "bicubic") for note in found["notes"])
     table = made({"bicubic": {"niqe": [5.0, math.nan]}, "a": {"niqe": [math.nan, math.nan]}})
     (note,) = to_json(table, "bicubic")["notes"]
-    assert note.startswith("NIQE: undefined for 3 SR pictures (too small or too flat)")
+    assert note.startswith("NIQE: undefined for 3 pictures of all rows (too small or too flat)")
 
 
 def test_one_failing_picture_leaves_the_same_pictures_in_every_row() -> None:
@@ -248,7 +249,7 @@ def test_what_makes_no_sense_is_refused(scenes: list[Scene], network: str, scale
 
 
 def test_marks_say_what_the_interval_says() -> None:
-    psnr, lpips, change = np.array([20, 21, 22]), np.array([0.5, 0.6, 0.5]), np.array([0.1, -0.1, 0.1])
+    psnr, lpips, change = (np.tile(v, 2) for v in ([20, 21, 22], [0.5, 0.6, 0.5], [0.1, -0.1, 0.1]))
     values = {
         "bicubic": {"psnr_y": psnr, "st_lpips": lpips},
         "better": {"psnr_y": psnr + 1 + change, "st_lpips": lpips - 0.1 + change / 10},
@@ -258,7 +259,10 @@ def test_marks_say_what_the_interval_says() -> None:
     lines = markdown(made(values), "bicubic").splitlines()
     marks = {line.split()[1]: (line.count("✓"), line.count("✗")) for line in lines[-3:]}
     assert marks == {"better": (2, 0), "worse": (0, 2), "same": (0, 0)}
-    assert lines[4].split("|")[2].strip() == "21.00 [20.00, 22.00]"
+    assert lines[4].split("|")[2].strip() == "21.00 [20.17, 21.83]"
+    few = {row: {name: value[:5] for name, value in of.items()} for row, of in values.items()}
+    text = markdown(made(few), "bicubic")
+    assert "Fewer than 6 pictures never tell: no marks." in text and text.count("✓") == text.count("✗") == 1
 
 
 def test_columns_line_up_in_a_terminal_and_a_row_that_is_not_there_is_named(table: Table) -> None:

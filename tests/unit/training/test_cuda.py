@@ -203,6 +203,29 @@ def test_a_training_that_is_resumed_on_cuda_goes_on_as_it_would_have(recipe: Pat
 
 
 @on_cuda
+@pytest.mark.usefixtures("random_vgg")
+def test_a_step_that_is_not_logged_waits_for_nothing(recipe: Path) -> None:
+    """Each wait ends what Python has prepared ahead of the device."""
+    settings = [
+        "precision=bf16",
+        "data.crop=64",
+        "losses.perceptual={weight: 1, backbone: vgg16}",
+        "losses.transport={weight: 1, backbone: details, kind: sliced, window: 32}",
+        "losses.gan={weight: 1, kind: ragan}",
+    ]
+    trainer = Trainer(load_config(recipe, settings), recipe.parent / "run", False, False, Adversary)
+    trainer.close()
+    first, second, third = (trainer.batches.batch(step) for step in range(3))
+    for batch in (first, second):
+        trainer.update(batch, check=False)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        trainer.update(third, check=False)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@on_cuda
 def test_a_recorded_network_keeps_what_it_reads() -> None:
     """`Compact` enlarges by matrices that `resize` caches for some sizes; the graph reads them where they lay."""
     sample = torch.rand(1, 3, 24, 20, device="cuda")
