@@ -69,12 +69,13 @@ def plan(
     found: dict[Path, Path] = {}  # picture: its place below `out`
     failed = 0
     names_file = out.suffix.lower() in FORMATS and not out.is_dir()
-    if names_file and len(inputs) == len(places) == 1 and not inputs[0].is_dir():
+    one = len(inputs) == len(places) == 1 and not inputs[0].is_dir()
+    if names_file and one:
         pictures, failed = find(inputs)
         found, inputs = dict.fromkeys(pictures, Path()), []
     elif names_file or (out.exists() and not out.is_dir()):
         refuse(f"{out} names a file, but there may be several outputs; name a folder")
-    elif not out.exists() and out.suffix.lower() in SUFFIXES | UNREADABLE:
+    elif not out.exists() and ((one and out.suffix) or out.suffix.lower() in SUFFIXES | UNREADABLE):
         kinds = f"pictures are written as {', '.join(FORMATS)}, not as {out.suffix}"
         refuse(f"{out}: {kinds}; to use a folder of that name, make it first")
     for top in inputs:

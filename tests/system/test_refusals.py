@@ -34,6 +34,7 @@ UPSCALE = [
     ("upscale HR -o good.safetensors", "name a folder"),
     ("upscale HR/a.png -o large.avif", "written as .png, .jpg, .jpeg, .webp, .tif, .tiff, not as .avif"),
     ("upscale HR -o large.jxl", "not as .jxl; to use a folder of that name, make it first"),
+    ("upscale HR/a.png -o large.xyz", "not as .xyz; to use a folder of that name, make it first"),
     ("photo.jpg", "there is no command photo.jpg; to enlarge a picture: otsr upscale photo.jpg"),
     ("HR", "; to enlarge a picture: otsr upscale HR"),
 ]
