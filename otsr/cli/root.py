@@ -34,7 +34,7 @@ class Commands(TyperGroup):
             refuse(f"there is no command {name}; to enlarge a picture: otsr upscale {shlex.quote(name)}")
         if name != "train":
             # Threads that wait for one another sleep. Spinning gains a fourth in a training, but beside other programs
-            # it makes upscaling take twice as long. Read when torch is imported.
+            # it makes upscaling take half as long again, or more. Read when torch is imported.
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         return super().resolve_command(ctx, args)
 

@@ -108,12 +108,11 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _cells(table: Table, against: str | None = None) -> str:
     """Means, or differences to a row."""
-    lines = []
+    lines, enough = [], len(table.images) >= _ENOUGH
     for row in table.rows:
         if against is None:
             lines.append([row, *(_cell(table.interval(row, m.key), m) for m in table.metrics)])
         elif row != against:
-            enough = len(table.images) >= _ENOUGH
             lines.append(
                 [row, *(_marked(table.difference(row, against, m.key), m, enough) for m in table.metrics)]
             )

@@ -51,6 +51,14 @@ def test_the_same_command_gives_the_same_file_and_another_seed_another(
     assert set(found["differences"]) == {"bicubic", two}
 
 
+def test_what_is_odd_about_a_picture_is_a_note(otsr: Run, tiny_weights: Path, tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (96, 96), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:])
+    result = otsr("evaluate", "--weights", tiny_weights, "--data", tmp_path)
+    assert "note: " in result.stderr and "2 frames; only the first is used" in result.stderr
+    assert "UserWarning" not in result.stderr
+
+
 def test_weights_for_ncnn_are_told_by_their_numbers_not_by_their_graph(
     numbers: Numbers, tiny_weights: Path, hr: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -276,13 +276,13 @@ def test_cuda_agrees_with_the_cpu(network: nn.Module, tile: int | None) -> None:
 
 
 @needs_cuda
-@pytest.mark.parametrize(("precision", "agreement"), [("fp16", 50), ("bf16", 45)])
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
 @every_network
-def test_16_bits_on_cuda_stay_close_to_fp32(network: nn.Module, precision: str, agreement: float) -> None:
+def test_16_bits_on_cuda_stay_close_to_fp32(network: nn.Module, precision: str) -> None:
     pixels = noise(40, 40)
     upscaler = Upscaler(network, device="cuda", precision=precision, colours=False)
     half = np.asarray(upscaler.upscale(pixels)).astype(float)
-    assert 10 * np.log10(255**2 / np.square(half - plain(network, pixels)).mean()) > agreement  # dB
+    assert float(np.square(half - plain(network, pixels)).mean()) < 0.65, "at least 50 dB of agreement"
 
 
 @needs_cuda
