@@ -2,7 +2,7 @@
 
     python scripts/course.py demo        (or: python figures/demo.py [OUT.png], by default figures/demo.png)
 
-1. Estimate blur kernels and collect noise from the phone's crops. 2. Degrade a clean photo with them. 3. Upscale a
+1. Estimate the camera from the phone's crops, as `otsr estimate` does. 2. Degrade a clean photo with them. 3. Upscale a
 real crop ×4. 4. Draw. What was measured is printed. Two CPU cores need less than three minutes.
 """
 
@@ -21,11 +21,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
-from tqdm import tqdm
 
 from otsr import Upscaler
 from otsr.datasets import phone_crops, photos, sources
-from otsr.degradation import Degradation, NoisePool, collect_noise, estimate_kernel, kernels
+from otsr.degradation import NoisePool, kernels
+from otsr.degradation.camera import Focus, estimate_camera
 from otsr.images import atomic_path, read, resize, to_array
 from otsr.metrics import lr_consistency, niqe
 
@@ -33,15 +33,6 @@ SCALE = 4
 REAL = "iso1792_texture.jpg"
 WINDOW = (slice(232, 352), slice(560, 720))  # rows and columns of the real crop that is upscaled
 CLEAN = "moose.webp"
-
-
-def estimate_blur() -> dict[str, Tensor]:
-    """One ×4 kernel a crop that shows detail, on the HR grid, by file name."""
-    crops = [path for path in phone_crops() if not path.stem.endswith("smooth")]
-    return {
-        path.name: estimate_kernel(read(path), scale=SCALE)
-        for path in tqdm(crops, desc="1 estimate blur kernels", leave=False, disable=None)
-    }
 
 
 def iso_of(name: str) -> str:
@@ -74,9 +65,9 @@ def draw_pictures(figure: Figure, real: Tensor, pictures: dict[str, Tensor]) -> 
         show(ax, picture, f"the box, {name} ×{SCALE}")
 
 
-def draw_kernels(figure: Figure, found: dict[str, Tensor]) -> None:
+def draw_kernels(figure: Figure, found: dict[str, Focus]) -> None:
     """The kernels of the crops called `mixed`, one an ISO, each scaled to its own maximum."""
-    of_iso = {int(iso_of(name)): kernel for name, kernel in found.items() if "mixed" in name}
+    of_iso = {int(iso_of(name)): focus.kernel for name, focus in found.items() if "mixed" in name}
     figure.suptitle("estimated blur kernels (crops called mixed)", fontsize=12)
     axes = figure.subplots(1, len(of_iso))
     for ax, (iso, kernel) in zip(axes, sorted(of_iso.items()), strict=True):
@@ -111,19 +102,20 @@ def tags_of(pool: NoisePool) -> list[str]:
 
 def main(out: Path) -> None:
     start = time.perf_counter()
-    found = estimate_blur()
-    pool = collect_noise(phone_crops(), tags=[f"ISO {iso_of(path.name)}" for path in phone_crops()])
-    for name, kernel in found.items():
-        widths = torch.linalg.eigvalsh(kernels.moments(kernel)[1]).sqrt().flip(0)
+    camera = estimate_camera(phone_crops(), SCALE)
+    pool = camera.degradation.noise
+    assert pool is not None
+    pool = NoisePool(pool.patches, pool.sources, [f"ISO {iso_of(name)}" for name in pool.sources])
+    for name, focus in camera.photos.items():
+        widths = torch.linalg.eigvalsh(kernels.moments(focus.kernel)[1]).sqrt().flip(0)
         print(f"  {name:22} blur σ = {widths[0]:.2f} × {widths[1]:.2f} HR pixels")
     for tag in tags_of(pool):
         patches = pool.subset(tag)
         noise = patches.sample(64, patches.size, torch.Generator().manual_seed(0))
         print(f"  {tag:9} {len(patches):5} noise patches, σ = {255 * float(noise.std()):.2f} grey levels")
 
-    camera = Degradation(SCALE, list(found.values()), pool)
     clean = read(next(path for path in photos("val") if path.name == CLEAN))
-    _, generated = camera.pair(clean, seed=0)
+    _, generated = camera.degradation.pair(clean, seed=0)
 
     real = read(phone_crops("texture", 1792)[0])
     window = real[:, WINDOW[0], WINDOW[1]]
@@ -144,7 +136,7 @@ def main(out: Path) -> None:
     top, bottom = figure.subfigures(2, 1, height_ratios=[1.7, 1])
     draw_pictures(top, real, pictures)
     left, middle, right = bottom.subfigures(1, 3, width_ratios=[1.25, 1.25, 1])
-    draw_kernels(left, found)
+    draw_kernels(left, camera.photos)
     draw_noise(middle, pool)
     draw_twins(right, generated[:, 30:150, 60:220], window)
     with atomic_path(out) as temporary:
