@@ -1,4 +1,4 @@
-"""Make the pairs that `otsr-web` learns from: crops, degraded by any camera, and what larger networks make of it.
+"""Make the pairs that `otsr-web` learns from: degraded crops, and what its teachers make of them.
 
     python scripts/draw_pages.py pages train             # letters, drawings and grey copies, beside your photos
     python data/weights/make_pairs.py pairs train pages  # pairs/LR, pairs/HR: half an hour on two CPU cores

@@ -134,7 +134,7 @@ ENTRIES: tuple[Entry, ...] = (
         "Apache-2.0 (begun from RealSR)", 8_956_000, use="any photo; truer and softer than otsr",
     ),
     Entry(
-        "otsr-web", "as large, for hard JPEGs: from realesrgan-anime on, transported to larger networks' pictures",
+        "otsr-web", "as large, for hard JPEGs: from realesrgan-anime on, by transport to two teachers' pictures",
         "BSD-3-Clause (begun from Real-ESRGAN)", 8_956_000,
         use="photos that were compressed hard, sent or scaled; crisper than otsr, and less faithful",
     ),
