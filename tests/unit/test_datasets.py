@@ -9,7 +9,7 @@ from PIL import Image
 
 from otsr import datasets
 
-FREE = {"Public Domain", "CC0-1.0", "CC-BY-SA-4.0", "Apache-2.0", "BSD-2-Clause", "MIT"}
+FREE = {"Public Domain", "CC0-1.0", "CC-BY-SA-4.0", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "MIT"}
 
 
 def test_every_file_has_author_licence_source_and_the_recorded_hash() -> None:
