@@ -20,8 +20,7 @@ from make_general import SHARE
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from otsr import images, weights
-from otsr.inference import Upscaler
+from otsr import images, machine, weights
 from otsr.networks.perceptual import DEFAULT_LAYERS, backbone
 from otsr.training.batches import TrainingBatches
 from otsr.training.schema import Data
@@ -42,7 +41,10 @@ def unmixed() -> nn.Module:
 
 
 def main(out: Path, sources: list[str]) -> None:
-    teachers = [Upscaler(one, colours=False) for one in (weights.load("realesrgan-x4plus"), unmixed())]
+    # The bare networks, not `Upscaler`: it adds context around a picture, and Real-ESRGAN's answer depends on that.
+    device = machine.choose_device()
+    dtype = machine.choose_dtype("auto", device)
+    teachers = [machine.place(one, device, dtype) for one in (weights.load("realesrgan-x4plus"), unmixed())]
     vgg = backbone("vgg16", tuple(DEFAULT_LAYERS["vgg16"]))
 
     @torch.inference_mode()
@@ -62,7 +64,8 @@ def main(out: Path, sources: list[str]) -> None:
             batch = batches.batch(number // BATCH)
         lr, hr = batch.lr[number % BATCH], batch.hr[number % BATCH].float() / 255
         truth = features(hr)
-        answers = [images.read(teacher.upscale(lr)) for teacher in teachers]
+        with torch.inference_mode():
+            answers = [teacher(lr[None].to(device))[0].float().clamp(0, 1).cpu() for teacher in teachers]
         far, near = (distance(answer, truth) for answer in answers)
         images.write(out / "LR" / f"{number:04}.png", lr)
         images.write(out / "HR" / f"{number:04}.png", answers[near < CLEARLY * far])
