@@ -90,8 +90,8 @@ def luma(image: Tensor) -> Tensor:
     """
     if image.dim() < 3 or image.shape[-3] != 3:
         raise ValueError(f"luma needs (…, 3, H, W), got {tuple(image.shape)}")
-    weights = image.new_tensor([65.481, 128.553, 24.966]).view(3, 1, 1)
-    return ((image * weights).sum(-3, keepdim=True) + 16) / 255
+    red, green, blue = image.split(1, dim=-3)
+    return (65.481 * red + 128.553 * green + 24.966 * blue + 16) / 255
 
 
 def crop_to_multiple(image: Tensor, multiple: int) -> Tensor:

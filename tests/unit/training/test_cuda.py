@@ -204,13 +204,14 @@ def test_a_training_that_is_resumed_on_cuda_goes_on_as_it_would_have(recipe: Pat
 
 @on_cuda
 @pytest.mark.usefixtures("random_vgg")
-def test_a_step_that_is_not_logged_waits_for_nothing(recipe: Path) -> None:
+@pytest.mark.parametrize("backbone", ["details", "vgg16"])
+def test_a_step_that_is_not_logged_waits_for_nothing(recipe: Path, backbone: str) -> None:
     """Each wait ends what Python has prepared ahead of the device."""
     settings = [
         "precision=bf16",
         "data.crop=64",
         "losses.perceptual={weight: 1, backbone: vgg16}",
-        "losses.transport={weight: 1, backbone: details, kind: sliced, window: 32}",
+        f"losses.transport={{weight: 1, backbone: {backbone}, kind: sliced, window: 32}}",
         "losses.gan={weight: 1, kind: ragan}",
     ]
     trainer = Trainer(load_config(recipe, settings), recipe.parent / "run", False, False, Adversary)
