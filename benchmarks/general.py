@@ -42,7 +42,7 @@ from otsr.machine import choose_device
 
 SCALE = 4
 NETWORKS = (
-    "realsr-df2k", "realesrgan-x4plus", "psnr-small", "gan-small", "otsr-small", "psnr", "otsr", "otsr-web",
+    "realsr-df2k", "realesrgan-x4plus", "psnr-small", "gan-small", "otsr-small", "psnr", "otsr",
 )  # fmt: skip
 REFERENCE = "realesrgan-x4plus"
 CLEAN, JPEG, PHONE = "clean bicubic", "blur, noise, JPEG", "blur, phone noise"

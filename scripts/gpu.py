@@ -24,7 +24,7 @@ COMMANDS = {
     "tests": ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "cuda", *map(str, TESTS)],
     "inference": ["benchmarks/inference.py", "--device", "cuda"],
     "training step": ["benchmarks/training_step.py"],  # takes CUDA by itself
-    "step of": ["benchmarks/recipe_step.py", "general-psnr", "general"],
+    "step of": ["benchmarks/recipe_step.py", "general-psnr", "general", "--set", "start=null"],
 }
 COLUMNS = ("ms", "seconds", "speed", "launches", "peak memory, MB", "predicted, MB")
 

