@@ -54,7 +54,7 @@ WAYS = {
     "auto": "Upscaler, automatic precision",
 }
 INSIDE = slice(96, -96)  # HR pixels: what lies beyond the border hardly shows there
-OVERLAPS = (4, 8, 12, 16, 20, 24, 28, 32, 40)
+OVERLAPS = (4, 8, 12, 16, 20, 24, 28, 32, 40, 64)
 
 
 def plain(network: nn.Module, lr: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from PIL import Image
 from small_networks import answer, difference, every_network, networks, noise, plain, plainly
 from torch import nn
 
-from otsr.datasets import phone_crops
+from otsr import weights
+from otsr.datasets import phone_crops, photos
 from otsr.images import open_picture, read, resize
 from otsr.inference import Upscaler, back_project, keep_colours, restoration, scaled_size, window
 from otsr.networks.generators import Compact, DenseBlock, RRDBNet
@@ -30,6 +31,18 @@ def test_tiles_and_blocks_give_what_the_whole_image_gives(
     assert difference(plainly(network).upscale(pixels), expected) <= 1
     if network.scale == 4 and isinstance(network, RRDBNet):  # it looks far enough that seams would be seen
         assert difference(plainly(network, tile=32, overlap=0).upscale(pixels), expected) > 20
+
+
+def test_the_default_overlap_is_enough_for_the_default_weights_on_a_hard_jpeg(tmp_path: Path) -> None:
+    """A trained network looks as far as it has learned to."""
+    town = next(path for path in photos("val") if path.stem == "citedeCarcassonne")
+    with Image.open(town) as photo:
+        photo.convert("RGB").crop((200, 180, 420, 228)).save(tmp_path / "hard.jpg", quality=50)
+    pixels, network = np.asarray(Image.open(tmp_path / "hard.jpg")), weights.load(weights.DEFAULT)
+    seam = difference(plainly(network, tile=64).upscale(pixels), plain(network, pixels))
+    assert (
+        seam <= 2 < difference(plainly(network, tile=64, overlap=16).upscale(pixels), plain(network, pixels))
+    )
 
 
 def test_a_dense_block_answers_in_parts_as_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
