@@ -11,9 +11,6 @@ from jupyter_client.manager import KernelManager
 
 pytest_plugins = ["tests.notebooks.tolerance", "tests.notebooks.solutions"]
 
-SOCKETS = tempfile.mkdtemp(prefix="otsr-")
-atexit.register(shutil.rmtree, SOCKETS, ignore_errors=True)
-
 
 def kernel_manager(**settings: Any) -> KernelManager:
     """One whose kernel listens at files: two kernels that start at the same moment may choose the same port."""
@@ -21,4 +18,6 @@ def kernel_manager(**settings: Any) -> KernelManager:
 
 
 if sys.platform == "linux":  # where a path in the temporary folder is short enough for a socket
+    SOCKETS = tempfile.mkdtemp(prefix="otsr-")
+    atexit.register(shutil.rmtree, SOCKETS, ignore_errors=True)
     nbval.kernel.KernelManager = kernel_manager

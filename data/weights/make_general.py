@@ -5,8 +5,8 @@
 The last weights of each run in fp16, with what the training wrote beside them, and whom the photos are owed to. They
 begin from Real-ESRGAN's generator, whose licence goes with them: LICENSE-realesrgan.txt.
 
-On the line from psnr through otsr one can go on beyond the end. A tenth further ST-LPIPS is lower by 0.01 to 0.016 for
-0.2 dB (validation photos), and there the shipped otsr lies. Two tenths further flat places begin to look rough.
+On the line from psnr through otsr one can go on beyond the end: sharper and less faithful. The shipped otsr lies a
+tenth further; two tenths further flat places began to look rough.
 """
 
 from __future__ import annotations

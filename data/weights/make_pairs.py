@@ -69,7 +69,7 @@ def crops(
     sources: list[str], degradation: str | None, side: int, seed: int, count: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """LR and HR of `count` batches, which depend on the seed alone."""
-    batch = BATCH if degradation else BATCH // 2
+    batch = BATCH if degradation else BATCH // 2  # as it was; another size would draw other crops
     data = Data(hr=tuple(sources), degradation=degradation, crop=side, batch=batch, workers=0)
     batches = TrainingBatches(data, 4, seed)
     for number in tqdm(range(count), desc=degradation or "bicubic", unit="batch"):
