@@ -129,7 +129,6 @@ def compare(
     corner = re.fullmatch(r"(\d+),(\d+)", crop or "0,0")
     if corner is None:
         refuse(f"--crop is {crop!r}, expected two numbers such as 1200,800")
-    from otsr.cli.upscale import build_upscaler
     from otsr.evaluation import comparison
     from otsr.weights import catalogue
 

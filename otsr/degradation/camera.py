@@ -118,7 +118,8 @@ def estimate_camera(
     names: dict[Path, str] = {}
     warnings: list[str] = []
     failures: list[str] = []
-    for number, path in enumerate(photos, 1):
+    for done, path in enumerate(photos):
+        progress(done, len(photos))
         try:
             picture = read(path)
         except ImageError as error:
@@ -129,7 +130,7 @@ def estimate_camera(
             found[name] = estimate(picture, scale)
         except ValueError as error:
             warnings.append(f"{name}: no kernel ({error}); used for noise only")
-        progress(number, len(photos))
+    progress(len(photos), len(photos))
     if not names:
         raise ImageError("; ".join(["none of the photos could be read", *failures]))
     sharp, blur_warnings = _in_focus(found)

@@ -93,13 +93,18 @@ def piecewise(function: Callable[[Tensor], Tensor], x: Tensor, out: Tensor, bloc
         out: (B, D, s·h, s·w).
         block: pixels of x a side of each part.
         halo: pixels of x around an output pixel's own that it sees.
+
+    On meta tensors, which only tell how much memory it takes, the largest part stands for all.
     """
     scale = out.shape[-1] // x.shape[-1]
-    height, width = x.shape[-2:]
-    for rows, columns in tiles(height, width, block, halo):
+    parts = tiles(*x.shape[-2:], block, halo)
+    if x.is_meta:
+        parts = [max(parts, key=lambda part: part.rows.size * part.columns.size)]
+    for rows, columns in parts:
         part = function(x[..., rows.start : rows.stop, columns.start : columns.stop])
         down, right = (slice(span.keep_start * scale, span.keep_stop * scale) for span in (rows, columns))
         out[..., down, right] = part[..., rows.kept(scale), columns.kept(scale)]
+        del part  # before the next is made
     return out
 
 

@@ -206,6 +206,8 @@ def pack(
         raise DataError(f"{out}: a store is a file; name it with the suffix {SUFFIX}")
     if out.exists() and not overwrite:
         raise DataError(f"{out}: already exists; choose another name, or overwrite it (--overwrite)")
+    if not out.parent.is_dir():
+        raise DataError(f"{out}: there is no folder {out.parent}; make it first")
     failures: list[str] = []
     photos = _found([*map(Path, images)], cleanup, failures)
     space, free = space_needed(photo.shape for photo in photos), shutil.disk_usage(out.parent).free

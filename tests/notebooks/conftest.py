@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import copy
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -21,7 +23,7 @@ def path(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def notebook(path: Path) -> nbformat.NotebookNode:
-    return nbformat.read(path, as_version=4)
+    return copy.deepcopy(_read(path))
 
 
 @pytest.fixture(scope="session")
@@ -38,12 +40,17 @@ def written(request: pytest.FixtureRequest) -> ModuleType:
 def definitions_of(number: str, *variables: str) -> ModuleType:
     """`definitions_of("01", "waves")`: what notebook 01 imports and defines, and its global `waves`; no more is run."""
     path = next(one for one in NOTEBOOKS if one.name.startswith(number))
-    cells = (cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code")
+    cells = (cell for cell in _read(path).cells if cell.cell_type == "code")
     found = ModuleType("__main__")
     for cell in list(cells)[1:]:  # not the set-up
         kept = [statement for statement in ast.parse(cell.source).body if _is_wanted(statement, variables)]
         exec(compile(ast.Module(kept, []), path.name, "exec"), vars(found))
     return found
+
+
+@functools.cache
+def _read(path: Path) -> nbformat.NotebookNode:
+    return nbformat.read(path, as_version=4)
 
 
 def _is_wanted(statement: ast.stmt, variables: tuple[str, ...]) -> bool:

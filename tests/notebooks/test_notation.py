@@ -58,6 +58,10 @@ def test_readme_and_hand_out_have_the_page(tmp_path: Path) -> None:
     assert (tmp_path / "student" / "notebooks" / "NOTATION.md").read_text(encoding="utf-8") == notation.page()
 
 
+def test_some_letters_have_a_colour() -> None:
+    assert any(COLOURED.search(one.read_text(encoding="utf-8")) for one in NOTEBOOKS)
+
+
 def test_every_letter_of_every_formula_is_explained(path: Path, notebook: NotebookNode) -> None:
     used = set().union(*map(letters, formulas(notebook)))
     explained = set().union(*(letters(symbol.latex) for symbol in of_notebook(path)))

@@ -199,8 +199,6 @@ def test_noise_is_of_its_kind(
 
 
 def test_it_is_named_where_a_file_may_be(anyone: Degradation, tmp_path: Path) -> None:
-    assert repr(load_degradation("general", 2)).startswith("Degradation.general(scale=2, kernels: 1500 of 12")
-    assert repr(anyone).endswith("cleanup=1)")
     with pytest.raises(DegradationError, match=r"g\.safetensors: .* cannot be saved; give its name, general"):
         anyone.save(tmp_path / "g.safetensors")
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from otsr.datasets import data_dir
+from otsr.degradation import families, general
 from otsr.images import read, resize
 
 
@@ -63,6 +64,8 @@ def test_the_goal_is_the_photo_or_a_teachers_picture_of_the_same_lr(
 
     made.choose = choose
     monkeypatch.setattr(make_pairs, "Teachers", lambda: made)
+    monkeypatch.setattr(make_pairs, "BATCH", 8)
+    monkeypatch.setattr(general, "bank", lambda scale, *_: families.bank(scale, 20, 4))  # 1,500 take seconds
     make_pairs.main(["photos/train"])
 
     def compare(folder: str, name: str, shift: float | None) -> None:
