@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from otsr.cli import app
 from otsr.degradation import Degradation, DegradationError, families, general, kernels
 from otsr.images import read, resize, write
-from otsr.training.synthesis import Synthesis, load_degradation
+from otsr.training.synthesis import Synthesis
 
 DRAWS = 600
 
