@@ -97,7 +97,8 @@ def piecewise(function: Callable[[Tensor], Tensor], x: Tensor, out: Tensor, bloc
     On meta tensors, which only tell how much memory it takes, the largest part stands for all.
     """
     scale = out.shape[-1] // x.shape[-1]
-    parts = tiles(*x.shape[-2:], block, halo)
+    height, width = x.shape[-2:]
+    parts = tiles(height, width, block, halo)
     if x.is_meta:
         parts = [max(parts, key=lambda part: part.rows.size * part.columns.size)]
     for rows, columns in parts:
