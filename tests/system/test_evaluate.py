@@ -55,11 +55,8 @@ def test_what_is_odd_about_a_picture_is_a_note(otsr: Run, tiny_weights: Path, tm
     frames = [Image.new("RGB", (96, 96), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:])
     result = otsr("evaluate", "--weights", tiny_weights, "--data", tmp_path)
-    assert (
-        result.exit_code == 0
-        and "note: " in result.stderr
-        and "2 frames; only the first is used" in result.stderr
-    )
+    assert result.exit_code == 0
+    assert "note: " in result.stderr and "2 frames; only the first is used" in result.stderr
     assert "UserWarning" not in result.stderr
 
 

@@ -32,8 +32,11 @@ def test_overflow_in_16_bits_falls_back_to_fp32_for_the_whole_picture(device: st
     assert upscaler.dtype == torch.float32
 
 
-def test_memory_is_predicted_from_two_blocks_as_from_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = RRDBNet(nf=8, nb=5, gc=64)  # its trunk takes more than its layers at HR size
+@pytest.mark.parametrize("blocks", [1, 2, 5])
+def test_memory_is_predicted_from_two_blocks_as_from_all(
+    blocks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = RRDBNet(nf=8, nb=blocks, gc=64)  # its trunk takes more than its layers at HR size
     predicted = Upscaler(network, device="cpu", precision="fp32").predict_window_memory(64, 64)
     monkeypatch.setattr(window, "prune", lambda network, blocks: network)
     assert Upscaler(network, device="cpu", precision="fp32").predict_window_memory(64, 64) == predicted
@@ -125,6 +128,19 @@ def test_predicted_memory_is_within_a_factor_of_two() -> None:
     for row in rows:
         predicted, measured = map(int, row.split())
         assert measured / 1.1 <= predicted <= 2 * (measured + reused), rows
+
+
+@pytest.mark.parametrize(("width", "colours"), [(64, False), (4, True)], ids=["parts", "strips"])
+def test_where_memory_is_counted_one_part_stands_for_all(width: int, colours: bool) -> None:
+    """On meta tensors few parts are computed; on real ones all, and the peak is the same to 1 %."""
+    network = RRDBNet(nf=width, nb=1, gc=4)
+    engine = Upscaler(network, device="cpu", precision="fp32", colours=colours).engine
+
+    def peak(network: nn.Module, device: str) -> int:
+        lr = torch.full((1, 3, 200, 180), 0.5, device=device)
+        return machine.live_peak(lambda: engine._restored(network, lr.clone(), 32))
+
+    assert peak(engine._weightless, "meta") == pytest.approx(peak(engine._placed, "cpu"), rel=0.01)
 
 
 def test_seconds_grow_with_the_picture() -> None:

@@ -199,6 +199,8 @@ def test_noise_is_of_its_kind(
 
 
 def test_it_is_named_where_a_file_may_be(anyone: Degradation, tmp_path: Path) -> None:
+    assert repr(anyone).startswith("Degradation.general(scale=4, kernels: 1500 of 26")
+    assert repr(anyone).endswith("cleanup=1)")
     with pytest.raises(DegradationError, match=r"g\.safetensors: .* cannot be saved; give its name, general"):
         anyone.save(tmp_path / "g.safetensors")
 

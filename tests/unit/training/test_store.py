@@ -169,6 +169,11 @@ def test_a_store_can_be_replaced_while_it_is_read(packed: Path, tmp_path: Path) 
 # --- what cannot be packed
 
 
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no folder .*gone; make it first"):
+        pack([tmp_path], tmp_path / "gone" / "a.lmdb", progress=False)
+
+
 def not_packed(folder: Path, message: str, out: str = "a.lmdb", cleanup: float = 1.0) -> None:
     with pytest.raises(DataError, match=message):
         pack([folder / "hr"], folder / out, cleanup, progress=False)
