@@ -75,9 +75,9 @@ class Adversary:
             loss, real_scores, fake_scores, slope = self._judge(real, leaf)
 
             # Which way the generator should move its pictures: down the gradient of its loss.
-            wish = self._generator_loss(real_scores.detach(), fake_scores)
+            generators_loss = self._generator_loss(real_scores.detach(), fake_scores)
             if slope is None:
-                (pull,) = torch.autograd.grad(wish, leaf, retain_graph=True)
+                (pull,) = torch.autograd.grad(generators_loss, leaf, retain_graph=True)
             else:  # the loss is −mean D, and the penalty has computed ∇D already
                 pull = -slope.detach() / len(leaf)
 
@@ -91,7 +91,7 @@ class Adversary:
         # A number with the value of the loss and the gradient `pull`. `along − along.detach()` is 0, but its derivative
         # with respect to the fakes is `pull`: so the backward pass goes on from here without the critic.
         along = (fake.float() * pull.float()).sum()
-        return self.gan.weight * (wish.detach() + (along - along.detach()))
+        return self.gan.weight * (generators_loss.detach() + (along - along.detach()))
 
     def _judge(self, real: Tensor, fake: Tensor) -> Judgement:
         """The critic's loss and scores. The loss falls as it tells reals from fakes, or follows the potentials."""
