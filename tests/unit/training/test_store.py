@@ -170,7 +170,7 @@ def test_a_store_can_be_replaced_while_it_is_read(packed: Path, tmp_path: Path) 
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no folder .*gone; make it first"):
+    with pytest.raises(DataError, match=r"there is no folder .*gone; make it first"):
         pack([tmp_path], tmp_path / "gone" / "a.lmdb", progress=False)
 
 
