@@ -126,7 +126,7 @@ _ANIME = "models/REALESRGAN_X4PLUSANIME_UP4X"
 
 ENTRIES: tuple[Entry, ...] = (
     Entry(
-        "otsr", "RRDBNet ×4 of six blocks for any photo: taught by two networks, by transport of features",
+        "otsr", "RRDBNet ×4 of six blocks for any photo: taught by larger networks, by transport of features",
         "BSD-3-Clause (begun from Real-ESRGAN)", 8_956_000, "psnr",
         use="any photo: phone, compact camera, saved from the web",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from otsr.datasets import data_dir
+from otsr.datasets import data_dir, phone_crops, photos
 from otsr.degradation import families, general
+from otsr.degradation.noise import collect_noise
 from otsr.images import read, resize
 
 
@@ -32,7 +34,7 @@ def make_pairs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     import make_pairs
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(make_pairs, "COUNTS", {"pairs": 1, "fine": 1, "shrunk": 1})
+    monkeypatch.setattr(make_pairs, "COUNTS", dict.fromkeys(make_pairs.COUNTS, 1))
     return make_pairs
 
 
@@ -40,7 +42,7 @@ def teachers(make_pairs: Any, bold: float, clean: float) -> Any:
     """Two networks that are brighter than they should be, judged by their pixels."""
     made = object.__new__(make_pairs.Teachers)
     made.device, made.vgg = torch.device("cpu"), lambda picture: {"pixels": picture}
-    made.bold, made.clean, made.mixed = Shifted(bold), Shifted(clean), Shifted(0.0)
+    made.bold, made.clean, made.fine, made.mild = map(Shifted, (bold, clean, -0.1, 0.0))
     return made
 
 
@@ -66,17 +68,54 @@ def test_the_goal_is_the_photo_or_a_teachers_picture_of_the_same_lr(
     monkeypatch.setattr(make_pairs, "Teachers", lambda: made)
     monkeypatch.setattr(make_pairs, "BATCH", 8)
     monkeypatch.setattr(general, "bank", lambda scale, *_: families.bank(scale, 20, 4))  # 1,500 take seconds
-    make_pairs.main(["photos/train"])
+    monkeypatch.setattr(make_pairs, "spoiled", lambda lr, draw: lr)
+    make_pairs.main(["photos/train", "photos/train"])
 
-    def compare(folder: str, name: str, shift: float | None) -> None:
+    def compare(folder: str, name: str, expected: Tensor | float) -> None:
         lr, goal = (read(f"{folder}/{kind}/{name}.png") for kind in ("LR", "HR"))
-        expected = (
-            read(f"{folder}/TRUTH/{name}.png") if shift is None else (resize(lr, 4) + shift).clamp(0, 1)
-        )
+        if isinstance(expected, float):
+            expected = (resize(lr, 4) + expected).clamp(0, 1)
         torch.testing.assert_close(goal, expected, atol=0.6 / 255, rtol=0)
 
     compare("pairs", "000002", 0.3)
-    compare("pairs", "000003", None)
-    compare("pairs_fine", "0002", 0.3)
-    compare("pairs_fine", "0003", 0.1)
-    compare("pairs_fine", "c0003", 0.0)
+    compare("pairs", "000003", read("pairs/TRUTH/000003.png"))
+    for folder in ("pairs_plain", "pairs_fine"):
+        compare(folder, "0002", 0.3)
+        compare(folder, "0003", 0.1)
+    compare("pairs_plain", "c0003", 0.0)
+    lr, goal = (read(f"pairs_sharper/{kind}/000002.png") for kind in ("LR", "HR"))
+    assert float((resize(goal - resize(lr, 4), 1 / 8)).abs().mean()) < 0.05  # HR's colours, not 0.3 brighter
+    for folder in ("pairs_sharper", "pairs_fine"):
+        lr, goal = (read(f"{folder}/{kind}/c0003.png") for kind in ("LR", "HR"))
+        torch.testing.assert_close(goal, made.of_clean(lr), atol=0.6 / 255, rtol=0)
+        assert read(f"{folder}/HR/p0003.png").shape == goal.shape
+
+
+def test_where_a_clean_crop_is_flat_its_goal_is_the_bold_teachers_picture_held_to_lr(make_pairs: Any) -> None:
+    made = teachers(make_pairs, 0.3, 0.0)
+    flat = torch.full((3, 32, 32), 0.5)
+    texture = flat + 0.1 * torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(0)).clamp(-3, 3)
+    assert float(make_pairs.busy(flat).max()) == 0 and float(make_pairs.busy(texture).min()) == 1
+    for lr, mean in ((flat, 0.5), (texture, 0.45)):  # the bold one is held to 0.5, the fine one has 0.4
+        middle = made.of_clean(lr)[:, 32:-32, 32:-32]
+        assert float(middle.mean()) == pytest.approx(mean, abs=0.01)
+
+
+def test_a_third_of_the_clean_crops_stays_clean_and_no_other_changes_much(make_pairs: Any) -> None:
+    lr = (
+        resize(torch.rand(1, 6, 6, generator=torch.Generator().manual_seed(0)), 8)
+        .clamp(0, 1)
+        .expand(3, -1, -1)
+    )
+    draw = random.Random(0)
+    moved = [float((make_pairs.spoiled(lr, draw) - lr).abs().mean()) for _ in range(60)]
+    assert 10 <= moved.count(0.0) <= 30
+    assert max(moved) < 8 / 255
+
+
+def test_a_shade_with_noise_is_to_become_the_shade(make_pairs: Any) -> None:
+    photo, pool = read(photos("train")[0])[:, :48, :48], collect_noise(phone_crops())
+    for seed in range(6):
+        lr, hr = make_pairs.shaded(photo, random.Random(seed), pool)
+        assert hr.shape == (3, 192, 192) and float(make_pairs.busy(resize(hr, 1 / 4)).mean()) < 0.5
+        assert 0.1 / 255 < float((resize(hr, 1 / 4) - lr).std()) < 8 / 255
