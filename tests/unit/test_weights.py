@@ -206,7 +206,10 @@ def test_weights_for_any_photo_tell_their_story_and_carry_the_licence_of_their_s
     assert path.stat().st_size < 10e6
     notes = weights.read_metadata(path)
     assert weights.load(name).architecture == RRDBNet(nb=6).architecture
-    assert (notes.get("partner"), notes["start"]) == (weights.partner(name), f"runs/{before}/last.safetensors")
+    assert (notes.get("partner"), notes["start"]) == (
+        weights.partner(name),
+        f"runs/{before}/last.safetensors",
+    )
     assert "CC-BY-SA-4.0: " in notes["photos"] and "LICENSE-realesrgan.txt" in notes["licence"]
     (row,) = (row for row in sources("weights") if row["file"] == path.name)
     assert notes["licence"].startswith(row["licence"])
