@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from small_networks import rrdbnet
 from torch import Tensor, nn
 
+from otsr import weights
 from otsr.datasets import data_dir, phone_crops, photos
 from otsr.degradation import families, general
+from otsr.degradation.kernels import downsample, gaussian
 from otsr.degradation.noise import collect_noise
 from otsr.images import read, resize
 
@@ -115,7 +118,32 @@ def test_a_third_of_the_clean_crops_stays_clean_and_no_other_changes_much(make_p
 
 def test_a_shade_with_noise_is_to_become_the_shade(make_pairs: Any) -> None:
     photo, pool = read(photos("train")[0])[:, :48, :48], collect_noise(phone_crops())
+    shade = downsample(photo, gaussian(31, 6.0**2), 1)
     for seed in range(6):
         lr, hr = make_pairs.shaded(photo, random.Random(seed), pool)
-        assert hr.shape == (3, 192, 192) and float(make_pairs.busy(resize(hr, 1 / 4)).mean()) < 0.5
-        assert 0.1 / 255 < float((resize(hr, 1 / 4) - lr).std()) < 8 / 255
+        assert hr.shape == (3, 192, 192)
+        small = resize(hr, 1 / 4)
+        brightness = float((small / shade).mean())
+        assert 0.1 <= brightness <= 1.01
+        torch.testing.assert_close(small, brightness * shade, atol=0.6 / 255, rtol=0.01)
+        assert 0.1 / 255 < float((small - lr).std()) < 8 / 255
+
+
+def test_shipped_weights_are_the_mean_of_the_runs_and_go_beyond_it(
+    make_pairs: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import make_general
+
+    def run(name: str, value: float) -> Path:
+        network = rrdbnet()
+        for weight in network.parameters():
+            weight.data.fill_(value)
+        (tmp_path / name).mkdir()
+        weights.save(network, tmp_path / name / "last.safetensors", {"recipe": name})
+        return tmp_path / name
+
+    monkeypatch.setattr(make_general, "START", str(run("psnr", 1.0) / "last.safetensors"))
+    made = make_general.moved_on([run("a", 2.0), run("b", 4.0)])
+    assert weights.read_metadata(made)["recipe"] == "a"
+    for weight in weights.load(made).parameters():
+        torch.testing.assert_close(weight, torch.full_like(weight, 1 + make_general.BEYOND * (3 - 1)))
