@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_networks import rrdbnet
+from small_networks import lively, rrdbnet
 from torch import Tensor, nn
 
 from otsr import weights
@@ -17,7 +17,7 @@ from otsr.datasets import data_dir, phone_crops, photos
 from otsr.degradation import families, general
 from otsr.degradation.kernels import downsample, gaussian
 from otsr.degradation.noise import collect_noise
-from otsr.images import read, resize
+from otsr.images import read, resize, write
 
 
 class Shifted(nn.Module):
@@ -143,7 +143,46 @@ def test_shipped_weights_are_the_mean_of_the_runs_and_go_beyond_it(
         return tmp_path / name
 
     monkeypatch.setattr(make_general, "START", str(run("psnr", 1.0) / "last.safetensors"))
-    made = make_general.moved_on([run("a", 2.0), run("b", 4.0)])
+    monkeypatch.setattr(make_general, "without_weave", lambda network, crops: None)
+    made = make_general.moved_on([run("a", 2.0), run("b", 4.0)], tmp_path)
     assert weights.read_metadata(made)["recipe"] == "a"
     for weight in weights.load(made).parameters():
         torch.testing.assert_close(weight, torch.full_like(weight, 1 + make_general.BEYOND * (3 - 1)))
+
+
+def test_weave_is_what_alternates_from_pixel_to_pixel_and_no_edge(make_pairs: Any) -> None:
+    import make_general
+
+    rows, columns = torch.meshgrid(torch.arange(24), torch.arange(24), indexing="ij")
+    board = (1.0 - 2 * ((rows + columns) % 2)).expand(1, 3, 24, 24)
+    torch.testing.assert_close(make_general.weave(board), board)
+    stripes, edge, wave = 1.0 - 2 * (rows % 2), 1.0 * (columns > 11), torch.sin(columns / 2)
+    for plain in (stripes, edge, wave):
+        assert float(make_general.weave(plain.expand(1, 3, 24, 24)).abs().max()) < 1e-5
+
+
+def test_the_layers_that_enlarge_learn_to_draw_the_same_without_weave(
+    make_pairs: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import make_general
+
+    monkeypatch.setattr(make_general, "BATCH", 2)
+    monkeypatch.setattr(make_general, "RATE", 4e-3)
+    photo = read(photos("train")[0])
+    for number in range(4):
+        write(tmp_path / f"{number}.png", photo[:, 40 * number :][:, :36, :36])
+    network, board = lively(rrdbnet()), torch.tensor([[1.0, -1.0, 1.0], [-1.0, 1.0, -1.0], [1.0, -1.0, 1.0]])
+    with torch.no_grad():
+        network.last.weight += 2 * network.last.weight.abs().mean() * board
+    trunk = {name: weight.clone() for name, weight in network.trunk.named_parameters()}
+    lr = photo[None, :, 200:232, 100:132]
+    with torch.no_grad():
+        before = network(lr)
+    make_general.without_weave(network, tmp_path, steps=120)
+    after = network(lr)
+    for name, weight in network.trunk.named_parameters():
+        assert torch.equal(weight, trunk[name])
+    weave = make_general.weave
+    assert float(weave(after).abs().mean()) < 0.75 * float(weave(before).abs().mean())
+    plain = before - weave(before)
+    assert float((after - plain).abs().mean()) < 0.1 * float(plain.std())
