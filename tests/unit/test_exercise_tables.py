@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -188,10 +188,18 @@ def from_nowhere(name: str) -> Callable[..., Any]:
     return lambda *given: ASKED[name]["right"](*given) * float("nan")
 
 
+def mistakes(name: str) -> Iterator[tuple[Callable[..., Any], str]]:
+    """Each mistake of a table as a function, and its hint."""
+    table = ASKED[name]["mistakes"]
+    for i, (*values, hint) in enumerate(table(*ASKED[name]["cases"]()[0])):
+        for j in range(len(values)):
+            yield lambda *given, i=i, j=j: table(*given)[i][j], f" {hint}\n"
+
+
 @pytest.mark.parametrize(
     ("name", "answer", "hint"),
     [
-        *((name, rule, f" {hint}\n") for name, table in ASKED.items() for rule, hint in table["mistakes"]),
+        *((name, *mistake) for name in ASKED for mistake in mistakes(name)),
         *((name, from_nowhere(name), f" {table['otherwise']}\n") for name, table in ASKED.items()),
         *((name, answer, hint) for name, rows in WRONG.items() for answer, hint in rows),
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from itertools import product
 
 import torch
@@ -54,27 +53,25 @@ def _size_hint(got: Tensor, expected: Tensor, hr: Tensor, kernel: Tensor, s: int
     return f"Keep every {s}th pixel{'' if surplus[0] > 1 else ', downwards as well as to the right'}."
 
 
-_GREY_LEVELS = "The noise is in units of [0, 1] already, not in grey levels."
-_GRID = "You keep the pixels of another grid: the first is number s // 2 of what blur returns."
-
 ask(
     "degrade",
     cases=lambda: [_chain(4, _lopsided(8)), _chain(3, _lopsided(7)), _chain(2, kernels.bicubic(2))],
     right=camera,
-    mistakes=[
-        (lambda x, k, s, n: camera(x, k, s, 0 * n), "The noise is missing."),
-        (lambda x, k, s, n: camera(x, k, s, 0 * n) + n, "Clip the sum to [0, 1]: nothing is darker than black."),
-        (lambda x, k, s, n: (kernels.downsample(x, k, s) + n).clamp(0, 1),
+    mistakes=lambda x, k, s, n: [
+        (camera(x, k, s, 0 * n), "The noise is missing."),
+        (camera(x, k, s, 0 * n) + n, "Clip the sum to [0, 1]: nothing is darker than black."),
+        ((kernels.downsample(x, k, s) + n).clamp(0, 1),
          "Clip before you add the noise as well: the sensor sees no negative light."),
-        (lambda x, k, s, n: kernels.downsample(x, k, s) + n, "Clip to [0, 1], before and after the noise is added."),
-        (lambda x, k, s, n: camera(x, k, s, -n), "The noise is to be added, not taken away."),
-        (lambda x, k, s, n: camera(x, k, s, n / 255), _GREY_LEVELS),
-        (lambda x, k, s, n: camera(x, k, s, n * 255), _GREY_LEVELS),
-        (lambda x, k, s, n: camera(x, k.flip(0, 1), s, n),
+        (kernels.downsample(x, k, s) + n, "Clip to [0, 1], before and after the noise is added."),
+        (camera(x, k, s, -n), "The noise is to be added, not taken away."),
+        (camera(x, k, s, n / 255), camera(x, k, s, n * 255),
+         "The noise is in units of [0, 1] already, not in grey levels."),
+        (camera(x, k.flip(0, 1), s, n),
          "Your kernel is mirrored: conv2d correlates, a convolution flips the kernel first."),
-        (lambda x, k, s, n: _from(s // 2, s // 2, x, k, s, n, "constant"),
+        (_from(s // 2, s // 2, x, k, s, n, "constant"),
          "Look at the border: mirror the picture there, do not fill with zeros."),
-        *((partial(_from, row, column, mode="reflect"), _GRID) for row, column in product(range(4), repeat=2)),
+        (*(_from(row, column, x, k, s, n, "reflect") for row, column in product(range(4), repeat=2)),
+         "You keep the pixels of another grid: the first is number s // 2 of what blur returns."),
     ],
     otherwise="Follow the chain: blur, sample, clip, add the noise, clip.",
     case="At s = {2} it differs from Degradation by up to {off:.1e}.",
@@ -86,13 +83,13 @@ ask(
     "alias",
     cases=lambda: [(0.27, 4), (0.05, 4), (0.25, 4), (0.23, 4), (0.45, 2), (0.3, 3)],
     right=lambda f, s: abs(s * f - round(s * f)),
-    mistakes=[
-        (lambda f, s: f, "That is the wave as it was; first count its cycles per LR pixel, which is s HR pixels wide."),
-        (lambda f, s: s * f % 1, "Above ½ the wave turns backwards: 0.9 of a turn forwards looks like 0.1 backwards."),
-        (lambda f, s: s * f, "Whole turns between two samples cannot be seen: take them away."),
-        (lambda f, s: s * f - round(s * f), "Turning backwards looks like turning forwards: mind the sign."),
-        (lambda f, s: abs(s * f - round(s * f)) / s, "That is per HR pixel; count per LR pixel."),
-        (lambda f, s: f / s, "An LR pixel is wider than an HR pixel, so it holds more of a cycle, not less."),
+    mistakes=lambda f, s: [
+        (f, "That is the wave as it was; first count its cycles per LR pixel, which is s HR pixels wide."),
+        (s * f % 1, "Above ½ the wave turns backwards: 0.9 of a turn forwards looks like 0.1 backwards."),
+        (s * f, "Whole turns between two samples cannot be seen: take them away."),
+        (s * f - round(s * f), "Turning backwards looks like turning forwards: mind the sign."),
+        (abs(s * f - round(s * f)) / s, "That is per HR pixel; count per LR pixel."),
+        (f / s, "An LR pixel is wider than an HR pixel, so it holds more of a cycle, not less."),
     ],
     otherwise="How many turns does the wave do from one sample to the next, and how many of them can be seen?",
     case="A wave of {0} at s = {1} is seen as {right:.2f} cycles per LR pixel, yours says {got:.2f}.",

@@ -11,8 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Mistakes = Sequence[tuple[Callable[..., Any], str]]
-
 CHECKS: dict[str, Callable[[Any], str | None]] = {}
 """Of each exercise, by name: a function from an answer to what is wrong with it, None if it is right."""
 
@@ -28,11 +26,7 @@ class StoppedError(Exception):
 
 
 def check(name: str, answer: Any) -> None:
-    """Print whether `answer` solves the exercise `name`, and if not, what is wrong with it.
-
-    Args:
-        name: of the exercise, as the notebook gives it.
-        answer: a value, or a function that the check calls.
+    """Print whether `answer`, a value or a function, solves the exercise `name`, and if not, what is wrong with it.
 
     Raises:
         KeyError: no such exercise.
@@ -50,10 +44,7 @@ def check(name: str, answer: Any) -> None:
 
 
 def call(function: Any, *arguments: Any, stops: Mapping[str, str] | None = None) -> Any:
-    """What the student's function returns.
-
-    Args:
-        stops: words in an error's message to what they mean here.
+    """What the student's function returns; `stops` says what words in an error's message mean here.
 
     Raises:
         NotAttemptedError: it is still a stub.
@@ -96,7 +87,7 @@ def ask(
     *,
     cases: Callable[[], Sequence[tuple[Any, ...]]],
     right: Callable[..., Any],
-    mistakes: Mistakes,
+    mistakes: Callable[..., Sequence[tuple[Any, ...]]],
     otherwise: str,
     case: str,
     shape_hint: Callable[..., str] = lambda *_: "",
@@ -107,8 +98,9 @@ def ask(
     Args:
         name: of the exercise.
         cases: makes the arguments to try, one tuple a case; each check draws them anew, `make grade` from other seeds.
-        right: the function that is asked for.
-        mistakes: what each usual mistake computes, and its hint. The first that gives the student's value is told.
+        right: the function that is asked for, of a case's arguments.
+        mistakes: the same arguments to rows: what a usual mistake computes, one value or more, and its hint. The
+            first row that holds the student's value is told.
         otherwise: the hint for any other wrong value.
         case: what was asked and what came, a format with the arguments {0}, {1}, …, {right}, {got} and, how far
             apart they are, {off}.
@@ -127,24 +119,24 @@ def ask(
             found = _converted(got, expected)
             if found is None:
                 kind = f"A tensor {tuple(expected.shape)}" if expected.dim() else "One number"
-                ranked = isinstance(got, Tensor | np.ndarray) and (
-                    got.ndim == expected.dim() or not expected.dim()
-                )
+                ranked = isinstance(got, Tensor | np.ndarray) and expected.dim() in (0, got.ndim)
                 hint = shape_hint(got, expected, *arguments) if ranked else ""
                 return f"{kind} is expected, your function returned {described(got)}. {hint}".rstrip()
             if not _near(found, expected):
                 off = (found - expected).abs().max().item()
-                shown = {"right": expected.item(), "got": found.item()} if not expected.dim() else {}
-                asked = case.format(*arguments, off=off, **shown)
-                made = (hint for rule, hint in mistakes if _near(found, torch.as_tensor(rule(*arguments))))
-                return f"{asked} {next(made, otherwise)}"
+                shown = {} if expected.dim() else {"right": expected.item(), "got": found.item()}
+                made = (
+                    hint for *values, hint in mistakes(*arguments) if any(_near(found, one) for one in values)
+                )
+                return f"{case.format(*arguments, off=off, **shown)} {next(made, otherwise)}"
         return None
 
     CHECKS[name] = judge
 
 
-def _near(found: Tensor, expected: Tensor) -> bool:
+def _near(found: Tensor, value: Any) -> bool:
     """Whether they differ by no more than rounding and other roads to the same number may."""
+    expected = torch.as_tensor(value)
     size = max(1.0, expected.abs().max().item())
     return found.shape == expected.shape and bool((found - expected).abs().max() <= 1e-4 * size)
 
@@ -161,9 +153,7 @@ def _converted(got: Any, expected: Tensor) -> Tensor | None:
 
 
 def _unchanged(given: Any, before: Any) -> bool:
-    if isinstance(before, Tensor):
-        return torch.equal(given, before)
-    return bool(np.array_equal(given, before)) if isinstance(before, np.ndarray) else True
+    return not isinstance(before, Tensor | np.ndarray) or np.array_equal(given, before)
 
 
 def _attempted(answer: Any) -> Any:

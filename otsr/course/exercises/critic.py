@@ -22,7 +22,7 @@ import torch
 from scipy.optimize import linprog
 from torch import Tensor
 
-from otsr.course.exercises.checking import CHECKS, Mistakes, NotAttemptedError, StoppedError, does_something
+from otsr.course.exercises.checking import CHECKS, NotAttemptedError, StoppedError, does_something
 from otsr.transport import potentials
 
 _SEEDS = (0, 1, 2)
@@ -37,7 +37,7 @@ class Hunt(NamedTuple):
     wrong: Rules  # that it must refuse, the published one first
     refusal: str  # what to consider when it refuses a right rule
     symptom: str  # what to consider when it catches the published rule and not the others
-    hidden: Mistakes  # of a rule's input: why no mistake can be seen there
+    hidden: list[tuple[Callable[..., Any], str]]  # of a rule's input: why no mistake can be seen there
 
 
 def judge(hunt: Hunt, test: Any) -> str | None:

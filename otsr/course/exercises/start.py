@@ -18,35 +18,29 @@ def _pictures(noise: float) -> tuple[Tensor, Tensor]:
     return (hr + noise * channels * torch.randn(hr.shape, generator=generator)).clamp(0, 1), hr
 
 
-def _square(sr: Tensor, hr: Tensor) -> float:
-    return float((sr - hr).square().mean())
-
-
-def _of_channels(sr: Tensor, hr: Tensor) -> float:
-    return sum(-10 * log10(_square(*pair)) for pair in zip(sr, hr, strict=True)) / len(sr)
-
-
-def _size(sr: Tensor, hr: Tensor) -> float:
-    return float((sr - hr).abs().mean())
+def _mistakes(sr: Tensor, hr: Tensor) -> list[tuple[float, str]]:
+    square, size = float((sr - hr).square().mean()), float((sr - hr).abs().mean())
+    return [
+        (10 * log10(square), "The sign is missing: a smaller error must give a larger PSNR."),
+        (-10 * log(square), "That is the natural logarithm; decibels use base 10."),
+        (-log10(square), "One factor of ten is 10 dB, not 1."),
+        (-20 * log10(square), "The square is in the mean already, so the factor is 10."),
+        (-5 * log10(square), "You took a root, or half the factor, too much."),
+        (-10 * log10(size), "Each error is to be squared before the mean."),
+        (-20 * log10(size), "Square each error, then take the mean: not the other way round."),
+        (-10 * log10(square * sr.numel()), "You summed the squares; take their mean."),
+        (20 * log10(255) - 10 * log10(square), "The peak is 1, not 255: pixels lie in [0, 1]."),
+        (-10 * float((sr - hr).square().mean((1, 2)).log10().mean()),
+         "That is the mean of a PSNR for each channel; take one mean of all squares."),
+        (square, "That is the mean squared error; PSNR is its size in decibels, with a minus sign."),
+    ]  # fmt: skip
 
 
 ask(
     "psnr",
     cases=lambda: [_pictures(0.02), _pictures(0.1)],
     right=lambda sr, hr: float(metrics.psnr(sr, hr, border=0)),
-    mistakes=[
-        (lambda *p: 10 * log10(_square(*p)), "The sign is missing: a smaller error must give a larger PSNR."),
-        (lambda *p: -10 * log(_square(*p)), "That is the natural logarithm; decibels use base 10."),
-        (lambda *p: -log10(_square(*p)), "One factor of ten is 10 dB, not 1."),
-        (lambda *p: -20 * log10(_square(*p)), "The square is in the mean already, so the factor is 10."),
-        (lambda *p: -5 * log10(_square(*p)), "You took a root, or half the factor, too much."),
-        (lambda *p: -10 * log10(_size(*p)), "Each error is to be squared before the mean."),
-        (lambda *p: -20 * log10(_size(*p)), "Square each error, then take the mean: not the other way round."),
-        (lambda sr, hr: -10 * log10(_square(sr, hr) * sr.numel()), "You summed the squares; take their mean."),
-        (lambda *p: 20 * log10(255) - 10 * log10(_square(*p)), "The peak is 1, not 255: pixels lie in [0, 1]."),
-        (_of_channels, "That is the mean of a PSNR for each channel; take one mean of all squares."),
-        (_square, "That is the mean squared error; PSNR is its size in decibels, with a minus sign."),
-    ],
+    mistakes=_mistakes,
     otherwise="Follow the formula from the inside out: difference, square, mean, logarithm, factor.",
     case="It should be {right:.2f} dB, yours is {got:.2f}.",
-)  # fmt: skip
+)

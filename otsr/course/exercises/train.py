@@ -35,35 +35,37 @@ def _tiles(values: Tensor, k: int) -> Tensor:
     return values.reshape(b, c, h // k, k, w // k, k).transpose(3, 4).reshape(b, c, -1, k * k)
 
 
-def _moved(x: Tensor, y: Tensor, k: int, cut: Callable[[Tensor, int], Tensor] = _tiles) -> Tensor:
-    return (cut(x, k).sort().values - cut(y, k).sort().values).abs()
+def _moved(x: Tensor, y: Tensor) -> Tensor:
+    return (x.sort().values - y.sort().values).abs()
 
 
-def _size(values: Tensor) -> Tensor:
-    return values.abs().mean()
+def _of_windows(x: Tensor, y: Tensor, k: int) -> list[tuple[Tensor, str]]:
+    moved, size = _moved(_tiles(x, k), _tiles(y, k)), y.abs().mean()
+
+    def cut(pieces: Callable[[Tensor], Tensor]) -> Tensor:
+        return _moved(pieces(x), pieces(y)).mean() / size
+
+    return [
+        (moved.mean(), "That is how far they move; the loss divides it by the mean size of HR's features, mean |y|."),
+        (cut(lambda v: v.flatten(2)), "You sort over the whole crop: what is in one window may not pay for another."),
+        ((x - y).abs().mean() / size, "You compare place by place: sort each window first."),
+        (cut(lambda v: v.reshape(*v.shape[:2], -1, k * k)),
+         "Your pieces are not squares: a reshape alone cuts up rows. Split rows and columns, then transpose."),
+        (cut(lambda v: v.unfold(2, k, k).unfold(3, k, k)),
+         "You sort each row of a window on its own: flatten the k² values of a window first, then sort."),
+        (cut(lambda v: _tiles(v, k).transpose(1, 2).flatten(2)),
+         "You sort all channels of a window in one heap; each channel is sorted on its own."),
+        (moved.square().mean() / size, "You square the distance; the cost here is the distance itself."),
+        (moved.sum() / size, "Take the mean: a sum grows with the size of the crop."),
+        (moved.mean() / x.abs().mean(), "Divide by the size of HR's features y, not of SR's."),
+    ]  # fmt: skip
 
 
 ask(
     "windows",
     cases=lambda: [(*_features(), 2), (*_features(), 4)],
-    right=lambda x, y, k: _moved(x, y, k).mean() / _size(y),
-    mistakes=[
-        (lambda x, y, k: _moved(x, y, k).mean(),
-         "That is how far they move; the loss divides it by the mean size of HR's features, mean |y|."),
-        (lambda x, y, k: _moved(x, y, k, lambda v, k: v.flatten(2)).mean() / _size(y),
-         "You sort over the whole crop: what is in one window may not pay for another."),
-        (lambda x, y, k: (x - y).abs().mean() / _size(y), "You compare place by place: sort each window first."),
-        (lambda x, y, k: _moved(x, y, k, lambda v, k: v.reshape(*v.shape[:2], -1, k * k)).mean() / _size(y),
-         "Your pieces are not squares: a reshape alone cuts up rows. Split rows and columns, then transpose."),
-        (lambda x, y, k: _moved(x, y, k, lambda v, k: v.unfold(2, k, k).unfold(3, k, k)).mean() / _size(y),
-         "You sort each row of a window on its own: flatten the k² values of a window first, then sort."),
-        (lambda x, y, k: _moved(x, y, k, lambda v, k: _tiles(v, k).transpose(1, 2).flatten(2)).mean() / _size(y),
-         "You sort all channels of a window in one heap; each channel is sorted on its own."),
-        (lambda x, y, k: _moved(x, y, k).square().mean() / _size(y),
-         "You square the distance; the cost here is the distance itself."),
-        (lambda x, y, k: _moved(x, y, k).sum() / _size(y), "Take the mean: a sum grows with the size of the crop."),
-        (lambda x, y, k: _moved(x, y, k).mean() / _size(x), "Divide by the size of HR's features y, not of SR's."),
-    ],
+    right=lambda x, y, k: _moved(_tiles(x, k), _tiles(y, k)).mean() / y.abs().mean(),
+    mistakes=_of_windows,
     otherwise="Take one channel of one window of 2×2 and do it on paper: four values here, four there.",
     case="With windows of side k = {2} it is {right:.4f}, yours says {got:.4f}.",
 )  # fmt: skip

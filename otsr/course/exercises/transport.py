@@ -81,39 +81,36 @@ def _clouds(count: int) -> tuple[np.ndarray, np.ndarray]:
     return x, 2 * y + 1
 
 
-def _gaps(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.sort(x) - np.sort(y)
+def _of_sorting(x: np.ndarray, y: np.ndarray) -> list[tuple[Any, ...]]:
+    gaps, ways = np.sort(x) - np.sort(y), (x[:, None] - y) ** 2
+    return [
+        (((x - y) ** 2).mean(), "You pair the numbers as they come; sort both first."),
+        (((np.sort(x) - np.sort(y)[::-1]) ** 2).mean(),
+         "One side is sorted upwards, the other downwards: the dearest plan of all."),
+        ((gaps**2).sum(), "Each point has mass 1/n: take the squares' mean, not their sum."),
+        (abs(gaps).mean(), "That is the cost |x − y|; here it is (x − y)²."),
+        ((gaps**2).mean() ** 0.5, "That is W2; its square is asked for."),
+        (gaps.mean() ** 2, abs(gaps).mean() ** 2, "Square each difference first, then take the mean."),
+        (np.linalg.norm(gaps), "norm is the root of the squares' sum; their mean is asked for."),
+        (gaps.var(), "var leaves out the mean difference, and that way has to be paid too."),
+        ((np.sort(x) ** 2 - np.sort(y) ** 2).mean(), "First the difference, then its square."),
+        (((np.sort(x) - y) ** 2).mean(), ((x - np.sort(y)) ** 2).mean(), "You sort one side only; sort both."),
+        (ways.mean(), "That pairs each number with all; each goes to one place alone."),
+        (ways.min(1).mean(), ways.min(0).mean(),
+         "Each number goes to its nearest place; some places are taken twice, others stay empty."),
+        (((x.argsort() - y.argsort()) ** 2).mean(),
+         "argsort gives places in the list; it is the numbers that travel: np.sort."),
+        ((x.mean() - y.mean()) ** 2 + (x.std() - y.std()) ** 2,
+         "That is the formula for Gaussians; these are numbers, and every one has its own way."),
+        ((gaps**2).mean() / 2, "The factor ½ belongs to WGAN-QC's cost, not to this one."),
+    ]  # fmt: skip
 
-
-_NEAREST = "Each number goes to its nearest place; some places are taken twice, others stay empty."
 
 ask(
     "sorted-transport",
     cases=lambda: [_clouds(7), _clouds(400)],
     right=lambda x, y: wasserstein_1d(torch.from_numpy(x), torch.from_numpy(y), p=2),
-    mistakes=[
-        (lambda x, y: np.mean((x - y) ** 2), "You pair the numbers as they come; sort both first."),
-        (lambda x, y: np.mean((np.sort(x) - np.sort(y)[::-1]) ** 2),
-         "One side is sorted upwards, the other downwards: the dearest plan of all."),
-        (lambda x, y: np.sum(_gaps(x, y) ** 2), "Each point has mass 1/n: take the squares' mean, not their sum."),
-        (lambda x, y: np.mean(np.abs(_gaps(x, y))), "That is the cost |x − y|; here it is (x − y)²."),
-        (lambda x, y: np.sqrt(np.mean(_gaps(x, y) ** 2)), "That is W2; its square is asked for."),
-        (lambda x, y: np.mean(_gaps(x, y)) ** 2, "Square each difference first, then take the mean."),
-        (lambda x, y: np.mean(np.abs(_gaps(x, y))) ** 2, "Square each difference first, then take the mean."),
-        (lambda x, y: np.linalg.norm(_gaps(x, y)), "norm is the root of the squares' sum; their mean is asked for."),
-        (lambda x, y: np.var(_gaps(x, y)), "var leaves out the mean difference, and that way has to be paid too."),
-        (lambda x, y: np.mean(np.sort(x) ** 2 - np.sort(y) ** 2), "First the difference, then its square."),
-        (lambda x, y: np.mean((np.sort(x) - y) ** 2), "You sort one side only; sort both."),
-        (lambda x, y: np.mean((x - np.sort(y)) ** 2), "You sort one side only; sort both."),
-        (lambda x, y: np.mean((x[:, None] - y) ** 2), "That pairs each number with all; each goes to one place alone."),
-        (lambda x, y: np.mean(np.min((x[:, None] - y) ** 2, 1)), _NEAREST),
-        (lambda x, y: np.mean(np.min((x[:, None] - y) ** 2, 0)), _NEAREST),
-        (lambda x, y: np.mean((np.argsort(x) - np.argsort(y)) ** 2),
-         "argsort gives places in the list; it is the numbers that travel: np.sort."),
-        (lambda x, y: (x.mean() - y.mean()) ** 2 + (x.std() - y.std()) ** 2,
-         "That is the formula for Gaussians; these are numbers, and every one has its own way."),
-        (lambda x, y: np.mean(_gaps(x, y) ** 2) / 2, "The factor ½ belongs to WGAN-QC's cost, not to this one."),
-    ],
+    mistakes=_of_sorting,
     otherwise="On a line optimal ways do not cross: the smallest goes to the smallest, the next to the next.",
     case="For {0.size} numbers on each side it should be {right:.4f}, yours is {got:.4f}.",
     shape_hint=lambda *_: "Those are the single ways; take the mean of their squares.",

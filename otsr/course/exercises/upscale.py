@@ -36,15 +36,15 @@ ask(
         ([(3, 1), (4, 2), (3, 1), (4, 2), (3, 1)],),
     ],
     right=_field,
-    mistakes=[
-        (lambda layers: (_field(layers) - 1) / 2, "That is one side only; count both sides, and the middle."),
-        (lambda layers: _field(layers) - 1, "Without any layer an output pixel sees one pixel: itself."),
-        (lambda layers: sum(kernel for kernel, _ in layers), "A kernel of 3 adds 2 new pixels: one it had already."),
-        (lambda layers: prod(kernel for kernel, _ in layers), "Kernels add up, they do not multiply."),
-        (lambda layers: 1 + sum(k - 1 for k, _ in layers), "After a stride of 2, neighbours lie 2 input pixels apart."),
-        (lambda layers: 1 + sum((k - 1) * prod(s for _, s in layers[: i + 1]) for i, (k, _) in enumerate(layers)),
+    mistakes=lambda layers: [
+        ((_field(layers) - 1) / 2, "That is one side only; count both sides, and the middle."),
+        (_field(layers) - 1, "Without any layer an output pixel sees one pixel: itself."),
+        (sum(kernel for kernel, _ in layers), "A kernel of 3 adds 2 new pixels: one it had already."),
+        (prod(kernel for kernel, _ in layers), "Kernels add up, they do not multiply."),
+        (1 + sum(k - 1 for k, _ in layers), "After a stride of 2, neighbours lie 2 input pixels apart."),
+        (1 + sum((k - 1) * prod(s for _, s in layers[: i + 1]) for i, (k, _) in enumerate(layers)),
          "A layer's own stride spreads the layers after it, not itself."),
-        (lambda layers: _field(layers[::-1]), "The strides before a layer count, not those after: begin at the input."),
+        (_field(layers[::-1]), "The strides before a layer count, not those after: begin at the input."),
     ],
     otherwise="Begin with one pixel; what does each layer add, measured in input pixels?",
     case="The chain {0}, each (kernel, stride), sees {right} input pixels, yours says {got:g}.",
@@ -110,23 +110,18 @@ def _size_hint(got: Tensor, expected: Tensor, *arguments: Any) -> str:
     return "You keep too little of the windows: count what you cut in enlarged pixels, s of them an LR pixel."
 
 
-_BORDER = (
-    "The seams are gone, but the border of the picture is wrong: a window must end where the picture ends, so that "
-    "the network meets its own zeros there."
-)
-
 ask(
     "tiles",
     cases=lambda: [_photo(30, 26, tile=10, scale=4), _photo(23, 37, tile=8, scale=2)],
     right=lambda enlarge, lr, tile, overlap, s: _network(s)(lr),
-    mistakes=[
-        (lambda enlarge, lr, tile, overlap, s: _glued(lr, tile, 0, s),
+    mistakes=lambda enlarge, lr, tile, overlap, s: [
+        (_glued(lr, tile, 0, s),
          "Each window sees its own tile and nothing beside it: widen it by `overlap` on every side first."),
-        *((lambda enlarge, lr, tile, overlap, s, seen=seen: _glued(lr, tile, seen, s),
-           f"Your windows see {words} beside their tile, not 3: seams are left.")
-          for seen, words in ((1, "1 pixel"), (2, "2 pixels"))),
-        *((lambda enlarge, lr, tile, overlap, s, mode=mode: _bordered(lr, overlap, s, mode), _BORDER)
-          for mode in ("constant", "replicate", "reflect")),
+        (_glued(lr, tile, 1, s), "Your windows see 1 pixel beside their tile, not 3: seams are left."),
+        (_glued(lr, tile, 2, s), "Your windows see 2 pixels beside their tile, not 3: seams are left."),
+        (*(_bordered(lr, overlap, s, mode) for mode in ("constant", "replicate", "reflect")),
+         "The seams are gone, but the border of the picture is wrong: a window must end where the picture ends, so "
+         "that the network meets its own zeros there."),
     ],
     otherwise="Take one window, and draw what it sees and what of it is kept. Cuts lie at multiples of s · tile.",
     case="With tile = {2}, overlap = {3}, s = {4} it differs from the whole picture.",
