@@ -26,28 +26,27 @@ from otsr.course.exercises.checking import CHECKS, NotAttemptedError, StoppedErr
 from otsr.transport import potentials
 
 _SEEDS = (0, 1, 2)
-Rules = dict[str, Callable[..., Any]]  # what each rule is, in words, and the rule
-Inputs = list[tuple[Any, ...]]  # all that a test gave to rules
+Rule = Callable[..., Any]
+Pair = tuple[Tensor, Tensor]
 
 
 class Hunt(NamedTuple):
-    """One suspect."""
+    """One suspect; each rule stands behind what it is, in words."""
 
-    right: Rules  # that a test must let pass
-    wrong: Rules  # that it must refuse, the published one first
+    right: dict[str, Rule]  # that a test must let pass
+    wrong: dict[str, Rule]  # that it must refuse, the published one first
     refusal: str  # what to consider when it refuses a right rule
     symptom: str  # what to consider when it catches the published rule and not the others
-    hidden: list[tuple[Callable[..., Any], str]]  # of a rule's input: why no mistake can be seen there
+    hidden: list[tuple[Rule, str]]  # of a rule's input: why no mistake can be seen there
 
 
 def judge(hunt: Hunt, test: Any) -> str | None:
     """None if `test` judges every rule rightly, else whom it misjudged and a hint."""
     if not callable(test):
         return f"A function test(rule) is expected, got {type(test).__name__}."
-    inputs: Inputs = []
-    rules = hunt.right | hunt.wrong
+    inputs: list[tuple[Any, ...]] = []  # all that the test gives to rules
     passes = {}
-    for words, rule in rules.items():
+    for words, rule in (hunt.right | hunt.wrong).items():
         verdicts = {_verdict(test, words, rule, seed, inputs) for seed in _SEEDS}
         if len(verdicts) > 1:
             return (
@@ -59,30 +58,28 @@ def judge(hunt: Hunt, test: Any) -> str | None:
     passed = [words for words in hunt.wrong if passes[words]]
     if not refused and not passed:
         return None
-    lines = [f"Your test judges {len(rules) - len(refused) - len(passed)} of {len(rules)} rules rightly."]
+    said = f"Your test judges {len(passes) - len(refused) - len(passed)} of {len(passes)} rules rightly."
     if not any(passes.values()):
-        return f"{lines[0]} It refuses every rule: run it on a right one and print what you compare."
+        return f"{said} It refuses every rule: run it on a right one and print what you compare."
     if refused:
-        lines.append(f"It refuses a right rule: {refused[0]}. {hunt.refusal}")
+        said += f"\n    It refuses a right rule: {refused[0]}. {hunt.refusal}"
     if passed and passed[0] == next(iter(hunt.wrong)):
         why = (hint for hides, hint in hunt.hidden if all(hides(*one) for one in inputs))
         seen = "Your inputs do show the mistake: compare something that it changes."
-        lines += [f"It lets the published rule pass: {passed[0]}.", next(why, seen)]
+        said += f"\n    It lets the published rule pass: {passed[0]}.\n    {next(why, seen)}"
     elif passed:
-        catches = "It catches the published rule, but lets its mistake pass in another guise:"
-        lines.append(f"{catches} {passed[0]}. {hunt.symptom}")
-    return "\n    ".join(lines)
+        said += "\n    It catches the published rule, but lets its mistake pass in another guise: "
+        said += f"{passed[0]}. {hunt.symptom}"
+    return said
 
 
-def _verdict(
-    test: Callable[..., Any], words: str, rule: Callable[..., Any], seed: int, inputs: Inputs
-) -> bool:
+def _verdict(test: Rule, words: str, rule: Rule, seed: int, inputs: list[tuple[Any, ...]]) -> bool:
     """Does the test let the rule pass? Every input that it gives the rule is added to `inputs`."""
-    asked = 0
+    asked = False
 
     def under_test(*arguments: Any, **named: Any) -> Any:
         nonlocal asked
-        asked += 1
+        asked = True
         result = rule(*arguments, **named)
         inputs.append(tuple(inspect.signature(rule).bind(*arguments, **named).arguments.values()))
         return result
@@ -104,19 +101,19 @@ def _verdict(
         if answer is ... or (answer is None and not does_something(test)):
             raise NotAttemptedError
         raise StoppedError("Your test gives a verdict without ever calling the rule.")
-    if answer is None:  # no assert complained
-        return True
     if isinstance(answer, Tensor) and answer.dtype == torch.bool and answer.numel() == 1:
         answer = bool(answer)
+    if answer is None:  # no assert complained
+        return True
     if isinstance(answer, bool | np.bool_):
         return bool(answer)
     raise StoppedError(f"An assert, or True or False, is expected; your test returned {answer!r}.")
 
 
-# --- the five published rules
+# --- suspect 1: labels
 
 
-def boxed_labels(cost: Tensor) -> tuple[Tensor, Tensor]:
+def boxed_labels(cost: Tensor) -> Pair:
     """h (n,) and g (m,): max mean h − mean g subject to h_j − g_i ≤ cost_ji, every one of them kept in [0, 1].
 
     `cost` is (n, m), reals by fakes.
@@ -129,51 +126,25 @@ def boxed_labels(cost: Tensor) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(h).to(cost.dtype), torch.from_numpy(g).to(cost.dtype)
 
 
-def spread_loss(scores: Tensor, labels: Tensor) -> Tensor:
-    """½ mean (scores − labels)² with scores (m, 1) and labels (m,): every score minus every label."""
-    return (scores - labels).square().mean() / 2
-
-
-def pixel_penalty(gradient: Tensor, step: Tensor, K: float) -> Tensor:
-    """mean (‖gradient‖ − K ‖step‖)², the norms over the channels of each pixel; both (m, channels, height, width)."""
-    return (gradient.norm(dim=1) - K * step.norm(dim=1)).square().mean()
-
-
-def cost_and_slope(fake: Tensor, real: Tensor, K: float) -> tuple[Tensor, Tensor]:
-    """(2K ‖x − y‖², K ‖x − y‖): the cost of carrying fake x to real y, and the critic's slope that is asked for."""
-    distance = (fake - real).norm()
-    return 2 * K * distance**2, K * distance
-
-
-def squared_gap(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """(mean D(y) − mean D(x))², which the generator minimises."""
-    return (real_scores.mean() - fake_scores.mean()).square()
-
-
-# --- suspect 1: labels
-
-
-def _corner(cost: Tensor, turned: bool) -> tuple[Tensor, Tensor]:
-    """Optimal potentials as the network simplex leaves them, centred; `turned`: of the transposed problem."""
+def _corner(cost: Tensor) -> Pair:
+    """Optimal potentials as the network simplex leaves them, centred."""
     import ot  # takes a second
 
-    matrix = cost.detach().double().numpy()
-    _, log = ot.emd([], [], np.ascontiguousarray(matrix.T if turned else matrix), log=True)
-    h, g = (log["v"], -log["u"]) if turned else (log["u"], -log["v"])
-    return _centred(torch.from_numpy(h).to(cost.dtype), torch.from_numpy(g).to(cost.dtype))
+    h, g = ot.solve(cost.detach().double()).potentials
+    return _centred(h.to(cost.dtype), -g.to(cost.dtype))
 
 
-def _centred(h: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+def _centred(h: Tensor, g: Tensor) -> Pair:
     middle = torch.cat([h, g]).mean()
     return h - middle, g - middle
 
 
-def _central(cost: Tensor) -> tuple[Tensor, Tensor]:
+def _central(cost: Tensor) -> Pair:
     solved = potentials(cost)
     return solved.real, solved.fake
 
 
-def _for_the_plan_alone(cost: Tensor) -> tuple[Tensor, Tensor]:
+def _for_the_plan_alone(cost: Tensor) -> Pair:
     plan = potentials(cost).plan
     return _centred(cost.new_zeros(len(cost)), -(plan * cost).sum(0) * cost.shape[1])
 
@@ -186,48 +157,52 @@ def _box_is_wide(cost: Tensor) -> bool:
 # --- suspects 2 to 5
 
 
+def spread_loss(scores: Tensor, labels: Tensor) -> Tensor:
+    """½ mean (scores − labels)² with scores (m, 1) and labels (m,): every score minus every label."""
+    return (scores - labels).square().mean() / 2
+
+
 def _paired(scores: Tensor, labels: Tensor) -> Tensor:
-    return (scores.flatten() - labels).square().mean() / 2
+    return spread_loss(scores.flatten(), labels)
 
 
-def _whole(gradient: Tensor, step: Tensor, K: float) -> Tensor:
-    return (gradient.flatten(1).norm(dim=1) - K * step.flatten(1).norm(dim=1)).square().mean()
+def _penalty(norm: Callable[[Tensor], Tensor]) -> Rule:
+    """mean (‖gradient‖ − K ‖step‖)², of (m, channels, height, width) both."""
+    return lambda gradient, step, K: (norm(gradient) - K * norm(step)).square().mean()
 
 
-def _same(first: Callable[..., Tensor], second: Callable[..., Tensor]) -> Callable[..., bool]:
+pixel_penalty = _penalty(lambda part: part.norm(dim=1))  # over the channels of each pixel
+_whole = _penalty(lambda part: part.flatten(1).norm(dim=1))
+
+
+def _pair(cost: float, slope: float) -> Rule:
+    """What carrying fake x to real y costs, `cost` K ‖x − y‖², and the critic's slope that is asked for there."""
+    return lambda fake, real, K: (cost * K * (fake - real).norm() ** 2, slope * K * (fake - real).norm())
+
+
+cost_and_slope = _pair(2, 1)
+
+
+def squared_gap(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """(mean D(y) − mean D(x))², which the generator minimises."""
+    return (real_scores.mean() - fake_scores.mean()).square()
+
+
+def _same(first: Rule, second: Rule) -> Rule:
     """Whether both rules give the same number for an input."""
     return lambda *given: torch.allclose(first(*given).double(), second(*given).double(), rtol=1e-4)
-
-
-def _under_root(gradient: Tensor, step: Tensor, K: float) -> Tensor:
-    slope, demand = ((part.flatten(1).square().sum(1) + 1e-12).sqrt() for part in (gradient, step))
-    return (slope - K * demand).square().mean()
-
-
-def _by_channel(gradient: Tensor, step: Tensor, K: float) -> Tensor:
-    slope, demand = (part[..., None].flatten(2).norm(dim=2) for part in (gradient, step))
-    return (slope - K * demand).square().mean()
-
-
-def _pair(cost: float, slope: float) -> Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]:
-    def rule(fake: Tensor, real: Tensor, K: float) -> tuple[Tensor, Tensor]:
-        distance = (fake - real).norm()
-        return cost * K * distance**2, slope * K * distance
-
-    return rule
 
 
 HUNTS = {
     "hunt-labels": Hunt(
         right={
             "potentials from the centre of the optimal face": _central,
-            "a corner of the optimal face, as POT returns it": lambda cost: _corner(cost, False),
-            "another corner of the optimal face": lambda cost: _corner(cost, True),
+            "a corner of the optimal face, as POT returns it": _corner,
+            "another corner of the optimal face": lambda cost: tuple(-part for part in reversed(_corner(cost.T))),
         },
         wrong={
             "potentials boxed into [0, 1]": boxed_labels,
-            "potentials boxed into [0, 1], centred afterwards":
-                lambda cost: _centred(*boxed_labels(cost)),
+            "potentials boxed into [0, 1], centred afterwards": lambda cost: _centred(*boxed_labels(cost)),
             "half of the optimal potentials": lambda cost: tuple(part / 2 for part in _central(cost)),
             "the right income and prices that pay the plan, but routes beside it overcharged": _for_the_plan_alone,
             "the right income, but one price for all":
@@ -263,11 +238,12 @@ HUNTS = {
     "hunt-norm": Hunt(
         right={
             "norms over the flattened sample": _whole,
-            "norms over the flattened sample, with 1e-12 under the root for a derivative at 0": _under_root,
+            "norms over the flattened sample, with 1e-12 under the root for a derivative at 0":
+                _penalty(lambda part: (part.flatten(1).square().sum(1) + 1e-12).sqrt()),
         },
         wrong={
             "norms over the channels, pixel by pixel": pixel_penalty,
-            "norms over the pixels, channel by channel": _by_channel,
+            "norms over the pixels, channel by channel": _penalty(lambda part: part[..., None].flatten(2).norm(dim=2)),
             "the mean of ‖gradient‖², whatever the step and K":
                 lambda gradient, step, K: gradient.flatten(1).square().sum(1).mean(),
         },

@@ -19,7 +19,7 @@ def _settings(answer: Any) -> str | None:
     """Among channels rgb and y and borders 0 and 4, the pair whose PSNR is the one claimed."""
     for seed, (channel, border) in enumerate(_CHOICES):
         sr, hr = _pictures(seed)
-        psnrs = {choice: float(metrics.psnr(sr, hr, choice[1], choice[0])) for choice in _CHOICES}
+        psnrs = {(c, b): float(metrics.psnr(sr, hr, b, c)) for c, b in _CHOICES}
         claimed = round(psnrs[channel, border], 2)
         got = call(answer, sr.clone(), hr.clone(), claimed)
         if not isinstance(got, (tuple, list)) or len(got) != 2:
@@ -31,16 +31,13 @@ def _settings(answer: Any) -> str | None:
             )
         if theirs != (channel, border):
             asked = f"With {theirs} the PSNR is {psnrs[theirs]:.2f} dB, {claimed:.2f} were claimed."
-            hint = "Compute all four PSNRs, and take the one that is nearest to the claim."
             if theirs[1] == border:
-                hint = "The border is right, the channel is not."
-            elif theirs[0] == channel == "y":
-                hint = (
-                    "The border is wrong, or your luma: MATLAB's runs from 16 to 235, and green counts most."
-                )
-            elif theirs[0] == channel:
-                hint = "The channel is right. A border is cut off on all four sides, and of both pictures."
-            return f"{asked} {hint}"
+                return f"{asked} The border is right, the channel is not."
+            if theirs[0] != channel:
+                return f"{asked} Compute all four PSNRs, and take the one that is nearest to the claim."
+            wrong = "The channel is right. A border is cut off on all four sides, and of both pictures."
+            luma = "The border is wrong, or your luma: MATLAB's runs from 16 to 235, and green counts most."
+            return f"{asked} {luma if channel == 'y' else wrong}"
     return None
 
 

@@ -31,9 +31,7 @@ def _field(layers: list[tuple[int, int]]) -> int:
 ask(
     "field",
     cases=lambda: [
-        ([(3, 1), (5, 1), (1, 1)],),
-        ([(5, 2), (3, 3), (4, 1)],),
-        ([(3, 1), (4, 2), (3, 1), (4, 2), (3, 1)],),
+        ([(3, 1), (5, 1), (1, 1)],), ([(5, 2), (3, 3), (4, 1)],), ([(3, 1), (4, 2), (3, 1), (4, 2), (3, 1)],),
     ],
     right=_field,
     mistakes=lambda layers: [
@@ -80,12 +78,10 @@ def _glued(lr: Tensor, tile: int, overlap: int, s: int) -> Tensor:
     height, width = lr.shape[-2:]
     result = torch.empty(3, s * height, s * width)
     for top, left in product(range(0, height, tile), range(0, width, tile)):
-        bottom, right = min(top + tile, height), min(left + tile, width)
         above, before = max(0, top - overlap), max(0, left - overlap)
-        seen = _network(s)(lr[:, above : bottom + overlap, before : right + overlap])
-        y, x = s * (top - above), s * (left - before)
-        kept = seen[:, y : y + s * (bottom - top), x : x + s * (right - left)]
-        result[:, s * top : s * bottom, s * left : s * right] = kept
+        seen = _network(s)(lr[:, above : top + tile + overlap, before : left + tile + overlap])
+        kept = seen[:, s * (top - above) :, s * (left - before) :][:, : s * tile, : s * tile]
+        result[:, s * top : s * (top + tile), s * left : s * (left + tile)] = kept
     return result
 
 
@@ -97,8 +93,7 @@ def _bordered(lr: Tensor, overlap: int, s: int, mode: str) -> Tensor:
 
 def _size_hint(got: Tensor, expected: Tensor, *arguments: Any) -> str:
     *_, tile, _, s = arguments
-    height, width = expected.shape[-2:]
-    found = tuple(got.shape[-2:])
+    (height, width), found = expected.shape[-2:], tuple(got.shape[-2:])
     if found == (width, height):
         return "Rows and columns have changed places."
     if found == tuple(-(-n // s // tile) * tile * s for n in (height, width)):
