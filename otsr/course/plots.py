@@ -9,8 +9,9 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -91,8 +92,7 @@ def encode(picture: Image.Image, quality: int = 84) -> tuple[str, str]:
     return mime, base64.b64encode(file.getvalue()).decode()
 
 
-@dataclass(frozen=True)
-class Panel:
+class Panel(NamedTuple):
     """A picture with its title; `role` (a key of COLOURS) colours its frame."""
 
     picture: ImageSource
@@ -100,8 +100,7 @@ class Panel:
     role: str = "other"
 
 
-@dataclass(frozen=True)
-class Box:
+class Box(NamedTuple):
     """A square to look at closely, in fractions of the picture, so that it fits LR and SR alike."""
 
     top: float  # of the height
@@ -112,20 +111,19 @@ class Box:
 def pictures(panels: Sequence[Panel], zoom: Box | None = None, inches: float = 3.8) -> Figure:
     """Pictures side by side, `inches` wide each, pixels as they are; with `zoom` a second row enlarges that box."""
     arrays = [open_picture(panel.picture).pixels for panel in panels]
-    rows = 1 if zoom is None else 2
+    rows = 2 if zoom else 1
     tallest = max(array.shape[0] / array.shape[1] for array in arrays)
     size = (inches * len(panels), inches * (tallest + rows - 1) + 0.5)
     figure, axes = plt.subplots(rows, len(panels), figsize=size, squeeze=False)
-    for column, (panel, array) in enumerate(zip(panels, arrays, strict=True)):
-        frame(axes[0, column], array, panel.role, panel.title)
-        if zoom is not None:
+    for panel, array, column in zip(panels, arrays, axes.T, strict=True):
+        frame(column[0], array, panel.role, panel.title)
+        if zoom:
             height, width = array.shape[:2]
             top, left, side = round(zoom.top * height), round(zoom.left * width), round(zoom.size * height)
+            box = partial(Rectangle, (left - 0.5, top - 0.5), side, side, fill=False)
             for colour, line in (("black", 5.0), ("white", 2.5)):  # seen on dark and on light
-                corner = (left - 0.5, top - 0.5)
-                box = Rectangle(corner, side, side, fill=False, edgecolor=colour, linewidth=line)
-                axes[0, column].add_patch(box)
-            frame(axes[1, column], array[top : top + side, left : left + side], panel.role)
+                column[0].add_patch(box(edgecolor=colour, linewidth=line))
+            frame(column[1], array[top : top + side, left : left + side], panel.role)
     return figure
 
 

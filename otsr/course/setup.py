@@ -1,7 +1,6 @@
 """What the folded set-up cell of each notebook calls: `start()`.
 
-It chooses threads, fixes the seeds, sets the plot style and looks at the machine. On a machine that is ready it
-prints nothing, so outputs do not differ between machines.
+On a machine that is ready it prints nothing, so outputs do not differ between machines.
 """
 
 from __future__ import annotations
@@ -69,8 +68,7 @@ def threads(cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
 
 def machine_checks() -> list[Check]:
     """What the course needs, looked up on this machine; the bounds are those of pyproject.toml."""
-    bounds = [Requirement(line) for line in metadata.requires("otsr") or []]
-    needed = {bound.name.lower(): bound for bound in bounds}
+    needed = {bound.name.lower(): bound for bound in map(Requirement, metadata.requires("otsr") or [])}
     free, damaged = available_memory(), damaged_files()
     enough = free is None or free >= MEMORY * 1e9
     realsr = any(entry.name == "realsr-df2k" and entry.present for entry in weights.catalogue())
@@ -100,12 +98,10 @@ def _library(name: str, bound: Requirement) -> Check:
 
 def report(checks: Sequence[Check]) -> str:
     """A table of checks with advice under each that is not met, and a last line that says what it means."""
-    width = max(len(check.name) for check in checks) + 3
+    width = max(len(check.name) for check in checks) + 4
     lines = []
-    for check in checks:
-        lines.append(f"{check.name} {'.' * (width - len(check.name))} {'yes' if check.met else 'NO'}")
-        if not check.met:
-            lines.append(f"    {check.advice}")
+    for name, met, advice in checks:
+        lines += [f"{name + ' ':.<{width}} {'yes' if met else 'NO'}", *([] if met else [f"    {advice}"])]
     missing = sum(not check.met for check in checks)
     to_mend = f"Not ready: {missing} of {len(checks)} to mend, as said above."
     return "\n".join([*lines, to_mend if missing else "Your machine is ready."])

@@ -24,14 +24,11 @@ _HEIC = (
 
 
 class PhotoUpload(ipywidgets.VBox):
-    """A button that takes a photo, and a line that says which photo is taken.
+    """A button that takes a photo, and a line that says which photo is taken: `fallback` until one is chosen.
 
     In JupyterLab and VS Code it is a button, and the cells below are to be run again once a photo was chosen. Colab
     does not carry files through widgets: there Colab's own dialogue opens, and the notebook waits for it. Either way
     the file goes to the machine that runs the notebook, and no further; nothing stays on its disk.
-
-    Args:
-        fallback: the photo to use until one is chosen.
 
     Attributes:
         name: file name of the photo in use.

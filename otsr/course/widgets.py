@@ -65,17 +65,13 @@ class FrameSlider(anywidget.AnyWidget):
             raise ValueError(f"FrameSlider: labels must differ from each other, got {list(labels)}")
         if not all(caption.strip() for caption in captions):
             raise ValueError("FrameSlider: each frame needs a caption that says what is seen")
+        self._role = role
         self._pictures = [
             rendered(one) if isinstance(one, Figure) else Image.fromarray(open_picture(one).pixels)
             for one in frames
         ]
-        self._role = role
-        super().__init__(
-            title=title,
-            labels=list(labels),
-            captions=list(captions),
-            frames=["data:{};base64,{}".format(*encode(picture, _QUALITY)) for picture in self._pictures],
-        )
+        addresses = ["data:{};base64,{}".format(*encode(picture, _QUALITY)) for picture in self._pictures]
+        super().__init__(title=title, labels=list(labels), captions=list(captions), frames=addresses)
 
     def description(self) -> str:
         """All labels and captions in words; the same on every machine."""
