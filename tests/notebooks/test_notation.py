@@ -9,12 +9,10 @@ import notation
 import pytest
 import student
 from nbformat import NotebookNode
+from test_style import NOTEBOOKS, ROOT, markdown
 
 from otsr.course.plots import COLOURS
 
-ROOT = Path(__file__).parents[2]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-LINK = "[notation](NOTATION.md)"
 SYMBOLS = [symbol for symbols in notation.GROUPS.values() for symbol in symbols]
 GREEK = r"\\(?:varepsilon|varphi|nabla|gamma|lambda|Sigma|sigma|theta|tau|rho|mu|nu|pi)(?![A-Za-z])"
 LETTER = re.compile(rf"\\(?:hat|bar)\s*\{{?[A-Za-z]|\\math(?:cal|bb)\s*\{{?[A-Z]|{GREEK}|[A-Za-z]")
@@ -28,8 +26,7 @@ SUBSCRIPT = re.compile(r"_(?:\{[^}]*\}|\w)")
 
 def formulas(notebook: NotebookNode) -> list[str]:
     """What stands between dollar signs in the texts, not in code."""
-    text = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    text = re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.DOTALL)
+    text = re.sub(r"```.*?```|`[^`]*`", "", markdown(notebook), flags=re.DOTALL)
     return [one or other for one, other in re.findall(r"\$\$(.*?)\$\$|\$([^$]+)\$", text, re.DOTALL)]
 
 
@@ -49,7 +46,7 @@ def test_the_page_is_what_the_script_writes() -> None:
 
 
 def test_every_notebook_links_to_the_page_before_its_first_code(notebook: NotebookNode) -> None:
-    assert LINK in notebook.cells[0].source.partition("**You need**")[2]
+    assert "[notation](NOTATION.md)" in notebook.cells[0].source.partition("**You need**")[2]
 
 
 def test_readme_and_hand_out_have_the_page(tmp_path: Path) -> None:

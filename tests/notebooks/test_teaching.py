@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 from nbformat import NotebookNode
+from test_style import markdown
+
+from tests.notebooks.solutions import exercises
 
 TEACHING = (Path(__file__).parents[2] / "TEACHING.md").read_text(encoding="utf-8")
-CHECK = re.compile(r'^check\(\s*"([^"]+)"', re.MULTILINE)
 
 
 def plan(number: str) -> str:
@@ -20,25 +22,19 @@ def plan(number: str) -> str:
 
 
 def test_every_notebook_has_its_plan_with_what_a_lecturer_needs(path: Path, notebook: NotebookNode) -> None:
-    title = re.search(r"^# (\d\d · [^:\n]+)", "\n".join(c.source for c in notebook.cells), re.MULTILINE)
+    title = re.search(r"^# (\d\d · [^:\n]+)", markdown(notebook), re.MULTILINE)
     assert title and plan(path.name[:2]).startswith(f"### {title[1]}\n")
     for part in ("**Goals.**", "**In class: ", "**Students get wrong.**", "**Discuss.**", "**Mark.**"):
         assert part in plan(path.name[:2]), f"TEACHING.md, notebook {path.name[:2]}: no {part}"
 
 
 def test_every_exercise_is_named(path: Path, notebook: NotebookNode) -> None:
-    names = {
-        name for cell in notebook.cells if cell.cell_type == "code" for name in CHECK.findall(cell.source)
-    }
-    missing = sorted(name for name in names if f"`{name}`" not in plan(path.name[:2]))
-    assert names and not missing, (
-        f"TEACHING.md, notebook {path.name[:2]}: say how to mark {', '.join(missing)}"
-    )
+    missing = sorted(name for name in exercises(notebook) if f"`{name}`" not in plan(path.name[:2]))
+    assert not missing, f"TEACHING.md, notebook {path.name[:2]}: say how to mark {', '.join(missing)}"
 
 
 def test_the_timetable_has_the_sections_of_the_notebook(path: Path, notebook: NotebookNode) -> None:
-    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    sections = re.findall(r"^## (\d .+)$", text, re.MULTILINE)
+    sections = re.findall(r"^## (\d .+)$", markdown(notebook), re.MULTILINE)
     rows = re.findall(r"^\| (\d [^|]+?) \|", plan(path.name[:2]), re.MULTILINE)
     assert rows == sections
 
