@@ -15,19 +15,10 @@ from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
 QUIET = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--hide-scrollbars",
-    "--no-proxy-server",
-    "--window-size=1300,1100",
-)
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage", "--hide-scrollbars",
+    "--no-proxy-server", "--window-size=1300,1100",
+)  # fmt: skip
 
 
 def program(*names: str) -> str:
@@ -52,7 +43,7 @@ def chromium(profile: Path) -> Iterator[webdriver.Chrome]:
     binary, driver = programs()
     options = Options()
     options.binary_location = binary
-    for argument in [*QUIET, f"--user-data-dir={profile}"]:
+    for argument in (*QUIET, f"--user-data-dir={profile}"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     chrome = webdriver.Chrome(options, Service(driver))  # the path is given: Selenium asks no server for one
@@ -64,16 +55,11 @@ def chromium(profile: Path) -> Iterator[webdriver.Chrome]:
 
 def requests(browser: webdriver.Chrome) -> list[str]:
     """Addresses asked for since the last call."""
-    events = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
-    return [
-        event["params"]["request"]["url"]
-        for event in events
-        if event["method"] == "Network.requestWillBeSent"
-    ]
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    sent = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    return [one["request"]["url"] for one in sent]
 
 
 def complaints(browser: webdriver.Chrome) -> list[str]:
     """Warnings and errors that the console has shown since the last call."""
-    return [
-        entry["message"] for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")
-    ]
+    return [one["message"] for one in browser.get_log("browser") if one["level"] in ("SEVERE", "WARNING")]

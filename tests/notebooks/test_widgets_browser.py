@@ -28,6 +28,7 @@ from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.expected_conditions import visibility_of_any_elements_located
 from selenium.webdriver.support.ui import WebDriverWait
 from sliders import as_html
 
@@ -61,7 +62,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]
     programs()
     tmp_path = tmp_path_factory.mktemp("lab")
     (tmp_path / "work").mkdir()
-    settings = tmp_path / "config" / "lab" / "user-settings" / "@jupyterlab" / "apputils-extension"
+    settings = tmp_path / "config/lab/user-settings/@jupyterlab/apputils-extension"
     settings.mkdir(parents=True)
     (settings / "notification.jupyterlab-settings").write_text(QUIET)
     with socket.socket() as probe:
@@ -69,20 +70,13 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]
         port = probe.getsockname()[1]
     token = secrets.token_hex(16)
     folders = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_RUNTIME_DIR": "runtime", "IPYTHONDIR": "ipython"}
-    environment = {**os.environ, **{name: str(tmp_path / folder) for name, folder in folders.items()}}
-    options = [
-        "--no-browser",
-        "--allow-root",
-        f"--ServerApp.port={port}",
-        "--ServerApp.port_retries=0",
-        "--ServerApp.ip=127.0.0.1",
-        f"--ServerApp.root_dir={tmp_path / 'work'}",
-        f"--IdentityProvider.token={token}",
-        "--LabApp.news_url=None",
+    environment = os.environ | {name: str(tmp_path / folder) for name, folder in folders.items()}
+    command = [
+        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--IdentityProvider.token={token}",
+        "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
+        f"--ServerApp.root_dir={tmp_path / 'work'}", "--LabApp.news_url=None", "--LabApp.extension_manager=readonly",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-        "--LabApp.extension_manager=readonly",
-    ]
-    command = [sys.executable, "-m", "jupyterlab", *options]
+    ]  # fmt: skip
     with (tmp_path / "jupyter.log").open("wb") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
     try:
@@ -122,14 +116,10 @@ def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
 
 def find(browser: webdriver.Chrome, selector: str) -> WebElement:
     """The first visible element, waited for."""
-
-    def visible(chrome: webdriver.Chrome) -> WebElement | None:
-        found = chrome.find_elements(By.CSS_SELECTOR, selector)
-        return next((one for one in found if one.is_displayed()), None)
-
     stale = [StaleElementReferenceException]  # JupyterLab drew it anew in between
     wait = WebDriverWait(browser, SECONDS, ignored_exceptions=stale)
-    return wait.until(visible, f"nothing visible matches {selector}")
+    visible = visibility_of_any_elements_located((By.CSS_SELECTOR, selector))
+    return wait.until(visible, f"nothing visible matches {selector}")[0]
 
 
 def run_all_cells(browser: webdriver.Chrome) -> None:
@@ -157,6 +147,7 @@ return [image.naturalWidth, image.src, image.alt, caption.innerText];
 
 def wait_for(browser: webdriver.Chrome, level: int) -> tuple[str, str, str]:
     """(source of the picture, alternative text, caption), read in one moment, once the caption is that of the frame."""
+    find(browser, "figure figcaption")
     caption = f"Frame {level} is a grey of level {level * 85}."
 
     def shown(chrome: webdriver.Chrome) -> list[str] | None:
@@ -170,7 +161,6 @@ def wait_for(browser: webdriver.Chrome, level: int) -> tuple[str, str, str]:
 
 def drag_and_type(browser: webdriver.Chrome) -> None:
     """Drag the handle from end to end without letting go, then use the keys; the picture follows each time."""
-    find(browser, "figure figcaption")
     seen = [wait_for(browser, 0)]
     handle = find(browser, "input[type=range]")
 
@@ -198,7 +188,7 @@ def drag_and_type(browser: webdriver.Chrome) -> None:
 
 @pytest.mark.slow
 def test_the_picture_follows_in_jupyterlab_while_the_kernel_is_busy(
-    lab: Callable[..., str], browser: webdriver.Chrome, tmp_path: Path
+    lab: Callable[..., str], browser: webdriver.Chrome
 ) -> None:
     browser.get(lab(SOURCE, f"time.sleep({SECONDS})"))
     run_all_cells(browser)
@@ -206,7 +196,6 @@ def test_the_picture_follows_in_jupyterlab_while_the_kernel_is_busy(
     find(browser, ".jp-Notebook-ExecutionIndicator[data-status='busy']")
     drag_and_type(browser)
     find(browser, ".jp-Notebook-ExecutionIndicator[data-status='busy']")
-    browser.save_screenshot(str(tmp_path / "slider.png"))
 
 
 def test_the_picture_follows_in_a_page_without_kernel(browser: webdriver.Chrome, tmp_path: Path) -> None:

@@ -29,11 +29,6 @@ BOTH = [("rgb", 0), ("rgb", 4), ("y", 0), ("y", 4)]
 KEPT = {"weights", "average", "adam", "step", "recipe"}
 
 
-def forgetful(sr: Tensor, hr: Tensor) -> None:
-    """Returns nothing, but is no stub; names nothing but its own variables."""
-    error = sr - hr  # noqa: F841
-
-
 def nearest(sr: Tensor, hr: Tensor, claimed: float, choices: list[tuple[Any, int]]) -> tuple[Any, int]:
     return min(choices, key=lambda choice: abs(float(metrics.psnr(sr, hr, choice[1], choice[0])) - claimed))
 
@@ -45,12 +40,6 @@ def blank(lr: Tensor, s: int) -> Tensor:
 
 def gaps(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.sort(x) - np.sort(y)
-
-
-def euler_in_place(v: Callable[..., Tensor], x: Tensor, steps: int) -> Tensor:
-    for k in range(steps):
-        x += v(x, k / steps) / steps
-    return x
 
 
 def judge(*submission: np.ndarray, without: str = "slack", rounding: float = 1e-9) -> bool:
@@ -78,7 +67,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (lambda sr, hr: -10 * torch.log10((sr - hr).square()), "One number is expected"),
         (lambda sr, hr: "27.5", "One number is expected, your function returned str '27.5'"),
         (lambda sr, hr: (sr - hr).nonsense, "Your function stopped with AttributeError"),
-        (forgetful, "Your function returns nothing"),
+        (lambda sr, hr: (sr - hr, None)[1], "Your function returns nothing"),  # and is no stub
         (27.5, "A function is expected, not float 27.5: give its name alone"),
     ],
     "degrade": [
@@ -116,7 +105,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (lambda sr, hr, c: "rgb", "A pair (channel, border) is expected"),
     ],
     "heun": [
-        (euler_in_place, "changes what it was given"),
+        (lambda v, x, steps: x.add_(v(x, 0.0)), "changes what it was given"),
         (lambda v, x, steps: torch.stack([x, x]), "A tensor (3, 2) is expected"),
     ],
     "velocity": [(lambda f, z, t: (f(z, t) - z.mul_(2)) / (1 - t), "changes what it was given")],
@@ -184,33 +173,24 @@ ASKED = {
 """Of each exercise that is a table: its arguments to `ask`."""
 
 
-def from_nowhere(name: str) -> Callable[..., Any]:
-    return lambda *given: ASKED[name]["right"](*given) * float("nan")
+def wrong() -> Iterator[tuple[str, Callable[..., Any], str]]:
+    """Of each exercise what the table knows, a number from nowhere, and what stands above."""
+    for name, table in ASKED.items():
+        rows = table["mistakes"]
+        for i, (*values, hint) in enumerate(rows(*table["cases"]()[0])):
+            for j in range(len(values)):
+                yield name, lambda *given, rows=rows, i=i, j=j: rows(*given)[i][j], f" {hint}\n"
+        yield name, lambda *given, right=table["right"]: right(*given) * math.nan, f" {table['otherwise']}\n"
+    yield from ((name, answer, hint) for name, rows in WRONG.items() for answer, hint in rows)
 
 
-def mistakes(name: str) -> Iterator[tuple[Callable[..., Any], str]]:
-    """Each mistake of a table as a function, and its hint."""
-    table = ASKED[name]["mistakes"]
-    for i, (*values, hint) in enumerate(table(*ASKED[name]["cases"]()[0])):
-        for j in range(len(values)):
-            yield lambda *given, i=i, j=j: table(*given)[i][j], f" {hint}\n"
-
-
-@pytest.mark.parametrize(
-    ("name", "answer", "hint"),
-    [
-        *((name, *mistake) for name in ASKED for mistake in mistakes(name)),
-        *((name, from_nowhere(name), f" {table['otherwise']}\n") for name, table in ASKED.items()),
-        *((name, answer, hint) for name, rows in WRONG.items() for answer, hint in rows),
-    ],
-)
+@pytest.mark.parametrize(("name", "answer", "hint"), [*wrong()])
 def test_each_wrong_answer_gets_its_own_hint(
     name: str, answer: Any, hint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     check(name, answer)
     said = capsys.readouterr().out
-    assert said.startswith(f"{name}: not yet. ")
-    assert hint in said
+    assert said.startswith(f"{name}: not yet. ") and hint in said
 
 
 @pytest.mark.parametrize(("name", "answer"), RIGHT)
@@ -233,10 +213,9 @@ def test_an_unknown_exercise_is_named() -> None:
 
 def test_the_right_camera_is_the_degradation_of_the_package() -> None:
     generator = torch.Generator().manual_seed(1)
-    hr = torch.rand(3, 96, 96, generator=generator)
+    hr, kernel = torch.rand(3, 96, 96, generator=generator), kernels.gaussian(16, 1.5**2)
     patch = torch.randint(100, 156, (1, 3, 24, 24), generator=generator, dtype=torch.uint8)
     pool = NoisePool(patch, ["exercise"], [""])
-    kernel = kernels.gaussian(16, 1.5**2)
     expected = Degradation(4, kernel, pool).apply(hr)
     assert torch.allclose(camera(hr, kernel, 4, pool.sample(1, 24)[0]), expected, atol=1e-6)
 
