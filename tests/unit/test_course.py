@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,6 @@ from otsr.course import plots, setup
 from otsr.course.widgets import FrameSlider
 
 mpl.use("agg")
-DRAWINGS = Path(__file__).parents[2] / "figures" / "drawings"
 
 
 @pytest.fixture(autouse=True)
@@ -43,41 +43,31 @@ def picture(address: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(address.split(",")[-1])))
 
 
-ADVICE = "torch 9 or newer ... NO\n    pip install it\nNot ready: 1 of 1 to mend, as said above.\n"
-
-
-@pytest.mark.parametrize(("ready", "said"), [(True, ""), (False, ADVICE)])
-def test_start_says_what_to_do_only_where_the_machine_is_not_ready(
-    ready: bool, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_start_sets_the_seeds_and_speaks_only_where_the_machine_is_not_ready(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checks = [setup.Check("torch 9 or newer", ready, "pip install it")]
-    monkeypatch.setattr(setup, "machine_checks", lambda: checks)
     drawn = []
-    for _ in range(2):
+    for ready in (True, False):
+        check = setup.Check("torch 9 or newer", ready, "pip install it")
+        monkeypatch.setattr(setup, "machine_checks", lambda check=check: [check])
         setup.start(seed=3)
-        drawn.append((float(torch.rand(())), np.random.rand()))  # noqa: NPY002
-    assert drawn[0] == drawn[1], "the seeds are set"
-    assert capsys.readouterr().out == 2 * said
+        drawn.append((float(torch.rand(())), np.random.rand(), random.random()))  # noqa: NPY002
+    assert drawn[0] == drawn[1]
+    advice = "torch 9 or newer ... NO\n    pip install it\nNot ready: 1 of 1 to mend, as said above.\n"
+    assert capsys.readouterr().out == advice
 
 
-@pytest.mark.parametrize(
-    ("wished", "quota", "expected"),
-    [
-        ("3", "200000 100000\n", 3),
-        ("", "200000 100000\n", 2),
-        ("", "50000 100000\n", 1),
-        ("many", "max 100000\n", 8),
-        ("0", None, 8),
-    ],
-)
 def test_threads_are_those_wished_for_or_else_the_cores_that_a_container_grants(
-    wished: str, quota: str | None, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", wished)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
-    if quota is not None:
-        (tmp_path / "cpu.max").write_text(quota)
-    assert setup.threads(tmp_path / "cpu.max") == expected
+    for name, quota in (("two", "200000 100000\n"), ("half", "50000 100000\n"), ("none", "max 100000\n")):
+        (tmp_path / name).write_text(quota)
+    for wished, name, expected in [
+        ("3", "two", 3), ("", "two", 2), ("", "half", 1), ("many", "none", 8), ("0", "no-file", 8),
+    ]:  # fmt: skip
+        monkeypatch.setenv("OMP_NUM_THREADS", wished)
+        assert setup.threads(tmp_path / name) == expected, (wished, name)
 
 
 def test_every_failed_check_of_the_machine_carries_advice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,14 +97,14 @@ def test_a_figure_reaches_the_notebook_with_its_alternative_text(shown: list[tup
     ((data, metadata),) = shown
     assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
     assert metadata == {"image/png": {"alt": "A line that rises from 0 to 1."}}
-    assert "rises from 0 to 1" in data["text/plain"]
+    assert data["text/plain"] == "[figure] A line that rises from 0 to 1."
     assert not plt.get_fignums(), "an open figure would be shown twice"
 
 
-def test_drawings_are_shown_as_they_are_committed_with_the_texts_that_they_carry(
+def test_drawings_are_shown_as_committed_with_the_texts_that_they_carry(
     shown: list[tuple[dict, dict]],
 ) -> None:
-    drawings = sorted(DRAWINGS.glob("*.png"))
+    drawings = sorted((Path(__file__).parents[2] / "figures" / "drawings").glob("*.png"))
     assert len(drawings) > 10
     for path in drawings:
         plots.drawing(path.stem)
@@ -145,20 +135,12 @@ def test_frames_have_the_colour_of_their_role_and_the_box_fits_every_size() -> N
 CAPTIONS = [f"A grey of level {50 * i} & more." for i in range(5)]
 
 
-@pytest.fixture
-def slider() -> FrameSlider:
+def test_a_slider_carries_a_live_widget_with_all_frames_a_picture_and_a_text() -> None:
     frames = [np.full((30, 40, 3), 50 * i, np.uint8) for i in range(5)]
-    return FrameSlider(frames, list("abcde"), CAPTIONS, title="grey")
-
-
-def test_a_slider_gives_the_browser_all_frames(slider: FrameSlider) -> None:
+    slider = FrameSlider(frames, list("abcde"), CAPTIONS, title="grey")
     model = slider.get_state()
     assert [picture(one).getpixel((0, 0))[0] for one in model["frames"]] == [0, 50, 100, 150, 200]
-    assert model["captions"] == CAPTIONS
-    assert "addEventListener" in model["_esm"]
-
-
-def test_a_slider_carries_a_live_widget_a_picture_and_a_text(slider: FrameSlider) -> None:
+    assert model["captions"] == CAPTIONS and "addEventListener" in model["_esm"]
     data, metadata = DisplayFormatter().format(slider)
     assert "application/vnd.jupyter.widget-view+json" in data
     levels = np.bincount(np.asarray(picture(data["image/png"]).convert("L")).ravel())
@@ -185,20 +167,17 @@ def test_the_still_pictures_of_a_slider_leave_room_for_long_captions(lines: int)
 
 def test_figures_can_be_frames_and_are_closed() -> None:
     slider = FrameSlider([plt.subplots(figsize=(2, 1))[0]], ["only"], ["A line."])
-    assert not plt.get_fignums()
-    assert slider.frames[0].startswith("data:image/png;base64,")
+    assert slider.frames[0].startswith("data:image/png;base64,") and not plt.get_fignums()
 
 
 @pytest.mark.parametrize(
     ("labels", "captions", "message"),
     [
-        (["a"], ["x", "y"], "2 frames, 1 labels and 2 captions"),
-        (["a", "a"], ["x", "y"], "labels must differ"),
-        (["a", "b"], ["x", " "], "needs a caption"),
+        ("a", "xy", "2 frames, 1 labels and 2 captions"),
+        ("aa", "xy", "labels must differ"),
+        ("ab", "x ", "needs a caption"),
     ],
 )
-def test_a_slider_that_does_not_fit_together_is_refused(
-    labels: list[str], captions: list[str], message: str
-) -> None:
+def test_a_slider_that_does_not_fit_together_is_refused(labels: str, captions: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        FrameSlider([np.zeros((30, 40, 3), np.uint8)] * 2, labels, captions)
+        FrameSlider([np.zeros((30, 40, 3), np.uint8)] * 2, [*labels], [*captions])

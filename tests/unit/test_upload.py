@@ -32,23 +32,18 @@ def photo(kind: str = "JPEG", mode: str = "RGB", **options: Any) -> bytes:
 
 def choose(upload: PhotoUpload, name: str, content: bytes) -> None:
     """What the browser does when a file is chosen."""
-    now = datetime.now(timezone.utc)
-    kind, size, data = "image/jpeg", len(content), memoryview(content)
-    upload.button.value = [
-        {"name": name, "type": kind, "size": size, "content": data, "last_modified": now},
-    ]
+    file = {"name": name, "type": "image/jpeg", "size": len(content), "content": memoryview(content)}
+    upload.button.value = [{**file, "last_modified": datetime.now(timezone.utc)}]
 
 
 def test_until_a_photo_is_chosen_the_one_of_the_course_stands_in(fallback: Path) -> None:
     upload = PhotoUpload(fallback)
     assert upload.button in upload.children and ".jpg" in upload.button.accept
-    assert upload.image().size == (8, 6)
-    assert upload.content == fallback.read_bytes()
+    assert upload.image().size == (8, 6) and upload.content == fallback.read_bytes()
     data, _ = DisplayFormatter().format(upload)
     assert "application/vnd.jupyter.widget-view+json" in data
-    assert data["text/plain"] == (
-        "[upload] No photo chosen yet: stand-in.jpg, which comes with the course, stands in."
-    )
+    assert data["text/plain"] == f"[upload] {upload.line.value}"
+    assert upload.line.value == "No photo chosen yet: stand-in.jpg, which comes with the course, stands in."
 
 
 def test_the_photo_that_was_chosen_last_is_taken_with_all_its_bytes(fallback: Path) -> None:
@@ -57,8 +52,7 @@ def test_the_photo_that_was_chosen_last_is_taken_with_all_its_bytes(fallback: Pa
     exif[0x010F] = "Maker"
     for name, kind in (("IMG_20240714.jpg", "JPEG"), ("scan.tif", "TIFF")):
         choose(upload, name, photo(kind, exif=exif))
-        assert upload.image().size == (30, 20)
-        assert upload.image().getexif()[0x010F] == "Maker"
+        assert upload.image().size == (30, 20) and upload.image().getexif()[0x010F] == "Maker"
         assert upload.name == name and name in upload.line.value
 
 
@@ -70,7 +64,7 @@ def test_the_photo_that_was_chosen_last_is_taken_with_all_its_bytes(fallback: Pa
         (photo("TIFF", "F"), "holds floating-point values"),
     ],
 )
-def test_a_wrong_file_is_refused_and_the_photo_before_it_stays(
+def test_a_wrong_file_is_refused_and_the_photo_before_stays(
     fallback: Path, content: bytes, words: str
 ) -> None:
     upload = PhotoUpload(fallback)
@@ -92,12 +86,10 @@ def test_in_colab_its_own_dialogue_opens_and_no_copy_stays_on_the_disk(
     colab = types.ModuleType("google.colab")
     colab.files = types.SimpleNamespace(upload=files_upload)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "google.colab", colab)
-    (tmp_path / "colab").mkdir()
-    monkeypatch.chdir(tmp_path / "colab")
+    monkeypatch.chdir(tmp_path)
     upload = PhotoUpload(fallback)
-    assert upload.name == next(iter(answer), "stand-in.jpg")
-    assert upload.button not in upload.children
-    assert not list((tmp_path / "colab").iterdir())
+    assert upload.name == next(iter(answer), "stand-in.jpg") and upload.button not in upload.children
+    assert list(tmp_path.iterdir()) == [fallback]
 
 
 def test_nothing_of_the_widget_is_overridden_but_its_display() -> None:
