@@ -50,9 +50,6 @@ def _solutions(item: pytest.Item) -> Iterator[pytest.Item]:
         for name, (cell, solution) in exercises(item.parent.nb).items():
             if cell is item.cell:
                 yield nbval.plugin.IPyNbCell.from_parent(
-                    item.parent,
-                    name=f"{item.name} solved: {name}",
-                    cell_num=item.cell_num,
-                    cell=solved(cell, solution),
-                    options=item.options,
-                )
+                    item.parent, name=f"{item.name} solved: {name}", cell_num=item.cell_num,
+                    cell=solved(cell, solution), options=item.options,
+                )  # fmt: skip

@@ -29,17 +29,13 @@ def test_its_gaussian_is_the_package_s(written: Any, size: int, sigma: float) ->
     torch.testing.assert_close(written.gaussian(size, sigma), kernels.gaussian(size, sigma**2))
 
 
-@pytest.mark.parametrize(
-    ("scale", "kernel"),
-    [(2, kernels.motion(8, 5.0, 30)), (3, kernels.gaussian(9, 3.0, 1.0, 20)), (4, kernels.bicubic(4))],
-)
-def test_its_blur_and_sampling_are_the_package_s(
-    written: Any, photo: torch.Tensor, scale: int, kernel: torch.Tensor
-) -> None:
-    lopsided = kernel * torch.linspace(0.5, 1.5, len(kernel))[:, None]
-    lopsided = lopsided / lopsided.sum()
-    lr = written.sample(written.blur(photo.double(), lopsided.double()), scale)
-    torch.testing.assert_close(lr, kernels.downsample(photo.double(), lopsided, scale), atol=1e-9, rtol=0)
+def test_its_blur_and_sampling_are_the_package_s(written: Any, photo: torch.Tensor) -> None:
+    every = {2: kernels.motion(8, 5.0, 30), 3: kernels.gaussian(9, 3.0, 1.0, 20), 4: kernels.bicubic(4)}
+    for scale, kernel in every.items():
+        lopsided = kernel * torch.linspace(0.5, 1.5, len(kernel))[:, None]
+        lopsided = lopsided / lopsided.sum()
+        lr = written.sample(written.blur(photo.double(), lopsided.double()), scale)
+        torch.testing.assert_close(lr, kernels.downsample(photo.double(), lopsided, scale), atol=1e-9, rtol=0)
 
 
 def test_its_spectrum_is_the_package_s(written: Any, photo: torch.Tensor) -> None:
@@ -54,8 +50,6 @@ def test_its_jpeg_is_pillow_s_up_to_ties_in_rounding(written: Any, photo: torch.
     file = io.BytesIO()
     Image.fromarray(grey.byte().numpy()).save(file, "JPEG", quality=quality)
     theirs = torch.from_numpy(np.array(Image.open(file))).float()
-    assert (ours == theirs).float().mean() > 0.75, (
-        "Pillow's cosines are whole numbers: some strengths round otherwise"
-    )
+    assert (ours == theirs).float().mean() > 0.75, "Pillow's cosines are whole numbers: some round otherwise"
     assert (ours == grey).float().mean() < 0.25, "something was rounded"
     assert numbers.shape == (24, 24, 8, 8)

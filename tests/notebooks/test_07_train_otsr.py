@@ -13,6 +13,7 @@ import nbformat
 import pytest
 import torch
 from safetensors.torch import load_file
+from test_style import ROOT, markdown
 from torch import Tensor, nn
 
 from otsr import training
@@ -23,7 +24,6 @@ from otsr.training.losses import Losses, transport_distance
 from otsr.training.runtime import rate
 from otsr.training.schema import Transport
 
-ROOT = Path(__file__).parents[2]
 TINY = ROOT / "configs" / "tiny.yml"
 HERE = ["precision=fp32", "data.workers=0", "data.degradation=null", "validation.images=0"]
 
@@ -32,8 +32,7 @@ GLOBALS = ("recipes", "alexnet", "RECIPE", "larger")
 
 @pytest.fixture(scope="module")
 def text() -> str:
-    notebook = nbformat.read(ROOT / "notebooks" / "07_train_otsr.ipynb", as_version=4)
-    return "\n".join(cell.source for cell in notebook.cells)
+    return markdown(nbformat.read(ROOT / "notebooks" / "07_train_otsr.ipynb", as_version=4))
 
 
 def test_its_transport_is_the_term_of_the_recipe(written: Any) -> None:
@@ -64,9 +63,7 @@ class Probe(nn.Module):
         return lr + self.weight
 
 
-def test_its_learning_rate_and_average_are_the_package_s(
-    written: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_its_rate_and_average_are_the_package_s(written: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under a constant gradient Adam's step is the learning rate."""
     config = load_config(TINY, [*HERE, "losses.transport.weight=0", "steps=30", "optimiser.lr=0.1"])
     zero = torch.zeros(1, 3, 4, 4)
@@ -94,9 +91,7 @@ def test_its_loop_makes_the_weights_of_otsr_train(written: Any, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", ["tiny", "small"])
-def test_its_bill_is_that_of_the_real_network_whose_convolutions_are_nearly_all(
-    written: Any, name: str
-) -> None:
+def test_its_bill_is_that_of_the_network_whose_convolutions_are_nearly_all(written: Any, name: str) -> None:
     """A convolution: forward, the gradient of its weights and, for all but the first, that of its input."""
     config = load_config(ROOT / "configs" / f"{name}.yml")
     network, bill = build(config.architecture), written.bill(name)
@@ -119,21 +114,16 @@ def test_the_processes_of_its_torchrun_line_can_share_the_batch(text: str) -> No
     assert line and load_config(ROOT / "configs" / line[2]).data.batch % int(line[1]) == 0
 
 
-RECORDED = {
-    "psnr-small": ("curves", "psnr-small"),
-    "otsr-small": ("curves", "small"),
-    "gan-small": ("curves", "gan-small"),
-    "general-psnr": ("general", "general-psnr"),
-    "general": ("general", "general"),
-    "taught": ("general", "taught"),
-}
-
-
-@pytest.mark.parametrize("name", RECORDED)
-def test_the_recorded_runs_are_those_of_the_recipes_as_they_are(name: str) -> None:
-    record, recipe = RECORDED[name]
+@pytest.mark.parametrize(
+    ("name", "record"),
+    [
+        *((name, "curves") for name in ("psnr-small", "otsr-small", "gan-small")),
+        *((name, "general") for name in ("general-psnr", "general", "taught")),
+    ],
+)
+def test_the_recorded_runs_are_those_of_the_recipes_as_they_are(name: str, record: str) -> None:
     found = json.loads((ROOT / "data" / "training" / f"{record}.json").read_text(encoding="utf-8"))[name]
-    config = load_config(ROOT / "configs" / f"{recipe}.yml")
+    config = load_config(ROOT / "configs" / f"{name.replace('otsr-small', 'small')}.yml")
     assert config.name == name
     assert set(found["losses"]) == {key for key, term in config.losses if getattr(term, "weight", 0)}
     assert all(losses[-1][0] == config.steps for losses in found["losses"].values())

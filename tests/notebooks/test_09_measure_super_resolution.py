@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import itertools
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
+from test_style import ROOT
 from torch import Tensor
 
 from otsr import images, metrics
 from otsr.evaluation import rounded
-
-ROOT = Path(__file__).parents[2]
 
 GLOBALS = ("CHANNELS", "README", "better")
 

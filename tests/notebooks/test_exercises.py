@@ -5,15 +5,14 @@ That each solution is accepted where it stands shows when the notebook runs: see
 
 from __future__ import annotations
 
-import contextlib
-import io
 import re
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import grade_one
+import pytest
 from nbformat import NotebookNode
+from test_style import code_cells
 
 from otsr.course.exercises import check
 from tests.notebooks.solutions import exercises
@@ -27,17 +26,15 @@ def test_every_notebook_has_an_exercise_that_runs_as_it_is(notebook: NotebookNod
 
 
 def test_a_right_answer_is_right_for_other_numbers(
-    path: Path, notebook: NotebookNode, definitions: Callable[..., ModuleType]
+    path: Path, notebook: NotebookNode, definitions: Callable, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    code = "\n".join(cell.source for cell in code_cells(notebook))
     constants = re.findall(r"^([A-Z_]{3,}) =", code, re.MULTILINE)
     names = vars(definitions(path.name[:2], *constants))
     for name, (cell, solution) in exercises(notebook).items():
         exec(solution, names)
         answer = re.search(rf'^check\("{name}", (\w+)', cell.source, re.MULTILINE)
-        assert answer, cell.source
-        said = io.StringIO()
         for shift in grade_one.SHIFTS:
-            with contextlib.redirect_stdout(said), grade_one.other_numbers(shift):
+            with grade_one.other_numbers(shift):
                 check(name, names[answer[1]])
-        assert said.getvalue() == f"{name}: correct\n" * len(grade_one.SHIFTS)
+            assert capsys.readouterr().out == f"{name}: correct\n"

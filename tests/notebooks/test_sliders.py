@@ -65,6 +65,4 @@ def test_every_slider_of_the_course_moves_on_the_site(path: Path, notebook: Note
     for cell in notebook.cells:
         data = [output.get("data", {}) for output in cell.get("outputs", [])]
         if any(str(one.get("text/plain", "")).startswith("[slider]") for one in data):
-            assert sliders.live(cell), (
-                f"cell {cell.id}: run python scripts/course.py notebooks {path.name[:2]}"
-            )
+            assert sliders.live(cell), f"{cell.id}: run python scripts/course.py notebooks {path.name[:2]}"

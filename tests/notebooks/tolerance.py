@@ -27,12 +27,7 @@ _TOKEN = re.compile(rf"(?<![\w.]){_NUMBER.pattern}(?!\w|[.,]\d)|\n|\w+|[^\w\s]")
 
 
 def difference(stored: str, found: str, share: float = SHARE) -> str | None:
-    """What is wrong with `found`, in words; None if it says the same as `stored`.
-
-    Args:
-        stored, found: printed texts.
-        share: part of a number by which it may differ.
-    """
+    """What is wrong with `found`, in words; None if it says the same as `stored`, numbers up to this part of them."""
     ours, theirs = _TOKEN.findall(stored), _TOKEN.findall(found)
     for one, other in zip(ours, theirs, strict=False):
         if not _alike(one, other, share):
@@ -43,27 +38,21 @@ def difference(stored: str, found: str, share: float = SHARE) -> str | None:
 
 
 def _alike(stored: str, found: str, share: float) -> bool:
-    if stored == found:
-        return True
     if not (_NUMBER.fullmatch(stored) and _NUMBER.fullmatch(found)):
-        return False
+        return stored == found
     one, other = (Decimal(text.replace(",", "").replace("−", "-")) for text in (stored, found))
     if one * other < 0:
         return False
     allowed = share * abs(float(one))
-    digits = min(number.as_tuple().exponent for number in (one, other))
     if re.search(r"[.eE]", stored + found):
-        allowed = max(allowed, UNITS * 10.0**digits)
+        last = min(number.as_tuple().exponent for number in (one, other))
+        allowed = max(allowed, UNITS * 10.0**last)
     gap = abs(float(one - other))
     return gap <= allowed or math.isclose(gap, allowed)
 
 
 def share_of(tags: list[str]) -> float:
-    """The part of a number that a cell with these tags allows.
-
-    Raises:
-        ValueError: a tag that begins with "tolerance" and gives no percentage or no reason.
-    """
+    """The part of a number that a cell with these tags allows; ValueError for one without percentage or reason."""
     share = SHARE
     for tag in tags:
         if tag.startswith("tolerance"):
@@ -77,7 +66,12 @@ def share_of(tags: list[str]) -> float:
 class Printed(str):
     """A text that equals another if it says the same; nbval compares what its `sanitize` returns with !=."""
 
-    share: float = SHARE
+    share: float
+
+    def __new__(cls, text: str, share: float = SHARE) -> Printed:
+        made = super().__new__(cls, text)
+        made.share = share
+        return made
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, str) and difference(self, other, self.share) is None
@@ -96,10 +90,7 @@ def pytest_itemcollected(item: Any) -> None:
 
     def printed(text: Any) -> Any:
         clean = sanitize(text)
-        if isinstance(clean, str):
-            clean = Printed(clean)
-            clean.share = share
-        return clean
+        return Printed(clean, share) if isinstance(clean, str) else clean
 
     item.sanitize = printed
 
