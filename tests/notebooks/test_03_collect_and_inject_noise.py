@@ -15,8 +15,6 @@ from otsr.degradation import NoisePool, collect_noise
 from otsr.images import open_picture
 from otsr.transport.sliced import wasserstein_1d
 
-PUBLISHED = {"max_coherence": 1.0, "max_correlation": 1.0}
-
 GLOBALS = ("tiles", "arles", "sky", "crops")
 
 
@@ -36,8 +34,9 @@ def test_its_rules_keep_the_patches_that_the_package_keeps(written: Any, rule: A
     pixels = open_picture(phone_crops("mixed", iso)[0]).pixels
     places = 32 * np.argwhere(getattr(written, f"{rule}_rule")(written.grey_of(pixels)))
     ours = np.stack([pixels[y : y + 64, x : x + 64] for y, x in places])
+    published = collect_noise(pixels, rule, stride=32, max_coherence=1.0, max_correlation=1.0)
     assert len(ours) > 100
-    assert np.array_equal(ours, in_rows(collect_noise(pixels, rule, stride=32, **PUBLISHED)))
+    assert np.array_equal(ours, in_rows(published))
 
 
 def test_its_coherence_refuses_what_the_package_refuses(written: Any) -> None:
@@ -95,9 +94,9 @@ def test_real_patches_that_are_held_out_are_in_no_pool(written: Any, tiles: Nois
     written.tiles = tiles
     pool, real, _ = written.divide(3)
     assert len(pool) == len(real) == len(tiles) // 2
-    held = {field.tobytes() for field in np.round(real, 6)}
     inside = written.without_plane(written.grey_of(in_rows(pool)))
-    assert not held & {field.tobytes() for field in np.round(inside, 6)}
+    held, used = ({field.tobytes() for field in np.round(fields, 6)} for fields in (real, inside))
+    assert not held & used
 
 
 def test_rivals_have_the_variance_of_the_pool(written: Any, tiles: NoisePool) -> None:

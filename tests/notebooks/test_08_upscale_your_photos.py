@@ -65,9 +65,7 @@ def test_its_back_projection_is_the_package_s(written: Any, photo: Tensor, steps
 
 
 @pytest.mark.parametrize("t", [0.0, 0.3, 1.0])
-def test_its_mixture_of_weights_is_the_package_s_blend(
-    written: Any, monkeypatch: pytest.MonkeyPatch, t: float
-) -> None:
+def test_its_mixture_is_the_package_s_blend(written: Any, monkeypatch: pytest.MonkeyPatch, t: float) -> None:
     stored = {"psnr": RRDBNet(nf=8, nb=1, gc=4), "otsr": RRDBNet(nf=8, nb=1, gc=4)}
     expected = dict(weights.blend(stored["psnr"], stored["otsr"], t).named_parameters())
     monkeypatch.setattr(written, "weights", SimpleNamespace(load=stored.__getitem__))

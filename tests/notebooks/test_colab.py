@@ -7,13 +7,12 @@ Colab itself cannot be had in a test. Faked are `google.colab` in `sys.modules` 
 from __future__ import annotations
 
 import ast
-import functools
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from modulefinder import ModuleFinder
 from pathlib import Path
 
 import nbformat
@@ -70,41 +69,14 @@ def installed(notebook: NotebookNode) -> dict[str, Requirement]:
     return {Requirement(word).name.lower(): Requirement(word) for word in words}
 
 
-def statements(notebook: NotebookNode) -> list[ast.stmt]:
-    return [one for cell in code_cells(notebook) for one in ast.parse(without_pip(cell.source)).body]
-
-
-def imported(tree: ast.AST) -> Iterator[str]:
-    """Dotted names that are imported in it, inside functions too; the package has no relative imports."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.module and not node.level
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-@functools.cache
-def imported_by(file: Path) -> tuple[str, ...]:
-    return tuple(imported(ast.parse(file.read_text())))
-
-
 def distributions_needed(notebook: NotebookNode) -> dict[str, str]:
-    """Distribution to the file that imports it, for the notebook and all rooms of otsr that it enters."""
-    needed: dict[str, str] = {}
-    entered: set[Path] = set()
-    names = [("the notebook", name) for statement in statements(notebook) for name in imported(statement)]
-    for where, name in names:  # those of each file that is entered come behind
-        top, *inner = name.split(".")
-        if top != "otsr":
-            needed.setdefault(MODULES.get(top, top).lower(), where)
-            continue
-        stems = [ROOT.joinpath("otsr", *inner[:depth]) for depth in range(len(inner) + 1)]
-        files = {file for stem in stems for file in (stem / "__init__.py", stem.with_suffix(".py"))} - entered
-        for file in filter(Path.is_file, files):
-            entered.add(file)
-            names += [(str(file.relative_to(ROOT)), one) for one in imported_by(file)]
-    return {name: where for name, where in needed.items() if name not in sys.stdlib_module_names}
+    """Distribution to one that imports it, the notebook or a file of otsr that it enters, inside functions too."""
+    finder = ModuleFinder([str(ROOT)])  # finds otsr alone
+    source = "\n".join(without_pip(cell.source) for cell in code_cells(notebook))
+    finder.scan_code(compile(source, "the notebook", "exec"), finder.add_module("the notebook"))
+    missed = {name.split(".")[0]: min(by) for name, by in finder.badmodules.items()}
+    others = missed.keys() - sys.stdlib_module_names - {"otsr"}
+    return {MODULES.get(name, name).lower(): missed[name] for name in others}
 
 
 def test_pip_installs_what_colab_lacks_at_the_versions_of_the_package(notebook: NotebookNode) -> None:
@@ -172,9 +144,9 @@ def test_a_wheel_of_this_checkout_holds_all_that_the_notebooks_read(tmp_path: Pa
     # pip does the same, and compiles
     shutil.unpack_archive(next(tmp_path.glob("otsr-*.whl")), target, "zip")
     books = [nbformat.read(path, 4) for path in NOTEBOOKS]
-    parts = [one for book in books for one in statements(book)]
+    sources = "\n".join(without_pip(cell.source) for book in books for cell in code_cells(book))
+    parts = ast.parse(sources).body
     imports = {ast.unparse(one) for one in parts if isinstance(one, (ast.Import, ast.ImportFrom))}
-    sources = "\n".join(cell.source for book in books for cell in code_cells(book))
     code = IN_COLAB.format(
         set_up=without_pip(code_cells(books[0])[0].source),
         imports="\n".join(sorted(imports)),

@@ -54,9 +54,8 @@ def unfair(rule: Rule) -> None:
     assert not earns(boxed_labels)
 
 
-def chance(rule: Rule) -> bool:
-    rule(COST)
-    return bool(torch.rand(()) < 0.5)
+def chance(rule: Rule) -> Tensor:
+    return rule(COST) and torch.rand(()) < 0.5
 
 
 RIGHT: list[tuple[str, Any]] = [
