@@ -101,11 +101,7 @@ def test_what_it_has_recorded_is_what_the_benchmark_measured(written: Any) -> No
     stored = json.loads((ROOT / "benchmarks/results/kernel_estimation.json").read_text())
     assert written.recorded == {name: round(value) for name, value in stored["kernelgan_seconds"].items()}
     rows = [row for row in stored["records"] if row["case"].startswith("x2-noise0-")]
-    for label, method in {
-        "KernelGAN": "kernelgan",
-        "best round": "isotropic",
-        "statistics": "spectrum",
-    }.items():
+    for label, method in ("KernelGAN", "kernelgan"), ("best round", "isotropic"), ("statistics", "spectrum"):
         recorded = next(value for name, value in written.relative.items() if name.startswith(label))
         errors = [row["l2"] for row in rows if row["method"] == method]
         assert recorded == pytest.approx(np.mean(errors), abs=5e-4)

@@ -86,7 +86,7 @@ def test_pip_installs_what_colab_lacks_at_the_versions_of_the_package(notebook: 
         assert not wish.specifier or wish.specifier == OURS[name].specifier
     fetched = [line for line in pip_lines(notebook) if any("git+" in word for word in line)]
     assert fetched == [["-q", "--no-deps", f"git+{notebooks.repository()}"]], (
-        "Colab's packages stay as they are"
+        "its own packages stay as they are"
     )
     assert notebooks.repository().startswith("https://")
 

@@ -52,12 +52,8 @@ def test_a_slider_lives_only_while_the_notebook_says_what_it_shows(run: Notebook
 
 
 def test_no_caption_can_end_the_script_of_a_page() -> None:
-    state = {
-        "title": "grey",
-        "labels": ["only"],
-        "captions": ["A tag </script><b> in words."],
-        "frames": [""],
-    }
+    words = "A tag </script><b> in words."
+    state = {"title": "grey", "labels": ["only"], "captions": [words], "frames": [""]}
     assert sliders.as_html(state).count("</script>") == 1
 
 

@@ -36,9 +36,8 @@ def section(notebook: NotebookNode, heading: str) -> str:
 def shown(cell: NotebookNode) -> str:
     """All text that a cell printed or displayed."""
     outputs = cell.get("outputs", [])
-    return "\n".join(
-        str(one) for out in outputs for one in [out.get("text", ""), *out.get("data", {}).values()]
-    )
+    data = (str(one) for output in outputs for one in output.get("data", {}).values())
+    return "\n".join([*(output.get("text", "") for output in outputs), *data])
 
 
 def test_format_is_valid_and_the_file_is_small(path: Path, notebook: NotebookNode) -> None:
@@ -129,18 +128,15 @@ def test_every_picture_has_a_text_for_those_who_cannot_see_it(notebook: Notebook
 
 def alts_of(cell: NotebookNode) -> list[str]:
     """The alternative text of each picture that a cell shows, empty where there is none."""
-    pictures = [
-        (one, mime) for one in cell.get("outputs", []) for mime in one.get("data", {}) if "image/" in mime
-    ]
+    outputs = cell.get("outputs", [])
+    pictures = [(one, mime) for one in outputs for mime in one.get("data", {}) if "image/" in mime]
     return [output.get("metadata", {}).get(mime, {}).get("alt", "") for output, mime in pictures]
 
 
 def test_a_paragraph_reads_every_figure(notebook: NotebookNode) -> None:
     for cell, follows in pairwise(notebook.cells):
         if alts_of(cell):
-            assert follows.cell_type == "markdown" and len(follows.source) > 120, (
-                f"{cell.source[:80]}: no text"
-            )
+            assert follows.cell_type == "markdown" and len(follows.source) > 120, cell.source[:80]
     assert not alts_of(notebook.cells[-1])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -63,16 +64,14 @@ def code(source: str, stored: str, *tags: str) -> nbformat.NotebookNode:
 
 def test_nbval_compares_so_and_solves_the_exercises(tmp_path: Path) -> None:
     """Cell 1 is 5 % off, cell 2 too but says why, cell 3 has another word; cell 6 is solved wrongly."""
-    judge = (
-        "def check(name, x): print(name + (': not attempted yet' if x is ... else ': correct' * (x == 4)))"
-    )
+    said = "': not attempted yet' if x is ... else ': correct' * (x == 4)"
     solution = "<details><summary>Solution</summary>\n\n```python\nx = {}\n```\n</details>"
     cells = [
         code("print('12.6 dB')", "12.7 dB\n"),
         code("print('33.0 dB')", "31.4 dB\n"),
         code("print('32.9 dB')", "31.4 dB\n", "tolerance-5%: a game"),
         code("print('b')", "a\n"),
-        code(judge, ""),
+        code(f"def check(name, x): print(name + ({said}))", ""),
         code('x = ...\ncheck("sum", x)', "sum: not attempted yet\n"),
         v4.new_markdown_cell(solution.format("2 + 2")),
         code('x = ...\ncheck("more", x)', "more: not attempted yet\n"),
@@ -81,10 +80,9 @@ def test_nbval_compares_so_and_solves_the_exercises(tmp_path: Path) -> None:
     ]
     nbformat.write(v4.new_notebook(cells=cells), tmp_path / "some.ipynb")
     plugins = "-p tests.notebooks.tolerance -p tests.notebooks.solutions -p no:cacheprovider"
-    command = f"{sys.executable} -m pytest -q --nbval --nbval-current-env {plugins} some.ipynb"
+    options = f"-m pytest -q --nbval --nbval-current-env {plugins} some.ipynb".split()
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    said = subprocess.run(
-        command.split(), capture_output=True, text=True, cwd=tmp_path, env=environment
-    ).stdout
+    run = partial(subprocess.run, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    answer = run([sys.executable, *options]).stdout
     failures = "Cell 6 solved: more", "stored '31.4', found '33.0'", "stored 'a', found 'b'"
-    assert "3 failed, 7 passed" in said and all(words in said for words in failures)
+    assert "3 failed, 7 passed" in answer and all(words in answer for words in failures)

@@ -64,9 +64,7 @@ def test_the_photo_that_was_chosen_last_is_taken_with_all_its_bytes(fallback: Pa
         (photo("TIFF", "F"), "holds floating-point values"),
     ],
 )
-def test_a_wrong_file_is_refused_and_the_photo_before_stays(
-    fallback: Path, content: bytes, words: str
-) -> None:
+def test_a_wrong_file_is_refused_and_the_last_one_stays(fallback: Path, content: bytes, words: str) -> None:
     upload = PhotoUpload(fallback)
     choose(upload, "good.jpg", photo())
     choose(upload, "bad.jpg", content)
