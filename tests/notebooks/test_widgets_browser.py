@@ -12,8 +12,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +19,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+import requests
 from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
 from selenium import webdriver
@@ -80,7 +79,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]
     with (tmp_path / "jupyter.log").open("wb") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
     try:
-        wait_for_server(f"http://127.0.0.1:{port}/api?token={token}", server, tmp_path / "jupyter.log")
+        wait_for_server(f"http://127.0.0.1:{port}/api", server, tmp_path / "jupyter.log")
 
         def notebook(*cells: str) -> str:
             made = new_notebook(cells=[new_code_cell(cell) for cell in cells])
@@ -96,14 +95,13 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]
 
 
 def wait_for_server(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy
+    session = requests.Session()
+    session.trust_env = False  # never through a proxy
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline and server.poll() is None:
-        try:
-            with opener.open(address, timeout=5):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.3)
+        with suppress(requests.RequestException):
+            return session.get(address, timeout=5).raise_for_status()
+        time.sleep(0.3)
     pytest.fail(f"JupyterLab did not start; it said:\n{log.read_text()[-3000:]}")
 
 

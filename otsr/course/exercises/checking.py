@@ -125,9 +125,8 @@ def ask(
             if not _near(found, expected):
                 off = (found - expected).abs().max().item()
                 shown = {} if expected.dim() else {"right": expected.item(), "got": found.item()}
-                made = (
-                    hint for *values, hint in mistakes(*arguments) if any(_near(found, one) for one in values)
-                )
+                rows = mistakes(*arguments)
+                made = (hint for *values, hint in rows if any(_near(found, value) for value in values))
                 return f"{case.format(*arguments, off=off, **shown)} {next(made, otherwise)}"
         return None
 
@@ -153,7 +152,7 @@ def _converted(got: Any, expected: Tensor) -> Tensor | None:
 
 
 def _unchanged(given: Any, before: Any) -> bool:
-    return not isinstance(before, Tensor | np.ndarray) or np.array_equal(given, before)
+    return not isinstance(before, Tensor | np.ndarray) or torch.equal(*map(torch.as_tensor, (given, before)))
 
 
 def _attempted(answer: Any) -> Any:
