@@ -16,7 +16,7 @@ from PIL import Image
 
 from otsr.course.widgets import FrameSlider
 
-CAPTIONS = ["A grey of level 40.", "A grey of level 200."]
+CAPTIONS = ["A grey of level 40.", "A tag </script><b> in words."]
 
 
 @pytest.fixture
@@ -46,15 +46,10 @@ def test_a_slider_lives_only_while_the_notebook_says_what_it_shows(run: Notebook
     assert sliders.live(run.cells[0], tmp_path) is None
     sliders.store(run, tmp_path)
     page = sliders.live(run.cells[0], tmp_path)
-    assert page and CAPTIONS[1] in page and "data:image/webp" in page
+    assert page and CAPTIONS[0] in page and "data:image/webp" in page
+    assert page.count("</script>") == 1, "a caption ends the script"
     run.cells[0].outputs[0].data["text/plain"] = "[slider] level\ndark: Another caption."
     assert sliders.live(run.cells[0], tmp_path) is None
-
-
-def test_no_caption_can_end_the_script_of_a_page() -> None:
-    words = "A tag </script><b> in words."
-    state = {"title": "grey", "labels": ["only"], "captions": [words], "frames": [""]}
-    assert sliders.as_html(state).count("</script>") == 1
 
 
 def test_every_slider_of_the_course_moves_on_the_site(path: Path, notebook: NotebookNode) -> None:

@@ -7,12 +7,9 @@ from pathlib import Path
 import nbformat
 import pytest
 import student
+from test_style import code_cells, markdown
 
 from tests.notebooks.solutions import exercises
-
-
-def sources(path: Path, kind: str) -> list[str]:
-    return [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
 
 
 @pytest.fixture(scope="module")
@@ -22,14 +19,17 @@ def handout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_it_has_the_code_and_the_figures_but_no_solution_and_no_output(handout: Path, path: Path) -> None:
-    given = handout / "notebooks" / path.name
-    text = "\n".join(sources(given, "markdown"))
-    assert "<details>" not in given.read_text()
-    assert not any(solution in text for _, solution in exercises(nbformat.read(path, 4)).values())
-    assert not any(cell.get("outputs") for cell in nbformat.read(given, 4).cells)
-    assert sources(given, "code") == sources(path, "code")
-    assert all((given.parent / figure).is_file() for figure in student.FIGURE.findall(text))
+def test_it_has_the_code_and_the_figures_but_no_solution_and_no_output(
+    handout: Path, path: Path, notebook: nbformat.NotebookNode
+) -> None:
+    given = nbformat.read(handout / "notebooks" / path.name, as_version=4)
+    text = markdown(given)
+    assert "<details>" not in text and not any(
+        solution in text for _, solution in exercises(notebook).values()
+    )
+    assert not any(cell.get("outputs") for cell in given.cells)
+    assert [cell.source for cell in code_cells(given)] == [cell.source for cell in code_cells(notebook)]
+    assert all((handout / "notebooks" / figure).is_file() for figure in student.FIGURE.findall(text))
 
 
 def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
