@@ -5,7 +5,6 @@ On a machine that is ready it prints nothing, so outputs do not differ between m
 
 from __future__ import annotations
 
-import math
 import os
 import random
 import sys
@@ -61,7 +60,7 @@ def threads(cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     cores = torch.get_num_threads()
     try:
         quota, period = cpu_max.read_text().split()
-        return max(1, min(cores, math.floor(int(quota) / int(period))))
+        return max(1, min(cores, int(quota) // int(period)))
     except (OSError, ValueError):  # no such file, or "max": no limit
         return cores
 

@@ -85,9 +85,7 @@ def test_pip_installs_what_colab_lacks_at_the_versions_of_the_package(notebook: 
         assert name not in COLAB, f"Colab has {name}; a reinstall may ask for a restart"
         assert not wish.specifier or wish.specifier == OURS[name].specifier
     fetched = [line for line in pip_lines(notebook) if any("git+" in word for word in line)]
-    assert fetched == [["-q", "--no-deps", f"git+{notebooks.repository()}"]], (
-        "its own packages stay as they are"
-    )
+    assert fetched == [["-q", "--no-deps", f"git+{notebooks.repository()}"]], "its packages stay as they are"
     assert notebooks.repository().startswith("https://")
 
 

@@ -101,9 +101,7 @@ def test_a_figure_reaches_the_notebook_with_its_alternative_text(shown: list[tup
     assert not plt.get_fignums(), "an open figure would be shown twice"
 
 
-def test_drawings_are_shown_as_committed_with_the_texts_they_carry(
-    shown: list[tuple[dict, dict]],
-) -> None:
+def test_drawings_are_shown_as_committed_with_the_texts_they_carry(shown: list[tuple[dict, dict]]) -> None:
     drawings = sorted((Path(__file__).parents[2] / "figures" / "drawings").glob("*.png"))
     assert len(drawings) > 10
     for path in drawings:
