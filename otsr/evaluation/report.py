@@ -43,9 +43,8 @@ def notes(table: Table) -> list[str]:
     for m in table.metrics:
         if count := sum(np.isnan(table.per_image(row, m.key)).sum() for row in table.rows):
             why = "too small or too flat" if m.key == "niqe" else "no difference to measure"
-            found.append(
-                f"{m.title}: undefined for {count} pictures of all rows ({why}), which its numbers leave out"
-            )
+            of = f"{count} pictures of all rows ({why})"
+            found.append(f"{m.title}: undefined for {of}, which its numbers leave out")
     return found
 
 
@@ -76,10 +75,13 @@ def to_json(table: Table, against: str) -> dict[str, Any]:
     `values[row][metric][i][d]` is draw d of picture `images[i]`; null where the metric is undefined.
     """
     rows, metrics = table.rows, table.metrics
-    versions = {name: version(name) for name in ("otsr", "torch", "numpy", "pillow")}
+    others = [row for row in rows if row != against]
     return {
         "settings": table.settings,
-        "versions": {"python": platform.python_version(), **versions},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("otsr", "torch", "numpy", "pillow")},
+        },
         "metrics": {m.key: {"title": m.title, "better": "higher" if m.higher else "lower"} for m in metrics},
         "images": list(table.images),
         "failures": list(table.failures),
@@ -88,9 +90,7 @@ def to_json(table: Table, against: str) -> dict[str, Any]:
         "means": {row: {m.key: _ends(table.interval(row, m.key)) for m in metrics} for row in rows},
         "against": against,
         "differences": {
-            row: {m.key: _ends(table.difference(row, against, m.key)) for m in metrics}
-            for row in rows
-            if row != against
+            row: {m.key: _ends(table.difference(row, against, m.key)) for m in metrics} for row in others
         },
     }
 
@@ -108,21 +108,18 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _cells(table: Table, against: str | None = None) -> str:
     """Means, or differences to a row."""
-    lines, enough = [], len(table.images) >= _ENOUGH
-    for row in table.rows:
+
+    def cell(row: str, metric: Metric) -> str:
         if against is None:
-            lines.append([row, *(_cell(table.interval(row, m.key), m) for m in table.metrics)])
-        elif row != against:
-            lines.append(
-                [row, *(_marked(table.difference(row, against, m.key), m, enough) for m in table.metrics)]
-            )
-    return aligned([f"minus {against}" if against else "", *(m.heading for m in table.metrics)], lines)
+            return _cell(table.interval(row, metric.key), metric)
+        change, mark = table.difference(row, against, metric.key), " "
+        if len(table.images) >= _ENOUGH and (change.low > 0 or change.high < 0):
+            mark = "✓" if (change.low > 0) == metric.higher else "✗"
+        return f"{_cell(change, metric, True)} {mark}"
 
-
-def _marked(interval: Interval, metric: Metric, enough: bool) -> str:
-    decided = enough and (interval.low > 0 or interval.high < 0)
-    mark = ("✓" if (interval.low > 0) == metric.higher else "✗") if decided else " "
-    return f"{_cell(interval, metric, True)} {mark}"
+    head = [f"minus {against}" if against else "", *(metric.heading for metric in table.metrics)]
+    rows = [row for row in table.rows if row != against]
+    return aligned(head, [[row, *(cell(row, metric) for metric in table.metrics)] for row in rows])
 
 
 def _cell(interval: Interval, metric: Metric, signed: bool = False) -> str:

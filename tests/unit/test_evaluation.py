@@ -13,27 +13,12 @@ import torch
 from small_networks import plainly
 from torch import Tensor, nn
 
-from otsr import images, metrics
+from otsr import evaluation, images, metrics
 from otsr.datasets import phone_crops
 from otsr.degradation import Degradation, NoisePool
-from otsr.evaluation import (
-    METRICS,
-    EvaluationError,
-    NothingMeasured,
-    Scene,
-    Table,
-    View,
-    degraded,
-    evaluate,
-    markdown,
-    matched,
-    middle,
-    monotony,
-    phone_degradation,
-    rounded,
-    to_json,
-)
-from otsr.evaluation.scenes import named_degradation
+from otsr.evaluation import evaluate, markdown, monotony, to_json
+from otsr.evaluation.measuring import METRICS, NothingMeasured, Table
+from otsr.evaluation.scenes import EvaluationError, Scene, View, degraded, matched, middle, rounded
 
 KEYS = [metric.key for metric in METRICS]
 
@@ -138,9 +123,11 @@ def test_draws_are_averaged_within_a_picture_before_the_bootstrap(tmp_path: Path
 def test_a_clean_up_that_is_asked_for_counts_for_every_degradation(tmp_path: Path) -> None:
     Degradation(4, cleanup=3).save(tmp_path / "camera.safetensors")
     for name in ("bicubic", str(tmp_path / "camera.safetensors")):
-        assert named_degradation(name, cleanup=2).cleanup == 2
-    assert named_degradation(name).cleanup == 3
-    (one,) = degraded([write(tmp_path, a=(96, 208)) / "a.png"], named_degradation("bicubic", 4, 2))
+        assert evaluation.scenes.named_degradation(name, cleanup=2).cleanup == 2
+    assert evaluation.scenes.named_degradation(name).cleanup == 3
+    (one,) = degraded(
+        [write(tmp_path, a=(96, 208)) / "a.png"], evaluation.scenes.named_degradation("bicubic", 4, 2)
+    )
     pair = one.draw(0)
     assert pair.hr is not None and pair.hr.shape == (3, 48, 104) and pair.lr.shape == (3, 12, 26)
 
@@ -304,7 +291,7 @@ def test_one_picture_has_no_interval() -> None:
 @pytest.mark.slow
 def test_the_phones_degradation_has_its_kernels_and_its_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("otsr.evaluation.scenes.phone_crops", lambda: phone_crops(iso=1792))
-    camera = phone_degradation(4, cleanup=2)
+    camera = evaluation.phone_degradation(4, cleanup=2)
     assert camera.kernels is not None and len(camera.kernels) > 0
     assert camera.noise is not None and len(camera.noise) > 50
     assert camera.cleanup == 2
