@@ -33,9 +33,8 @@ class DenseBlock(nn.Module):
 
     def __init__(self, nf: int, gc: int) -> None:
         super().__init__()
-        self.convolutions = nn.ModuleList(
-            nn.Conv2d(nf + i * gc, gc if i < 4 else nf, 3, padding=1) for i in range(5)
-        )
+        widths = [(nf + i * gc, gc if i < 4 else nf) for i in range(5)]
+        self.convolutions = nn.ModuleList(nn.Conv2d(into, out, 3, padding=1) for into, out in widths)
         for convolution in self.convolutions:
             _initialise(convolution, 0.1)  # ESRGAN, section 3.1: starts near the identity
 
@@ -87,9 +86,8 @@ class RRDBNet(nn.Module):
         if unshuffle not in (1, 2) or (unshuffle == 2 and scale != 2):
             raise ValueError(f"unshuffle is {unshuffle!r} at scale {scale}, expected 1, or 2 at scale 2")
         self.scale, self.alignment = scale, unshuffle
-        self.architecture: dict[str, Any] = {
-            "name": "RRDBNet", "nf": nf, "nb": nb, "gc": gc, "scale": scale, "unshuffle": unshuffle,
-        }  # fmt: skip
+        sizes = {"nf": nf, "nb": nb, "gc": gc, "scale": scale, "unshuffle": unshuffle}
+        self.architecture: dict[str, Any] = {"name": "RRDBNet", **sizes}
         self.first = nn.Conv2d(3 * unshuffle**2, nf, 3, padding=1)
         self.trunk = nn.Sequential(*(ResidualInResidual(nf, gc) for _ in range(nb)))
         self.trunk_last = nn.Conv2d(nf, nf, 3, padding=1)
@@ -154,9 +152,8 @@ class Compact(nn.Module):
         if base not in ("bicubic", "nearest"):
             raise ValueError(f"base is {base!r}, expected bicubic or nearest")
         self.scale, self.alignment, self.base = scale, 1, base
-        self.architecture: dict[str, Any] = {
-            "name": "Compact", "nf": nf, "nb": nb, "scale": scale, "base": base,
-        }  # fmt: skip
+        sizes = {"nf": nf, "nb": nb, "scale": scale, "base": base}
+        self.architecture: dict[str, Any] = {"name": "Compact", **sizes}
         layers: list[nn.Module] = []
         for channels in (3, *[nf] * nb):
             layers += [nn.Conv2d(channels, nf, 3, padding=1), nn.PReLU(nf)]

@@ -39,20 +39,16 @@ def load(name_or_path: str | Path, *, download: bool = True) -> RRDBNet | Compac
 
 
 def file_of(name_or_path: str | Path, *, download: bool = True) -> Path:
-    """The file that `load` reads: of a training's folder best.safetensors, else last.safetensors; see also `locate`.
-
-    Raises:
-        WeightsError: unknown name, named weights that cannot be had, or a folder that holds neither file.
-    """
+    """The file that `load` reads: of a training's folder best.safetensors, else last.safetensors; see also `locate`."""
     name, path = str(name_or_path), Path(name_or_path)
     is_path = path.exists() or path.suffix or path.name != name
     if find(name) is not None or not is_path:
         return locate(name, download=download)
     if not path.is_dir():
         return path
-    for name in ("best.safetensors", "last.safetensors"):
-        if (path / name).is_file():
-            return path / name
+    for file in (path / "best.safetensors", path / "last.safetensors"):
+        if file.is_file():
+            return file
     raise WeightsError(f"{path}: a folder without best.safetensors or last.safetensors; name a file")
 
 
@@ -61,8 +57,7 @@ def partner(name_or_path: str | Path) -> str | None:
 
     Named weights have it in the catalogue, files in the metadata key `partner` (a path is relative to the file).
     """
-    entry = find(str(name_or_path))
-    if entry is not None:
+    if entry := find(str(name_or_path)):
         return entry.partner
     path = file_of(Path(name_or_path))
     named = read_metadata(path).get("partner") if path.suffix == ".safetensors" else None

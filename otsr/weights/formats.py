@@ -65,20 +65,16 @@ def _explained(path: Path) -> Iterator[None]:
     """Name the file in errors, and what was expected."""
     try:
         yield
-    except SafetensorError as error:
-        found = f"damaged, or not a safetensors file ({error}); fetch it again"
+    except (WeightsError, SafetensorError) as error:
+        ours = isinstance(error, WeightsError)
+        found = error if ours else f"damaged, or not a safetensors file ({error}); fetch it again"
         raise WeightsError(f"{path}: {found}; {EXPECTED}") from None
-    except WeightsError as error:
-        raise WeightsError(f"{path}: {error}; {EXPECTED}") from None
 
 
 def save(
-    network: nn.Module,
-    path: str | os.PathLike[str],
-    metadata: Mapping[str, object] | None = None,
-    *,
+    network: nn.Module, path: str | os.PathLike[str], metadata: Mapping[str, object] | None = None, *,
     half: bool = False,
-) -> None:
+) -> None:  # fmt: skip
     """Write a generator as safetensors, atomically, with its architecture in the metadata.
 
     Args:
@@ -107,8 +103,7 @@ def save(
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     """What `save` wrote beside the weights, `architecture` (JSON) included. Empty if the file has none."""
-    path = Path(path)
-    with _explained(path):
+    with _explained(path := Path(path)):
         _head(path)
         with safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})

@@ -33,8 +33,8 @@ def read(param: Path, weights: Path) -> RRDBNet:
     """
     for path in (param, weights):
         if not path.is_file():
-            pair = f"{param.name} + {weights.name}"
-            raise WeightsError(f"{path.name}: no such file; an ncnn model is a pair {pair}")
+            pair = f"an ncnn model is a pair {param.name} + {weights.name}"
+            raise WeightsError(f"{path.name}: no such file; {pair}")
     blocks = GRAPHS.get(_graph(param))
     if blocks is None:
         raise WeightsError("its layers are not those of RealSR's or Real-ESRGAN's ×4 networks for ncnn")
