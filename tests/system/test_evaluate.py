@@ -14,6 +14,7 @@ from command import Run
 from PIL import Image
 
 from otsr.datasets import photos
+from otsr.degradation import Degradation
 
 Numbers = Callable[..., dict[str, Any]]
 
@@ -43,7 +44,7 @@ def test_the_same_command_gives_the_same_file_and_another_seed_another(
     numbers: Numbers, pair: Path, hr: Path, camera: Path
 ) -> None:
     one, two = str(pair / "fidelity.safetensors"), str(pair / "transport.safetensors")
-    data = ("--data", hr, "--degradation", camera)
+    data = ("--data", hr, "--degradation", camera, "--crop", 16)
     found, again = (numbers(*data, "--weights", one, two, "--against", one) for _ in range(2))
     assert found == again
     assert found["values"]["bicubic"] != numbers(*data, "--seed", 7)["values"]["bicubic"]
@@ -51,11 +52,17 @@ def test_the_same_command_gives_the_same_file_and_another_seed_another(
     assert set(found["differences"]) == {"bicubic", two}
 
 
-def test_what_is_odd_about_a_picture_is_a_note(otsr: Run, tiny_weights: Path, tmp_path: Path) -> None:
+def test_lr_is_as_from_the_phone_if_nothing_is_said_and_what_is_odd_about_a_picture_is_a_note(
+    otsr: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    camera = "otsr.evaluation.scenes.phone_degradation"  # which takes its time
+    monkeypatch.setattr(camera, lambda *options, **more: asked.append((options, more)) or Degradation(4))
     frames = [Image.new("RGB", (96, 96), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:])
-    result = otsr("evaluate", "--weights", tiny_weights, "--data", tmp_path)
-    assert result.exit_code == 0
+    result = otsr("evaluate", "--data", tmp_path, "--cleanup", 2)
+    assert result.exit_code == 0 and asked == [((4,), {"cleanup": 2.0})]
+    assert "estimating how the course's phone degrades" in result.stderr
     assert "note: " in result.stderr and "2 frames; only the first is used" in result.stderr
     assert "UserWarning" not in result.stderr
 
@@ -79,13 +86,11 @@ def test_pictures_degraded_beforehand_give_the_same_numbers(
     (tmp_path / "hr" / "sub").mkdir(parents=True)
     for number, path in enumerate(sorted(hr.iterdir())):
         shutil.copy(path, tmp_path / "hr" / ("sub" if number else "") / path.name)
-    camera_option = ("--degradation", camera)
-    drawn = numbers("--data", tmp_path / "hr", *camera_option, "--draws", 2, "--seed", 3)["values"]["bicubic"]
+    of = ("--degradation", camera, "--seed")
+    drawn = numbers("--data", tmp_path / "hr", *of, 3, "--draws", 2)["values"]["bicubic"]
     for draw in range(2):
         pairs = tmp_path / f"pairs {draw}"
-        assert (
-            otsr("degrade", tmp_path / "hr", "-o", pairs, *camera_option, "--seed", 3 + draw).exit_code == 0
-        )
+        assert otsr("degrade", tmp_path / "hr", "-o", pairs, *of, 3 + draw).exit_code == 0
         found = numbers("--data", pairs / "HR", "--lr", pairs / "LR")["values"]["bicubic"]
         assert found == {key: [[draws[draw]] for draws in values] for key, values in drawn.items()}
 
@@ -94,7 +99,7 @@ def test_a_path_between_partners_is_shown_and_judged(
     otsr: Run, numbers: Numbers, pair: Path, hr: Path, tmp_path: Path
 ) -> None:
     start, end = (str(pair / f"{name}.safetensors") for name in ("fidelity", "transport"))
-    data = ("--data", hr, "--degradation", "bicubic")
+    data = ("--data", hr, "--degradation", "bicubic", "--crop", 16)
     path = ("--weights", end, "--ot-weight", 1, 0.5, 0, "--json", tmp_path / "path.json")
     result = otsr("evaluate", *data, *path)
     assert result.exit_code == 0 and "The path is" in result.stdout, result.stderr
@@ -121,9 +126,7 @@ def test_pictures_of_other_programs_are_measured_like_our_own(
     otsr: Run, numbers: Numbers, hr: Path, made: Path, tiny_weights: Path, tmp_path: Path
 ) -> None:
     """Also those that `otsr upscale` wrote: the row of its folder equals the row of its weights."""
-    lr, ours, soft, named = (
-        str(place) for place in (tmp_path / "lr", tmp_path / "ours", made / "soft", made / "named")
-    )
+    lr, ours, soft, named = map(str, (tmp_path / "lr", tmp_path / "ours", made / "soft", made / "named"))
     Path(lr).mkdir()
     for path in hr.iterdir():
         Image.open(path).resize((48, 24)).save(Path(lr) / path.name)
@@ -143,10 +146,7 @@ def test_pictures_of_other_programs_are_measured_like_our_own(
         (["--sr", "SOFT"], 2, {"NIQE"}),
         (["--lr", "SOFT", "--crop", 16], 2, {"NIQE", "LR consistency", "undefined for"}),
         (["--data", "phone", "--crop", 48], 11, {"NIQE", "LR consistency"}),
-        (
-            ["--data", "photos/val", "--degradation", "bicubic", "--cleanup", 4, "--crop", 48], 6,
-            {"NIQE", "LR consistency", "PSNR"},
-        ),
+        (["--data", "photos/val", "--degradation", "bicubic", "--crop", 48], 6, {"NIQE", "LR consistency", "PSNR"}),
     ],
 )  # fmt: skip
 def test_what_can_be_measured_is(otsr: Run, made: Path, arguments: list, count: int, shown: set[str]) -> None:
