@@ -138,9 +138,8 @@ def evaluate(
         on_error: told of each picture that had to be left out, when it happens.
         progress: told how many scenes are done, and how many there are.
 
-    Raises:
-        EvaluationError: no scenes, scenes or rows of the same name, or networks of another scale.
-        NothingMeasured: no picture could be measured.
+    Raises EvaluationError: no scenes, scenes or rows of the same name, or networks of another scale.
+    NothingMeasured: no picture could be measured.
     """
     _check(networks, scenes, scale)
     found: dict[str, dict[str, list[dict[str, float]]]] = {}  # by scene and row, the scores of each draw

@@ -20,8 +20,7 @@ _ENOUGH = 6  # of fewer values even the smallest and the largest enclose the mid
 def markdown(table: Table, against: str) -> str:
     """The table, with mean and 95 % interval in each cell; below it the differences to the row `against`.
 
-    Raises:
-        EvaluationError: no row of that name.
+    Raises EvaluationError: no row of that name.
     """
     count = len(table.images)
     over = f"{count} pictures, 95 % bootstrap interval over them" if count > 1 else "1 picture"
@@ -51,8 +50,7 @@ def notes(table: Table) -> list[str]:
 def monotony(table: Table, rows: Sequence[str]) -> str:
     """Whether each step along `rows`, from fidelity to transport, gives up PSNR-Y for ST-LPIPS, as it should.
 
-    Raises:
-        EvaluationError: a row is not in the table.
+    Raises EvaluationError: a row is not in the table.
     """
     metrics = [metric for metric in table.metrics if metric.key in ("psnr_y", "st_lpips")]
     if not metrics:

@@ -64,8 +64,7 @@ def matched(
     Each folder in `made` becomes a row of its name. HR pictures may be up to scale − 1 pixels too large at the right
     and bottom. A picture that one folder lacks becomes a scene that fails, so that it is named among the failures.
 
-    Raises:
-        EvaluationError: a folder is missing or holds no pictures, or two of its pictures have the same name.
+    Raises EvaluationError: a folder is missing or holds no pictures, or two of its pictures have the same name.
     """
     found: dict[Path, dict[str, Path]] = {}
     scenes: list[Scene] = []
@@ -94,8 +93,7 @@ def choose(
         scale: what the networks are for; None takes that of the degradation, or 4.
         note: told what takes a while.
 
-    Raises:
-        EvaluationError: options that contradict each other, a folder or file that is not there or holds no pictures.
+    Raises EvaluationError: options that contradict each other, a folder or file that is not there or holds no pictures.
     """
     settings: dict[str, Any] = {"data": data, "lr": lr and str(lr)}
     settings |= {"sr": [str(folder) for folder in sr]} if sr else {}
@@ -146,8 +144,7 @@ def named_degradation(name: str, scale: int | None = None, cleanup: float | None
 
     `scale` and `cleanup` are those of the file where they are None, or 4 and 1; `cleanup` goes before the file's.
 
-    Raises:
-        DegradationError: no such file, damaged, or made for another scale.
+    Raises DegradationError: no such file, damaged, or made for another scale.
     """
     named: dict[str, Callable[..., Degradation]]
     named = {"phone": phone_degradation, "general": Degradation.general, "bicubic": Degradation}

@@ -31,8 +31,7 @@ def mean_interval(values: ArrayLike) -> Interval:
     Args:
         values: (n,) one value a picture, n of 2 or more.
 
-    Raises:
-        ValueError: fewer than two values, a NaN or infinity (its place is named).
+    Raises ValueError: fewer than two values, a NaN or infinity (its place is named).
 
     Reference: Hesterberg, The American Statistician 2015, doi 10.1080/00031305.2015.1089789.
     """

@@ -45,10 +45,7 @@ class VGGCritic(nn.Module):
     """One score a sample: (B, channels, H, W) to (B, 1); RealSR's VGG-128 for any width and size.
 
     Pairs of convolutions, 3×3 and 4×4 with stride 2, until 4 pixels or a little more are left, then two linear layers.
-
-    Args:
-        size: side of a sample, at least 8 pixels.
-        channels, nf, norm: as in `PatchCritic`.
+    `size` is a sample's side, at least 8 pixels; the other arguments are those of `PatchCritic`.
     """
 
     def __init__(self, size: int, channels: int = 3, nf: int = 64, norm: str = "none") -> None:

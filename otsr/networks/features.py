@@ -34,7 +34,6 @@ class AlexFeatures(nn.Module):
 
     channels: ClassVar[dict[str, int]] = {"conv1": 64, "conv2": 192, "conv3": 384, "conv4": 256, "conv5": 256}
     smallest: ClassVar[int] = 21
-
     pixels: Tensor
 
     def __init__(self) -> None:
@@ -103,7 +102,7 @@ class ShiftTolerantLPIPS(nn.Module):
         """The network with the vendored weights, frozen, in eval mode, float32, on the CPU."""
         path, network = data_dir() / "weights" / "st_lpips_alex.safetensors", cls()
         try:
-            network.load_state_dict({name: value.float() for name, value in load_file(path).items()})
+            network.load_state_dict(load_file(path))  # which are fp16, and widened as they are copied
         except (OSError, SafetensorError, RuntimeError) as error:
             words = f"missing, damaged, or not ST-LPIPS's AlexNet ({error}); restore it from the repository"
             raise ValueError(f"{path}: {words}") from None

@@ -22,7 +22,6 @@ from torch.nn import functional
 
 from otsr.images import resize
 
-SCALES = (2, 4)
 _LARGEST = 1024  # channels, blocks: far above any network in use; a file that asks for more is not believed
 
 
@@ -196,8 +195,7 @@ def prune(network: RRDBNet, blocks: Sequence[int]) -> RRDBNet:
 
     Each block adds a small correction to what it reads, so the rest still works when some are left out.
 
-    Raises:
-        ValueError: no blocks, one that the trunk lacks, or not in ascending order.
+    Raises ValueError: no blocks, one that the trunk lacks, or not in ascending order.
 
     Reference: Veit et al., Residual networks behave like ensembles of relatively shallow networks, NeurIPS 2016.
     """
@@ -224,8 +222,8 @@ def _initialise(layer: nn.Module, factor: float) -> None:
 
 
 def _check(scale: int, **counts: int) -> None:
-    if scale not in SCALES:
-        raise ValueError(f"scale is {scale!r}, expected one of {', '.join(map(str, SCALES))}")
+    if scale not in (2, 4):
+        raise ValueError(f"scale is {scale!r}, expected one of 2, 4")
     for name, value in counts.items():
         if type(value) is not int or not 1 <= value <= _LARGEST:
             raise ValueError(f"{name} is {value!r}, expected a whole number from 1 to {_LARGEST}")

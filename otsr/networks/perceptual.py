@@ -159,9 +159,7 @@ def backbone(name: str, layers: tuple[str, ...] | None = None) -> nn.Module:
 
     VGGs are fetched at first use and kept. Default layers are in `DEFAULT_LAYERS`.
 
-    Raises:
-        BackboneError: it is not here and cannot be fetched.
-        ValueError: an unknown name, or a damaged file of alex.
+    Raises BackboneError: it is not here and cannot be fetched. ValueError: an unknown name, or a damaged file of alex.
     """
     if name not in DEFAULT_LAYERS:
         raise ValueError(f"backbone is {name!r}, expected one of {', '.join(DEFAULT_LAYERS)}")

@@ -62,9 +62,8 @@ def fit_map(
         for _ in range(_MAP_STEPS):
             x = sample_source(batch, generator)
             moved = x + shift(x)
-            _descend(
-                of_map, (x - moved).square().mean() / 2 - potential(moved).mean()
-            )  # c(x, T(x)) − f(T(x))
+            cost = (x - moved).square().mean() / 2  # a mean over samples and their dim values: K = 1/dim
+            _descend(of_map, cost - potential(moved).mean())
         potential.requires_grad_(True)
         x, y = sample_source(batch, generator), sample_target(batch, generator)
         with torch.no_grad():

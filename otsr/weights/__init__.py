@@ -79,9 +79,6 @@ def blend(a: RRDBNet | Compact, b: RRDBNet | Compact, t: float) -> RRDBNet | Com
         pairs = {key: (first.get(key, "none"), second.get(key, "none")) for key in {**first, **second}}
         what = "; ".join(f"{key} {one} and {other}" for key, (one, other) in pairs.items() if one != other)
         raise WeightsError(f"networks of different architecture cannot be blended ({what})")
-    mixed = copy.deepcopy(a)
-    others = dict(b.named_parameters())
-    with torch.no_grad():
-        for name, parameter in mixed.named_parameters():
-            parameter.copy_(torch.lerp(parameter, others[name].to(parameter), t))
+    mixed, others = copy.deepcopy(a), b.state_dict()
+    mixed.load_state_dict({k: torch.lerp(v, others[k].to(v), t) for k, v in a.state_dict().items()})
     return mixed

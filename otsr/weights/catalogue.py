@@ -68,8 +68,7 @@ def find(name: str) -> Entry | None:
 def locate(name: str, *, download: bool = True) -> Path:
     """The file of named weights, checked by its hash; fetched first if need be. Of an ncnn pair, the `.param`.
 
-    Raises:
-        WeightsError: unknown name, package not installed, damaged file, or a download that failed or is not allowed.
+    Raises WeightsError: unknown name, package not installed, damaged file, or a download that failed or is not allowed.
     """
     entry = find(name)
     if entry is None:

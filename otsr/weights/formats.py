@@ -42,8 +42,7 @@ def read(path: str | os.PathLike[str]) -> RRDBNet | Compact:
     PyTorch files (.pth) are read with `weights_only=True`, so a file can hold tensors but run nothing; safetensors are
     checked against the architecture in their metadata; of an ncnn pair, name either file.
 
-    Raises:
-        WeightsError: no such file, too large, damaged, or something else than a generator.
+    Raises WeightsError: no such file, too large, damaged, or something else than a generator.
     """
     path = Path(path)
     with _explained(path):
@@ -144,8 +143,8 @@ def _read_torch(path: Path, head: bytes) -> Any:
             remedy = "if it is yours, save network.state_dict() instead of the network"
             raise WeightsError(f"holds code ({found[1]}), which is refused; {remedy}") from None
         reason = str(error).rpartition("WeightsUnpickler error: ")[2].strip() or type(error).__name__
-        reason = reason.splitlines()[0]
-        raise WeightsError(f"damaged, or not a PyTorch file ({reason}); fetch it again") from None
+        first = reason.splitlines()[0]
+        raise WeightsError(f"damaged, or not a PyTorch file ({first}); fetch it again") from None
 
 
 def _check_zip(path: Path) -> None:

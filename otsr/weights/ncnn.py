@@ -28,8 +28,7 @@ _MAX_TEXT = 16 << 20
 def read(param: Path, weights: Path) -> RRDBNet:
     """The RRDBNet that a pair of ncnn files holds, in eval mode, float32.
 
-    Raises:
-        WeightsError: a file of the pair is missing, damaged, or for another network.
+    Raises WeightsError: a file of the pair is missing, damaged, or for another network.
     """
     for path in (param, weights):
         if not path.is_file():
