@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import ot
 import pytest
 import torch
@@ -81,17 +79,15 @@ def test_directions_are_of_length_one_and_repeat_with_the_seed() -> None:
     assert torch.equal(values[0], values[1]) and not torch.equal(values[0], values[2])
 
 
-@pytest.mark.parametrize(
-    ("call", "reason"),
-    [
-        (lambda x: wasserstein_1d(x, x, 0.5), r"p is 0\.5"),
-        (lambda x: wasserstein_1d(x[0, :0], x[0]), "need samples along axis -1"),
-        (lambda x: sliced_wasserstein(x, x, torch.tensor([[2.0, 0, 0]])), "of length 1"),
-        (lambda x: sliced_wasserstein(x, x, torch.tensor([[1.0, 0]])), "of length 1"),
-        (lambda x: sliced_wasserstein(x, x[:, :2]), r"expected \(n, d\)"),
-        (lambda x: sliced_wasserstein(x, x, 0), "1 or more"),
-    ],
-)
-def test_senseless_arguments_are_refused(call: Callable[[Tensor], object], reason: str) -> None:
-    with pytest.raises(ValueError, match=reason):
-        call(torch.zeros(4, 3))
+def test_senseless_arguments_are_refused() -> None:
+    x = torch.zeros(4, 3)
+    for call, reason in (
+        (lambda: wasserstein_1d(x, x, 0.5), r"p is 0\.5"),
+        (lambda: wasserstein_1d(x[0, :0], x[0]), "need samples along axis -1"),
+        (lambda: sliced_wasserstein(x, x, torch.tensor([[2.0, 0, 0]])), "of length 1"),
+        (lambda: sliced_wasserstein(x, x, torch.tensor([[1.0, 0]])), "of length 1"),
+        (lambda: sliced_wasserstein(x, x[:, :2]), r"expected \(n, d\)"),
+        (lambda: sliced_wasserstein(x, x, 0), "1 or more"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            call()
