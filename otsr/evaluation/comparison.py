@@ -34,10 +34,9 @@ class Window(NamedTuple):
 
 
 def detail(photo: Tensor, side: int = SIDE) -> Window:
-    """The window with most detail: the largest mean slope of luma after a blur that keeps noise out.
+    """The window of a photo (3, H, W) in [0, 1] with most detail, `side` pixels a side, or all where it is smaller.
 
-    Args:
-        photo: (3, H, W) in [0, 1]. Where it is smaller than the window, the window is smaller too.
+    Most is the largest mean slope of luma after a blur that keeps noise out.
     """
     height, width = photo.shape[-2:]
     high, wide = min(side, height), min(side, width)

@@ -121,10 +121,8 @@ class ShiftTolerantLPIPS(nn.Module):
 def check_size(image: Tensor, smallest: int, what: str) -> None:
     """Refuse what is not (B, 3, H, W) with sides of `smallest` pixels or more."""
     if image.dim() != 4 or image.shape[1] != 3 or min(image.shape[-2:]) < smallest:
-        raise ValueError(
-            f"{what} need (B, 3, H, W) with sides of {smallest} pixels or more, got {tuple(image.shape)}; "
-            "use a larger crop, or layers that need less"
-        )
+        need = f"{what} need (B, 3, H, W) with sides of {smallest} pixels or more"
+        raise ValueError(f"{need}, got {tuple(image.shape)}; use a larger crop, or layers that need less")
 
 
 def _direction(x: Tensor) -> Tensor:

@@ -139,8 +139,7 @@ class Compact(nn.Module):
         scale: 2 or 4.
         base: how the input is enlarged, "bicubic" (MATLAB's, see `otsr.images.resize`) or "nearest".
 
-    Attributes:
-        scale, architecture, alignment, receptive_radius: as in `RRDBNet`.
+    Its attributes are those of `RRDBNet`.
 
     Reference: Shi et al., CVPR 2016, arXiv 1609.05158 (pixel shuffle); Wang et al., Real-ESRGAN, arXiv 2107.10833.
     """

@@ -69,11 +69,11 @@ def test_lr_is_the_phones_if_nothing_is_said_and_what_is_odd_about_a_picture_is_
     numbers: Numbers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     phone = "otsr.evaluation.scenes.phone_degradation"  # it takes its time
-    monkeypatch.setattr(phone, lambda scale, cleanup: Degradation(scale, cleanup=cleanup))
+    monkeypatch.setattr(phone, lambda scale, cleanup: Degradation(scale, None, None, (40, 60), cleanup))
     frames = [Image.new("RGB", (96, 96), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:])
     found = numbers("--data", tmp_path, "--cleanup", 2)
-    assert "cleanup=2" in found["settings"]["details"]
+    assert "jpeg=(40, 60), cleanup=2" in found["settings"]["details"]
     assert "estimating how the course's phone degrades" in found["said"]
     assert "note: " in found["said"] and "2 frames; only the first is used" in found["said"]
     assert "UserWarning" not in found["said"]

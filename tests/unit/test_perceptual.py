@@ -135,17 +135,14 @@ def authors_file(name: str) -> bytes:
 
     VGG19's numbers are not in order of their digits: 10 comes behind 5.
     """
-    names = {
-        "vgg16": [f"net.slice{i}.0" for i in range(1, 6)],
-        "vgg19": [f"features.{i}" for i in (0, 5, 10, 19, 28)],
-    }
+    keys = [f"net.slice{i}.0" for i in range(1, 6)]
+    keys = keys if name == "vgg16" else [f"features.{i}" for i in (0, 5, 10, 19, 28)]
     state = {"lin0.model.1.weight": torch.ones(1), "classifier.0.bias": torch.ones(1)}
-    widths = pairwise((3, 64, 128, 256, 512, 512))
-    for number, (key, (into, out)) in enumerate(zip(names[name], widths, strict=True), 1):
-        state |= {
-            f"{key}.weight": torch.zeros(out, into, 3, 3),
-            f"{key}.bias": torch.full((out,), float(number)),
-        }
+    for number, (key, (into, out)) in enumerate(
+        zip(keys, pairwise((3, 64, 128, 256, 512, 512)), strict=True), 1
+    ):
+        state[f"{key}.weight"] = torch.zeros(out, into, 3, 3)
+        state[f"{key}.bias"] = torch.full((out,), float(number))
     weights, wheel = io.BytesIO(), io.BytesIO()
     torch.save(dict(sorted(state.items())), weights)
     with zipfile.ZipFile(wheel, "w") as archive:
@@ -166,18 +163,16 @@ def test_weights_are_taken_out_of_their_authors_file_once(
     assert [path.suffix for path in cache.iterdir() if path.suffix != ".lock"] == [".safetensors"]
 
 
-def test_without_a_network_it_is_said_what_to_use(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backbone_that_cannot_be_had_is_named_and_what_to_do(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     web_that_has(None, monkeypatch)
+    with pytest.raises(ValueError, match="backbone is 'vgg', expected one of alex, vgg16"):
+        backbone("vgg")
     words = "vgg16: its weights could not be fetched: no route. Or use backbone: alex"
     with pytest.raises(BackboneError, match=words):
         backbone("vgg16", ("conv5_1",))
-    with pytest.raises(ValueError, match="backbone is 'vgg', expected one of alex, vgg16"):
-        backbone("vgg")
     assert not list(cache.glob("**/*.safetensors")) and not list(cache.glob("**/*.whl"))
-
-
-def test_a_damaged_cache_is_named(cache: Path) -> None:
-    cache.mkdir()
     path = cache / "vgg16-st-lpips.safetensors"
     path.write_bytes(b"broken")
     with pytest.raises(BackboneError, match=rf"{path.name}: damaged .* remove it, and it is fetched again"):
