@@ -62,9 +62,8 @@ def enlarged(photo: Tensor, networks: Mapping[str, Upscaler], window: Window) ->
     left, top = max(0, window.left - _CONTEXT), max(0, window.top - _CONTEXT)
     right, bottom = window.left + window.width + _CONTEXT, window.top + window.height + _CONTEXT
     around = photo[:, top:bottom, left:right].contiguous()
-    x, y, wide, high = (
-        _SCALE * n for n in (window.left - left, window.top - top, window.width, window.height)
-    )
+    x, y = _SCALE * (window.left - left), _SCALE * (window.top - top)
+    wide, high = _SCALE * window.width, _SCALE * window.height
 
     def shown(image: Tensor) -> Image.Image:
         return to_pil(image[:, y : y + high, x : x + wide])

@@ -26,10 +26,10 @@ def markdown(table: Table, against: str) -> str:
     over = f"{count} pictures, 95 % bootstrap interval over them" if count > 1 else "1 picture"
     parts = [f"Mean over {over}; ↑ more is better, ↓ less is better.", _cells(table)]
     if table.rows != [against]:
+        few = f" Fewer than {_ENOUGH} pictures never tell: no marks." if count < _ENOUGH else ""
         parts += [
             f"Difference to {against}, picture by picture: mean, 95 % interval; ✓ better, ✗ worse, neither mark: "
-            "the interval holds 0, the pictures do not tell."
-            + (f" Fewer than {_ENOUGH} pictures never tell: no marks." if count < _ENOUGH else ""),
+            f"the interval holds 0, the pictures do not tell.{few}",
             _cells(table, against),
         ]
     parts.append("\n".join(f"- {note}" for note in notes(table)))
@@ -73,13 +73,11 @@ def to_json(table: Table, against: str) -> dict[str, Any]:
     `values[row][metric][i][d]` is draw d of picture `images[i]`; null where the metric is undefined.
     """
     rows, metrics = table.rows, table.metrics
+    versions = {name: version(name) for name in ("otsr", "torch", "numpy", "pillow")}
     others = [row for row in rows if row != against]
     return {
         "settings": table.settings,
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("otsr", "torch", "numpy", "pillow")},
-        },
+        "versions": {"python": platform.python_version(), **versions},
         "metrics": {m.key: {"title": m.title, "better": "higher" if m.higher else "lower"} for m in metrics},
         "images": list(table.images),
         "failures": list(table.failures),

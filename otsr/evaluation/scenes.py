@@ -152,8 +152,9 @@ def named_degradation(name: str, scale: int | None = None, cleanup: float | None
         return named[name](scale or 4, cleanup=cleanup or 1.0)
     found = Degradation.load(name)
     if scale not in (None, found.scale):
-        advice = f"estimate it with --scale {scale}"
-        raise DegradationError(f"{name}: made for ×{found.scale}, not ×{scale}; {advice}")
+        raise DegradationError(
+            f"{name}: made for ×{found.scale}, not ×{scale}; estimate it with --scale {scale}"
+        )
     found.cleanup = cleanup or found.cleanup
     return found
 
