@@ -8,22 +8,11 @@ Files: `scenes` (what is evaluated), `measuring` (the metrics and the loop), `re
 of a photo, to look at).
 """
 
-from otsr.evaluation.measuring import BICUBIC, METRICS, Metric, NothingMeasured, Table, evaluate, measure
+from otsr.evaluation.measuring import BICUBIC, METRICS, NothingMeasured, Table, evaluate, measure
 from otsr.evaluation.report import aligned, markdown, monotony, to_json
-from otsr.evaluation.scenes import (
-    EvaluationError,
-    Scene,
-    View,
-    choose,
-    degraded,
-    matched,
-    middle,
-    phone_degradation,
-    rounded,
-)
+from otsr.evaluation.scenes import EvaluationError, choose, degraded, middle, phone_degradation, rounded
 
 __all__ = [
-    "BICUBIC", "METRICS", "EvaluationError", "Metric", "NothingMeasured", "Scene", "Table", "View", "aligned", "choose",
-    "degraded", "evaluate", "markdown", "matched", "measure", "middle", "monotony", "phone_degradation", "rounded",
-    "to_json",
+    "BICUBIC", "METRICS", "EvaluationError", "NothingMeasured", "Table", "aligned", "choose", "degraded", "evaluate",
+    "markdown", "measure", "middle", "monotony", "phone_degradation", "rounded", "to_json",
 ]  # fmt: skip

@@ -34,10 +34,9 @@ class Window(NamedTuple):
 
 
 def detail(photo: Tensor, side: int = SIDE) -> Window:
-    """The window with most detail: the largest mean slope of luma after a blur that keeps noise out.
+    """The window of a photo (3, H, W) in [0, 1] with most detail, `side` pixels a side, or all where it is smaller.
 
-    Args:
-        photo: (3, H, W) in [0, 1]. Where it is smaller than the window, the window is smaller too.
+    Most is the largest mean slope of luma after a blur that keeps noise out.
     """
     height, width = photo.shape[-2:]
     high, wide = min(side, height), min(side, width)
@@ -63,10 +62,11 @@ def enlarged(photo: Tensor, networks: Mapping[str, Upscaler], window: Window) ->
     left, top = max(0, window.left - _CONTEXT), max(0, window.top - _CONTEXT)
     right, bottom = window.left + window.width + _CONTEXT, window.top + window.height + _CONTEXT
     around = photo[:, top:bottom, left:right].contiguous()
+    x, y = _SCALE * (window.left - left), _SCALE * (window.top - top)
+    wide, high = _SCALE * window.width, _SCALE * window.height
 
     def shown(image: Tensor) -> Image.Image:
-        y, x = _SCALE * (window.top - top), _SCALE * (window.left - left)
-        return to_pil(image[:, y : y + _SCALE * window.height, x : x + _SCALE * window.width])
+        return to_pil(image[:, y : y + high, x : x + wide])
 
     views = {name: shown(read(network.upscale(around, scale=_SCALE))) for name, network in networks.items()}
     return {BICUBIC: shown(resize(around, _SCALE)), **views}
@@ -75,9 +75,8 @@ def enlarged(photo: Tensor, networks: Mapping[str, Upscaler], window: Window) ->
 def overview(photo: Tensor, window: Window, size: tuple[int, int]) -> Image.Image:
     """The whole photo, shrunk to fit `size` (width, height), with a frame around the window."""
     whole = to_pil(photo)
-    width, height = whole.size
     whole.thumbnail(size)
-    x, y = whole.width / width, whole.height / height
+    x, y = whole.width / photo.shape[2], whole.height / photo.shape[1]
     right, bottom = window.left + window.width, window.top + window.height
     box = (window.left * x, window.top * y, right * x, bottom * y)
     for colour, line in (("black", 4), ("white", 2)):  # seen on any ground
@@ -87,8 +86,7 @@ def overview(photo: Tensor, window: Window, size: tuple[int, int]) -> Image.Imag
 
 def sheet(pictures: Mapping[str, Image.Image], words: Mapping[str, str] | None = None) -> Image.Image:
     """All pictures in rows of four, the name below each and, in smaller letters, what `words` says of it."""
-    width = max(picture.width for picture in pictures.values())
-    height = max(picture.height for picture in pictures.values())
+    width, height = map(max, zip(*(picture.size for picture in pictures.values()), strict=True))
     columns = min(_COLUMNS, len(pictures))
     rows = -(-len(pictures) // columns)
     cell = (width + _MARGIN, height + _LABEL + _MARGIN)

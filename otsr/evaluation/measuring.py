@@ -76,12 +76,12 @@ def measure(sr: Tensor, lr: Tensor | None, hr: Tensor | None, scale: int) -> dic
         hr: (3, H, W), the truth, if known.
     """
     others = {"truth": hr, "input": lr, "nothing": sr}
-    scores = {
-        metric.key: float(metric.value(sr, other, scale))
-        for metric in METRICS
-        if (other := others[metric.against]) is not None
-    }
-    return {key: value if math.isfinite(value) else math.nan for key, value in scores.items()}
+    scores = {}
+    for metric in METRICS:
+        if (other := others[metric.against]) is not None:
+            score = float(metric.value(sr, other, scale))
+            scores[metric.key] = score if math.isfinite(score) else math.nan
+    return scores
 
 
 @dataclass(frozen=True)
@@ -126,14 +126,10 @@ def _interval(values: np.ndarray) -> Interval:
 
 
 def evaluate(
-    networks: Mapping[str, Upscaler],
-    scenes: Sequence[Scene],
-    *,
-    scale: int = 4,
-    draws: int = 1,
+    networks: Mapping[str, Upscaler], scenes: Sequence[Scene], *, scale: int = 4, draws: int = 1,
     on_error: Callable[[str], None] = lambda _: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Table:
+) -> Table:  # fmt: skip
     """Measure bicubic interpolation, pictures that other programs made (`Scene.made`), and networks on each scene.
 
     Args:
@@ -142,12 +138,11 @@ def evaluate(
         on_error: told of each picture that had to be left out, when it happens.
         progress: told how many scenes are done, and how many there are.
 
-    Raises:
-        EvaluationError: no scenes, scenes or rows of the same name, or networks of another scale.
-        NothingMeasured: no picture could be measured.
+    Raises EvaluationError: no scenes, scenes or rows of the same name, or networks of another scale.
+    NothingMeasured: no picture could be measured.
     """
     _check(networks, scenes, scale)
-    found: dict[str, dict[str, list[dict[str, float]]]] = {}  # scores of each draw, by scene and row
+    found: dict[str, dict[str, list[dict[str, float]]]] = {}  # by scene and row, the scores of each draw
     failures = []
     for done, scene in enumerate(scenes, 1):
         rows: dict[str, list[dict[str, float]]] = {}
@@ -165,12 +160,9 @@ def evaluate(
         progress(done, len(scenes))
     if not found:
         raise NothingMeasured(f"none of {len(scenes)} pictures could be measured; the first: {failures[0]}")
-    first = next(iter(found.values()))
     values = {
-        row: {
-            key: np.array([[one[key] for one in rows[row]] for rows in found.values()]) for key in scores[0]
-        }
-        for row, scores in first.items()
+        row: {key: np.array([[draw[key] for draw in rows[row]] for rows in found.values()]) for key in scores}
+        for row, (scores, *_) in next(iter(found.values())).items()
     }
     settings = {"scale": scale, "border": scale, "draws": draws}
     return Table(values, tuple(found), tuple(failures), settings)

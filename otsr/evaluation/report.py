@@ -20,17 +20,16 @@ _ENOUGH = 6  # of fewer values even the smallest and the largest enclose the mid
 def markdown(table: Table, against: str) -> str:
     """The table, with mean and 95 % interval in each cell; below it the differences to the row `against`.
 
-    Raises:
-        EvaluationError: no row of that name.
+    Raises EvaluationError: no row of that name.
     """
     count = len(table.images)
     over = f"{count} pictures, 95 % bootstrap interval over them" if count > 1 else "1 picture"
     parts = [f"Mean over {over}; ↑ more is better, ↓ less is better.", _cells(table)]
     if table.rows != [against]:
+        few = f" Fewer than {_ENOUGH} pictures never tell: no marks." if count < _ENOUGH else ""
         parts += [
             f"Difference to {against}, picture by picture: mean, 95 % interval; ✓ better, ✗ worse, neither mark: "
-            "the interval holds 0, the pictures do not tell."
-            + (f" Fewer than {_ENOUGH} pictures never tell: no marks." if count < _ENOUGH else ""),
+            f"the interval holds 0, the pictures do not tell.{few}",
             _cells(table, against),
         ]
     parts.append("\n".join(f"- {note}" for note in notes(table)))
@@ -43,17 +42,15 @@ def notes(table: Table) -> list[str]:
     for m in table.metrics:
         if count := sum(np.isnan(table.per_image(row, m.key)).sum() for row in table.rows):
             why = "too small or too flat" if m.key == "niqe" else "no difference to measure"
-            found.append(
-                f"{m.title}: undefined for {count} pictures of all rows ({why}), which its numbers leave out"
-            )
+            of = f"{count} pictures of all rows ({why})"
+            found.append(f"{m.title}: undefined for {of}, which its numbers leave out")
     return found
 
 
 def monotony(table: Table, rows: Sequence[str]) -> str:
     """Whether each step along `rows`, from fidelity to transport, gives up PSNR-Y for ST-LPIPS, as it should.
 
-    Raises:
-        EvaluationError: a row is not in the table.
+    Raises EvaluationError: a row is not in the table.
     """
     metrics = [metric for metric in table.metrics if metric.key in ("psnr_y", "st_lpips")]
     if not metrics:
@@ -77,6 +74,7 @@ def to_json(table: Table, against: str) -> dict[str, Any]:
     """
     rows, metrics = table.rows, table.metrics
     versions = {name: version(name) for name in ("otsr", "torch", "numpy", "pillow")}
+    others = [row for row in rows if row != against]
     return {
         "settings": table.settings,
         "versions": {"python": platform.python_version(), **versions},
@@ -88,9 +86,7 @@ def to_json(table: Table, against: str) -> dict[str, Any]:
         "means": {row: {m.key: _ends(table.interval(row, m.key)) for m in metrics} for row in rows},
         "against": against,
         "differences": {
-            row: {m.key: _ends(table.difference(row, against, m.key)) for m in metrics}
-            for row in rows
-            if row != against
+            row: {m.key: _ends(table.difference(row, against, m.key)) for m in metrics} for row in others
         },
     }
 
@@ -108,21 +104,18 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _cells(table: Table, against: str | None = None) -> str:
     """Means, or differences to a row."""
-    lines, enough = [], len(table.images) >= _ENOUGH
-    for row in table.rows:
+
+    def cell(row: str, metric: Metric) -> str:
         if against is None:
-            lines.append([row, *(_cell(table.interval(row, m.key), m) for m in table.metrics)])
-        elif row != against:
-            lines.append(
-                [row, *(_marked(table.difference(row, against, m.key), m, enough) for m in table.metrics)]
-            )
-    return aligned([f"minus {against}" if against else "", *(m.heading for m in table.metrics)], lines)
+            return _cell(table.interval(row, metric.key), metric)
+        change, mark = table.difference(row, against, metric.key), " "
+        if len(table.images) >= _ENOUGH and (change.low > 0 or change.high < 0):
+            mark = "✓" if (change.low > 0) == metric.higher else "✗"
+        return f"{_cell(change, metric, True)} {mark}"
 
-
-def _marked(interval: Interval, metric: Metric, enough: bool) -> str:
-    decided = enough and (interval.low > 0 or interval.high < 0)
-    mark = ("✓" if (interval.low > 0) == metric.higher else "✗") if decided else " "
-    return f"{_cell(interval, metric, True)} {mark}"
+    head = [f"minus {against}" if against else "", *(metric.heading for metric in table.metrics)]
+    rows = [row for row in table.rows if row != against]
+    return aligned(head, [[row, *(cell(row, metric) for metric in table.metrics)] for row in rows])
 
 
 def _cell(interval: Interval, metric: Metric, signed: bool = False) -> str:

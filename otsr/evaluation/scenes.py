@@ -45,14 +45,11 @@ def degraded(
 ) -> list[Scene]:
     """Clean photos, degraded anew in each draw: pair number d is what `otsr degrade --seed (seed + d)` writes.
 
-    Args:
-        files: those below `folder` are named by their path in it, the others by their file name.
-        degradation: its clean-up is applied to the truth too.
+    A photo is named by its path in `folder`, or by its file name. The degradation's clean-up shrinks the truth too.
     """
 
     def draw(path: Path, name: str, number: int) -> View:
-        own_seed = zlib.crc32(f"{seed + number}/{name}.png".encode())
-        hr, lr = degradation.pair(read(path), own_seed)
+        hr, lr = degradation.pair(read(path), zlib.crc32(f"{seed + number}/{name}.png".encode()))
         return View(rounded(lr), rounded(hr))
 
     names = {path: _name(path, folder or path.parent) for path in files}
@@ -64,13 +61,10 @@ def matched(
 ) -> list[Scene]:
     """Pictures of the same name (0801.png and 0801x4.png too, as in DIV2K) in folders of HR, LR, and what was made.
 
-    A picture that is missing in one of them becomes a scene that fails, so that it is named among the failures. HR
-    pictures may be up to scale − 1 pixels too large at the right and bottom; these are cut off.
+    Each folder in `made` becomes a row of its name. HR pictures may be up to scale − 1 pixels too large at the right
+    and bottom. A picture that one folder lacks becomes a scene that fails, so that it is named among the failures.
 
-    Folders in `made` hold upscaled pictures; each becomes a row of its name.
-
-    Raises:
-        EvaluationError: a folder is missing or holds no pictures, or two of its pictures have the same name.
+    Raises EvaluationError: a folder is missing or holds no pictures, or two of its pictures have the same name.
     """
     found: dict[Path, dict[str, Path]] = {}
     scenes: list[Scene] = []
@@ -78,37 +72,28 @@ def matched(
         paths, unreadable = _pictures_below(folder)
         scenes += unreadable
         found[folder] = _by_name(paths, folder, next(iter(found.values()), {}), scale)
-    for name in sorted({name for paths in found.values() for name in paths}):
-        missing = next((folder for folder, paths in found.items() if name not in paths), None)
-        if missing is not None:
-            there = next(paths[name] for paths in found.values() if name in paths)
-            scenes.append(_failing(name, f"{there}: no picture called {name}.* in {missing}; add it"))
+    for name in sorted(set().union(*found.values())):
+        places = {folder: paths[name] for folder, paths in found.items() if name in paths}
+        if missing := [folder for folder in found if folder not in places]:
+            there = next(iter(places.values()))
+            scenes.append(_failing(name, f"{there}: no picture called {name}.* in {missing[0]}; add it"))
             continue
-        of = {str(folder): found[folder][name] for folder in made}
-        pair = (hr and found[hr][name], lr and found[lr][name])
-        scenes.append(Scene(name, partial(_view, *pair, of, scale), of))
+        of = {str(folder): places[folder] for folder in made}
+        scenes.append(Scene(name, partial(_view, hr and places[hr], lr and places[lr], of, scale), of))
     return scenes
 
 
 def choose(
-    data: str | None = None,
-    lr: Path | None = None,
-    sr: Sequence[Path] = (),
-    *,
-    degradation: str | None = None,
-    cleanup: float | None = None,
-    seed: int = 0,
-    scale: int | None = None,
-    note: Callable[[str], None] = print,
-) -> tuple[list[Scene], int, dict[str, Any]]:
+    data: str | None, lr: Path | None, sr: Sequence[Path], *, degradation: str | None, cleanup: float | None,
+    seed: int, scale: int | None, note: Callable[[str], None],
+) -> tuple[list[Scene], int, dict[str, Any]]:  # fmt: skip
     """The scenes that the options of `otsr evaluate` name (see its help), their scale, and settings for the JSON.
 
     Args:
         scale: what the networks are for; None takes that of the degradation, or 4.
         note: told what takes a while.
 
-    Raises:
-        EvaluationError: options that contradict each other, a folder or file that is not there or holds no pictures.
+    Raises EvaluationError: options that contradict each other, a folder or file that is not there or holds no pictures.
     """
     settings: dict[str, Any] = {"data": data, "lr": lr and str(lr)}
     settings |= {"sr": [str(folder) for folder in sr]} if sr else {}
@@ -119,50 +104,47 @@ def choose(
             own = "--data phone brings its own LR pictures"
             raise EvaluationError(f"{own}; leave out --lr and --sr, or write ./phone for a folder")
         data, lr = None, data_dir() / "phone"
-    if lr or sr:
+    if data is None or lr or sr:
         if degradation or cleanup:
             raise EvaluationError("--degradation and --cleanup make LR pictures, but these are there already")
         scale = scale or 4
         return matched(hr=Path(data) if data else None, lr=lr, made=sr, scale=scale), scale, settings
-    assert data is not None
     split = data.removeprefix("photos/")
     folder = None if data.startswith("photos/") and split in ("train", "val", "test") else Path(data)
     found, unreadable = _pictures_below(folder) if folder else (photos(split), [])
-    if degradation in (None, "phone"):
+    degradation = degradation or "phone"
+    if degradation == "phone":
         note("estimating how the course's phone degrades")
     try:
-        camera = named_degradation(degradation or "phone", scale, cleanup)
+        camera = named_degradation(degradation, scale, cleanup)
     except (OSError, ValueError) as error:
         raise EvaluationError(str(error)) from None
-    settings |= {"degradation": degradation or "phone", "details": repr(camera), "seed": seed}
-    scenes = [*degraded(found, camera, seed, folder), *unreadable]
-    return scenes, camera.scale, settings
+    settings |= {"degradation": degradation, "details": repr(camera), "seed": seed}
+    return [*degraded(found, camera, seed, folder), *unreadable], camera.scale, settings
 
 
 def middle(scene: Scene, side: int, scale: int) -> Scene:
     """The scene's middle window, `side` LR pixels a side (or all where it has fewer), and the same place in HR."""
 
-    def window(image: Tensor, s: int) -> Tensor:
+    def window(image: Tensor | None, s: int) -> Tensor | None:
+        if image is None:
+            return None
         top, left = (s * max(0, (n // s - side) // 2) for n in image.shape[-2:])
         return image[..., top : top + s * side, left : left + s * side].contiguous()
 
     def draw(number: int) -> View:
-        pair = zip(scene.draw(number), (1, scale), strict=True)
-        return View(*(None if image is None else window(image, s) for image, s in pair))
+        view = scene.draw(number)
+        return View(window(view.lr, 1), window(view.hr, scale))
 
     return Scene(scene.name, draw)
 
 
 def named_degradation(name: str, scale: int | None = None, cleanup: float | None = None) -> Degradation:
-    """A degradation by its name, or from a file of `otsr estimate`.
+    """A degradation by its name ("bicubic", "phone" or "general"), or from a file of `otsr estimate`.
 
-    Args:
-        name: "bicubic", "phone" (`phone_degradation`), "general" (`Degradation.general`), or a path.
-        scale: None: that of the file, or 4.
-        cleanup: in place of the file's; None: that of the file, or 1.
+    `scale` and `cleanup` are those of the file where they are None, or 4 and 1; `cleanup` goes before the file's.
 
-    Raises:
-        DegradationError: no such file, damaged, or made for another scale.
+    Raises DegradationError: no such file, damaged, or made for another scale.
     """
     named: dict[str, Callable[..., Degradation]]
     named = {"phone": phone_degradation, "general": Degradation.general, "bicubic": Degradation}
@@ -170,8 +152,9 @@ def named_degradation(name: str, scale: int | None = None, cleanup: float | None
         return named[name](scale or 4, cleanup=cleanup or 1.0)
     found = Degradation.load(name)
     if scale not in (None, found.scale):
-        advice = f"estimate it with --scale {scale}"
-        raise DegradationError(f"{name}: made for ×{found.scale}, not ×{scale}; {advice}")
+        raise DegradationError(
+            f"{name}: made for ×{found.scale}, not ×{scale}; estimate it with --scale {scale}"
+        )
     found.cleanup = cleanup or found.cleanup
     return found
 
@@ -187,10 +170,7 @@ def rounded(image: Tensor) -> Tensor:
 
 
 def _pictures_below(folder: Path) -> tuple[list[Path], list[Scene]]:
-    """The pictures below a folder, and what cannot be read there, as scenes that fail.
-
-    Raises EvaluationError: it is missing, a file, or holds no pictures.
-    """
+    """The pictures below a folder, and what cannot be read there, as scenes that fail."""
     if folder.is_file():
         raise EvaluationError(f"{folder}: a file; name the folder that holds it")
     reports: list[tuple[Path, str]] = []
@@ -217,8 +197,7 @@ def _by_name(paths: Sequence[Path], folder: Path, known: Container[str], scale: 
     for path in paths:
         name = _name(path, folder)
         plain = name.removesuffix(f"x{scale}")
-        if name not in known and plain in known:
-            name = plain
+        name = plain if name not in known and plain in known else name
         if name in found:
             raise EvaluationError(f"{found[name]} and {path} have the same name; keep one, or rename one")
         found[name] = path
@@ -226,7 +205,7 @@ def _by_name(paths: Sequence[Path], folder: Path, known: Container[str], scale: 
 
 
 def _view(hr: Path | None, lr: Path | None, made: Mapping[str, Path], scale: int, _: int) -> View:
-    """The files, HR cut to the size that fits LR, or else what was made."""
+    """The files; HR is cut to the size that fits LR, or else what was made."""
     images = {path: read(path) for path in (lr, *made.values(), hr) if path}
     source, first = next(iter(images.items()))
     height, width = (n * scale if source == lr else n for n in first.shape[1:])

@@ -36,7 +36,8 @@ def noise_gain(sr: Tensor, lr: Tensor) -> Tensor:
         sr: (3, s·h, s·w) or (B, 3, s·h, s·w) in [0, 1].
         lr: (3, h, w) or (B, 3, h, w) in [0, 1], 48 pixels a side or more.
     """
-    large, small, scale = _scaled(sr, lr)
+    large, small, scale = as_scaled(sr, lr)
+    cut_border(small, _MARGIN, _FEWEST, "a ruler of artefacts")
     gained, kept = (_deviation(image, scale).square() + _UNSEEN**2 for image in (large, resize(small, scale)))
     return like_input((gained / kept).sqrt(), sr)
 
@@ -56,7 +57,8 @@ def block_gain(sr: Tensor, lr: Tensor, scale: int) -> Tensor:
         sr, lr: as in `noise_gain`.
         scale: s; sizes must fit.
     """
-    large, small, _ = _scaled(sr, lr, scale)
+    large, small, _ = as_scaled(sr, lr, scale)
+    cut_border(small, _MARGIN, _FEWEST, "a ruler of artefacts")
     gains = []
     for upscaled, image in zip(luma(large), luma(small), strict=True):
         found = [[_excess(energy, at)[0] for at in range(_GRID)] for energy in _lines(image, 1)]
@@ -87,8 +89,8 @@ def checkerboard(sr: Tensor, scale: int) -> Tensor:
     batch = as_float64(batch[:, :height, :width])
     hann = [torch.hann_window(side, dtype=torch.float64, device=batch.device) for side in (height, width)]
     window = torch.outer(*hann)
-    flat = (batch - 0.5) * window
-    power = 2 * torch.fft.fft2(flat).abs().square() / window.sum().square()  # a wave's squared deviation
+    spectrum = torch.fft.fft2((batch - 0.5) * window)
+    power = 2 * spectrum.abs().square() / window.sum().square()  # a wave's squared deviation
     ring = [(i, j) for i, j in product(range(-6, 7), repeat=2) if max(abs(i), abs(j)) > 2]
     ratios = []
     for row, column in list(product(range(scale), repeat=2))[1:]:
@@ -111,13 +113,6 @@ def colour_shift(sr: Tensor, lr: Tensor) -> Tensor:
     large, small, scale = as_scaled(sr, lr)
     shrunk = resize(large, 1 / scale, (small.shape[-2], small.shape[-1])).clamp(0, 1)
     return like_input(255 * (shrunk - small).mean(dim=(2, 3)), sr)
-
-
-def _scaled(sr: Tensor, lr: Tensor, scale: int | None = None) -> tuple[Tensor, Tensor, int]:
-    """As `as_scaled`; something must be left inside the margin."""
-    large, small, times = as_scaled(sr, lr, scale)
-    cut_border(small, _MARGIN, _FEWEST, "a ruler of artefacts")
-    return large, small, times
 
 
 def _deviation(image: Tensor, scale: int) -> Tensor:

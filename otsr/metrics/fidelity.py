@@ -97,10 +97,10 @@ def patch_swd(sr: Tensor, hr: Tensor, projections: int = 128) -> Tensor:
     first, second = (cut_border(x.float(), 0, _PATCH, "patch-SWD") for x in batches)
     if sr.dim() != hr.dim() or len(first) != len(second):
         raise ValueError(f"sr has shape {tuple(sr.shape)}, hr {tuple(hr.shape)}; give as many in both")
-    directions = _directions(projections)
+    directions = unit_directions(projections, 3 * _PATCH**2, torch.Generator().manual_seed(0))
+    parts = directions.unflatten(1, (3, _PATCH, _PATCH)).split(_AT_ONCE)
     values = []
     for x, y in zip(first, second, strict=True):
-        parts = directions.split(_AT_ONCE)
         squares = [wasserstein_1d(_projected(x, part), _projected(y, part), p=2) for part in parts]
         values.append(torch.cat(squares).mean().sqrt())
     return like_input(torch.stack(values), sr)
@@ -150,12 +150,6 @@ def _perceptual_network(device: torch.device) -> ShiftTolerantLPIPS:
         return ShiftTolerantLPIPS.pretrained().to(device)
 
 
-def _directions(projections: int) -> Tensor:
-    """(projections, 3, 7, 7), uniform on the unit sphere."""
-    directions = unit_directions(projections, 3 * _PATCH**2, torch.Generator().manual_seed(0))
-    return directions.unflatten(1, (3, _PATCH, _PATCH))
-
-
 def _projected(image: Tensor, directions: Tensor) -> Tensor:
-    """(projections, patches): ⟨θ, p⟩ of every patch. A projection of all patches is a convolution."""
+    """(k, patches) along directions (k, 3, 7, 7): ⟨θ, p⟩ of every patch. A projection of all is a convolution."""
     return F.conv2d(image[None], directions.to(image))[0].flatten(1)

@@ -12,10 +12,9 @@ def as_pair(sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor]:
     """Both as batches, of equal shape, dtype and device."""
     first, second = as_batch(sr, "sr"), as_batch(hr, "hr")
     if sr.shape != hr.shape:
-        raise ValueError(
-            f"sr has shape {tuple(sr.shape)}, hr {tuple(hr.shape)}; they must be equal: "
-            "crop hr to a multiple of the scale before it is degraded (otsr.images.crop_to_multiple)"
-        )
+        advice = "crop hr to a multiple of the scale before it is degraded (otsr.images.crop_to_multiple)"
+        shapes = f"sr has shape {tuple(sr.shape)}, hr {tuple(hr.shape)}"
+        raise ValueError(f"{shapes}; they must be equal: {advice}")
     dtype = torch.promote_types(first.dtype, second.dtype)
     return first.to(dtype), second.to(dtype)
 
@@ -25,10 +24,9 @@ def as_scaled(sr: Tensor, lr: Tensor, scale: int | None = None) -> tuple[Tensor,
     large, small = as_batch(sr, "sr"), as_batch(lr, "lr")
     times = max(1, large.shape[-1] // small.shape[-1]) if scale is None else scale
     if times < 1 or sr.shape != (*lr.shape[:-2], times * lr.shape[-2], times * lr.shape[-1]):
-        raise ValueError(
-            f"sr has shape {tuple(sr.shape)}, lr {tuple(lr.shape)}; expected "
-            f"{'a whole multiple of' if scale is None else f'{scale} times'} lr's height and width: check the scale"
-        )
+        shapes = f"sr has shape {tuple(sr.shape)}, lr {tuple(lr.shape)}"
+        factor = "a whole multiple of" if scale is None else f"{scale} times"
+        raise ValueError(f"{shapes}; expected {factor} lr's height and width: check the scale")
     return large, small, times
 
 
@@ -43,10 +41,9 @@ def cut_border(batch: Tensor, border: int, smallest: int, metric: str) -> Tensor
         raise ValueError(f"border is {border}, expected 0 or more pixels")
     height, width = batch.shape[-2:]
     if min(height, width) - 2 * border < smallest:
-        raise ValueError(
-            f"{metric} needs {smallest} pixels on each side inside a border of {border}, "
-            f"the picture has {width}×{height}; use a larger picture or a smaller border"
-        )
+        need = f"{metric} needs {smallest} pixels on each side inside a border of {border}"
+        has = f"the picture has {width}×{height}"
+        raise ValueError(f"{need}, {has}; use a larger picture or a smaller border")
     return batch[..., border : height - border, border : width - border]
 
 

@@ -31,8 +31,7 @@ def mean_interval(values: ArrayLike) -> Interval:
     Args:
         values: (n,) one value a picture, n of 2 or more.
 
-    Raises:
-        ValueError: fewer than two values, a NaN or infinity (its place is named).
+    Raises ValueError: fewer than two values, a NaN or infinity (its place is named).
 
     Reference: Hesterberg, The American Statistician 2015, doi 10.1080/00031305.2015.1089789.
     """
@@ -44,8 +43,7 @@ def mean_interval(values: ArrayLike) -> Interval:
         raise ValueError(f"value {place} is {array[place]}; leave that picture out and say so")
     n = array.size
     rng = np.random.default_rng(0)
-    rounds = [array[rng.integers(n, size=(100, n))].mean(axis=1) for _ in range(_RESAMPLES // 100)]
-    means = np.concatenate(rounds)
+    means = [array[rng.integers(n, size=(100, n))].mean(axis=1) for _ in range(_RESAMPLES // 100)]
     tail = ndtr(np.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 - 0.95) / 2))  # of the normal, of Student's t
-    low, high = np.quantile(means, [tail, 1 - tail])
+    low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])
     return Interval(float(array.mean()), float(low), float(high))

@@ -40,10 +40,9 @@ def niqe(image: Tensor) -> Tensor:
     batch = as_batch(image, "image")
     height, width = batch.shape[-2:]
     if (height // BLOCK) * (width // BLOCK) < 2:
-        raise ValueError(
-            f"NIQE needs two blocks of {BLOCK}×{BLOCK} or more, the picture has {width}×{height}; "
-            f"use one of {2 * BLOCK}×{BLOCK} or larger"
-        )
+        need = f"NIQE needs two blocks of {BLOCK}×{BLOCK} or more"
+        advice = f"use one of {2 * BLOCK}×{BLOCK} or larger"
+        raise ValueError(f"{need}, the picture has {width}×{height}; {advice}")
     values = [_distance(_features(picture)) for picture in batch.cpu().double()]
     return like_input(torch.tensor(values, dtype=torch.float64), image)
 
@@ -59,10 +58,8 @@ def _distance(features: np.ndarray) -> float:
     mean, covariance = _pristine()
     whole = features[~np.isnan(features).any(axis=1)]
     if len(whole) < 2:
-        raise ValueError(
-            f"NIQE: {len(whole)} of {len(features)} blocks show anything but a flat area, it needs 2; "
-            "use a picture with more texture"
-        )
+        found = f"{len(whole)} of {len(features)} blocks show anything but a flat area"
+        raise ValueError(f"NIQE: {found}, it needs 2; use a picture with more texture")
     difference = np.nanmean(features, axis=0) - mean
     pooled = np.linalg.pinv((covariance + np.cov(whole, rowvar=False)) / 2)
     return float(np.sqrt(difference @ pooled @ difference))

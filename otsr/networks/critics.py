@@ -45,10 +45,7 @@ class VGGCritic(nn.Module):
     """One score a sample: (B, channels, H, W) to (B, 1); RealSR's VGG-128 for any width and size.
 
     Pairs of convolutions, 3×3 and 4×4 with stride 2, until 4 pixels or a little more are left, then two linear layers.
-
-    Args:
-        size: side of a sample, at least 8 pixels.
-        channels, nf, norm: as in `PatchCritic`.
+    `size` is a sample's side, at least 8 pixels; the other arguments are those of `PatchCritic`.
     """
 
     def __init__(self, size: int, channels: int = 3, nf: int = 64, norm: str = "none") -> None:
@@ -60,9 +57,8 @@ class VGGCritic(nn.Module):
             parts += [*_convolution(norm, width, wider, 3, 1), *_convolution(norm, wider, wider, 4, 2)]
             width, wider, side = wider, min(2 * wider, 8 * nf), side // 2
         self.body = nn.Sequential(*parts)
-        self.judge = nn.Sequential(
-            nn.Flatten(), nn.Linear(width * side**2, 100), nn.LeakyReLU(0.2), nn.Linear(100, 1)
-        )
+        flat = nn.Linear(width * side**2, 100)
+        self.judge = nn.Sequential(nn.Flatten(), flat, nn.LeakyReLU(0.2), nn.Linear(100, 1))
 
     def forward(self, samples: Tensor) -> Tensor:
         return self.judge(self.body(samples).contiguous())

@@ -25,13 +25,8 @@ _STRIP = 16  # pixels along the far borders that the first layer computes on the
 class AlexFeatures(nn.Module):
     """The five layers of ST-LPIPS's anti-aliased AlexNet, by name, each after its ReLU.
 
-    A picture of n × n pixels gives n/2 - 1 pixels in conv1, n/4 in conv2 and n/8 in the others (rounded; one
-    more or less). Parameters are random until weights are loaded.
-
-    Attributes:
-        layers: names of those that `forward` returns, at first all.
-        channels: of each layer, by name.
-        smallest: smallest height and width of a picture.
+    A picture of n × n pixels, 21 or more, gives n/2 - 1 pixels in conv1, n/4 in conv2 and n/8 in the others (rounded;
+    one more or less). `layers` are those that `forward` returns, at first all.
 
     Reference: Ghildyal, Liu, "Shift-tolerant perceptual similarity metric", ECCV 2022, arXiv 2207.13686;
     blur before subsampling: Zhang, ICML 2019, arXiv 1904.11486.
@@ -39,7 +34,6 @@ class AlexFeatures(nn.Module):
 
     channels: ClassVar[dict[str, int]] = {"conv1": 64, "conv2": 192, "conv3": 384, "conv4": 256, "conv5": 256}
     smallest: ClassVar[int] = 21
-
     pixels: Tensor
 
     def __init__(self) -> None:
@@ -63,7 +57,7 @@ class AlexFeatures(nn.Module):
         conv3 = F.relu(self.conv3(halve(F.max_pool2d(conv2, 3, stride=1))))
         conv4 = F.relu(self.conv4(conv3))
         conv5 = F.relu(self.conv5(conv4))
-        found = {"conv1": conv1, "conv2": conv2, "conv3": conv3, "conv4": conv4, "conv5": conv5}
+        found = dict(zip(self.channels, (conv1, conv2, conv3, conv4, conv5), strict=True))
         return {layer: found[layer] for layer in self.layers}
 
     def _halved_conv1(self, x: Tensor) -> Tensor:
@@ -76,7 +70,7 @@ class AlexFeatures(nn.Module):
         weight = self.conv1.weight
         kernel = F.conv2d(weight.flatten(0, 1)[:, None], _blur(x), padding=2)
         inner = F.conv2d(x, kernel.view(*weight.shape[:2], 13, 13), self.conv1.bias, stride=2, padding=2)
-        odd_height, odd_width = x.shape[-2] % 2, x.shape[-1] % 2
+        odd_height, odd_width = (side % 2 for side in x.shape[-2:])
         halved = F.pad(inner, (1, odd_width, 1, odd_height), mode="replicate")
         if not odd_height:
             last = halve(self.conv1(x[..., -_STRIP:, :]))[..., -1:, :]
@@ -100,16 +94,15 @@ class ShiftTolerantLPIPS(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.features = AlexFeatures()
-        self.heads = nn.ParameterDict(
-            {layer: torch.full((count,), 1 / count) for layer, count in AlexFeatures.channels.items()}
-        )
+        counts = AlexFeatures.channels.items()
+        self.heads = nn.ParameterDict({layer: torch.full((count,), 1 / count) for layer, count in counts})
 
     @classmethod
     def pretrained(cls) -> ShiftTolerantLPIPS:
         """The network with the vendored weights, frozen, in eval mode, float32, on the CPU."""
         path, network = data_dir() / "weights" / "st_lpips_alex.safetensors", cls()
         try:
-            network.load_state_dict({name: value.float() for name, value in load_file(path).items()})
+            network.load_state_dict(load_file(path))  # which are fp16, and widened as they are copied
         except (OSError, SafetensorError, RuntimeError) as error:
             words = f"missing, damaged, or not ST-LPIPS's AlexNet ({error}); restore it from the repository"
             raise ValueError(f"{path}: {words}") from None
@@ -128,10 +121,8 @@ class ShiftTolerantLPIPS(nn.Module):
 def check_size(image: Tensor, smallest: int, what: str) -> None:
     """Refuse what is not (B, 3, H, W) with sides of `smallest` pixels or more."""
     if image.dim() != 4 or image.shape[1] != 3 or min(image.shape[-2:]) < smallest:
-        raise ValueError(
-            f"{what} need (B, 3, H, W) with sides of {smallest} pixels or more, got {tuple(image.shape)}; "
-            "use a larger crop, or layers that need less"
-        )
+        need = f"{what} need (B, 3, H, W) with sides of {smallest} pixels or more"
+        raise ValueError(f"{need}, got {tuple(image.shape)}; use a larger crop, or layers that need less")
 
 
 def _direction(x: Tensor) -> Tensor:

@@ -22,7 +22,6 @@ from torch.nn import functional
 
 from otsr.images import resize
 
-SCALES = (2, 4)
 _LARGEST = 1024  # channels, blocks: far above any network in use; a file that asks for more is not believed
 
 
@@ -33,9 +32,8 @@ class DenseBlock(nn.Module):
 
     def __init__(self, nf: int, gc: int) -> None:
         super().__init__()
-        self.convolutions = nn.ModuleList(
-            nn.Conv2d(nf + i * gc, gc if i < 4 else nf, 3, padding=1) for i in range(5)
-        )
+        widths = [(nf + i * gc, gc if i < 4 else nf) for i in range(5)]
+        self.convolutions = nn.ModuleList(nn.Conv2d(into, out, 3, padding=1) for into, out in widths)
         for convolution in self.convolutions:
             _initialise(convolution, 0.1)  # ESRGAN, section 3.1: starts near the identity
 
@@ -87,9 +85,8 @@ class RRDBNet(nn.Module):
         if unshuffle not in (1, 2) or (unshuffle == 2 and scale != 2):
             raise ValueError(f"unshuffle is {unshuffle!r} at scale {scale}, expected 1, or 2 at scale 2")
         self.scale, self.alignment = scale, unshuffle
-        self.architecture: dict[str, Any] = {
-            "name": "RRDBNet", "nf": nf, "nb": nb, "gc": gc, "scale": scale, "unshuffle": unshuffle,
-        }  # fmt: skip
+        sizes = {"nf": nf, "nb": nb, "gc": gc, "scale": scale, "unshuffle": unshuffle}
+        self.architecture: dict[str, Any] = {"name": "RRDBNet", **sizes}
         self.first = nn.Conv2d(3 * unshuffle**2, nf, 3, padding=1)
         self.trunk = nn.Sequential(*(ResidualInResidual(nf, gc) for _ in range(nb)))
         self.trunk_last = nn.Conv2d(nf, nf, 3, padding=1)
@@ -142,8 +139,7 @@ class Compact(nn.Module):
         scale: 2 or 4.
         base: how the input is enlarged, "bicubic" (MATLAB's, see `otsr.images.resize`) or "nearest".
 
-    Attributes:
-        scale, architecture, alignment, receptive_radius: as in `RRDBNet`.
+    Its attributes are those of `RRDBNet`.
 
     Reference: Shi et al., CVPR 2016, arXiv 1609.05158 (pixel shuffle); Wang et al., Real-ESRGAN, arXiv 2107.10833.
     """
@@ -154,9 +150,8 @@ class Compact(nn.Module):
         if base not in ("bicubic", "nearest"):
             raise ValueError(f"base is {base!r}, expected bicubic or nearest")
         self.scale, self.alignment, self.base = scale, 1, base
-        self.architecture: dict[str, Any] = {
-            "name": "Compact", "nf": nf, "nb": nb, "scale": scale, "base": base,
-        }  # fmt: skip
+        sizes = {"nf": nf, "nb": nb, "scale": scale, "base": base}
+        self.architecture: dict[str, Any] = {"name": "Compact", **sizes}
         layers: list[nn.Module] = []
         for channels in (3, *[nf] * nb):
             layers += [nn.Conv2d(channels, nf, 3, padding=1), nn.PReLU(nf)]
@@ -199,8 +194,7 @@ def prune(network: RRDBNet, blocks: Sequence[int]) -> RRDBNet:
 
     Each block adds a small correction to what it reads, so the rest still works when some are left out.
 
-    Raises:
-        ValueError: no blocks, one that the trunk lacks, or not in ascending order.
+    Raises ValueError: no blocks, one that the trunk lacks, or not in ascending order.
 
     Reference: Veit et al., Residual networks behave like ensembles of relatively shallow networks, NeurIPS 2016.
     """
@@ -227,8 +221,8 @@ def _initialise(layer: nn.Module, factor: float) -> None:
 
 
 def _check(scale: int, **counts: int) -> None:
-    if scale not in SCALES:
-        raise ValueError(f"scale is {scale!r}, expected one of {', '.join(map(str, SCALES))}")
+    if scale not in (2, 4):
+        raise ValueError(f"scale is {scale!r}, expected one of 2, 4")
     for name, value in counts.items():
         if type(value) is not int or not 1 <= value <= _LARGEST:
             raise ValueError(f"{name} is {value!r}, expected a whole number from 1 to {_LARGEST}")

@@ -47,18 +47,13 @@ _SOURCES = {
         "https://files.pythonhosted.org/packages/f8/af/98a4417833e6805254491f86f4ee55f8629fd2412d832b0049b33b27a9b7/"
         "stlpips_pytorch-0.0.2-py3-none-any.whl",
         "sha256:a412bf901a97c942b37af57c7c63b6e5d1aebfe8d1dfc17853d4b2f878630645",
-        "stlpips_pytorch/weights/vST0.0/vgg_shift_tolerant.pth",
-        "net.",
-        "vgg16-st-lpips.safetensors",
+        "stlpips_pytorch/weights/vST0.0/vgg_shift_tolerant.pth", "net.", "vgg16-st-lpips.safetensors",
     ),
-    "vgg19": _Source(
-        "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
-        "sha256:dcbb9e9d",  # its authors publish eight digits, in its name
-        "",
-        "features.",
-        "vgg19-imagenet.safetensors",
+    "vgg19": _Source(  # its authors publish eight digits of the hash, in its name
+        "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth", "sha256:dcbb9e9d",
+        "", "features.", "vgg19-imagenet.safetensors",
     ),
-}
+}  # fmt: skip
 
 
 class BackboneError(RuntimeError):
@@ -135,14 +130,13 @@ class Patches(nn.Module):
         with torch.autocast(image.device.type, enabled=False):
             return {layer: F.conv2d(image, taps, dilation=apart) for layer, apart in self._layers(image)}
 
-    @staticmethod
-    def centred(pixels: Tensor) -> Tensor:
+    def centred(self, pixels: Tensor) -> Tensor:
         """Of (n, 3, 7², …): what is compared."""
         return pixels
 
     def _layers(self, image: Tensor) -> Iterable[tuple[str, int]]:
-        what = type(self).__name__.lower()
-        check_size(image, (self.size - 1) * max(self.spacing.values()) + 1, what)
+        smallest = (self.size - 1) * max(self.spacing.values()) + 1
+        check_size(image, smallest, type(self).__name__.lower())
         return self.spacing.items()
 
 
@@ -155,8 +149,7 @@ class Details(Patches):
 
     spacing: ClassVar[dict[str, int]] = {"fine": 1, "coarse": 2}
 
-    @staticmethod
-    def centred(pixels: Tensor) -> Tensor:
+    def centred(self, pixels: Tensor) -> Tensor:
         """Of (n, 3, 7², …): less the mean over the patch. Of a patch or of a direction, the projection is the same."""
         return pixels - pixels.mean(2, keepdim=True)
 
@@ -166,15 +159,13 @@ def backbone(name: str, layers: tuple[str, ...] | None = None) -> nn.Module:
 
     VGGs are fetched at first use and kept. Default layers are in `DEFAULT_LAYERS`.
 
-    Raises:
-        BackboneError: it is not here and cannot be fetched.
-        ValueError: an unknown name, or a damaged file of alex.
+    Raises BackboneError: it is not here and cannot be fetched. ValueError: an unknown name, or a damaged file of alex.
     """
     if name not in DEFAULT_LAYERS:
         raise ValueError(f"backbone is {name!r}, expected one of {', '.join(DEFAULT_LAYERS)}")
-    layers = tuple(DEFAULT_LAYERS[name]) if layers is None else layers
     if name in ("patches", "details"):
         return Patches() if name == "patches" else Details()
+    layers = tuple(DEFAULT_LAYERS[name]) if layers is None else layers
     if name == "alex":
         alex = ShiftTolerantLPIPS.pretrained().features
         alex.layers = layers

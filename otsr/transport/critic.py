@@ -42,14 +42,9 @@ def critic_loss(real_scores: Tensor, fake_scores: Tensor, labels: Potentials) ->
 
 
 def regularity_loss(
-    fake: Tensor,
-    fake_scores: Tensor,
-    real: Tensor,
-    plan: Tensor,
-    K: float | None = None,
-    gamma: float = 0.4,
+    fake: Tensor, fake_scores: Tensor, real: Tensor, plan: Tensor, K: float | None = None, gamma: float = 0.4,
     gradient: Tensor | None = None,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """γ/(2√K) · mean_i (‖∇D(x_i)‖ − K ‖ŷ(x_i) − x_i‖)²: the critic's slope at a fake is that of the potential.
 
     The norms run over all values of a sample. The gradient is taken with a graph, so that the loss can be minimised in

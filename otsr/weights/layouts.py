@@ -21,12 +21,10 @@ MAX_BYTES = 2 << 30
 
 _WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "generator", "model")
 _PREFIXES = ("module.", "generator.", "netG.", "model_ema.")
+_DENSE = r"(?:RRDB_trunk|body|model\.1\.sub)\.(\d+)\.[Rr][Dd][Bb]([123])\.conv([1-5])(?:\.0)?"
 _RENAMES: tuple[tuple[str, str], ...] = (  # ESRGAN's `model.N` after the trunk depend on the scale, ×1 to ×8
     (r"conv_first|model\.0", "first"),
-    (
-        r"(?:RRDB_trunk|body|model\.1\.sub)\.(\d+)\.[Rr][Dd][Bb]([123])\.conv([1-5])(?:\.0)?",
-        "trunk.{0}.blocks.{1}.convolutions.{2}",
-    ),
+    (_DENSE, "trunk.{0}.blocks.{1}.convolutions.{2}"),
     (r"trunk_conv|conv_body|model\.1\.sub\.\d+", "trunk_last"),
     (r"(?:upconv|conv_up)(\d+)", "enlarge.{0}"),
     (r"model\.3", "enlarge.1"),
@@ -48,8 +46,7 @@ def network_from(state: Any, architecture: Any = None) -> RRDBNet | Compact:
     `architecture` is what `build` takes, if the file says it; otherwise it is read off the shapes.
     """
     tensors = _renamed(_unwrapped(state))
-    if architecture is None:
-        architecture = _architecture(tensors)
+    architecture = _architecture(tensors) if architecture is None else architecture
     if not isinstance(architecture, dict):
         raise WeightsError(f"its architecture is a {type(architecture).__name__}, expected a JSON object")
     try:
@@ -127,10 +124,8 @@ def _architecture(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         scale = 2 ** len(numbers(r"enlarge\.(\d+)\.weight")) // unshuffle
         if scale not in (2, 4):
             raise WeightsError(f"an RRDBNet that enlarges ×{scale}")
-        nb = max(numbers(r"trunk\.(\d+)\.")) + 1
-        return {
-            "name": "RRDBNet", "nf": first[0], "nb": nb, "gc": dense[0], "scale": scale, "unshuffle": unshuffle,
-        }  # fmt: skip
+        sizes = {"nf": first[0], "nb": max(numbers(r"trunk\.(\d+)\.")) + 1, "gc": dense[0]}
+        return {"name": "RRDBNet", **sizes, "scale": scale, "unshuffle": unshuffle}
     first = shapes.get("body.0.weight", ())
     if len(first) == 4 and first[1] == 3 and shapes.get("body.1.weight") == first[:1]:
         last = max(numbers(r"body\.(\d+)\.weight"))

@@ -28,13 +28,12 @@ _MAX_TEXT = 16 << 20
 def read(param: Path, weights: Path) -> RRDBNet:
     """The RRDBNet that a pair of ncnn files holds, in eval mode, float32.
 
-    Raises:
-        WeightsError: a file of the pair is missing, damaged, or for another network.
+    Raises WeightsError: a file of the pair is missing, damaged, or for another network.
     """
     for path in (param, weights):
         if not path.is_file():
-            pair = f"{param.name} + {weights.name}"
-            raise WeightsError(f"{path.name}: no such file; an ncnn model is a pair {pair}")
+            pair = f"an ncnn model is a pair {param.name} + {weights.name}"
+            raise WeightsError(f"{path.name}: no such file; {pair}")
     blocks = GRAPHS.get(_graph(param))
     if blocks is None:
         raise WeightsError("its layers are not those of RealSR's or Real-ESRGAN's ×4 networks for ncnn")

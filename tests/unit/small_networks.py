@@ -19,10 +19,8 @@ def lively(network: nn.Module) -> nn.Module:
         for convolution in convolutions:
             nn.init.kaiming_normal_(convolution.weight)
             convolution.bias.zero_()
-        probe = network(torch.rand(1, 3, 24, 24))
-        convolutions[-1].weight *= 0.15 / probe.std()
-        probe = network(torch.rand(1, 3, 24, 24))
-        convolutions[-1].bias += 0.5 - probe.mean()
+        convolutions[-1].weight *= 0.15 / network(torch.rand(1, 3, 24, 24)).std()
+        convolutions[-1].bias += 0.5 - network(torch.rand(1, 3, 24, 24)).mean()
     return network.eval()
 
 

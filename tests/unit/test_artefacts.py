@@ -40,8 +40,8 @@ def bricks(lr: Tensor, levels: float) -> Tensor:
 
 
 def lattice(side: int, row_period: float, column_period: float, levels: float) -> Tensor:
-    y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
-    return levels / 255 * torch.cos(2 * torch.pi * (y / row_period + x / column_period)).expand(3, -1, -1)
+    place = torch.arange(side)
+    return levels / 255 * torch.cos(2 * torch.pi * (place[:, None] / row_period + place / column_period))
 
 
 @pytest.mark.parametrize("lr", [wall(0), wall(4), jpeg(wall(6), 50)], ids=["clean", "noisy", "JPEG"])
@@ -50,8 +50,6 @@ def test_bicubic_has_no_artefact(lr: Tensor) -> None:
     assert float(noise_gain(sr, lr)) == pytest.approx(1)
     assert float(block_gain(sr, lr, SCALE)) == pytest.approx(1)
     assert colour_shift(sr, lr).abs().max() < 0.01
-    ramp = enlarged(wall(0))
-    assert float(checkerboard(ramp, SCALE)) == pytest.approx(1, abs=0.01)
 
 
 @pytest.mark.parametrize("gain", [0.3, 1.0, 3.0])
@@ -91,11 +89,7 @@ def test_blocks_with_sharpened_edges_gain_though_their_steps_are_no_higher() -> 
 def test_noise_alone_is_no_grid(seed: int, gain: float) -> None:
     sr, lr = enlarged(wall(3 * gain, seed=seed)), wall(3, seed=seed)
     assert float(block_gain(sr, lr, SCALE)) == pytest.approx(1)
-
-
-def test_a_smooth_picture_loses_the_grid_of_a_compressed_one() -> None:
-    lr = jpeg(wall(6), 30)
-    assert float(block_gain(enlarged(wall(0)), lr, SCALE)) < 0.5
+    assert float(block_gain(enlarged(wall(0)), jpeg(wall(6), 30), SCALE)) < 0.5  # a grid that is gone
 
 
 @pytest.mark.parametrize("periods", [(4, np.inf), (np.inf, 4), (4, 4), (2, np.inf), (2, 2), (4, 2)])
@@ -106,6 +100,7 @@ def test_a_lattice_of_a_period_of_upsampling_is_found(periods: tuple[float, floa
 
 def test_waves_of_other_periods_and_noise_are_no_lattice() -> None:
     ramp = enlarged(wall(0))
+    assert float(checkerboard(ramp, SCALE)) == pytest.approx(1, abs=0.01)
     assert float(checkerboard(ramp + lattice(384, 10, 7, 2), SCALE)) < 1.5
     noise = 2 / 255 * torch.randn(3, 384, 384, generator=torch.Generator().manual_seed(0))
     assert float(checkerboard(ramp + noise, SCALE)) < 3
@@ -127,11 +122,13 @@ def test_a_batch_gives_one_value_a_picture() -> None:
 
 def test_what_cannot_be_measured_is_refused_with_the_reason() -> None:
     lr = wall(1)
-    for wrong, reason in (
+    small = lr[:, :40, :40]
+    for measured, reason in (
         (lambda: noise_gain(lr[:, :-1], lr), "whole multiple"),
         (lambda: block_gain(enlarged(lr), lr, 2), "expected 2 times"),
-        (lambda: noise_gain(enlarged(lr[:, :40, :40]), lr[:, :40, :40]), "larger picture"),
+        (lambda: noise_gain(enlarged(small), small), "larger picture"),
+        (lambda: block_gain(enlarged(small), small, SCALE), "larger picture"),
         (lambda: checkerboard(lr, 1), "scale is 1"),
     ):
         with pytest.raises(ValueError, match=reason):
-            wrong()
+            measured()

@@ -24,8 +24,7 @@ class Darker(nn.Module):
 
 def photo() -> Tensor:
     """Grey with noise, and a chequerboard of 8-pixel fields in its lower right quarter."""
-    noise = torch.randn(3, 200, 300, generator=torch.Generator().manual_seed(0))
-    image = 0.5 + 0.1 * noise
+    image = 0.5 + 0.1 * torch.randn(3, 200, 300, generator=torch.Generator().manual_seed(0))
     y, x = torch.meshgrid(torch.arange(100), torch.arange(150), indexing="ij")
     image[:, 100:, 150:] = ((y // 8 + x // 8) % 2).float()
     return image.clamp(0, 1)
@@ -33,10 +32,8 @@ def photo() -> Tensor:
 
 def test_the_detail_is_where_edges_are_and_not_where_noise_is() -> None:
     left, top, width, height = detail(photo(), 64)
-    assert (width, height) == (64, 64)
-    assert left >= 140 and top >= 90 and left + 64 <= 300 and top + 64 <= 200
-    # A small photo is its own detail.
-    assert detail(photo()[:, :20, :30], 64) == (0, 0, 30, 20)
+    assert (width, height) == (64, 64) and 140 <= left <= 236 and 90 <= top <= 136
+    assert detail(photo()[:, :20, :30], 64) == (0, 0, 30, 20)  # a small photo is its own detail
 
 
 def test_a_chosen_corner_is_moved_inside_and_one_outside_is_refused() -> None:
@@ -52,10 +49,9 @@ def test_each_picture_is_the_same_place_at_the_same_size() -> None:
     views = enlarged(photo(), {"dark": plainly(Darker())}, window)
     assert list(views) == ["bicubic", "dark"]
     assert [view.size for view in views.values()] == [(200, 240)] * 2
-    whole = to_array(resize(photo(), 4))[400:640, 160:360]
-    assert np.array_equal(np.asarray(views["bicubic"]), whole)
-    bright, dark = (np.asarray(view).mean() for view in views.values())
-    assert dark == pytest.approx(bright / 2, rel=0.02)
+    bicubic, dark = (np.asarray(view) for view in views.values())
+    assert np.array_equal(bicubic, to_array(resize(photo(), 4))[400:640, 160:360])
+    assert dark.mean() == pytest.approx(bicubic.mean() / 2, rel=0.02)
 
 
 def test_the_sheet_names_every_picture() -> None:

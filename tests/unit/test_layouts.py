@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import namedtuple
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
@@ -22,17 +24,7 @@ NF, NB, GC = 6, 2, 3
 State = dict[str, Tensor]
 
 
-class Names(NamedTuple):
-    """What an author calls the layers."""
-
-    first: str
-    dense: str
-    trunk_last: str
-    enlarge: tuple[str, ...]
-    hr: str
-    last: str
-
-
+Names = namedtuple("Names", "first dense trunk_last enlarge hr last")  # what an author calls the layers
 REALSR = Names(  # of ESRGAN, RealSR and OTSR
     "conv_first", "RRDB_trunk.{}.RDB{}.conv{}", "trunk_conv", ("upconv1", "upconv2"), "HRconv", "conv_last"
 )
@@ -66,9 +58,7 @@ def conv(state: State, key: str, x: Tensor) -> Tensor:
 def rrdb_forward(state: State, names: Names, x: Tensor) -> Tensor:
     """An author's forward pass, with the weights under the author's names."""
 
-    def act(x: Tensor) -> Tensor:
-        return functional.leaky_relu(x, 0.2)
-
+    act = partial(functional.leaky_relu, negative_slope=0.2)
     shallow = x = conv(state, names.first, x)
     for i in range(NB):
         outer = x
@@ -95,23 +85,16 @@ def assert_same(state: Any, expected: Tensor, lr: Tensor, tmp_path: Path) -> Any
     return network
 
 
-@pytest.mark.parametrize(
-    "names",
-    [
-        OLD,
-        OLD._replace(enlarge=("model.3",), hr="model.5", last="model.7"),
-        REALSR,
-        REALSR._replace(enlarge=("upconv1",)),
-        BASICSR,
-    ],
-    ids=["old x4", "old x2", "RealSR x4", "RealSR x2", "BasicSR x4"],
-)
+OLD_X2 = OLD._replace(enlarge=("model.3",), hr="model.5", last="model.7")
+REALSR_X2 = REALSR._replace(enlarge=("upconv1",))
+
+
+@pytest.mark.parametrize("names", [OLD, OLD_X2, REALSR, REALSR_X2, BASICSR])
 def test_every_layout_gives_its_authors_output(names: Names, tmp_path: Path) -> None:
     state, lr = rrdb_state(names), picture()
     network = assert_same(state, rrdb_forward(state, names, lr), lr, tmp_path)
-    assert network.architecture == {
-        "name": "RRDBNet", "nf": NF, "nb": NB, "gc": GC, "scale": 2 ** len(names.enlarge), "unshuffle": 1,
-    }  # fmt: skip
+    sizes = {"nf": NF, "nb": NB, "gc": GC, "scale": 2 ** len(names.enlarge), "unshuffle": 1}
+    assert network.architecture == {"name": "RRDBNet", **sizes}
 
 
 def test_real_esrgans_x2_network_folds_the_picture_first(tmp_path: Path) -> None:
@@ -138,8 +121,7 @@ def test_real_esrgans_compact_network_is_held_exactly(scale: int, tmp_path: Path
     x = lr
     for n in range(4):
         x = functional.prelu(conv(state, f"body.{2 * n}", x), state[f"body.{2 * n + 1}.weight"])
-    x = conv(state, "body.8", x)
-    expected = functional.pixel_shuffle(x, scale)
+    expected = functional.pixel_shuffle(conv(state, "body.8", x), scale)
     expected = expected + functional.interpolate(lr, scale_factor=scale, mode="nearest")
     network = assert_same({"params": state}, expected, lr, tmp_path)
     assert network.architecture == {"name": "Compact", "nf": 5, "nb": 3, "scale": scale, "base": "nearest"}
@@ -181,9 +163,8 @@ def within_itself() -> dict[str, Any]:
     return state
 
 
-@pytest.mark.parametrize(
-    ("make", "words"),
-    [
+def test_the_error_says_what_another_network_is(tmp_path: Path) -> None:
+    for make, words in (
         (lambda: {k: v for k, v in rrdb_state().items() if k != "HRconv.weight"}, "lacks hr.weight"),
         (lambda: {**rrdb_state(), "HRconv.bias": torch.zeros(NF + 1)}, "in another shape hr.bias"),
         (lambda: {**rrdb_state(), "extra.weight": torch.zeros(3)}, "also has extra.weight"),
@@ -198,15 +179,9 @@ def within_itself() -> dict[str, Any]:
         (lambda: torch.zeros(3), "holds one Tensor, expected tensors by name"),
         (lambda: [1, 2], "holds one list"),
         (within_itself, "holds no tensors but params"),
-    ],
-)
-def test_the_error_says_what_another_network_is(make: Callable[[], Any], words: str, tmp_path: Path) -> None:
-    torch.save(make(), tmp_path / "other.pth")
-    with pytest.raises(WeightsError, match=rf"other\.pth: .*{re.escape(words)}.*expected"):
-        weights.load(tmp_path / "other.pth")
-
-
-def test_a_tensor_that_claims_more_memory_than_it_has_is_refused_before_it_is_made() -> None:
-    state = {**rrdb_state(), "HRconv.bias": torch.zeros(1).expand(1 << 40)}
-    with pytest.raises(WeightsError, match="more than 2 GiB"):
-        network_from(state)
+        # It claims more memory than it has, and is refused before a network is made.
+        (lambda: {**rrdb_state(), "HRconv.bias": torch.zeros(1).expand(1 << 40)}, "more than 2 GiB"),
+    ):
+        torch.save(make(), tmp_path / "other.pth")
+        with pytest.raises(WeightsError, match=rf"other\.pth: .*{re.escape(words)}.*expected"):
+            weights.load(tmp_path / "other.pth")

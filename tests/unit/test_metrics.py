@@ -13,8 +13,9 @@ from torch import Tensor
 
 from otsr import datasets, metrics
 from otsr.images import luma, read, resize
-from otsr.metrics import lr_consistency, mean_interval, naturalness, niqe, patch_swd, psnr, ssim, st_lpips
-from otsr.metrics.fidelity import _directions
+from otsr.metrics import fidelity, mean_interval, naturalness, niqe
+from otsr.metrics.fidelity import lr_consistency, patch_swd, psnr, ssim, st_lpips
+from otsr.transport.sliced import unit_directions
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -24,11 +25,6 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 def photo(name: str) -> Tensor:
     """A vendored photo or phone crop by the stem of its file."""
     return read(next(path for path in datasets.photos() + datasets.phone_crops() if path.stem == name))
-
-
-def blurred(image: Tensor, scale: int = 4) -> Tensor:
-    small = resize(image, 1 / scale)
-    return resize(small, scale, (image.shape[-2], image.shape[-1])).clamp(0, 1)
 
 
 @pytest.mark.parametrize("channel", ["rgb", "y"])
@@ -49,26 +45,23 @@ def test_the_border_is_left_out_and_nothing_else(metric: Callable[..., Tensor]) 
     sr[:, :4], sr[:, -4:], sr[:, :, :4], sr[:, :, -4:] = 0, 1, 0, 1
     best = float(metric(hr, hr))
     assert float(metric(sr, hr, border=4)) == best
-    for place in ((3, 20), (36, 20), (20, 3), (20, 36)):
+    for row, column in ((3, 20), (36, 20), (20, 3), (20, 36)):
         sr = hr.clone()
-        sr[:, place[0], place[1]] = 0
+        sr[:, row, column] = 0
         assert float(metric(sr, hr, border=3)) < best
-        assert float(metric(sr, hr, border=4)) == best
 
 
 def naive_ssim(x: np.ndarray, y: np.ndarray) -> float:
     """Wang et al. 2004, equation 13, window by window on one channel."""
     axis = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
-    window = np.outer(axis, axis) / axis.sum() ** 2
+    weights = np.outer(axis, axis).ravel() / axis.sum() ** 2
     values = []
-    for row in range(x.shape[0] - 10):
-        for column in range(x.shape[1] - 10):
-            a, b = (image[row : row + 11, column : column + 11] for image in (x, y))
-            mean_a, mean_b = (window * a).sum(), (window * b).sum()
-            var_a, var_b = (window * (a - mean_a) ** 2).sum(), (window * (b - mean_b) ** 2).sum()
-            covariance = (window * (a - mean_a) * (b - mean_b)).sum()
-            top = (2 * mean_a * mean_b + 0.01**2) * (2 * covariance + 0.03**2)
-            values.append(top / ((mean_a**2 + mean_b**2 + 0.01**2) * (var_a + var_b + 0.03**2)))
+    for row, column in np.ndindex(x.shape[0] - 10, x.shape[1] - 10):
+        a, b = (image[row : row + 11, column : column + 11].ravel() for image in (x, y))
+        mean_a, mean_b = weights @ a, weights @ b
+        (var_a, covariance), (_, var_b) = np.cov(a, b, aweights=weights, ddof=0)
+        top = (2 * mean_a * mean_b + 0.01**2) * (2 * covariance + 0.03**2)
+        values.append(top / ((mean_a**2 + mean_b**2 + 0.01**2) * (var_a + var_b + 0.03**2)))
     return float(np.mean(values))
 
 
@@ -89,13 +82,12 @@ def test_ssim_of_equal_pictures_is_one_even_where_they_are_flat() -> None:
 def test_st_lpips_forgives_a_shift_that_psnr_punishes() -> None:
     whole = photo("colosseum")[:, 200:329, 300:429]
     hr, shifted = whole[..., 1:, 1:], whole[..., :-1, :-1]
-    assert float(psnr(blurred(hr, 2), hr)) > float(psnr(shifted, hr))
-    assert float(st_lpips(shifted, hr)) < 0.2 * float(st_lpips(blurred(hr, 2), hr))
+    blurred = resize(resize(hr, 0.5), 2).clamp(0, 1)
+    assert float(psnr(blurred, hr)) > float(psnr(shifted, hr))
+    assert float(st_lpips(shifted, hr)) < 0.2 * float(st_lpips(blurred, hr))
 
 
 def test_st_lpips_is_a_loss_even_after_use_without_gradients() -> None:
-    from otsr.metrics import fidelity
-
     fidelity._perceptual_network.cache_clear()
     hr, sr = noise(3, 32, 32), noise(3, 32, 32, seed=1)
     with torch.inference_mode():
@@ -130,8 +122,7 @@ def test_niqe_counts_flat_blocks_the_same_whatever_their_grey() -> None:
     values = []
     for grey in (0.0, 0.4, 0.7, 1.0):
         image = photo("cow")[:, :384, :384].clone()
-        image[:, :120] = grey
-        image[:, 110:120] = photo("cow")[:, 110:120, :384]  # so that blocks below do not see the grey
+        image[:, :110] = grey  # ten rows above the blocks below, so that they do not see it
         values.append(float(niqe(image)))
     assert np.ptp(values) < 0.05 * values[0]
 
@@ -150,7 +141,7 @@ def test_what_flat_blocks_have_counts_in_niqes_means_but_not_in_its_covariance()
 @pytest.mark.parametrize("size", [(20, 24), (31, 17)])
 def test_patch_swd_equals_pot_on_the_same_projections(size: tuple[int, int]) -> None:
     sr, hr = noise(3, 20, 24), noise(3, *size, seed=1) ** 2
-    directions = _directions(40).flatten(1).T.double().numpy()
+    directions = unit_directions(40, 147, torch.Generator().manual_seed(0)).T.double().numpy()
     patches = [torch.nn.functional.unfold(image[None].double(), 7)[0].T.numpy() for image in (sr, hr)]
     truth = ot.sliced_wasserstein_distance(*patches, projections=directions, p=2)
     assert float(patch_swd(sr, hr, projections=40)) == pytest.approx(truth, rel=1e-5)
@@ -172,6 +163,7 @@ def test_interval_is_the_expanded_percentile_interval_of_scipys_bootstrap() -> N
         (values,), np.mean, confidence_level=1 - 2 * tail, method="percentile", n_resamples=20_000
     ).confidence_interval
     interval = mean_interval(values)
+    assert interval == mean_interval(values)
     assert interval.mean == pytest.approx(values.mean())
     assert interval[1:] == pytest.approx((peer.low, peer.high), abs=0.03)
 
@@ -183,28 +175,18 @@ def test_interval_holds_the_truth_as_often_as_it_says(monkeypatch: pytest.Monkey
     assert 0.91 < np.mean([interval.low < 0 < interval.high for interval in intervals]) < 0.98
 
 
-def test_interval_repeats_and_refuses_what_has_no_interval() -> None:
-    values = np.sqrt(np.arange(10))
-    assert mean_interval(values) == mean_interval(values)
-    for wrong, reason in (([1.0], "2 or more"), ([1.0, float("inf"), 2.0], "value 1 is inf")):
-        with pytest.raises(ValueError, match=reason):
-            mean_interval(wrong)
-
-
 PAIRED = [psnr, ssim, st_lpips, patch_swd, lambda sr, hr: lr_consistency(sr, hr, 1), lambda sr, _: niqe(sr)]
 NAMES = ["psnr", "ssim", "st_lpips", "patch_swd", "lr_consistency", "niqe"]
 every_metric = pytest.mark.parametrize("metric", PAIRED, ids=NAMES)
 
 
 def test_every_metric_of_the_package_is_in_the_list() -> None:
-    rulers = {"noise_gain", "block_gain", "checkerboard", "colour_shift"}  # see test_artefacts.py
-    assert set(NAMES) == set(metrics.__all__) - {"Interval", "mean_interval"} - rulers
+    others = {"noise_gain", "block_gain", "checkerboard", "colour_shift"}  # see test_artefacts.py
+    assert set(NAMES) == set(metrics.__all__) - {"Interval", "mean_interval"} - others
 
 
 @every_metric
-def test_a_batch_gives_one_value_a_picture_and_a_picture_gives_a_number(
-    metric: Callable[..., Tensor],
-) -> None:
+def test_a_batch_gives_one_value_a_picture_and_a_picture_gives_a_number(metric: Callable) -> None:
     sr, hr = noise(2, 3, 96, 192), noise(2, 3, 96, 192, seed=1)
     values = metric(sr, hr)
     assert values.shape == (2,)
@@ -235,9 +217,8 @@ def test_no_metric_takes_255_levels(metric: Callable[..., Tensor]) -> None:
 SMALL = noise(3, 18, 30)
 
 
-@pytest.mark.parametrize(
-    ("measured", "message"),
-    [
+def test_what_is_refused_is_told_why() -> None:
+    for measured, message in (
         (lambda: psnr(SMALL / 0, SMALL), r"sr holds values from .* to inf, expected \[0, 1\]; clamp"),
         (lambda: psnr(0 * SMALL / 0, SMALL), "sr holds NaN"),
         (lambda: psnr(SMALL - 0.5, SMALL), r"expected \[0, 1\]; clamp"),
@@ -262,13 +243,12 @@ SMALL = noise(3, 18, 30)
         (lambda: niqe(noise(3, 191, 191)), "two blocks of 96×96 or more, the picture has 191×191"),
         (lambda: niqe(torch.full((3, 192, 192), 0.5)), "flat"),
         (lambda: psnr(SMALL, SMALL, channel="Y"), "channel is 'Y', expected 'rgb' or 'y'"),
-    ],
-)
-def test_what_is_refused_is_told_why(measured: Callable[[], Tensor], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        measured()
+        (lambda: mean_interval([1.0]), "2 or more"),
+        (lambda: mean_interval([1.0, float("inf"), 2.0]), "value 1 is inf"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            measured()
 
 
-def test_pictures_as_small_as_can_be_are_measured() -> None:
-    assert float(ssim(SMALL, SMALL, border=3)) == pytest.approx(1)
-    assert niqe(noise(3, 96, 192)).isfinite()
+def test_the_smallest_pictures_are_measured() -> None:  # and of 96×192, the smallest for NIQE, above
+    assert float(ssim(SMALL[:, :17], SMALL[:, :17], border=3)) == pytest.approx(1)

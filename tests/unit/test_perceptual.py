@@ -33,11 +33,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "backbones"
 
 
-def shifted(x: Tensor, height: int, width: int, step: int) -> Tensor:
-    """(4, …): the four pixels of each 2×2 square, of every `step`-th square."""
-    return torch.stack([x[..., i : i + height : step, j : j + width : step] for i in (0, 1) for j in (0, 1)])
-
-
 @pytest.mark.parametrize("shift_tolerant", [False, True])
 def test_vgg_is_its_convolutions_and_poolings_written_out(shift_tolerant: bool) -> None:
     layers = ("conv1_2", "relu1_2", "conv2_1", "relu3_1")
@@ -50,15 +45,14 @@ def test_vgg_is_its_convolutions_and_poolings_written_out(shift_tolerant: bool) 
         return F.conv2d(F.pad(x, (1, 1, 1, 1)), convolution.weight, convolution.bias)
 
     def halve(x: Tensor) -> Tensor:
-        height, width = x.shape[-2:]
+        squares = x.unfold(2, 2, 1).unfold(3, 2, 1).amax((-1, -2))  # maxima of 2×2 pixels
         if not shift_tolerant:
-            return shifted(x, height, width, 2).amax(0)
-        x = shifted(x, height - 1, width - 1, 1).amax(0)
+            return squares[..., ::2, ::2]
         for axis in (-2, -1):
-            x = x.transpose(axis, -1)
+            x = squares.transpose(axis, -1)
             x = torch.cat([x[..., 1:2], x, x[..., -2:-1]], -1)  # mirrored
-            x = ((x[..., :-2] + 2 * x[..., 1:-1] + x[..., 2:]) / 4)[..., ::2].transpose(axis, -1)
-        return x
+            squares = ((x[..., :-2] + 2 * x[..., 1:-1] + x[..., 2:]) / 4)[..., ::2].transpose(axis, -1)
+        return squares
 
     before = convolve(convolve((image - mean) / deviation, "1_1").clamp(min=0), "1_2")
     second = convolve(halve(before.clamp(min=0)), "2_1")
@@ -76,31 +70,22 @@ def test_the_network_ends_behind_the_last_layer_that_is_asked_for() -> None:
     assert perceptual.DEFAULT_LAYERS["vgg19"] == {"conv5_4": 1.0}, "the paper's layer is before its ReLU"
 
 
-def test_patches_are_the_pixels_around_each_place() -> None:
-    image = pictures(9)
-    found = Patches()(image)["rgb"]
-    assert found.shape == (2, 147, 3, 3)
-    torch.testing.assert_close(found[1, :, 2, 0].view(3, 7, 7), image[1, :, 2:9, 0:7])
-
-
-def test_details_are_patches_without_their_mean_colour() -> None:
+def test_patches_are_the_pixels_around_each_place_and_details_lack_their_mean_colour() -> None:
     image = pictures(16)
-    found = Details()(image)
-    assert [tuple(layer.shape) for layer in found.values()] == [(2, 147, 10, 10), (2, 147, 4, 4)]
-    for layer, place, patch in (
-        (found["fine"][1], (2, 5), image[1, :, 2:9, 5:12]),
-        (found["coarse"][0], (1, 3), image[0, :, 1:14:2, 3:16:2]),
+    found = Patches()(image) | Details()(image)
+    assert [layer.shape for layer in found.values()] == [(2, 147, side, side) for side in (10, 10, 4)]
+    raw, fine, coarse = image[1, :, 2:9, 5:12], image[1, :, 2:9, 5:12], image[0, :, 1:14:2, 3:16:2]
+    for layer, expected in (
+        (found["rgb"][1, :, 2, 5], raw),
+        (found["fine"][1, :, 2, 5], fine - fine.mean((1, 2), keepdim=True)),
+        (found["coarse"][0, :, 1, 3], coarse - coarse.mean((1, 2), keepdim=True)),
     ):
-        expected = patch - patch.mean((1, 2), keepdim=True)
-        torch.testing.assert_close(layer[:, place[0], place[1]].view(3, 7, 7), expected)
-    for before, after in zip(found.values(), Details()(0.9 * image + 0.1).values(), strict=True):
-        torch.testing.assert_close(after, 0.9 * before)
+        torch.testing.assert_close(layer.view(3, 7, 7), expected)
 
 
 def test_patches_are_projected_in_full_precision_whatever_the_training_is_in() -> None:
-    image = 0.5 + 0.004 * torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    image, network = 0.5 + 0.004 * pictures(16), backbone("details")
     directions = torch.randn(2, 3 * 7**2, generator=torch.Generator().manual_seed(1))
-    network = backbone("details")
     assert isinstance(network, Patches)
     expected = network.project(image, directions)
     with torch.autocast("cpu", torch.bfloat16):
@@ -150,11 +135,12 @@ def authors_file(name: str) -> bytes:
 
     VGG19's numbers are not in order of their digits: 10 comes behind 5.
     """
-    vgg16, vgg19 = ("net.slice{}.0", (1, 2, 3, 4, 5)), ("features.{}", (0, 5, 10, 19, 28))
-    pattern, numbers = vgg16 if name == "vgg16" else vgg19
+    keys = [f"net.slice{i}.0" for i in range(1, 6)]
+    keys = keys if name == "vgg16" else [f"features.{i}" for i in (0, 5, 10, 19, 28)]
     state = {"lin0.model.1.weight": torch.ones(1), "classifier.0.bias": torch.ones(1)}
-    widths = pairwise((3, 64, 128, 256, 512, 512))
-    for number, (key, (into, out)) in enumerate(zip(map(pattern.format, numbers), widths, strict=True), 1):
+    for number, (key, (into, out)) in enumerate(
+        zip(keys, pairwise((3, 64, 128, 256, 512, 512)), strict=True), 1
+    ):
         state[f"{key}.weight"] = torch.zeros(out, into, 3, 3)
         state[f"{key}.bias"] = torch.full((out,), float(number))
     weights, wheel = io.BytesIO(), io.BytesIO()
@@ -177,18 +163,16 @@ def test_weights_are_taken_out_of_their_authors_file_once(
     assert [path.suffix for path in cache.iterdir() if path.suffix != ".lock"] == [".safetensors"]
 
 
-def test_without_a_network_it_is_said_what_to_use(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backbone_that_cannot_be_had_is_named_and_what_to_do(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     web_that_has(None, monkeypatch)
+    with pytest.raises(ValueError, match="backbone is 'vgg', expected one of alex, vgg16"):
+        backbone("vgg")
     words = "vgg16: its weights could not be fetched: no route. Or use backbone: alex"
     with pytest.raises(BackboneError, match=words):
         backbone("vgg16", ("conv5_1",))
-    with pytest.raises(ValueError, match="backbone is 'vgg', expected one of alex, vgg16"):
-        backbone("vgg")
     assert not list(cache.glob("**/*.safetensors")) and not list(cache.glob("**/*.whl"))
-
-
-def test_a_damaged_cache_is_named(cache: Path) -> None:
-    cache.mkdir()
     path = cache / "vgg16-st-lpips.safetensors"
     path.write_bytes(b"broken")
     with pytest.raises(BackboneError, match=rf"{path.name}: damaged .* remove it, and it is fetched again"):
