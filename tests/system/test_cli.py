@@ -134,8 +134,15 @@ def test_estimate_and_degrade_warn_that_there_is_no_noise_and_succeed(otsr: Run,
     assert result.exit_code == 0 and "bicubic has no noise" in result.stderr
 
 
-def test_download_lists_weights_and_data_sets_and_says_where_weights_are(otsr: Run) -> None:
-    lines = {line.split()[0]: line for line in otsr("download", "--list").stdout.splitlines()}
+def test_download_lists_weights_and_data_sets_and_says_where_they_are(
+    otsr: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OTSR_DATASETS", raising=False)
+    assert "Data sets, in datasets\n" in otsr("download", "--list").stdout
+    monkeypatch.setenv("OTSR_DATASETS", str(tmp_path))
+    listed = otsr("download", "--list").stdout
+    assert f"Data sets, in {tmp_path}\n" in listed
+    lines = {line.split()[0]: line for line in listed.splitlines()}
     for entry in (*catalogue(), *sets.DATA_SETS):
         assert entry.licence in lines[entry.name]
         assert re.search(r" [0-9.]+ [MG]B ", lines[entry.name])

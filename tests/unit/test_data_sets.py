@@ -131,10 +131,3 @@ def test_a_folder_that_cannot_be_written_is_named(registered: DataSet, tmp_path:
     (tmp_path / "file").write_text("")
     with pytest.raises(DownloadError, match=r"file.*cannot be written.*--out"):
         sets.get("secret", tmp_path / "file")
-
-
-def test_the_folder_can_be_chosen_in_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("OTSR_DATASETS", raising=False)
-    assert sets.home() == Path("datasets")
-    monkeypatch.setenv("OTSR_DATASETS", str(tmp_path))
-    assert sets.home() == tmp_path
