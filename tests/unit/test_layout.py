@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 from PIL import Image, ImageCms
 
 from otsr.evaluation.comparison import SIDE
@@ -18,10 +17,8 @@ from otsr.networks.generators import Compact
 @pytest.fixture
 def page(tmp_path: Path) -> Any:
     layout = pytest.importorskip("otsr.cli.layout", reason="gradio is not installed")
-    torch.manual_seed(0)
-    network = Compact(nf=4, nb=1, scale=4)
     (tmp_path / "results").mkdir()
-    upscaler = Upscaler(network, device="cpu", tile=32)
+    upscaler = Upscaler(Compact(nf=4, nb=1, scale=4), device="cpu", tile=32)
     return layout.Page(lambda weight: upscaler, tmp_path / "results", blend=False)
 
 
