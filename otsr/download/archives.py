@@ -27,6 +27,7 @@ BOMB = 20
 """Times the archive's size that it may unpack to. Pictures are compressed already: honest archives stay below 2."""
 
 _SMALL = 64 << 20  # bytes that any archive may unpack to
+_OUTSIDE = re.compile(r"[\\\0]|^[A-Za-z]:|^/|(^|/)\.\.(/|$)")  # names that leave the folder on some system
 _DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
 
 
@@ -47,9 +48,7 @@ class Entry(NamedTuple):
 
 
 def unpack(archive: Path, target: Path, place: Callable[[str], str | None] = lambda name: name) -> int:
-    """Write the pictures of a zip or tar archive (plain or compressed) below `target`.
-
-    Entries are checked one by one. A picture that is there with its full size is not written again.
+    """Write the pictures of a zip or tar archive (plain or compressed) below `target`, but for those there already.
 
     Args:
         place: from an entry's name to its path below `target`; None leaves it out.
@@ -83,21 +82,22 @@ def unpack(archive: Path, target: Path, place: Callable[[str], str | None] = lam
 def _trusted(archive: Path) -> Iterator[Entry]:
     """The entries, up to the first that no honest archive would hold."""
     limit = max(_SMALL, BOMB * archive.stat().st_size)
-    total = 0
-    seen: set[str] = set()
+    total, seen = 0, set[str]()
     for entry in _entries(archive):
         total += entry.size
-        reason = ""
-        if entry.kind not in ("file", "folder"):
-            reason = f"is {entry.kind}"
-        elif re.search(r"[\\\0]|^[A-Za-z]:|^/|(^|/)\.\.(/|$)", entry.name):  # of any system
-            reason = "would be written outside the folder"
-        elif entry.kind == "file" and entry.name in seen:
-            reason = "is there twice"
-        elif total > limit:
-            reason = f"brings the contents to {total / 1e6:.0f} MB, {BOMB} times the archive: a zip bomb"
-        if reason:
-            raise DownloadError(f"{archive}: unsafe, its entry {entry.name!r} {reason}; delete the archive")
+        for wrong, reason in (
+            (entry.kind not in ("file", "folder"), f"is {entry.kind}"),
+            (_OUTSIDE.search(entry.name), "would be written outside the folder"),
+            (entry.kind == "file" and entry.name in seen, "is there twice"),
+            (
+                total > limit,
+                f"brings the contents to {total / 1e6:.0f} MB, {BOMB} times the archive: a zip bomb",
+            ),
+        ):
+            if wrong:
+                raise DownloadError(
+                    f"{archive}: unsafe, its entry {entry.name!r} {reason}; delete the archive"
+                )
         seen.add(entry.name)
         yield entry
 

@@ -85,9 +85,8 @@ class DataSet:
 def get(name: str, root: Path, note: Callable[[str], None] = print) -> Path:
     """The folder of a data set below `root`, fetched and unpacked where it is not there; `note` is told what is done.
 
-    Raises:
-        DownloadError: registration is required first, too little disk, a download that failed, an archive that is
-            damaged or unsafe, or the wrong number of pictures.
+    Raises DownloadError: registration is required first, too little disk, a download that failed, an archive that is
+    damaged or unsafe, or the wrong number of pictures.
     """
     chosen = next(one for one in DATA_SETS if one.name == name)
     folder = root / name
