@@ -69,9 +69,7 @@ def test_the_originals_pairs_fit_each_other() -> None:
 
 
 @pytest.mark.slow
-def test_every_table_is_made_and_what_is_missing_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_table_is_made_and_gaps_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(general, "measure", partial(general.measure, count=1, side=48))  # one photo's middle
     first, last = (str(write_weights(tmp_path / f"{step}.safetensors", step, 0.2)) for step in (200, 1000))
     arguments = argparse.Namespace(
@@ -175,9 +173,7 @@ def test_the_true_kernel_loses_nothing_and_a_wrong_one_less_under_caution() -> N
 
 
 @pytest.mark.slow
-def test_both_tables_are_made_and_what_is_missing_is_said(
-    pair: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_both_tables_are_made_and_gaps_are_said(pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quality, "STEPS", (0.0, 1.0))
     monkeypatch.setattr(quality.evaluation, "phone_degradation", partial(Degradation, 4))
     ends = [str(pair / f"{name}.safetensors") for name in ("fidelity", "transport")]
@@ -198,9 +194,7 @@ def test_ours_has_the_gradients_of_the_plain_step() -> None:
 
 
 @pytest.mark.slow
-def test_the_report_of_the_training_step_is_written_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_report_of_a_training_step_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(training_step.WAYS, "bf16")  # a process the less
     text = report(training_step, tmp_path, monkeypatch)
     for way in training_step.WAYS.values():
@@ -210,7 +204,7 @@ def test_the_report_of_the_training_step_is_written_whole(
 
 
 @pytest.mark.slow
-def test_the_report_of_transport_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_report_of_transport_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)  # other tests go on with theirs
     text = report(transport, tmp_path, monkeypatch)
     assert "\n## Labels: n reals and n fakes of 3×32×32\n" in text

@@ -146,7 +146,7 @@ def test_a_download_that_fails_ends_with_status_1_and_says_what_to_do(
     otsr("info", "--weights", "otsr-dped", status=1)  # no mistake in the command line
 
 
-def test_compare_shows_weights_and_folders_of_trainings_side_by_side(
+def test_compare_shows_weights_and_trainings_side_by_side(
     otsr: Run, tiny_weights: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "run").mkdir()
@@ -185,9 +185,7 @@ def test_upscale_says_what_its_weights_are_for(otsr: Run, tmp_path: Path) -> Non
     assert f"{DEFAULT} is for {entry.use}" in result.stderr
 
 
-def test_a_recipe_of_the_package_works_by_name_anywhere(
-    otsr: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_recipe_works_by_name_anywhere(otsr: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert "name: tiny" in otsr("train", "tiny", "--show").stdout
     otsr("train", "small", "--show", status=0)  # its base lies beside it

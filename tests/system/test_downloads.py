@@ -149,9 +149,7 @@ def test_a_connection_that_breaks_is_taken_up_where_it_broke(
     assert server.seen == [None, *(f"bytes={i * BREAK}-" for i in range(1, breaks + 1))]
 
 
-def test_a_file_that_stays_truncated_is_kept_as_a_part_and_resumed_later(
-    server: Server, target: Path
-) -> None:
+def test_a_file_that_stays_truncated_is_kept_and_resumed_later(server: Server, target: Path) -> None:
     server.stop_after = [BREAK, 0, 0, 0]
     words = rf"closed the connection early, after {BREAK} bytes.*Run again to go on"
     with pytest.raises(DownloadError, match=words):
@@ -256,9 +254,7 @@ def authors(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return server
 
 
-def test_named_weights_come_from_the_web_once_and_only_where_that_is_allowed(
-    authors: Server, tmp_path: Path
-) -> None:
+def test_named_weights_come_from_the_web_once_where_that_is_allowed(authors: Server, tmp_path: Path) -> None:
     (entry,) = weights.catalogue()
     assert not entry.present
     with pytest.raises(WeightsError, match="otsr-df2k is not on this machine; run: otsr download otsr-df2k"):

@@ -71,9 +71,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Rows:
         ("04_transport_with_pot_empty", "not reached", "", ""),
     ],
 )
-def test_each_hand_in_gets_what_it_deserves(
-    rows: Rows, student: str, state: str, hint: str, note: str
-) -> None:
+def test_everybody_gets_what_is_deserved(rows: Rows, student: str, state: str, hint: str, note: str) -> None:
     row = rows[student, "sorted-transport"]
     assert (row["state"], row["note"], row["notebook"]) == (state, note, "04_transport_with_pot")
     assert hint in row["hint"]

@@ -108,15 +108,13 @@ def place(tmp_path: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize(("command", "words"), [*UPSCALE, *CAMERA, *EVALUATE, *OTHERS, *NOWHERE])
-def test_what_is_wrong_is_said_and_nothing_is_touched(
-    otsr: Run, place: Path, command: str, words: str
-) -> None:
+def test_what_is_wrong_is_said_and_nothing_touched(otsr: Run, place: Path, command: str, words: str) -> None:
     before = {name: (place / name).read_bytes() for name in files(place)}
     assert words in otsr(*shlex.split(command), status=2).stderr
     assert {name: (place / name).read_bytes() for name in files(place)} == before
 
 
-def test_a_folder_of_course_data_that_is_none_is_named(
+def test_a_wrong_folder_of_course_data_is_named(
     otsr: Run, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTSR_DATA", str(place / "empty"))
@@ -124,9 +122,7 @@ def test_a_folder_of_course_data_that_is_none_is_named(
     assert "set OTSR_DATA to the repository's data/ folder" in said
 
 
-def test_a_drive_that_is_not_there_is_named(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
+def test_a_missing_drive_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     monkeypatch.setattr(Path, "is_dir", lambda _: False)
     with pytest.raises(typer.Exit):
         root.require_writable(Path("/large"))

@@ -58,9 +58,7 @@ def test_an_environment_that_is_ready_is_taken(
     assert Path(course.environment_python()) == checkout / ".venv" / python
 
 
-def test_the_failing_command_ends_the_task_and_gives_its_status(
-    checkout: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_fails_ends_the_task_with_its_status(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = [["-c", "open('first', 'w')"], ["-c", "raise SystemExit(3)"], ["-c", "open('third', 'w')"]]
     monkeypatch.setattr(course, "commands", lambda *task: steps)
     monkeypatch.setattr(course, "environment_python", lambda: sys.executable)

@@ -68,9 +68,7 @@ def width(browser: webdriver.Chrome, pixels: int) -> None:
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
 
-def test_no_page_asks_anyone_complains_or_overflows_on_a_phone(
-    pages: Path, browser: webdriver.Chrome
-) -> None:
+def test_no_page_asks_anyone_complains_or_overflows(pages: Path, browser: webdriver.Chrome) -> None:
     width(browser, 400)
     for page in sorted({*pages.glob("*.html"), *pages.glob("[a-z]*/*.html")}):
         assert opened(browser, page) == [], page.name

@@ -18,7 +18,7 @@ from otsr.download.archives import unpack
 
 RNG = np.random.default_rng(0)
 PICTURES = {f"HR/{i:04d}.png": RNG.bytes(1000 + i) for i in range(5)}
-Make = Callable[[Path, dict[str, bytes]], Path]
+Make = Callable[..., Path]
 
 
 def make_zip(path: Path, entries: dict[str, bytes], mode: str = "w", **header: object) -> Path:
@@ -92,9 +92,7 @@ def test_an_interrupted_unpacking_goes_on_with_what_is_missing(
 @pytest.mark.parametrize(
     "name", ["../evil.png", "/tmp/evil.png", "HR/../../evil.png", "C:/evil.png", "..\\evil.png", "\\evil.png"]
 )
-def test_an_entry_that_would_land_outside_is_refused_by_its_name(
-    make: Make, tmp_path: Path, name: str
-) -> None:
+def test_an_entry_that_would_land_outside_is_refused(make: Make, tmp_path: Path, name: str) -> None:
     archive = make(tmp_path / "a", {**PICTURES, name: b"evil"})
     with pytest.raises(DownloadError, match=re.escape(f"{name!r} would be written outside the folder")):
         unpack(archive, tmp_path / "out")
@@ -111,9 +109,7 @@ def test_an_entry_that_would_land_outside_is_refused_by_its_name(
         (make_tar, {"type": tarfile.FIFOTYPE, "size": 0}, "a device"),
     ],
 )
-def test_links_and_devices_are_refused(
-    make: Callable[..., Path], header: dict[str, object], kind: str, tmp_path: Path
-) -> None:
+def test_links_and_devices_are_refused(make: Make, header: dict, kind: str, tmp_path: Path) -> None:
     refused(make(tmp_path / "a", {"a.png": b"/etc/passwd"}, **header), f"'a.png' is {kind}")
 
 
@@ -125,9 +121,7 @@ def test_links_and_devices_are_refused(
         (51, b"\0", r"'a\.png\\x00png' would be written outside the folder"),
     ],
 )
-def test_an_entry_whose_directory_says_otherwise_is_refused(
-    tmp_path: Path, place: int, value: bytes, words: str
-) -> None:
+def test_a_directory_that_lies_is_refused(tmp_path: Path, place: int, value: bytes, words: str) -> None:
     archive = make_zip(tmp_path / "a.zip", {"a.png.png": RNG.bytes(1000)})
     data = archive.read_bytes()
     place += data.index(b"PK\x01\x02")
@@ -145,9 +139,7 @@ def test_a_link_that_lay_in_the_target_before_is_not_followed(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("make", [make_zip, partial(make_tar, mode="w:gz")])
-def test_a_bomb_is_refused_before_it_fills_the_disk(
-    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bomb_never_fills_the_disk(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives, "_SMALL", 1 << 16)
     archive = make(tmp_path / "a", {f"{i}.png": bytes(1 << 20) for i in range(4)})
     assert archive.stat().st_size < 20_000
@@ -156,7 +148,7 @@ def test_a_bomb_is_refused_before_it_fills_the_disk(
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("make", [make_zip, make_tar])
-def test_an_entry_that_is_there_twice_is_refused(make: Callable[..., Path], tmp_path: Path) -> None:
+def test_an_entry_that_is_there_twice_is_refused(make: Make, tmp_path: Path) -> None:
     for mode in ("w", "a"):
         make(tmp_path / "a", {"a.png": mode.encode()}, mode)
     with pytest.raises(DownloadError, match=r"'a\.png' is there twice"):

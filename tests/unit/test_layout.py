@@ -30,9 +30,7 @@ def photo(path: Path, width: int, height: int, mode: str = "RGB", **options: obj
 @pytest.mark.parametrize(
     ("width", "height", "mode"), [(1, 1, "L"), (300, 2, "RGBA"), (3, 500, "LA"), (700, 500, "RGB")]
 )
-def test_a_photo_of_any_size_and_kind_can_be_looked_at(
-    page: Any, tmp_path: Path, width: int, height: int, mode: str
-) -> None:
+def test_any_photo_can_be_looked_at(page: Any, tmp_path: Path, width: int, height: int, mode: str) -> None:
     path = photo(tmp_path / "photo.png", width, height, mode)
     said, _, _, overview = page.opened(path)
     assert f"{width} × {height} pixels" in said

@@ -111,9 +111,7 @@ def test_pages_show_the_tables_that_the_benchmarks_wrote() -> None:
     assert [readme.with_tables(page) for page in pages] == pages
 
 
-def test_a_table_of_the_readme_has_the_rows_that_it_asks_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_table_has_the_rows_that_a_page_asks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readme, "RESULTS", tmp_path)
     page = "<!-- table: general; rows: otsr, bicubic -->\n| old |\n|---|\n\nread on\n"
     assert readme.with_tables(page) == page, "not measured: as it is"
