@@ -27,7 +27,6 @@ BOMB = 20
 """Times the archive's size that it may unpack to. Pictures are compressed already: honest archives stay below 2."""
 
 _SMALL = 64 << 20  # bytes that any archive may unpack to
-_OUTSIDE = re.compile(r"[\\\0]|^[A-Za-z]:|^/|(^|/)\.\.(/|$)")  # names that leave the folder on some system
 _DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
 
 
@@ -85,19 +84,17 @@ def _trusted(archive: Path) -> Iterator[Entry]:
     total, seen = 0, set[str]()
     for entry in _entries(archive):
         total += entry.size
-        for wrong, reason in (
-            (entry.kind not in ("file", "folder"), f"is {entry.kind}"),
-            (_OUTSIDE.search(entry.name), "would be written outside the folder"),
-            (entry.kind == "file" and entry.name in seen, "is there twice"),
-            (
-                total > limit,
-                f"brings the contents to {total / 1e6:.0f} MB, {BOMB} times the archive: a zip bomb",
-            ),
-        ):
-            if wrong:
-                raise DownloadError(
-                    f"{archive}: unsafe, its entry {entry.name!r} {reason}; delete the archive"
-                )
+        reason = ""
+        if entry.kind not in ("file", "folder"):
+            reason = f"is {entry.kind}"
+        elif re.search(r"[\\\0]|^[A-Za-z]:|^/|(^|/)\.\.(/|$)", entry.name):  # of any system
+            reason = "would be written outside the folder"
+        elif entry.kind == "file" and entry.name in seen:
+            reason = "is there twice"
+        elif total > limit:
+            reason = f"brings the contents to {total / 1e6:.0f} MB, {BOMB} times the archive: a zip bomb"
+        if reason:
+            raise DownloadError(f"{archive}: unsafe, its entry {entry.name!r} {reason}; delete the archive")
         seen.add(entry.name)
         yield entry
 
