@@ -154,13 +154,11 @@ def run(
 ) -> int:
     """Do each job that is not done (or all, to `overwrite`), report on stderr, and return the exit status.
 
-    Args:
-        work: makes `job.target` of `job.source`, atomically; calls the progress with (parts done, parts in all).
-        failed: problems that were reported before.
+    `work` makes `job.target` of `job.source`, atomically, and calls the progress with (parts done, parts in all);
+    `failed` counts problems that were reported before.
     """
     pending = [job for job in jobs if overwrite or not job.done]
-    done, there = 0, len(jobs) - len(pending)
-    go_on = "the same command goes on from here"
+    done, there, go_on = 0, len(jobs) - len(pending), "the same command goes on from here"
     Progress.last_line = time.monotonic()
     with noted():
         try:

@@ -53,12 +53,9 @@ class Photo:
 class Page:
     """The page; Gradio launches its `blocks`.
 
-    Methods without `_` answer what was touched, with values for the components that `_wire` names.
-
-    Args:
-        load: gives the upscaler for an OT weight.
-        folder: where enlarged photos lie until they are saved.
-        blend: whether the weights have a partner to slide to.
+    Methods without `_` answer what was touched, with values for the components that `_wire` names. `load` gives the
+    upscaler for an OT weight, `folder` holds enlarged photos until they are saved, and with `blend` the weights have a
+    partner to slide to.
     """
 
     def __init__(self, load: Callable[[float], Upscaler], folder: Path, *, blend: bool) -> None:
@@ -67,8 +64,9 @@ class Page:
         self.stopped = -math.inf  # when: work that was asked for before ends at its next tile
         with gr.Blocks(title="Enlarge a photo", analytics_enabled=False) as self.blocks:
             gr.Markdown("# Enlarge a photo\nDrop it below, compare, choose, save. It stays on this computer.")
-            label = "1. Drop a photo here, or click to choose one"
-            self.photo = gr.File(label=label, height=150, elem_id="photo")
+            self.photo = gr.File(
+                label="1. Drop a photo here, or click to choose one", height=150, elem_id="photo"
+            )
             self.said = gr.Markdown(elem_id="said")
             self.part, self.asked = gr.State(), gr.State()
             with gr.Column(visible=False) as self.steps:

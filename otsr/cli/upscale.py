@@ -189,8 +189,8 @@ def enlarge(
     picture = images.open_picture(source, deep=True)
     height, width = picture.pixels.shape[:2]
     times = size.times(width, height) or upscaler.scale
-    large, transparent = scaled_size(width, height, times), picture.alpha is not None
-    kind = images.check_writable(target, *large, alpha=transparent, exif=exif)
+    large, alpha = scaled_size(width, height, times), picture.alpha is not None
+    kind = images.check_writable(target, *large, alpha=alpha, exif=exif)
     deep = picture.white > 255 and kind in images.DEEP
     if picture.white > 255 and not deep:
         warnings.warn(f"{source}: 16 bits a sample become 8: {kind} holds no more", stacklevel=2)
