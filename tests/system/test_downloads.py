@@ -109,9 +109,10 @@ def refused_url() -> str:
     [SHA256, SHA256[: len("sha256:") + 8], MD5, "git-blob:ea8e482b990b87c0f69d29fd1dd6a41d0f1a514b"],
     ids=["sha256", "eight digits", "md5", "git"],
 )
-def test_a_good_file_is_fetched_once_and_kept(known: str, server: Server, target: Path) -> None:
-    for _ in range(2):
-        assert fetch([server.url], target, known) == target
+def test_a_good_file_is_fetched_once_for_all_callers(known: str, server: Server, target: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(fetch, [server.url], target, known) for _ in range(4)]
+    assert {job.result() for job in jobs} == {target} == {fetch([server.url], target, known)}
     assert target.read_bytes() == CONTENT
     assert files(target) == {"model.pth": len(CONTENT)}
     assert server.seen == [None]
@@ -202,14 +203,6 @@ def test_when_every_address_fails_each_reason_is_given_and_what_to_do(server: Se
         fetch([url, server.url], target, SHA256)
     assert f"fetch {url} with a browser and save it as {target}" in str(caught.value)
     assert files(target) == {}
-
-
-def test_callers_at_the_same_time_share_one_download(server: Server, target: Path) -> None:
-    with ThreadPoolExecutor(4) as pool:
-        jobs = [pool.submit(fetch, [server.url], target, SHA256) for _ in range(4)]
-        assert {job.result() for job in jobs} == {target}
-    assert server.seen == [None]
-    assert target.read_bytes() == CONTENT
 
 
 def test_a_full_disk_is_noticed_before_the_download_or_at_its_end(
