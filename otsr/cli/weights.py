@@ -16,7 +16,15 @@ from otsr.cli.upscale import build_upscaler
 def download(
     names: list[str] | None = Argument(None, metavar="NAME...", help="Weights and data sets."),
     show: bool = Option(False, "--list", help="Show what can be downloaded, and what is here."),
-    out: Path = Option(Path("datasets"), "-o", "--out", envvar="OTSR_DATASETS", help="Folder for data sets."),
+    out: Path = Option(
+        Path("datasets"),
+        "-o",
+        "--out",
+        envvar="OTSR_DATASETS",
+        show_envvar=False,
+        show_default=False,
+        help="Folder.  [default: $OTSR_DATASETS, else datasets]",
+    ),  # fmt: skip
 ) -> None:
     """Download weights and data sets by name.
 
