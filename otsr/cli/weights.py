@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import typer
@@ -16,15 +17,7 @@ from otsr.cli.upscale import build_upscaler
 def download(
     names: list[str] | None = Argument(None, metavar="NAME...", help="Weights and data sets."),
     show: bool = Option(False, "--list", help="Show what can be downloaded, and what is here."),
-    out: Path = Option(
-        Path("datasets"),
-        "-o",
-        "--out",
-        envvar="OTSR_DATASETS",
-        show_envvar=False,
-        show_default=False,
-        help="Folder.  [default: $OTSR_DATASETS, else datasets]",
-    ),  # fmt: skip
+    out: Path | None = Option(None, "-o", "--out", help="Folder.  [default: $OTSR_DATASETS, else datasets]"),
 ) -> None:
     """Download weights and data sets by name.
 
@@ -40,14 +33,15 @@ def download(
     from otsr.download import DownloadError, sets
     from otsr.images import did_you_mean
 
+    root = out or Path(os.environ.get("OTSR_DATASETS", "datasets"))
     if show:
         typer.echo("Weights")
         for entry in weights.catalogue():
             _list(entry.name, entry.size, entry.licence, "here" if entry.present else entry.where)
-        typer.echo(f"Data sets, in {out}")
+        typer.echo(f"Data sets, in {root}")
         for one in sets.DATA_SETS:
             way = "web" if one.archives[0].url else "registration"
-            _list(one.name, one.size, one.licence, "here" if one.present(out) else way)
+            _list(one.name, one.size, one.licence, "here" if one.present(root) else way)
             typer.echo(f"  {'':<18} {one.what}")
         return
     if not names:
@@ -60,7 +54,7 @@ def download(
     failed = 0
     for name in names:
         try:
-            typer.echo(sets.get(name, out, say) if name in data_sets else weights.locate(name))
+            typer.echo(sets.get(name, root, say) if name in data_sets else weights.locate(name))
         except (DownloadError, weights.WeightsError) as error:
             say(f"error: {error}")
             failed = 1
@@ -110,7 +104,6 @@ def info(weights: Weights = None, device: DeviceName = "auto", precision: Precis
       otsr info
       otsr info --weights realsr-df2k --device cpu
     """
-    import os
     import platform
     from importlib.metadata import version
 
