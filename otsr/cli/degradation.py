@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+import zlib
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 from typer import Argument, Option
 
+from otsr.cli.jobs import Job, Progress, find, plan, run
 from otsr.cli.options import Overwrite
 from otsr.cli.root import app, ends, fail, refuse, require_file, require_writable, say
-
-if TYPE_CHECKING:
-    from otsr.cli.jobs import Job, Progress
-
 
 # Kernel estimators (`otsr.degradation.estimate_kernel`) and rules of smoothness (`otsr.degradation.collect_noise`).
 Method = Enum("Method", {"spectrum": "spectrum", "kernelgan": "kernelgan"}, type=str)
@@ -43,14 +40,12 @@ def estimate(
     Example:
       otsr estimate phone/*.jpg -o phone.safetensors
     """
-    from otsr.cli.jobs import Progress, find
-
     report = (out.with_suffix(".json"), out.with_name(f"{out.stem}_report.png"))
     if scale not in (2, 4):
         refuse(f"--scale is {scale}, expected 2 or 4")
     require_file(out, ".safetensors", overwrite=overwrite)
-    for path in report:
-        require_file(path, overwrite=overwrite)
+    for beside in report:
+        require_file(beside, overwrite=overwrite)
     from otsr.degradation.camera import estimate_camera
     from otsr.degradation.report import write_report
 
@@ -91,12 +86,8 @@ def degrade(
     Example:
       otsr degrade photos/ -o pairs/ --degradation phone.safetensors
     """
-    from otsr.cli import jobs
-
-    planned, failed = jobs.plan(inputs, out, places=("LR", "HR"))
+    planned, failed = plan(inputs, out, places=("LR", "HR"))
     require_writable(out)
-    import zlib
-
     import numpy as np
 
     from otsr import images
@@ -116,9 +107,9 @@ def degrade(
         hr, lr = camera.pair(images.read(job.source), own_seed)
         begun = hr_path.exists() and not (overwrite or job.target.exists())
         if begun and not np.array_equal(images.open_picture(hr_path).pixels, images.to_array(hr)):
-            found = f"{hr_path} is another picture"
-            raise images.ImageError(f"{job.source}: {found}; move it, or give --overwrite")
+            advice = "move it, or give --overwrite"
+            raise images.ImageError(f"{job.source}: {hr_path} is another picture; {advice}")
         images.write(hr_path, hr)
         images.write(job.target, lr)  # last: a pair counts as done when its LR is there
 
-    raise typer.Exit(jobs.run(planned, work, overwrite=overwrite, failed=failed))
+    raise typer.Exit(run(planned, work, overwrite=overwrite, failed=failed))

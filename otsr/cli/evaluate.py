@@ -9,6 +9,7 @@ from typing import Any
 import typer
 from typer import Option
 
+from otsr.cli.jobs import Progress, noted
 from otsr.cli.options import DeviceName, ManyValues, Tile
 from otsr.cli.root import app, ends, fail, refuse, require_file, say
 from otsr.cli.upscale import build_upscaler
@@ -69,7 +70,6 @@ def evaluate(
     import pooch
 
     from otsr import evaluation
-    from otsr.cli.jobs import Progress, noted
     from otsr.images import atomic_path
     from otsr.weights import file_of
 
@@ -89,16 +89,16 @@ def evaluate(
                 networks, scenes, scale=scale, draws=draws, progress=progress,
                 on_error=lambda text: say(f"error: {text}"),
             )  # fmt: skip
-    files = [file_of(name, download=False) for name in names]
-    # Of ncnn's two files that with the numbers: many networks share the graph in the other.
-    files = [file.with_suffix(".bin") if file.suffix == ".param" else file for file in files]
-    hashes = {name: pooch.file_hash(str(file)) for name, file in zip(names, files, strict=True)}
+    files = {name: file_of(name, download=False) for name in names}
+    hashes = {
+        # Of ncnn's two files that with the numbers: many networks share the graph in the other.
+        name: pooch.file_hash(str(file.with_suffix(".bin") if file.suffix == ".param" else file))
+        for name, file in files.items()
+    }
     table.settings.update(settings, crop=crop, weights=hashes, **options)
-    text = evaluation.markdown(table, against)
-    if len(steps) > 1:
-        for name in names:
-            text += f"\n\n{evaluation.monotony(table, [f'{name}@{t:g}' for t in steps])}"
-    typer.echo(text)
+    typer.echo(evaluation.markdown(table, against))
+    for name in names if len(steps) > 1 else ():
+        typer.echo(f"\n{evaluation.monotony(table, [f'{name}@{t:g}' for t in steps])}")
     if json_file:
         numbers = json.dumps(evaluation.to_json(table, against), indent=1, ensure_ascii=False)
         with ends(fail, OSError), atomic_path(json_file) as temporary:

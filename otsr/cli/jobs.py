@@ -14,21 +14,19 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tqdm import tqdm
 
 from otsr.cli.root import refuse, say
-from otsr.images import FORMATS, SUFFIXES, UNREADABLE, find_images
 
 _SILENCE = 30.0  # seconds without a sign of life where there is no terminal
 _CASELESS = ("darwin", "win32")  # systems where A.png and a.png are one file
 _FULL = 1 << 20  # bytes left on a disk that counts as full
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """One picture to read and the file to make of it."""
 
     source: Path
@@ -42,46 +40,48 @@ class Job:
 
 def find(inputs: Sequence[Path]) -> tuple[list[Path], int]:
     """The pictures that the inputs name, and how many could not be read: each of these is named on stderr."""
-    problems: list[Path] = []
+    from otsr.images import find_images
 
-    def report(path: Path, reason: str) -> None:
-        problems.append(path)
+    problems: list[tuple[Path, str]] = []
+    found = find_images(inputs, lambda *problem: problems.append(problem))
+    for path, reason in problems:
         say(f"error: {path}: {reason}")
-
-    return find_images(inputs, report), len(problems)
+    return found, len(problems)
 
 
 def plan(
     inputs: Sequence[Path], out: Path, suffix: str = ".png", *, places: Sequence[str] = (".",)
 ) -> tuple[list[Job], int]:
-    """Pair each input picture with its output.
+    """Pair each input picture with its output, which keeps its name and subfolder.
 
-    Names and subfolders are kept; the suffix becomes `suffix` (or stays, where `suffix` is "keep" and the format can
-    be written). If `out` lies inside an input folder, the pictures in `out` are not inputs. The command ends with
-    status 2 if two inputs have the same output, an output is an input, or `out` is a file where a folder is needed.
+    If `out` lies inside an input folder, the pictures in `out` are not inputs. The command ends with status 2 if two
+    inputs have the same output, an output is an input, or `out` is a file where a folder is needed.
 
     Args:
         out: a folder; or, where each job writes to one place, the file to make of the one picture.
+        suffix: of the outputs; "keep": that of the input, where its format can be written.
         places: subfolders of `out` that each job writes to; the jobs' targets are in the first.
 
     Returns the jobs, and how many inputs could not be read (each is named on stderr).
     """
-    found: dict[Path, Path] = {}  # picture: its place below `out`
-    failed = 0
+    from otsr.images import FORMATS, SUFFIXES, UNREADABLE
+
     names_file = out.suffix.lower() in FORMATS and not out.is_dir()
     one = len(inputs) == len(places) == 1 and not inputs[0].is_dir()
     if names_file and one:
         pictures, failed = find(inputs)
-        found, inputs = dict.fromkeys(pictures, Path()), []
-    elif names_file or (out.exists() and not out.is_dir()):
+        return _distinct(dict.fromkeys(pictures, out)), failed
+    if names_file or (out.exists() and not out.is_dir()):
         refuse(f"{out} names a file, but there may be several outputs; name a folder")
-    elif not out.exists() and ((one and out.suffix) or out.suffix.lower() in SUFFIXES | UNREADABLE):
+    if not out.exists() and ((one and out.suffix) or out.suffix.lower() in SUFFIXES | UNREADABLE):
         kinds = f"pictures are written as {', '.join(FORMATS)}, not as {out.suffix}"
         refuse(f"{out}: {kinds}; to use a folder of that name, make it first")
+    found: dict[Path, Path] = {}  # picture: its place below `out`
+    failed = 0
     for top in inputs:
-        for place in (".", *places):
-            if top.is_dir() and top.resolve() == (out / place).resolve():
-                refuse(f"{out / place} is also an input; name another folder, such as {out / 'large'}")
+        for folder in (out, *(out / place for place in places)):
+            if top.is_dir() and top.resolve() == folder.resolve():
+                refuse(f"{folder} is also an input; name another folder, such as {out / 'large'}")
         inside = top.resolve() in out.resolve().parents
         pictures, problems = find([top])
         failed += problems
@@ -90,12 +90,12 @@ def plan(
                 below = path.parent.relative_to(top) if path != top else Path()
                 kept = path.suffix if path.suffix.lower() in FORMATS else ".png"
                 found.setdefault(path, below / (path.stem + (kept if suffix == "keep" else suffix)))
-    for place in places:
-        _refuse_clashes({path: out / place / below for path, below in found.items()})
-    return [Job(path, out / places[0] / below) for path, below in found.items()], failed
+    jobs, *_ = [_distinct({path: out / place / below for path, below in found.items()}) for place in places]
+    return jobs, failed
 
 
-def _refuse_clashes(targets: dict[Path, Path]) -> None:
+def _distinct(targets: dict[Path, Path]) -> list[Job]:
+    """The jobs of these sources and targets; the command ends where two of the files are one."""
     sources = {_identity(source) for source in targets}
     taken: dict[str, Path] = {}
     clashes = []
@@ -106,8 +106,12 @@ def _refuse_clashes(targets: dict[Path, Path]) -> None:
         if other != source:
             clashes.append(f"{other} and {source} would both become {target}")
     if clashes:
-        advice = "rename one of each (otsr upscale: --format keep helps where formats differ)"
-        refuse("; ".join([*clashes, advice]))
+        refuse(
+            "; ".join(
+                [*clashes, "rename one of each (otsr upscale: --format keep helps where formats differ)"]
+            )
+        )
+    return [Job(*pair) for pair in targets.items()]
 
 
 def _identity(path: Path) -> str:
@@ -150,13 +154,11 @@ def run(
 ) -> int:
     """Do each job that is not done (or all, to `overwrite`), report on stderr, and return the exit status.
 
-    Args:
-        work: makes `job.target` of `job.source`, atomically; calls the progress with (parts done, parts in all).
-        failed: problems that were reported before.
+    `work` makes `job.target` of `job.source`, atomically, and calls the progress with (parts done, parts in all);
+    `failed` counts problems that were reported before.
     """
     pending = [job for job in jobs if overwrite or not job.done]
-    done, there = 0, len(jobs) - len(pending)
-    go_on = "the same command goes on from here"
+    done, there, go_on = 0, len(jobs) - len(pending), "the same command goes on from here"
     Progress.last_line = time.monotonic()
     with noted():
         try:
@@ -176,7 +178,7 @@ def run(
                     failed += 1
                     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
                     say(f"error: {text}" if str(job.source) in text else f"error: {job.source}: {text}")
-                    if isinstance(error, OSError) and _disk_is_full(job, error):
+                    if isinstance(error, OSError) and _disk_is_full(job.target.parent, error):
                         say(f"stopped: {done} of {len(pending)} done. Free some space; then {go_on}")
                         return 1
         except KeyboardInterrupt:
@@ -184,18 +186,13 @@ def run(
                 done = sum(job.done for job in pending)
             say(f"interrupted: {done} of {len(pending)} done; {go_on}")
             return 130
-    summary = f"{done} done"
-    if there:
-        summary += f", {there} there already and left alone (--overwrite makes them again)"
-    if failed:
-        summary += f", {failed} failed"
-    say(summary + (f": {pending[0].target}" if done == len(jobs) == 1 else ""))
+    left = f", {there} there already and left alone (--overwrite makes them again)" if there else ""
+    one = f": {pending[0].target}" if done == len(jobs) == 1 else ""
+    say(f"{done} done{left}{f', {failed} failed' if failed else ''}{one}")
     return 1 if failed else 0
 
 
-def _disk_is_full(job: Job, error: OSError) -> bool:
+def _disk_is_full(folder: Path, error: OSError) -> bool:
     """Pillow's encoders lose the error number, so the disk is asked as well."""
-    folder = job.target.parent
-    return error.errno in (errno.ENOSPC, errno.EDQUOT) or (
-        folder.is_dir() and shutil.disk_usage(folder).free < _FULL
-    )
+    known = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return known or (folder.is_dir() and shutil.disk_usage(folder).free < _FULL)

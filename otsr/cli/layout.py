@@ -30,6 +30,7 @@ class Stopped(Exception):
     """The person at the page stopped the work."""
 
 
+@lru_cache(1)
 class Photo:
     """A photo as the page shows it: decoded once, with the colour profile that the browser needs."""
 
@@ -49,18 +50,12 @@ class Photo:
         return self.shown(comparison.overview(self.pixels, part, _OVERVIEW))
 
 
-_photo = lru_cache(1)(Photo)
-
-
 class Page:
     """The page; Gradio launches its `blocks`.
 
-    Methods without `_` answer what was touched, with values for the components that `_wire` names.
-
-    Args:
-        load: gives the upscaler for an OT weight.
-        folder: where enlarged photos lie until they are saved.
-        blend: whether the weights have a partner to slide to.
+    Methods without `_` answer what was touched, with values for the components that `_wire` names. `load` gives the
+    upscaler for an OT weight, `folder` holds enlarged photos until they are saved, and with `blend` the weights have a
+    partner to slide to.
     """
 
     def __init__(self, load: Callable[[float], Upscaler], folder: Path, *, blend: bool) -> None:
@@ -69,8 +64,9 @@ class Page:
         self.stopped = -math.inf  # when: work that was asked for before ends at its next tile
         with gr.Blocks(title="Enlarge a photo", analytics_enabled=False) as self.blocks:
             gr.Markdown("# Enlarge a photo\nDrop it below, compare, choose, save. It stays on this computer.")
-            label = "1. Drop a photo here, or click to choose one"
-            self.photo = gr.File(label=label, height=150, elem_id="photo")
+            self.photo = gr.File(
+                label="1. Drop a photo here, or click to choose one", height=150, elem_id="photo"
+            )
             self.said = gr.Markdown(elem_id="said")
             self.part, self.asked = gr.State(), gr.State()
             with gr.Column(visible=False) as self.steps:
@@ -129,44 +125,46 @@ class Page:
 
     def opened(self, photo: str | None) -> tuple[Any, ...]:
         """What is said of the photo, its part with most detail, and where that is."""
-        said, part, overview = "", None, None
-        if photo:
-            try:
-                part = comparison.detail(_photo(photo).pixels)
-                overview = _photo(photo).overview(part)
-                said = "**{}**: {} × {} pixels".format(Path(photo).name, *_photo(photo).size)
-            except (ValueError, OSError, MemoryError) as error:
-                said = self._reason(error)
-        return said, gr.Column(visible=overview is not None), part, overview
+        said = ""
+        try:
+            if photo:
+                part = comparison.detail(Photo(photo).pixels)
+                said = "**{}**: {} × {} pixels".format(Path(photo).name, *Photo(photo).size)
+                return said, gr.Column(visible=True), part, Photo(photo).overview(part)
+        except (ValueError, OSError, MemoryError) as error:
+            said = self._reason(error)
+        return said, gr.Column(visible=False), None, None
 
     def looked(self, photo: str, event: gr.SelectData) -> tuple[Window, Image.Image]:
         """The part around the pixel of the overview that was clicked."""
-        shrink = min(1, *(most / side for most, side in zip(_OVERVIEW, _photo(photo).size, strict=True)))
+        shrink = min(1, *(most / side for most, side in zip(_OVERVIEW, Photo(photo).size, strict=True)))
         left, top = (max(0, int(place / shrink) - SIDE // 2) for place in event.index)
-        part = comparison.window_at(_photo(photo).pixels, left, top)
-        return part, _photo(photo).overview(part)
+        part = comparison.window_at(Photo(photo).pixels, left, top)
+        return part, Photo(photo).overview(part)
 
     def compared(self, photo: str | None, part: Window | None, weight: float) -> list[Image.Image] | None:
         """The part, enlarged bicubically and by the network."""
         if not (photo and part):
             return None
-        views = comparison.enlarged(_photo(photo).pixels, {"network": self.upscaler(weight)}, part)
-        return [_photo(photo).shown(view) for view in views.values()]
+        views = comparison.enlarged(Photo(photo).pixels, {"ours": self.upscaler(weight)}, part).values()
+        return list(map(Photo(photo).shown, views))
 
     def estimated(self, photo: str | None, size: float, width: int | None) -> str:
         """What a click on the button will do."""
         if not photo:
             return ""
-        whole, upscaler = _photo(photo).size, self.upscaler(1.0)
+        whole, upscaler = Photo(photo).size, self.upscaler(1.0)
         try:
             times = _size(size, width).times(*whole) or 0
         except ValueError as error:
             return self._reason(error)
-        cost = "{} × {} pixels".format(*scaled_size(*whole, times))
-        cost += f", in about {duration(upscaler.predict_seconds(*whole))}."
-        if times > (most := upscaler.scale):
-            cost += f" Beyond {most} times, the rest is plain enlargement."
-        return cost
+        wide, high = scaled_size(*whole, times)
+        rest = (
+            f" Beyond {upscaler.scale} times, the rest is plain enlargement."
+            if times > upscaler.scale
+            else ""
+        )
+        return f"{wide} × {high} pixels, in about {duration(upscaler.predict_seconds(*whole))}.{rest}"
 
     def stop(self) -> None:
         """End what has been asked for until now."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 
 import typer
@@ -36,10 +35,8 @@ def page(
       otsr app
     """
     with tempfile.TemporaryDirectory(prefix="otsr-app-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder
-        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-        proxied = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
-        os.environ["no_proxy"] = f"{proxied},{_ADDRESS}"
+        direct = f"{os.environ.get('no_proxy') or os.environ.get('NO_PROXY') or ''},{_ADDRESS}"
+        os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False", "no_proxy": direct}
         try:
             import gradio
         except ImportError:
@@ -50,8 +47,11 @@ def page(
 
         name = weights or DEFAULT
         build_upscaler(name, device=device)  # says what is wrong with the options
-        load = partial(Upscaler.from_pretrained, name, device=device)
-        shown = Page(lambda t: load(ot_weight=t), Path(folder), blend=partner(name) is not None)
+
+        def load(ot_weight: float) -> Upscaler:
+            return Upscaler.from_pretrained(name, ot_weight=ot_weight, device=device)
+
+        shown = Page(load, Path(folder), blend=partner(name) is not None)
         try:
             _, address, _ = shown.blocks.launch(
                 server_name=_ADDRESS, server_port=port, inbrowser=browser, share=False, quiet=True, show_error=True,

@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer import Argument, Option
 
+from otsr.cli.jobs import Job, Progress, plan, run
 from otsr.cli.options import DeviceName, Inputs, ManyValues, Overwrite, Precision, Tile, Weights
 from otsr.cli.root import app, ends, fail, refuse, require_file, require_writable, say
 
 if TYPE_CHECKING:
-    from otsr.cli.jobs import Job, Progress
     from otsr.inference import Upscaler
-
 
 _LARGEST = 1e9  # of any size that is asked for
 
-# What is written; `keep`: in the format of each input.
-Format = Enum(
-    "Format", {"png": "png", "jpg": "jpg", "webp": "webp", "tiff": "tiff", "keep": "keep"}, type=str
-)
+
+class Format(str, Enum):
+    """What is written; `keep`: in the format of each input."""
+
+    png, jpg, webp, tiff, keep = "png", "jpg", "webp", "tiff", "keep"
 
 
 @app.command()
@@ -74,17 +74,16 @@ def upscale(
         target = "large/" if len(inputs) > 1 or inputs[0].is_dir() else f"{inputs[0].stem}_large.png"
         refuse(f"name the output with -o, for example: otsr upscale {named} -o {shlex.quote(target)}")
     from otsr import images
-    from otsr.cli import jobs
     from otsr.weights import DEFAULT, find
 
     size = Size(scale, width, height, megapixels)
     if keep_location and not keep_metadata:
         refuse("--keep-location only works with --keep-metadata; give both")
-    planned, failed = jobs.plan(inputs, out, format.value if format is Format.keep else f".{format.value}")
-    if planned and planned[0].target == out and out.exists() and not (overwrite or planned[0].done):
-        refuse(
-            f"{out} is there already, older than {planned[0].source}; name another file, or give --overwrite"
-        )
+    planned, failed = plan(inputs, out, "keep" if format is Format.keep else f".{format.value}")
+    for job in planned:  # a file that was named, if any
+        if job.target == out and out.exists() and not (overwrite or job.done):
+            advice = "name another file, or give --overwrite"
+            refuse(f"{out} is there already, older than {job.source}; {advice}")
     if overwrite or not all(job.done for job in planned):
         require_writable(out)
         if entry := find(weights or DEFAULT):
@@ -98,7 +97,7 @@ def upscale(
         exif = images.metadata(job.source, location=keep_location) if keep_metadata else b""
         enlarge(upscaler, job.source, job.target, size, progress, quality=quality, exif=exif)
 
-    raise typer.Exit(jobs.run(planned, work, overwrite=overwrite, failed=failed))
+    raise typer.Exit(run(planned, work, overwrite=overwrite, failed=failed))
 
 
 @app.command(cls=ManyValues)
@@ -129,29 +128,28 @@ def compare(
     corner = re.fullmatch(r"(\d+),(\d+)", crop or "0,0")
     if corner is None:
         refuse(f"--crop is {crop!r}, expected two numbers such as 1200,800")
-    from otsr.evaluation import comparison
+    from otsr.evaluation import BICUBIC, comparison
     from otsr.weights import catalogue
 
     with ends(fail, ImageError):
         opened = open_picture(photo)
         picture = opened.on_white()
+    left, top = map(int, corner.groups())
     with ends(lambda error: refuse(f"--crop {error}"), ValueError):
-        place = (int(corner[1]), int(corner[2]), side)
-        window = comparison.window_at(picture, *place) if crop else comparison.detail(picture, side)
+        window = comparison.window_at(picture, left, top, side) if crop else comparison.detail(picture, side)
     out = out or Path(f"{photo.stem}_compare.png")
     require_file(out, *FORMATS, overwrite=overwrite)
     if out.resolve() == photo.resolve():
         refuse(f"{out} is the photo itself; name another file")
     names = weights or [entry.name for entry in catalogue() if entry.present]
     networks = {name: build_upscaler(name, device=device, precision=precision) for name in names}
-    left, top, width, height = window
-    say(f"{width}×{height} pixels from {left},{top} on, with {', '.join(names)}")
+    say(f"{window.width}×{window.height} pixels from {window.left},{window.top} on, with {', '.join(names)}")
     views = comparison.enlarged(picture, networks, window)
-    size = next(iter(views.values())).size
-    views = {photo.name: comparison.overview(picture, window, size), **views}
-    uses = {entry.name: f"for {entry.use}" for entry in catalogue()}
+    overview = comparison.overview(picture, window, views[BICUBIC].size)
+    words = {entry.name: f"for {entry.use}" for entry in catalogue()}
+    words[photo.name] = "the whole photo; the frame is the detail"
+    sheet = comparison.sheet({photo.name: overview, **views}, words)
     with ends(fail, OSError):
-        sheet = comparison.sheet(views, {**uses, photo.name: "the whole photo; the frame is the detail"})
         write(out, sheet, icc=None if opened.grey else opened.icc)
     typer.echo(out)
 
@@ -191,8 +189,8 @@ def enlarge(
     picture = images.open_picture(source, deep=True)
     height, width = picture.pixels.shape[:2]
     times = size.times(width, height) or upscaler.scale
-    large, transparent = scaled_size(width, height, times), picture.alpha is not None
-    kind = images.check_writable(target, *large, alpha=transparent, exif=exif)
+    large, alpha = scaled_size(width, height, times), picture.alpha is not None
+    kind = images.check_writable(target, *large, alpha=alpha, exif=exif)
     deep = picture.white > 255 and kind in images.DEEP
     if picture.white > 255 and not deep:
         warnings.warn(f"{source}: 16 bits a sample become 8: {kind} holds no more", stacklevel=2)

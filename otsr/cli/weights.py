@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 from typer import Argument, Option
@@ -11,10 +11,6 @@ from typer import Argument, Option
 from otsr.cli.options import DeviceName, Overwrite, Precision, Weights
 from otsr.cli.root import app, ends, fail, refuse, require_file, say
 from otsr.cli.upscale import build_upscaler
-
-if TYPE_CHECKING:
-    from otsr.download.sets import DataSet
-    from otsr.weights import Entry
 
 
 @app.command()
@@ -37,14 +33,15 @@ def download(
     from otsr.download import DownloadError, sets
     from otsr.images import did_you_mean
 
-    root = out or sets.home()
+    root = out or Path(os.environ.get("OTSR_DATASETS", "datasets"))
     if show:
         typer.echo("Weights")
         for entry in weights.catalogue():
-            _list(entry, entry.present, entry.where)
+            _list(entry.name, entry.size, entry.licence, "here" if entry.present else entry.where)
         typer.echo(f"Data sets, in {root}")
         for one in sets.DATA_SETS:
-            _list(one, one.present(root), "web" if one.archives[0].url else "registration")
+            way = "web" if one.archives[0].url else "registration"
+            _list(one.name, one.size, one.licence, "here" if one.present(root) else way)
             typer.echo(f"  {'':<18} {one.what}")
         return
     if not names:
@@ -64,9 +61,10 @@ def download(
     raise typer.Exit(failed)
 
 
-def _list(one: Entry | DataSet, here: bool, way: str) -> None:
-    size = f"{one.size / 1e9:.1f} GB" if one.size >= 1e9 else f"{one.size / 1e6:.1f} MB"
-    typer.echo(f"  {one.name:<18} {size:>8}  {'here' if here else f'not here ({way})':<23}  {one.licence}")
+def _list(name: str, size: float, licence: str, place: str) -> None:
+    number = f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+    place = place if place == "here" else f"not here ({place})"
+    typer.echo(f"  {name:<18} {number:>8}  {place:<23}  {licence}")
 
 
 @app.command()
@@ -92,7 +90,7 @@ def export(
     with ends(fail, OSError, ValueError):
         export_onnx(network, out)
     size = f"{out.stat().st_size / 1e6:.1f} MB"
-    typer.echo(f"{out}: {size}, takes lr (batch, 3, height, width), gives sr ×{network.scale}", err=True)
+    say(f"{out}: {size}, takes lr (batch, 3, height, width), gives sr ×{network.scale}")
 
 
 @app.command()
@@ -106,7 +104,6 @@ def info(weights: Weights = None, device: DeviceName = "auto", precision: Precis
       otsr info
       otsr info --weights realsr-df2k --device cpu
     """
-    import os
     import platform
     from importlib.metadata import version
 
@@ -116,19 +113,19 @@ def info(weights: Weights = None, device: DeviceName = "auto", precision: Precis
     from otsr.weights import DEFAULT, catalogue
 
     upscaler = build_upscaler(weights, device=device, precision=precision)
-    chosen = upscaler.device
-    libraries = [f"{name} {version(name)}" for name in ("otsr", "torch", "numpy", "pot", "pillow")]
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("otsr", "torch", "numpy", "pot", "pillow"))
+    python = f"Python {platform.python_version()}, {platform.system()}, {os.cpu_count()} CPU cores"
+    chosen, dtype = upscaler.device, str(upscaler.dtype).removeprefix("torch.")
     name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else platform.machine()
     free = machine.available_memory()
     memory = f", {free / 1e9:.1f} GB of memory free" if free is not None else ""
-    python = f"Python {platform.python_version()}, {platform.system()}, {os.cpu_count()} CPU cores"
-    typer.echo(f"Versions   {', '.join(libraries)}\nSystem     {python}")
-    typer.echo(f"Device     {chosen} ({name}), {str(upscaler.dtype).removeprefix('torch.')}{memory}")
-    typer.echo("Weights")
+    typer.echo(
+        f"Versions   {libraries}\nSystem     {python}\nDevice     {chosen} ({name}), {dtype}{memory}\nWeights"
+    )
     for entry in catalogue():
-        place = str(entry.path) if entry.present else f"not here ({entry.where})"
-        typer.echo(f"  {entry.name:<18} for {entry.use}")
-        typer.echo(f"  {'':<18} {entry.what}\n  {'':<18} {entry.size / 1e6:.1f} MB, {place}")
+        place = entry.path if entry.present else f"not here ({entry.where})"
+        typer.echo(f"  {entry.name:<18} for {entry.use}\n  {'':<18} {entry.what}")
+        typer.echo(f"  {'':<18} {entry.size / 1e6:.1f} MB, {place}")
     seconds, needed = upscaler.predict_seconds(4000, 3000), upscaler.predict_memory(4000, 3000)
     need = f"{machine.duration(seconds)} and {needed / 1e9:.1f} GB of memory (measured on one small tile)"
     typer.echo(f"A photo of 12 megapixels with {weights or DEFAULT}, ×{upscaler.scale}: about {need}")

@@ -47,9 +47,7 @@ class Entry(NamedTuple):
 
 
 def unpack(archive: Path, target: Path, place: Callable[[str], str | None] = lambda name: name) -> int:
-    """Write the pictures of a zip or tar archive (plain or compressed) below `target`.
-
-    Entries are checked one by one. A picture that is there with its full size is not written again.
+    """Write the pictures of a zip or tar archive (plain or compressed) below `target`, but for those there already.
 
     Args:
         place: from an entry's name to its path below `target`; None leaves it out.
@@ -83,8 +81,7 @@ def unpack(archive: Path, target: Path, place: Callable[[str], str | None] = lam
 def _trusted(archive: Path) -> Iterator[Entry]:
     """The entries, up to the first that no honest archive would hold."""
     limit = max(_SMALL, BOMB * archive.stat().st_size)
-    total = 0
-    seen: set[str] = set()
+    total, seen = 0, set[str]()
     for entry in _entries(archive):
         total += entry.size
         reason = ""

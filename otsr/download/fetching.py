@@ -37,13 +37,12 @@ def fetch(urls: Sequence[str], target: Path, known: str | None) -> Path:
     """The file `target`, fetched from the first address that has it, unless it is there and intact.
 
     Bytes go to `target` + ".part". When all are there and the hash fits, the file gets its name in one step. A later
-    call goes on where an earlier one stopped, if the server can (HTTP Range). Processes that want the same file wait
-    for one another.
+    call goes on where an earlier one stopped, if the server can (HTTP Range). Processes wait for one another.
 
     Args:
         urls: addresses of the same content, tried in order.
-        known: "sha256:…", "md5:…" or "git-blob:…", the hash that content must have. Where nobody published one, None:
-            what comes must have the size that the server announces, and a file that is there is taken as it is.
+        known: the hash that it must have, see `matches`. Where nobody published one, None: what comes must have the
+            size that the server announces, and a file that is there is taken as it is.
 
     Raises:
         DownloadError: no address has it, the network fails, the content differs, or the disk is full.
@@ -102,8 +101,7 @@ def matches(path: Path, known: str) -> bool:
 
 def require_room(folder: Path, needed: int) -> None:
     """Raises OSError if the disk of a folder has fewer free bytes than that."""
-    free = shutil.disk_usage(folder).free
-    if needed > free:
+    if needed > (free := shutil.disk_usage(folder).free):
         reason = f"{needed / 1e9:.3g} GB are needed, {free / 1e9:.3g} GB are free"
         raise OSError(errno.ENOSPC, reason, str(folder))
 
@@ -138,8 +136,7 @@ def _fetch_one(url: str, part: Path, known: str | None) -> str:
 def _receive(url: str, part: Path) -> float | None:
     """Append what is missing of `part`, or write it anew where the server does not do parts.
 
-    Returns bytes of the whole, if the server says so, and ∞ where the connection breaks; raises RequestException where
-    it cannot be reached or refuses.
+    Returns bytes of the whole, if the server says so, and ∞ where the connection breaks.
     """
     start = _size(part)
     headers = {"Accept": _ACCEPTED, "Accept-Encoding": "identity"}

@@ -9,7 +9,6 @@ file beside it records that this is done, so the archive itself can be deleted.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,33 +23,23 @@ from otsr.images import atomic_path, find_images
 
 @dataclass(frozen=True)
 class Archive:
-    """One file of a data set, whose folder is called `root` here.
-
-    Attributes:
-        file: its name; the pictures go to the folder of that name without suffix.
-        size, unpacked: bytes of the file and of its pictures, about.
-        pictures: how many it holds, if known.
-        url: address; None if registration is required.
-        known: its hash, see `otsr.download.fetch`; None if nobody published one.
-        only: pattern of the entries to unpack, whose group is the path in the folder; by default all, without a leading
-            folder that is named like the archive.
-    """
+    """One file of a data set, whose folder is called `root` here."""
 
     file: str
-    size: int
+    size: int  # bytes of the file, and of its pictures below; both about
     unpacked: int
-    pictures: int | None = None
-    url: str | None = None
-    known: str | None = None
-    only: str = ""
+    pictures: int | None = None  # how many it holds, if known
+    url: str | None = None  # None: registration is required
+    known: str | None = None  # its hash, see `otsr.download.fetch`, if somebody published it
+    only: str = ""  # pattern of the entries to unpack; its group is the path in the folder
 
     @property
     def folder(self) -> str:
-        """Where its pictures go."""
+        """The name of the folder of its pictures."""
         return self.file.split(".")[0]
 
     def placed(self, entry: str) -> str | None:
-        """Where in its folder an entry goes; None if it is left out."""
+        """Where in its folder an entry goes, without a leading folder named like it; None if it is left out."""
         match = re.fullmatch(self.only or rf"(?:{self.folder}/)?(.+)", entry.removeprefix("./"))
         return match and match[1]
 
@@ -93,17 +82,11 @@ class DataSet:
         return all(archive.complete(root / self.name) for archive in self.archives)
 
 
-def home() -> Path:
-    """Where data sets go unless said otherwise: $OTSR_DATASETS, else the folder `datasets` here."""
-    return Path(os.environ.get("OTSR_DATASETS", "datasets"))
-
-
 def get(name: str, root: Path, note: Callable[[str], None] = print) -> Path:
     """The folder of a data set below `root`, fetched and unpacked where it is not there; `note` is told what is done.
 
-    Raises:
-        DownloadError: registration is required first, too little disk, a download that failed, an archive that is
-            damaged or unsafe, or the wrong number of pictures.
+    Raises DownloadError: registration is required first, too little disk, a download that failed, an archive that is
+    damaged or unsafe, or the wrong number of pictures.
     """
     chosen = next(one for one in DATA_SETS if one.name == name)
     folder = root / name
@@ -121,12 +104,8 @@ def get(name: str, root: Path, note: Callable[[str], None] = print) -> Path:
 
 def _check_registered(chosen: DataSet, missing: list[Archive], folder: Path) -> None:
     """Where registration is required: has the user put the files there?"""
-    absent = [
-        archive.file
-        for archive in missing
-        if not archive.url and not (folder / archive.file).is_file() and not archive.pictures_in(folder)
-    ]
-    if absent:
+    asked = (one for one in missing if not one.url and not one.pictures_in(folder))
+    if absent := [one.file for one in asked if not (folder / one.file).is_file()]:
         raise DownloadError(
             f"{chosen.name} is only available after registration.\n"
             f"  1. Register at {chosen.page} and accept the terms.\n"
@@ -147,7 +126,7 @@ def _complete(archive: Archive, folder: Path, note: Callable[[str], None]) -> No
     done = ""
     if path.is_file():
         if not unpack(path, target, archive.placed):
-            raise DownloadError(f"{path}: no pictures of {archive.file} in it; is it a different archive?")
+            raise DownloadError(f"{path}: no pictures of {path.name} in it; is it a different archive?")
         done = f"; {path} ({path.stat().st_size / 1e9:.1f} GB) may be deleted"
     found = len(archive.pictures_in(folder))
     if archive.pictures not in (None, found):
@@ -158,12 +137,8 @@ def _complete(archive: Archive, folder: Path, note: Callable[[str], None]) -> No
     note(f"{target}: {found} pictures{done}")
 
 
-def _read(path: Path) -> tuple[DataSet, ...]:
-    rows = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return tuple(
-        DataSet(name, **{**row, "archives": tuple(Archive(**archive) for archive in row["archives"])})
-        for name, row in rows.items()
-    )
-
-
-DATA_SETS = _read(Path(__file__).with_name("data_sets.yml"))
+_LIST = yaml.safe_load(Path(__file__).with_name("data_sets.yml").read_text(encoding="utf-8"))
+DATA_SETS = tuple(
+    DataSet(name, **{**row, "archives": tuple(Archive(**archive) for archive in row["archives"])})
+    for name, row in _LIST.items()
+)

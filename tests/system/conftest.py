@@ -9,22 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from command import Run
-from typer.testing import CliRunner
+from command import Run, write_weights
+from typer.testing import CliRunner, Result
 
-from otsr import weights
 from otsr.cli import app
 from otsr.degradation import Degradation, NoisePool, kernels
-from otsr.networks.generators import Compact
-
-
-def write_weights(path: Path, seed: int, std: float, **notes: str) -> Path:
-    """Of a ×4 network that answers in milliseconds, and not as bicubic would."""
-    torch.manual_seed(seed)
-    network = Compact(nf=4, nb=1, scale=4)
-    torch.nn.init.normal_(network.body[-1].weight, std=std)  # type: ignore[arg-type]
-    weights.save(network, path, notes)
-    return path
 
 
 @pytest.fixture(scope="session")
@@ -65,11 +54,17 @@ def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]
 
 @pytest.fixture
 def otsr() -> Run:
-    """Run `otsr` in this process; the answer has exit_code, stdout and stderr."""
-    return lambda *arguments: CliRunner().invoke(app, list(map(str, arguments)))
+    """Run `otsr` in this process; the answer has exit_code, stdout and stderr. A `status` is one that it must have."""
+
+    def run(*arguments: object, status: int | None = None) -> Result:
+        result = CliRunner().invoke(app, list(map(str, arguments)))
+        assert status in (None, result.exit_code), result.output
+        return result
+
+    return run
 
 
 @pytest.fixture
 def upscale(otsr: Run, tiny_weights: Path) -> Run:
     """Run `otsr upscale` with small weights."""
-    return lambda *arguments: otsr("upscale", *arguments, "--weights", tiny_weights)
+    return lambda *arguments, **status: otsr("upscale", *arguments, "--weights", tiny_weights, **status)

@@ -8,7 +8,9 @@ import random
 import re
 import statistics
 import sys
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import data_loading
 import general
@@ -22,18 +24,24 @@ import torch
 import training_step
 import transport
 import twins
+from command import write_weights
 from torch import Tensor, nn
 
-from otsr import weights
 from otsr.datasets import photos
 from otsr.degradation import Degradation
 from otsr.evaluation import Table
 from otsr.images import read, resize
-from otsr.networks.generators import Compact
 from otsr.training import load_config
 from otsr.training.sources import pack
 
 FAMILIES = Path(__file__).parents[2] / "benchmarks" / "results" / "kernel_families.json"
+
+
+def report(benchmark: ModuleType, folder: Path, patch: pytest.MonkeyPatch) -> str:
+    """What a benchmark writes in its quick form."""
+    patch.setattr(sys, "argv", ["benchmark", "--quick", "--out", str(folder / "report.md")])
+    benchmark.main()
+    return (folder / "report.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
@@ -41,12 +49,10 @@ def test_crops_from_stores_come_100_times_as_fast_as_from_a_folder_of_pngs(tmp_p
     data_loading.make_photos(tmp_path, 2, 1356, 2040)
     for kind in ("hr", "lr"):
         pack([tmp_path / kind], tmp_path / f"{kind}.lmdb", progress=False)
+    ours = data_loading.batches_of(data_loading.recipe(tmp_path, lr=str(tmp_path / "lr.lmdb")))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    ways = {
-        "original": data_loading.original_from_folder(tmp_path),
-        "ours": data_loading.batches_of(data_loading.recipe(tmp_path, lr=str(tmp_path / "lr.lmdb"))),
-    }
+    ways = {"original": data_loading.original_from_folder(tmp_path), "ours": ours}
     found = data_loading.speeds(ways, 3, 0.5)
     torch.set_num_threads(threads)
     assert statistics.median(found["ours"]) > 100 * statistics.median(found["original"])
@@ -63,16 +69,9 @@ def test_the_originals_pairs_fit_each_other() -> None:
 
 
 @pytest.mark.slow
-def test_every_table_is_made_and_what_is_missing_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    measure = general.measure
-    middle = {"count": 1, "side": 48}  # of one photo
-    monkeypatch.setattr(general, "measure", lambda *a, **k: measure(*a, **k, **middle))
-    for seed, step in enumerate(("200", "1000")):
-        torch.manual_seed(seed)
-        weights.save(Compact(nf=4, nb=1, scale=4), tmp_path / f"{step}.safetensors", {})
-    first, last = (str(tmp_path / f"{step}.safetensors") for step in ("200", "1000"))
+def test_every_table_is_made_and_gaps_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(general, "measure", partial(general.measure, count=1, side=48))  # one photo's middle
+    first, last = (str(write_weights(tmp_path / f"{step}.safetensors", step, 0.2)) for step in (200, 1000))
     arguments = argparse.Namespace(
         weights=[last, "no-such-weights"], path=[first, last], steps=tmp_path, val=True, draws=1,
         device="cpu", skip_rulers=False, against=last,
@@ -174,16 +173,10 @@ def test_the_true_kernel_loses_nothing_and_a_wrong_one_less_under_caution() -> N
 
 
 @pytest.mark.slow
-def test_both_tables_are_made_and_what_is_missing_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_both_tables_are_made_and_gaps_are_said(pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quality, "STEPS", (0.0, 1.0))
-    plain = lambda cleanup: Degradation(4, cleanup=cleanup)  # noqa: E731
-    monkeypatch.setattr(quality.evaluation, "phone_degradation", plain)
-    torch.manual_seed(0)
-    ends = [str(tmp_path / f"{name}.safetensors") for name in ("fidelity", "transport")]
-    for end in ends:
-        weights.save(Compact(nf=4, nb=1, scale=4), end, {})
+    monkeypatch.setattr(quality.evaluation, "phone_degradation", partial(Degradation, 4))
+    ends = [str(pair / f"{name}.safetensors") for name in ("fidelity", "transport")]
     arguments = argparse.Namespace(weights=[ends[0], "no-such-weights"], path=ends, quick=True, draws=1)
     text, numbers, figure = quality.report(arguments)
     assert "| bicubic " in text and f"| {ends[0]} |" in text
@@ -191,8 +184,8 @@ def test_both_tables_are_made_and_what_is_missing_is_said(
     assert all(f"| t = {t:g} " in text for t in quality.STEPS)
     assert "The path is" in text
     assert set(numbers) == {"test", "path"}
-    titles = ["Test photos", "fidelity → transport, validation photos"]
-    assert [axes.get_title() for axes in figure.axes] == titles
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == ["Test photos", "fidelity → transport, validation photos"]
 
 
 def test_ours_has_the_gradients_of_the_plain_step() -> None:
@@ -201,29 +194,21 @@ def test_ours_has_the_gradients_of_the_plain_step() -> None:
 
 
 @pytest.mark.slow
-def test_the_report_of_the_training_step_is_written_whole(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_report_of_a_training_step_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(training_step.WAYS, "bf16")  # a process the less
-    out = tmp_path / "training_step.md"
-    monkeypatch.setattr(sys, "argv", ["training_step.py", "--quick", "--out", str(out)])
-    training_step.main()
-    report = out.read_text(encoding="utf-8")
+    text = report(training_step, tmp_path, monkeypatch)
     for way in training_step.WAYS.values():
-        assert re.search(rf"\n\| {way} +\|( +[\d.]+ \| +[\d.]+× \|){{2}} +\d+ \| +[\d.]+ \|", report)
+        assert re.search(rf"\n\| {way} +\|( +[\d.]+ \| +[\d.]+× \|){{2}} +\d+ \| +[\d.]+ \|", text)
     for part in training_step.PARTS:
-        assert re.search(rf"\n\| {part} +\|( +[\d.e-]+ \(\d+ %\) \|){{2}}", report)
+        assert re.search(rf"\n\| {part} +\|( +[\d.e-]+ \(\d+ %\) \|){{2}}", text)
 
 
 @pytest.mark.slow
-def test_the_report_of_transport_is_written_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_report_of_transport_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)  # other tests go on with theirs
-    out = tmp_path / "transport.md"
-    monkeypatch.setattr(sys, "argv", ["transport.py", "--quick", "--out", str(out)])
-    transport.main()
-    report = out.read_text(encoding="utf-8")
-    assert "\n## Labels: n reals and n fakes of 3×32×32\n" in report
-    assert len(re.findall(r"\n\| 8 +\|", report)) == 2 and "max–min" in report and "Growth" in report
+    text = report(transport, tmp_path, monkeypatch)
+    assert "\n## Labels: n reals and n fakes of 3×32×32\n" in text
+    assert len(re.findall(r"\n\| 8 +\|", text)) == 2 and "max–min" in text and "Growth" in text
 
 
 def test_each_mixture_trains_the_terms_of_its_name() -> None:
@@ -231,14 +216,12 @@ def test_each_mixture_trains_the_terms_of_its_name() -> None:
     recipes = {}
     for mixture in twins.MIXTURES:
         config = load_config(twins.RECIPE, twins.settings(mixture, arguments))
-        losses = config.losses
-        assert (losses.perceptual.weight, losses.gan.weight, losses.transport.weight) == (
-            mixture.features, mixture.ragan, mixture.transport + mixture.details,
-        )  # fmt: skip
+        losses, transported = config.losses, config.losses.transport
+        found = (losses.perceptual.weight, losses.gan.weight, transported.weight)
+        assert found == (mixture.features, mixture.ragan, mixture.transport + mixture.details)
         assert (config.critic is not None) == bool(mixture.ragan)
-        assert (losses.transport.backbone, losses.transport.window) == (
-            ("details", 32) if mixture.details else ("vgg16", 16)
-        )
+        kind = ("details", 32) if mixture.details else ("vgg16", 16)
+        assert (transported.backbone, transported.window) == kind
         recipes[mixture.name] = config
     assert len(recipes) == len(twins.MIXTURES)  # no name twice
     alike = {(c.steps, c.start, c.seed, c.optimiser.lr, c.data.crop, c.ema) for c in recipes.values()}
@@ -252,21 +235,18 @@ def test_the_twin_is_the_adversary_of_the_same_fidelity() -> None:
 
 
 def test_seeds_count_as_draws_of_a_picture() -> None:
-    repeated = twins.REPEATED[:1]
-    names = [twins.seeded(repeated[0], seed) for seed in twins.SEEDS]
+    one = twins.REPEATED[0]
+    names = [twins.seeded(one, seed) for seed in twins.SEEDS]
     values = {name: {"psnr_y": np.full((2, 1), 20.0 + number)} for number, name in enumerate(names)}
-    joined = twins.over_seeds(Table(values, ("a", "b"), (), {}), repeated)
-    assert joined.rows == [repeated[0].name]
-    np.testing.assert_allclose(joined.per_image(repeated[0].name, "psnr_y"), 21)
+    joined = twins.over_seeds(Table(values, ("a", "b"), (), {}), [one])
+    assert joined.rows == [one.name]
+    np.testing.assert_allclose(joined.per_image(one.name, "psnr_y"), 21)
 
 
 def test_a_gain_is_against_the_twin_and_marked_when_it_is_decided() -> None:
     details = next(mixture.name for mixture in twins.MIXTURES if mixture.details)
-    ends = {
-        "RaGAN × 0.03": [{"psnr_y": 22.0, "st_lpips": 0.3}],
-        "RaGAN × 0.06": [{"psnr_y": 20.0, "st_lpips": 0.3}],
-        details: [{"psnr_y": 22.1, "st_lpips": 0.3}],
-    }
+    fidelities = {"RaGAN × 0.03": 22.0, "RaGAN × 0.06": 20.0, details: 22.1}
+    ends = {name: [{"psnr_y": value, "st_lpips": 0.3}] for name, value in fidelities.items()}
     spread = np.linspace(-0.01, 0.01, 8)[:, None]
     values = {
         "RaGAN × 0.03": {"psnr_y": np.full((8, 1), 22.0), "st_lpips": np.full((8, 1), 0.3)},
@@ -281,15 +261,9 @@ def test_a_gain_is_against_the_twin_and_marked_when_it_is_decided() -> None:
 def test_a_step_of_a_recipe_is_timed_without_its_data(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = [
-        "data.degradation=null",
-        "data.crop=32",
-        "data.batch=2",
-        "losses={pixel: {weight: 1}}",
-        "critic=null",
-    ]
-    said = [word for setting in settings for word in ("--set", setting)]
-    monkeypatch.setattr(sys, "argv", ["recipe_step.py", "tiny", "--steps", "1", *said])
+    small = "--steps 1 --set data.degradation=null --set data.crop=32 --set data.batch=2 --set critic=null"
+    arguments = ["recipe_step.py", "tiny", *small.split(), "--set", "losses={pixel: {weight: 1}}"]
+    monkeypatch.setattr(sys, "argv", arguments)
     recipe_step.main()
     cells = capsys.readouterr().out.splitlines()[-1].split("|")
     assert cells[1].strip() == "tiny" and cells[2].strip() == "2 of 32×32"

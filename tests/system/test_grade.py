@@ -36,12 +36,15 @@ CLASS = {
 HANGING = [START, RIGHT, CHECK, "import time\ntime.sleep(600)"]
 
 
+Rows = dict[tuple[str, str], dict[str, str]]
+
+
 def write(path: Path, cells: list[str]) -> None:
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells]), path)
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dict[str, str]]:
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Rows:
     """The rows of the CSV by (student, exercise); `out` beside the folder holds it and the page."""
     folder = tmp_path_factory.mktemp("class")
     for name, cells in CLASS.items():
@@ -68,18 +71,14 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dict
         ("04_transport_with_pot_empty", "not reached", "", ""),
     ],
 )
-def test_each_hand_in_gets_what_it_deserves(
-    rows: dict[tuple[str, str], dict[str, str]], student: str, state: str, hint: str, note: str
-) -> None:
+def test_everybody_gets_what_is_deserved(rows: Rows, student: str, state: str, hint: str, note: str) -> None:
     row = rows[student, "sorted-transport"]
     assert (row["state"], row["note"], row["notebook"]) == (state, note, "04_transport_with_pot")
     assert hint in row["hint"]
     assert (student, "judge") in rows, "each exercise of the notebook has its row"
 
 
-def test_what_is_typed_into_a_file_or_written_outside_does_not_count(
-    rows: dict[tuple[str, str], dict[str, str]],
-) -> None:
+def test_what_is_typed_into_a_file_or_written_outside_does_not_count(rows: Rows) -> None:
     assert rows["typed", "judge"]["state"] == "not reached"
     assert not (ROOT / "meddled").exists()
 
@@ -102,11 +101,8 @@ def test_an_answer_learnt_by_heart_is_told_apart() -> None:
     assert states[0][1].startswith("Your function stopped with KeyError")
 
 
-def test_what_is_no_notebook_is_named(rows: dict[tuple[str, str], dict[str, str]]) -> None:
+def test_the_page_shows_everybody_and_needs_nothing_else(rows: Rows) -> None:
     assert rows["essay", ""]["note"].startswith("not a notebook")
-
-
-def test_the_page_shows_everybody_and_needs_nothing_else(rows: dict[tuple[str, str], dict[str, str]]) -> None:
     text = rows["page", ""]["text"]
     assert all(f">{student}<" in text for student in (*CLASS, "essay"))
     assert "✔ solved" in text and "sort both first" in text

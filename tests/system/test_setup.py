@@ -25,9 +25,8 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         '[project]\nname = "otsr"\nversion = "0"\ndependencies = ["torch"]\n'
         "[project.optional-dependencies]\npretrained = []\ntest = []\n"
     )
-    monkeypatch.setattr(course, "ROOT", tmp_path)
-    monkeypatch.setattr(course, "VENV", tmp_path / ".venv")
-    monkeypatch.setattr(course, "READY", tmp_path / ".venv" / ".ready")
+    for name, place in (("ROOT", ""), ("VENV", ".venv"), ("READY", ".venv/.ready")):
+        monkeypatch.setattr(course, name, tmp_path / place)
     monkeypatch.delenv("CONDA_DEFAULT_ENV", raising=False)
     return tmp_path
 
@@ -59,9 +58,7 @@ def test_an_environment_that_is_ready_is_taken(
     assert Path(course.environment_python()) == checkout / ".venv" / python
 
 
-def test_the_failing_command_ends_the_task_and_gives_its_status(
-    checkout: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_fails_ends_the_task_with_its_status(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = [["-c", "open('first', 'w')"], ["-c", "raise SystemExit(3)"], ["-c", "open('third', 'w')"]]
     monkeypatch.setattr(course, "commands", lambda *task: steps)
     monkeypatch.setattr(course, "environment_python", lambda: sys.executable)
@@ -78,17 +75,15 @@ def test_every_task_runs_files_that_exist_and_make_knows_it() -> None:
 
 
 def test_slow_tests_are_left_out_by_test_alone_and_not_where_tests_are_named() -> None:
-    (some,), (every,), (named,) = (
-        course.commands(task, tests)
-        for task, tests in (("test", []), ("test-all", []), ("test", ["tests/unit"]))
-    )
+    tasks = (("test", []), ("test-all", []), ("test", ["tests/unit"]))
+    (some,), (every,), (named,) = (course.commands(*task) for task in tasks)
     assert "not slow" in some and "not slow" not in every and "not slow" not in named
     assert set(course.TESTS) <= set(some) & set(every)
 
 
 def test_an_unknown_task_is_answered_with_the_list() -> None:
-    script = [sys.executable, ROOT / "scripts" / "course.py", "pizza"]
-    answer = subprocess.run(script, capture_output=True, text=True)
+    command = [sys.executable, ROOT / "scripts" / "course.py", "pizza"]
+    answer = subprocess.run(command, capture_output=True, text=True)
     assert answer.returncode == 2 and "build/demo.png" in answer.stderr
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -17,11 +18,11 @@ from otsr.download.archives import unpack
 
 RNG = np.random.default_rng(0)
 PICTURES = {f"HR/{i:04d}.png": RNG.bytes(1000 + i) for i in range(5)}
-Make = Callable[[Path, dict[str, bytes]], Path]
+Make = Callable[..., Path]
 
 
-def make_zip(path: Path, entries: dict[str, bytes], **header: object) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
+def make_zip(path: Path, entries: dict[str, bytes], mode: str = "w", **header: object) -> Path:
+    with zipfile.ZipFile(path, mode) as archive:  # type: ignore[call-overload]
         for name, content in entries.items():
             info = zipfile.ZipInfo(name)
             for key, value in {"compress_type": zipfile.ZIP_DEFLATED, **header}.items():
@@ -40,11 +41,8 @@ def make_tar(path: Path, entries: dict[str, bytes], mode: str = "w", **header: o
     return path
 
 
-every_kind = pytest.mark.parametrize(
-    "make",
-    [make_zip, make_tar, partial(make_tar, mode="w:gz"), partial(make_tar, mode="w:xz")],
-    ids=["zip", "tar", "tar.gz", "tar.xz"],
-)
+KINDS = [make_zip, make_tar, partial(make_tar, mode="w:gz"), partial(make_tar, mode="w:xz")]
+every_kind = pytest.mark.parametrize("make", KINDS, ids=["zip", "tar", "tar.gz", "tar.xz"])
 
 
 def found(folder: Path) -> dict[str, bytes]:
@@ -94,13 +92,10 @@ def test_an_interrupted_unpacking_goes_on_with_what_is_missing(
 @pytest.mark.parametrize(
     "name", ["../evil.png", "/tmp/evil.png", "HR/../../evil.png", "C:/evil.png", "..\\evil.png", "\\evil.png"]
 )
-def test_an_entry_that_would_land_outside_is_refused_by_its_name(
-    make: Make, tmp_path: Path, name: str
-) -> None:
+def test_an_entry_that_would_land_outside_is_refused(make: Make, tmp_path: Path, name: str) -> None:
     archive = make(tmp_path / "a", {**PICTURES, name: b"evil"})
-    with pytest.raises(DownloadError, match="outside the folder") as caught:
+    with pytest.raises(DownloadError, match=re.escape(f"{name!r} would be written outside the folder")):
         unpack(archive, tmp_path / "out")
-    assert repr(name) in str(caught.value)
     assert not list(tmp_path.rglob("*evil.png"))
 
 
@@ -114,9 +109,7 @@ def test_an_entry_that_would_land_outside_is_refused_by_its_name(
         (make_tar, {"type": tarfile.FIFOTYPE, "size": 0}, "a device"),
     ],
 )
-def test_links_and_devices_are_refused(
-    make: Callable[..., Path], header: dict[str, object], kind: str, tmp_path: Path
-) -> None:
+def test_links_and_devices_are_refused(make: Make, header: dict, kind: str, tmp_path: Path) -> None:
     refused(make(tmp_path / "a", {"a.png": b"/etc/passwd"}, **header), f"'a.png' is {kind}")
 
 
@@ -124,19 +117,15 @@ def test_links_and_devices_are_refused(
     ("place", "value", "words"),
     [
         (8, b"\1\0", r"'a\.png\.png' is an encrypted file"),
-        (24, b"\x0a\0\0\0", r"damaged at its entry 'a\.png\.png'"),
+        (24, b"\x0a\0\0\0", r"damaged at its entry 'a\.png\.png'"),  # 10 bytes, it says, of 1000
         (51, b"\0", r"'a\.png\\x00png' would be written outside the folder"),
     ],
-    ids=["encrypted", "10 bytes, it says, of 1000", "a zero byte in its name"],
 )
-def test_an_entry_whose_directory_says_otherwise_is_refused(
-    tmp_path: Path, place: int, value: bytes, words: str
-) -> None:
+def test_a_directory_that_lies_is_refused(tmp_path: Path, place: int, value: bytes, words: str) -> None:
     archive = make_zip(tmp_path / "a.zip", {"a.png.png": RNG.bytes(1000)})
-    data = bytearray(archive.read_bytes())
+    data = archive.read_bytes()
     place += data.index(b"PK\x01\x02")
-    data[place : place + len(value)] = value
-    archive.write_bytes(data)
+    archive.write_bytes(data[:place] + value + data[place + len(value) :])
     refused(archive, words)
 
 
@@ -150,9 +139,7 @@ def test_a_link_that_lay_in_the_target_before_is_not_followed(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("make", [make_zip, partial(make_tar, mode="w:gz")])
-def test_a_bomb_is_refused_before_it_fills_the_disk(
-    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bomb_never_fills_the_disk(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives, "_SMALL", 1 << 16)
     archive = make(tmp_path / "a", {f"{i}.png": bytes(1 << 20) for i in range(4)})
     assert archive.stat().st_size < 20_000
@@ -160,15 +147,12 @@ def test_a_bomb_is_refused_before_it_fills_the_disk(
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_an_entry_that_is_there_twice_is_refused(tmp_path: Path) -> None:
-    make_tar(tmp_path / "a.tar", {"a.png": b"one"})
-    make_tar(tmp_path / "a.tar", {"a.png": b"other"}, "a")
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        for content in ("one", "other"):
-            archive.writestr("a.png", content)
-    for kind in ("tar", "zip"):
-        with pytest.raises(DownloadError, match=r"'a\.png' is there twice"):
-            unpack(tmp_path / f"a.{kind}", tmp_path / "out")
+@pytest.mark.parametrize("make", [make_zip, make_tar])
+def test_an_entry_that_is_there_twice_is_refused(make: Make, tmp_path: Path) -> None:
+    for mode in ("w", "a"):
+        make(tmp_path / "a", {"a.png": mode.encode()}, mode)
+    with pytest.raises(DownloadError, match=r"'a\.png' is there twice"):
+        unpack(tmp_path / "a", tmp_path / "out")
 
 
 def test_a_damaged_archive_is_named_with_its_entry(tmp_path: Path) -> None:

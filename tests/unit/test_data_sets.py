@@ -30,17 +30,17 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> DataSet:
 
 
 def test_the_catalogue_holds_what_the_papers_train_on_and_can_be_checked() -> None:
-    found = {one.name: one for one in sets.DATA_SETS}
-    assert list(found) == ["div2k", "flickr2k", "dped", "ntire2020-track1", "ntire2020-track2"]
-    assert not set(found) & {entry.name for entry in weights.catalogue()}
-    for one in found.values():
+    names = [one.name for one in sets.DATA_SETS]
+    assert names == ["div2k", "flickr2k", "dped", "ntire2020-track1", "ntire2020-track2"]
+    assert not set(names) & {entry.name for entry in weights.catalogue()}
+    for one in sets.DATA_SETS:
         assert one.licence and one.page.startswith("https://")
         for archive in one.archives:
             assert archive.url is None or archive.url.startswith("https://")
             assert re.fullmatch(r"|sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}", archive.known or "")
             assert archive.size > 0 and archive.unpacked > 0
+            assert (archive.url is None) == one.name.startswith("ntire"), "only after registration"
         assert len({archive.folder for archive in one.archives}) == len(one.archives)
-    assert [one.archives[0].url is None for one in found.values()] == [False, False, False, True, True]
 
 
 @pytest.mark.parametrize(
@@ -60,11 +60,9 @@ def test_pictures_land_in_one_folder_an_archive(name: str, entry: str, place: st
 
 
 def test_where_a_registration_is_needed_the_steps_are_named(registered: DataSet, tmp_path: Path) -> None:
-    with pytest.raises(DownloadError) as caught:
+    words = f"Register at https://example.org/join .*{tmp_path / 'secret'} .*Missing: x.zip"
+    with pytest.raises(DownloadError, match=f"(?s){words}"):
         sets.get("secret", tmp_path)
-    message = str(caught.value)
-    for words in ("Register at https://example.org/join", str(tmp_path / "secret"), "Missing: x.zip"):
-        assert words in message
     assert not registered.present(tmp_path)
 
 
@@ -74,22 +72,20 @@ def test_an_archive_put_there_by_hand_is_unpacked_and_again_when_a_picture_is_lo
     pack(tmp_path / "secret" / "x.zip", ["x/1.png", "x/2.png", "x/3.png"])
     told: list[str] = []
     folder = sets.get("secret", tmp_path, told.append)
-    assert sorted(path.name for path in (folder / "x").iterdir()) == ["1.png", "2.png", "3.png"]
     assert registered.present(tmp_path)
-    assert any("3 pictures" in line and "may be deleted" in line for line in told)
+    assert "3 pictures" in told[0] and "may be deleted" in told[0]
     (folder / "x" / "2.png").unlink()
     assert not registered.present(tmp_path)
     sets.get("secret", tmp_path, told.append)
     assert registered.present(tmp_path) and (folder / "x" / "2.png").read_text() == "the picture x/2.png"
     (folder / "x.zip").unlink()
-    told.clear()
-    assert sets.get("secret", tmp_path, told.append) == folder and not told
+    assert sets.get("secret", tmp_path, pytest.fail) == folder
 
 
 def test_pictures_unpacked_by_hand_count_too(registered: DataSet, tmp_path: Path) -> None:
     (tmp_path / "secret" / "x").mkdir(parents=True)
-    for i in range(3):
-        (tmp_path / "secret" / "x" / f"{i}.png").touch()
+    for name in ("a.png", "b.png", "c.png"):
+        (tmp_path / "secret" / "x" / name).touch()
     sets.get("secret", tmp_path, lambda _: None)
     assert registered.present(tmp_path)
 
@@ -131,10 +127,3 @@ def test_a_folder_that_cannot_be_written_is_named(registered: DataSet, tmp_path:
     (tmp_path / "file").write_text("")
     with pytest.raises(DownloadError, match=r"file.*cannot be written.*--out"):
         sets.get("secret", tmp_path / "file")
-
-
-def test_the_folder_can_be_chosen_in_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("OTSR_DATASETS", raising=False)
-    assert sets.home() == Path("datasets")
-    monkeypatch.setenv("OTSR_DATASETS", str(tmp_path))
-    assert sets.home() == tmp_path

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 from PIL import Image, ImageCms
 
 from otsr.evaluation.comparison import SIDE
@@ -18,10 +17,8 @@ from otsr.networks.generators import Compact
 @pytest.fixture
 def page(tmp_path: Path) -> Any:
     layout = pytest.importorskip("otsr.cli.layout", reason="gradio is not installed")
-    torch.manual_seed(0)
-    network = Compact(nf=4, nb=1, scale=4)
     (tmp_path / "results").mkdir()
-    upscaler = Upscaler(network, device="cpu", tile=32)
+    upscaler = Upscaler(Compact(nf=4, nb=1, scale=4), device="cpu", tile=32)
     return layout.Page(lambda weight: upscaler, tmp_path / "results", blend=False)
 
 
@@ -33,9 +30,7 @@ def photo(path: Path, width: int, height: int, mode: str = "RGB", **options: obj
 @pytest.mark.parametrize(
     ("width", "height", "mode"), [(1, 1, "L"), (300, 2, "RGBA"), (3, 500, "LA"), (700, 500, "RGB")]
 )
-def test_a_photo_of_any_size_and_kind_can_be_looked_at(
-    page: Any, tmp_path: Path, width: int, height: int, mode: str
-) -> None:
+def test_any_photo_can_be_looked_at(page: Any, tmp_path: Path, width: int, height: int, mode: str) -> None:
     path = photo(tmp_path / "photo.png", width, height, mode)
     said, _, _, overview = page.opened(path)
     assert f"{width} × {height} pixels" in said
