@@ -59,8 +59,8 @@ class GeneralDegradation(Degradation):
     def _photo(self, image: Tensor, clean: bool, generator: Generator) -> Tensor:
         low, high = self.jpeg
         if clean:
-            return image if _chance(0.5, generator) else _jpeg(image, 95, high, generator)
-        if _chance(_SECOND, generator):
+            return image if uniform(0, 1, generator) < 0.5 else _jpeg(image, 95, high, generator)
+        if uniform(0, 1, generator) < _SECOND:
             image = self._second_round(image, generator)
         image = self._noisy(image, 20, generator)
         for _ in range(int(torch.multinomial(torch.tensor([0.10, 0.72, 0.18]), 1, generator=generator))):
@@ -74,7 +74,7 @@ class GeneralDegradation(Degradation):
         image = downsample(image, gaussian(5, uniform(0.2, 0.6, generator) ** 2), 1)
         image = _resized(image, (math.ceil(factor * height), math.ceil(factor * width)), generator)
         image = self._noisy(image, 8, generator)
-        if _chance(0.8, generator):
+        if uniform(0, 1, generator) < 0.8:
             image = _jpeg(image, 60, 100, generator)
         return _resized(image, (height, width), generator)
 
@@ -105,14 +105,10 @@ def _phone_noise() -> NoisePool:
     return collect_noise(phone_crops())
 
 
-def _chance(probability: float, generator: Generator) -> bool:
-    return uniform(0, 1, generator) < probability
-
-
 def _jpeg(image: Tensor, low: int, high: int, generator: Generator) -> Tensor:
     """(3, h, w) compressed, its 8×8 grid (16×16 in the colours of 4:2:0) anywhere: crops of photos begin anywhere."""
     quality = int(torch.randint(low, high + 1, (), generator=generator))
-    subsampling = "4:2:0" if _chance(0.7, generator) else "4:4:4"
+    subsampling = "4:2:0" if uniform(0, 1, generator) < 0.7 else "4:4:4"
     place = torch.randint(16, (2,), generator=generator).tolist()
     top, left = (min(pixels, side - 1) for pixels, side in zip(place, image.shape[-2:], strict=True))
     padded = F.pad(image[None], (left, 0, top, 0), mode="reflect")[0]

@@ -43,15 +43,11 @@ def describe(camera: Camera) -> dict[str, Any]:
         "patches_of": dict(Counter(pool.sources)),
         "sigma": round(float(_without_mean(pool.patches).std()), 3),  # grey levels
     }
+    found = {name: _kernel(focus) for name, focus in camera.photos.items()}
     return {
-        "scale": made.scale,
-        "jpeg": made.jpeg,
-        "cleanup": made.cleanup,
-        "kernels": {name: _kernel(focus) for name, focus in camera.photos.items()},
-        "noise": noise,
-        "warnings": camera.warnings,
-        "failures": camera.failures,
-    }
+        "scale": made.scale, "jpeg": made.jpeg, "cleanup": made.cleanup, "kernels": found, "noise": noise,
+        "warnings": camera.warnings, "failures": camera.failures,
+    }  # fmt: skip
 
 
 def _kernel(focus: Focus) -> dict[str, Any]:
