@@ -59,9 +59,8 @@ class Camera:
 def photo_kernel(lr: Tensor, scale: int) -> Focus:
     """The kernel of the tiles of a photo (3, H, W) that are in focus.
 
-    Tiles of 192 pixels are laid evenly over the photo, 25 at most; those without texture are left out, and if none is
-    left NoTextureError is raised. Of the clearer half, sorted by blur, those from the first tenth to 0.4 give their
-    mean.
+    Tiles of 192 pixels are laid evenly over the photo, 25 at most; those without texture are left out (NoTextureError
+    if all are). Of the clearer half, sorted by blur, those from the first tenth to 0.4 give their mean.
     """
     check(lr, scale)
     blurs, reason = [], None
@@ -89,7 +88,7 @@ def photo_kernel(lr: Tensor, scale: int) -> Focus:
 
 def _starts(length: int) -> list[int]:
     """First pixels of tiles along a side: as many as cover it, evenly spaced."""
-    count = min(ROWS, max(1, math.ceil(length / TILE)))
+    count = min(ROWS, math.ceil(length / TILE))
     return torch.linspace(0, max(0, length - TILE), count).round().int().tolist()
 
 
@@ -153,10 +152,8 @@ def _untiled(picture: Tensor, scale: int) -> Focus:
 def _in_focus(found: dict[str, Focus]) -> tuple[dict[str, Focus], list[str]]:
     """The photos that are in focus somewhere, and what is to be said about them and the others."""
     if not found:
-        return {}, [
-            "no kernel: none of the photos has texture to measure blur on, so the degradation takes bicubic's; "
-            "add sharp, detailed photos"
-        ]
+        reason = "none of the photos has texture to measure blur on, so the degradation takes bicubic's"
+        return {}, [f"no kernel: {reason}; add sharp, detailed photos"]
     limit = _OUT_OF_FOCUS * statistics.median(focus.sigma for focus in found.values())
     sharp = {name: focus for name, focus in found.items() if focus.sigma <= limit}
     warnings = [f"{name}: nowhere in focus, so its kernel is left out" for name in found if name not in sharp]
@@ -164,22 +161,17 @@ def _in_focus(found: dict[str, Focus]) -> tuple[dict[str, Focus], list[str]]:
     return sharp, warnings + doubts.of_photos({name: focus.sigma for name, focus in sharp.items()})
 
 
-def _noise(
-    photos: Sequence[Path], rule: str, max_variance: float | None
-) -> tuple[NoisePool | None, list[str]]:
+def _noise(photos: list[Path], rule: str, limit: float | None) -> tuple[NoisePool | None, list[str]]:
     """The pool of the largest patches that there are, and what is to be said about it."""
     reasons = []
     for side in PATCHES:
         try:
-            pool = collect_noise(photos, rule, side, window=side // 2, max_variance=max_variance)
+            pool = collect_noise(photos, rule, side, window=side // 2, max_variance=limit)
         except DegradationError as error:
             reasons.append(error)
             continue
-        smaller = (
-            f"no smooth patch of {PATCHES[0]} pixels; {len(pool)} patches of {side} pixels are used instead. A photo "
-            "of a plain wall or sky would give more"
-        )
-        return pool, [smaller] if reasons else []
+        used = f"{len(pool)} patches of {side} pixels are used instead. A photo of a plain wall or sky would give more"
+        return pool, [f"no smooth patch of {PATCHES[0]} pixels; {used}"] if reasons else []
     return None, [
         f"no noise, so the degradation adds none: {reasons[0]}. Patches down to {side} pixels were tried too. Add a "
         "photo of a plain wall or sky, or try --max-variance 150 if the camera is noisy, or --rule realsr"
@@ -198,15 +190,12 @@ def quality_of(path: Path) -> int | None:
     except (OSError, AttributeError):
         return None
     steps = np.log([tables[key] for key in sorted(tables)[:2]])  # of luma and colours, (2, 64)
-
-    def distance(quality: int) -> float:
-        return float(np.abs(_standard_tables(quality)[: len(steps)] - steps).mean())
-
-    return min(range(1, 101), key=distance)
+    standard = {quality: _standard_steps(quality)[: len(steps)] for quality in range(1, 101)}
+    return min(standard, key=lambda quality: np.abs(standard[quality] - steps).mean())
 
 
 @cache
-def _standard_tables(quality: int) -> np.ndarray:
+def _standard_steps(quality: int) -> np.ndarray:
     """log of the steps of luma and colours, (2, 64), as Pillow's libjpeg writes them."""
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "JPEG", quality=quality)

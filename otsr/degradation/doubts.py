@@ -33,8 +33,9 @@ def of_photo(lr: Tensor, blurs: Sequence[Blur], kernel: Tensor, scale: int) -> l
     """Reasons to doubt the kernel of a photo (3, H, W): the mean of its tiles in focus, whose blurs are given."""
     contrast = statistics.median(blur.contrast for blur in blurs)
     widest = max(math.sqrt(float(torch.linalg.eigvalsh(blur.covariance)[1])) for blur in blurs) / scale
-    strangeness = statistics.median_high(blur.strangeness for blur in blurs)
+    strange = statistics.median_high(blur.strangeness for blur in blurs) > _STRANGE
     negative = -float(kernel.clamp(max=0).sum())
+    sharp = negative > _SHARPENED[scale]
     factors = enlarged(luma(lr)[0]) if min(blur.sigma for blur in blurs) > _SOFT * scale else ()
     times = " or ".join(f"{factor:.3g}" for factor in factors)
     reasons = {
@@ -42,12 +43,8 @@ def of_photo(lr: Tensor, blurs: Sequence[Blur], kernel: Tensor, scale: int) -> l
         "add photos with edges or detail in them": contrast < _LEAST_CONTRAST,
         f"out of range: the blur spans {widest:.1f} pixels of the photo, and the estimator knows up to {WIDEST:g}; "
         "take sharper photos, or shrink these": widest > 0.9 * WIDEST,
-        "unlike a photo (a drawing, a screenshot, or edited), so its kernel is a guess": (
-            strangeness > _STRANGE
-        ),
-        f"sharpened by software: {negative:.0%} of the kernel is negative, which amplifies noise": (
-            negative > _SHARPENED[scale]
-        ),
+        "unlike a photo (a drawing, a screenshot, or edited), so its kernel is a guess": strange,
+        f"sharpened by software: {negative:.0%} of the kernel is negative, which amplifies noise": sharp,
         f"enlarged before, {times} times: the blur is the enlargement's own; use the files as the camera wrote them, "
         "without digital zoom": len(factors) > 0,
     }
@@ -63,9 +60,8 @@ def of_tiles(blurs: Sequence[Blur]) -> list[str]:
     error = statistics.fmean(blur.unclear for blur in blurs) / 2  # of log σ; 2.56 lie between the quantiles
     if math.log(high / low) < max(math.log(_UNEVEN), 2 * 2.56 * error):
         return []
-    return [
-        f"blur differs over the picture: σ {low:.1f} to {high:.1f} HR pixels; the kernel is that of the sharpest parts"
-    ]
+    spread = f"σ {low:.1f} to {high:.1f} HR pixels"
+    return [f"blur differs over the picture: {spread}; the kernel is that of the sharpest parts"]
 
 
 def of_photos(sigma: Mapping[str, float]) -> list[str]:
@@ -83,10 +79,9 @@ def of_photos(sigma: Mapping[str, float]) -> list[str]:
     if gap < max(math.log(_APART), logs[cut - 1] - logs[0], logs[-1] - logs[cut]):
         return []
     low, high = (math.exp(statistics.fmean(part)) for part in (logs[:cut], logs[cut:]))
-    return [
-        f"two groups of kernels, σ {low:.1f} ({', '.join(names[:cut])}) and {high:.1f} HR pixels "
-        f"({', '.join(names[cut:])}): if these are two cameras, estimate them separately"
-    ]
+    first, second = ", ".join(names[:cut]), ", ".join(names[cut:])
+    found = f"two groups of kernels, σ {low:.1f} ({first}) and {high:.1f} HR pixels ({second})"
+    return [f"{found}: if these are two cameras, estimate them separately"]
 
 
 def enlarged(grey: Tensor) -> tuple[float, ...]:
@@ -97,8 +92,7 @@ def enlarged(grey: Tensor) -> tuple[float, ...]:
     ⅛ are those of compression's blocks; for factors of exactly 2 and 4 see `_on_grid`. What was compressed hard
     afterwards goes unseen. Gallagher, Detection of linear and cubic interpolation in JPEG compressed images, CRV 2005.
     """
-    lines = [_periods(255 * plane.float()) for plane in (grey, grey.T)]
-    both = torch.minimum(*lines)
+    both = torch.minimum(_periods(255 * grey.float()), _periods(255 * grey.T.float()))
     frequency = (torch.arange(len(both)) + 0.5) / (2 * len(both))
     both[(frequency < 0.1) | ((8 * frequency - (8 * frequency).round()).abs() < 0.06)] = 0
     peak = int(both.argmax())

@@ -67,18 +67,16 @@ def estimate_kernel(lr: Tensor, scale: int = 2, method: Method = "spectrum") -> 
         raise ValueError(f'method is {method!r}, expected "spectrum" or "kernelgan"')
     blur = estimate_blur(lr, scale)  # for KernelGAN too: it refuses a photo without texture
     if method == "spectrum":
-        kernel = kernel_of(blur, scale)
-    else:
-        kernel = kernelgan.finish_kernel(kernelgan.train_kernel(lr.detach().float().cpu()), scale)
-    return kernel.to(lr.device)
+        return kernel_of(blur, scale).to(lr.device)
+    raw = kernelgan.train_kernel(lr.detach().float().cpu())
+    return kernelgan.finish_kernel(raw, scale).to(lr.device)
 
 
 @dataclass(frozen=True)
 class Blur:
-    """A blur and how sure we are of it.
+    """A blur and how sure we are of it; the errors are those of log(variance): 0.2 means about ±20 %.
 
     The covariance is that of the Gaussian closest to the kernel (a sharpened kernel's own variance may be negative).
-    The errors are those of log(variance): 0.2 means that the variances are known to about ±20 %.
     """
 
     covariance: Tensor  # (2, 2) float64, order (x, y), in HR pixels², x right and y down
@@ -127,9 +125,8 @@ def kernel_of(blur: Blur, scale: int) -> Tensor:
     plain = bicubic(scale)
     if l2_distance(kernel / kernel.sum(), plain) < _BICUBIC:
         return plain / plain.sum()
-    taps = kernel.abs()
-    inside = torch.stack([taps[i : full - i, i : full - i].sum() for i in range(full // 2)])
-    rings = min(int((1 - inside / taps.sum() < 0.006).sum()) - 1, (full - scale) // 2 - 1)
+    inside = torch.stack([kernel[i : full - i, i : full - i].abs().sum() for i in range(full // 2)])
+    rings = min(int((1 - inside / inside[0] < 0.006).sum()) - 1, (full - scale) // 2 - 1)
     kernel = kernel[rings : full - rings, rings : full - rings].contiguous()
     return without_dust(kernel / kernel.sum())
 
@@ -174,10 +171,8 @@ class DirectionalRegressor(nn.Module):
         x = torch.cat([x, x.roll(DIRECTIONS // 2, 1), x.mean(1, keepdim=True).expand_as(x), y], 2)
         hidden = self.hidden(x).tanh()
         answer = self.answer(hidden)
-        size = answer[..., 0].mean(1, keepdim=True)
-        stretch = 2 * (answer[..., 1:2] * self.stretch).mean(1)
-        shape = answer[..., 2:].mean(1)
-        log = torch.cat([size, stretch], 1)
+        size, stretch = answer[..., 0].mean(1, keepdim=True), 2 * (answer[..., 1:2] * self.stretch).mean(1)
+        log, shape = torch.cat([size, stretch], 1), answer[..., 2:].mean(1)
         doubt = self.doubt(hidden.detach().mean(1))
         return log, shape, doubt, doubt + _MOST * self.correction(torch.cat([log, shape], 1).detach())
 

@@ -16,20 +16,14 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Generator, Tensor
 
 from otsr.degradation.kernels import bicubic, gaussian, motion
 
-_SHARES = {
-    "bicubic": 0.10,
-    "box": 0.05,
-    "lanczos": 0.06,
-    "isotropic": 0.19,
-    "anisotropic": 0.27,
-    "defocus": 0.10,
-    "motion": 0.09,
-    "sharpened": 0.14,
-}  # of the kernels of a bank that are drawn
+_SHARES = {  # of the kernels of a bank that are drawn
+    "bicubic": 0.10, "box": 0.05, "lanczos": 0.06, "isotropic": 0.19, "anisotropic": 0.27, "defocus": 0.10,
+    "motion": 0.09, "sharpened": 0.14,
+}  # fmt: skip
 
 
 def box(size: int, width: float) -> Tensor:
@@ -72,13 +66,13 @@ def bank(scale: int, count: int, plain: int) -> Tensor:
     sharp that it aliases) to 1, one in ten to 1.3. Box and Lanczos: what programs shrink photos with. Defocus and
     motion: optics. Sharpened: unsharp masking as phones do it, negative lobes around a positive middle.
     """
-    generator = torch.Generator().manual_seed(0)
+    generator = Generator().manual_seed(0)
     shares = torch.tensor(list(_SHARES.values()))
     names = [list(_SHARES)[i] for i in torch.multinomial(shares, count - plain, True, generator=generator)]
     return torch.stack([_banked(name, scale, generator) for name in ["bicubic"] * plain + names]).float()
 
 
-def _banked(name: str, scale: int, generator: torch.Generator) -> Tensor:
+def _banked(name: str, scale: int, generator: Generator) -> Tensor:
     size = 7 * scale - 2
 
     def between(low: float, high: float) -> float:
@@ -110,11 +104,11 @@ def _banked(name: str, scale: int, generator: torch.Generator) -> Tensor:
     return sharpened(start, uniform(0.3, 1.0, generator), between(0.4, 1.0))
 
 
-def uniform(low: float, high: float, generator: torch.Generator) -> float:
+def uniform(low: float, high: float, generator: Generator) -> float:
     return low + (high - low) * float(torch.rand((), generator=generator, dtype=torch.float64))
 
 
-def log_uniform(low: float, high: float, generator: torch.Generator) -> float:
+def log_uniform(low: float, high: float, generator: Generator) -> float:
     """As often in 1 … 2 as in 2 … 4."""
     return math.exp(uniform(math.log(low), math.log(high), generator))
 

@@ -17,7 +17,7 @@ from functools import cache
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Generator, Tensor
 
 from otsr.datasets import phone_crops
 from otsr.degradation.families import bank, log_uniform, uniform
@@ -51,35 +51,34 @@ class GeneralDegradation(Degradation):
             f"{path}: the general degradation cannot be saved; give its name, general, in place of a file"
         )
 
-    def disturb(self, lr: Tensor, drawn: Sequence[int], generator: torch.Generator) -> Tensor:
+    def disturb(self, lr: Tensor, drawn: Sequence[int], generator: Generator) -> Tensor:
         """What follows the downsampling, drawn for each sample; those of the first `CLEAN` kernels stay clean."""
         pairs = zip(lr.clamp(0, 1), drawn, strict=True)
         return torch.stack([self._photo(image, kernel < CLEAN, generator) for image, kernel in pairs])
 
-    def _photo(self, image: Tensor, clean: bool, generator: torch.Generator) -> Tensor:
+    def _photo(self, image: Tensor, clean: bool, generator: Generator) -> Tensor:
         low, high = self.jpeg
         if clean:
-            return image if _chance(0.5, generator) else _jpeg(image, 95, high, generator)
-        if _chance(_SECOND, generator):
+            return image if uniform(0, 1, generator) < 0.5 else _jpeg(image, 95, high, generator)
+        if uniform(0, 1, generator) < _SECOND:
             image = self._second_round(image, generator)
         image = self._noisy(image, 20, generator)
-        times = int(torch.multinomial(torch.tensor([0.10, 0.72, 0.18]), 1, generator=generator))
-        for _ in range(times):
+        for _ in range(int(torch.multinomial(torch.tensor([0.10, 0.72, 0.18]), 1, generator=generator))):
             image = _jpeg(image, low, high, generator)
         return image
 
-    def _second_round(self, image: Tensor, generator: torch.Generator) -> Tensor:
+    def _second_round(self, image: Tensor, generator: Generator) -> Tensor:
         """Blurred a little, resized, noise and JPEG at that size, and back: weaker than what follows."""
         height, width = image.shape[-2:]
         factor = uniform(0.6, 1.5, generator)
         image = downsample(image, gaussian(5, uniform(0.2, 0.6, generator) ** 2), 1)
         image = _resized(image, (math.ceil(factor * height), math.ceil(factor * width)), generator)
         image = self._noisy(image, 8, generator)
-        if _chance(0.8, generator):
+        if uniform(0, 1, generator) < 0.8:
             image = _jpeg(image, 60, 100, generator)
         return _resized(image, (height, width), generator)
 
-    def _noisy(self, image: Tensor, largest: float, generator: torch.Generator) -> Tensor:
+    def _noisy(self, image: Tensor, largest: float, generator: Generator) -> Tensor:
         """(3, h, w) with one kind of noise, of a σ from 1 to `largest` grey levels (log-uniform), clipped."""
         shares = torch.tensor(list(_NOISE.values()))
         kind = list(_NOISE)[int(torch.multinomial(shares, 1, generator=generator))]
@@ -106,28 +105,23 @@ def _phone_noise() -> NoisePool:
     return collect_noise(phone_crops())
 
 
-def _chance(probability: float, generator: torch.Generator) -> bool:
-    return uniform(0, 1, generator) < probability
-
-
-def _jpeg(image: Tensor, low: int, high: int, generator: torch.Generator) -> Tensor:
+def _jpeg(image: Tensor, low: int, high: int, generator: Generator) -> Tensor:
     """(3, h, w) compressed, its 8×8 grid (16×16 in the colours of 4:2:0) anywhere: crops of photos begin anywhere."""
     quality = int(torch.randint(low, high + 1, (), generator=generator))
-    subsampling = "4:2:0" if _chance(0.7, generator) else "4:4:4"
+    subsampling = "4:2:0" if uniform(0, 1, generator) < 0.7 else "4:4:4"
     place = torch.randint(16, (2,), generator=generator).tolist()
     top, left = (min(pixels, side - 1) for pixels, side in zip(place, image.shape[-2:], strict=True))
     padded = F.pad(image[None], (left, 0, top, 0), mode="reflect")[0]
     return compress(padded, quality, subsampling)[:, top:, left:]
 
 
-def _resized(image: Tensor, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+def _resized(image: Tensor, size: tuple[int, int], generator: Generator) -> Tensor:
     """(3, h, w) in another size by a filter drawn at random. The borders stay where they are: nothing shifts."""
     mode = _RESIZED[int(torch.randint(len(_RESIZED), (), generator=generator))]
-    if mode == "area" and size[0] > image.shape[-2]:
-        mode = "bilinear"  # as OpenCV does: areas of parts of a pixel would repeat pixels
-    if mode == "area":
+    if mode == "area" and size[0] <= image.shape[-2]:
         rows, columns = (_area(old, new) for old, new in zip(image.shape[-2:], size, strict=True))
         return rows.to(image) @ image @ columns.to(image).T
+    mode = mode.replace("area", "bilinear")  # as OpenCV does: areas of parts of a pixel would repeat pixels
     return F.interpolate(image[None], size, mode=mode, antialias=True, align_corners=False)[0].clamp(0, 1)
 
 

@@ -13,9 +13,7 @@ mean of G's kernels over the second half of the game.
 
 It is biased: keeping the statistics of an image that is blurred already takes only ¾ of its blur's variance again.
 For this, and for its time, `estimation` does not use it by default; `benchmarks/results/kernel_estimation.md` compares.
-
-Reference: Bell-Kligler, Shocher, Irani, "Blind super-resolution kernel estimation using an internal-GAN",
-NeurIPS 2019, arXiv 1909.06581. Written from the paper.
+Reference: Bell-Kligler, Shocher, Irani, NeurIPS 2019, arXiv 1909.06581. Written from the paper.
 
 >>> generator = LinearGenerator(channels=4)
 >>> generator(torch.rand(3, 20, 31)).shape, generator.kernel().shape
@@ -32,10 +30,10 @@ from torch.nn.utils.parametrizations import spectral_norm
 from otsr.degradation.kernels import centre, compose, gaussian
 from otsr.images import luma
 
-KERNEL_SIZE = 13  # 7 + 5 + 3 − 2: what six stacked layers (7, 5, 3, 1, 1, 1) see
+_LAYERS = (7, 5, 3, 1, 1, 1)
+KERNEL_SIZE = 13  # 7 + 5 + 3 − 2: what these see, stacked
 CROP = 64  # side of the patches that G shrinks, in LR pixels
 _OUTPUT = (CROP - KERNEL_SIZE) // 2 + 1  # side of G's output, and of the real patches that D sees
-_LAYERS = (7, 5, 3, 1, 1, 1)
 _NEGLIGIBLE = 1 / 40  # of the largest tap
 _START = 1.0  # variance of the Gaussian that G starts from, HR pixels²; bicubic's is about that
 _BOUNDARY_WEIGHT = 0.5  # β of the paper; its δ and the weight of the sum are 1
@@ -63,12 +61,11 @@ class LinearGenerator(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Shrink by 2, each colour by itself, no padding: (3, H, W) → (3, (H − 11) // 2, (W − 11) // 2)."""
+        weights = [self.kernel()[None, None]] if self.collapsed else list(self.weights)
         x = image[:, None]
-        if self.collapsed:
-            return F.conv2d(x, self.kernel()[None, None], stride=2)[:, 0]
-        for weight in list(self.weights)[:-1]:
+        for weight in weights[:-1]:
             x = F.conv2d(x, weight)
-        return F.conv2d(x, self.weights[-1], stride=2)[:, 0]
+        return F.conv2d(x, weights[-1], stride=2)[:, 0]
 
 
 def patch_critic() -> nn.Sequential:
@@ -79,23 +76,18 @@ def patch_critic() -> nn.Sequential:
     layers: list[nn.Module] = [spectral_norm(nn.Conv2d(3, 64, 7))]
     for _ in range(5):
         layers += [spectral_norm(nn.Conv2d(64, 64, 1)), nn.BatchNorm2d(64), nn.ReLU(True)]
-    layers += [spectral_norm(nn.Conv2d(64, 1, 1)), nn.Sigmoid()]
-    return nn.Sequential(*layers)
+    return nn.Sequential(*layers, spectral_norm(nn.Conv2d(64, 1, 1)), nn.Sigmoid())
 
 
 def train_kernel(image: Tensor, iterations: int = 800, seed: int = 0, collapsed: bool = True) -> Tensor:
-    """Play G against D on one image and return the mean of G's later kernels, neither pruned nor centred.
+    """Play G against D on one image and return the mean of G's later kernels (13, 13), neither pruned nor centred.
 
-    Both losses are L1: G minimises mean|D(G(x)) − 1| + wishes, D minimises
-    ½ mean|D(y) − 1| + ½ mean|D(G(x))|.
+    Both losses are L1: G minimises mean|D(G(x)) − 1| + wishes, D minimises ½ mean|D(y) − 1| + ½ mean|D(G(x))|.
 
     Args:
         image: (3, H, W) in [0, 1], both sides at least 64; computed in its dtype.
         iterations: steps of G and of D, 3000 in the paper; here the kernel grows too wide in the long run.
         seed: of the initial weights and of the crops; torch's global generator is left alone.
-
-    Returns:
-        (13, 13) convolution kernel.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -145,14 +137,14 @@ def _wishes(kernel: Tensor) -> Tensor:
     line = torch.arange(KERNEL_SIZE, dtype=kernel.dtype) - KERNEL_SIZE // 2
     mask = (torch.hypot(line[:, None], line) / 2).exp() - 1
     total = kernel.sum()
-    mean = torch.stack([(kernel.sum(0) * line).sum(), (kernel.sum(1) * line).sum()]) / total
+    mean = torch.stack([(kernel.sum(axis) * line).sum() for axis in (0, 1)]) / total
     return (1 - total).square() + _BOUNDARY_WEIGHT * (kernel * mask).abs().mean() + mean.square().mean()
 
 
 def _crops(image: Tensor, size: int, count: int) -> list[list[int]]:
     """(top, left) of `count` crops, drawn in proportion to the gradient magnitude that they hold."""
     grey = luma(image)
-    across, down = grey[..., :-1, 1:] - grey[..., :-1, :-1], grey[..., 1:, :-1] - grey[..., :-1, :-1]
+    across, down = grey.diff(dim=-1)[..., :-1, :], grey.diff(dim=-2)[..., :-1]
     magnitude = (across**2 + down**2).sqrt()
     side = size - 1  # a crop of n pixels holds n − 1 differences
     density = F.avg_pool2d(F.avg_pool2d(magnitude, (side, 1), stride=1), (1, side), stride=1)[0]

@@ -4,10 +4,10 @@
 >>> [round(value, 1) for value in downsample(ramp, gaussian(4, 1.0), scale=2)[0, 3, 1:-1].tolist()]
 [2.5, 4.5, 6.5, 8.5]
 
-A kernel is a (k, k) tensor that sums to 1, on the HR grid, read as a point spread function: x runs right,
-y runs down, and the origin is the array's geometric centre (k − 1)/2. There is ONE sampling grid, that of
-bicubic: LR pixel i sits at HR coordinate s·(i + ½) − ½, the middle of its block of s pixels. A kernel for
-scale s therefore has a size of the parity of s (even for ×2 and ×4), else it would shift the picture.
+A kernel is a (k, k) tensor that sums to 1, on the HR grid, read as a point spread function: x runs right, y runs down,
+and the origin is the array's geometric centre (k − 1)/2. There is ONE sampling grid, that of bicubic: LR pixel i sits
+at HR coordinate s·(i + ½) − ½, the middle of its block of s pixels. A kernel for scale s therefore has a size of the
+parity of s (even for ×2 and ×4), else it would shift the picture.
 """
 
 from __future__ import annotations
@@ -35,16 +35,15 @@ def gaussian(
 
     Args:
         size: k. Below about 3 standard deviations to each side the tails are cut and the variance shrinks.
-        variance_x: variance along the first axis, in HR pixels².
-        variance_y: along the second axis; None makes the kernel isotropic.
+        variance_x, variance_y: along the first and second axis, in HR pixels²; without the second it is isotropic.
         angle: degrees by which the first axis is turned counter-clockwise, as seen on screen.
     """
     _check_whole("size", size)
     variance_y = variance_x if variance_y is None else variance_y
-    for name, value in (("variance_x", variance_x), ("variance_y", variance_y)):
+    for name, value in {"variance_x": variance_x, "variance_y": variance_y}.items():
         if not 0 < value < math.inf:
             raise ValueError(f"{name} is {value}, expected a positive number of pixels²")
-    x, y = _grid(size)
+    x, y = _grid(size).unbind(-1)
     cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     first, second = cosine * x - sine * y, sine * x + cosine * y  # y runs down
     exponent = -0.5 * (first**2 / variance_x + second**2 / variance_y)
@@ -71,14 +70,8 @@ def motion(size: int, length: float, angle: float = 0.0, *, dtype: torch.dtype =
     steps = max(1, math.ceil(64 * length))
     along = ((np.arange(steps) + 0.5) / steps - 0.5) * length
     place = along[:, None] * direction + (size - 1) / 2
-    low = np.clip(np.floor(place).astype(int), 0, max(size - 2, 0))
-    part = place - low
-    kernel = np.zeros((size, size))
-    for right, down in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        weight = np.abs(1 - right - part[:, 0]) * np.abs(1 - down - part[:, 1]) * (1 / steps)
-        columns, rows = np.minimum(low[:, 0] + right, size - 1), np.minimum(low[:, 1] + down, size - 1)
-        np.add.at(kernel, (rows, columns), weight)
-    return torch.from_numpy(kernel).to(dtype)
+    columns, rows = np.clip(1 - np.abs(place[..., None] - np.arange(size)), 0, None).swapaxes(0, 1)
+    return torch.from_numpy(np.einsum("ny,nx->yx", rows, columns) / steps).to(dtype)
 
 
 def bicubic(scale: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -89,8 +82,7 @@ def bicubic(scale: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
     _check_whole("scale", scale)
     size = 4 * scale - scale % 2
     line = torch.eye(9 * scale, dtype=torch.float64)[:, None, None, :]
-    taps = resize(line, 1 / scale, size=(1, 9))[:, 0, 0, 4]
-    taps = taps[(9 * scale - size) // 2 :][:size]
+    taps = resize(line, 1 / scale, size=(1, 9))[(9 * scale - size) // 2 :, 0, 0, 4][:size]
     return torch.outer(taps, taps).to(dtype)
 
 
@@ -101,18 +93,17 @@ def centre(kernel: Tensor, scale: int) -> Tensor:
     zeros go. A kernel that is centred already comes back as it is.
     """
     _check_whole("scale", scale)
-    mean, _ = moments(kernel)
-    dx, dy = (0.0 if abs(value) < 1e-6 else value for value in mean.tolist())
-    size = kernel.shape[0]
+    dx, dy = (0.0 if abs(value) < 1e-6 else value for value in moments(kernel)[0].tolist())
+    size = len(kernel)
     if dx == dy == 0 and (size - scale) % 2 == 0:
         return kernel
     grown = size + 2 * (math.ceil(max(abs(dx), abs(dy))) + 2)
     grown += (grown - scale) % 2
-    rows, columns = _shift_matrix(size, grown, -dy), _shift_matrix(size, grown, -dx)
-    moved = rows.to(kernel) @ kernel @ columns.to(kernel).T
+    apart = _line(grown)[:, None] - _line(size)
+    moved = keys(apart + dy).to(kernel) @ kernel @ keys(apart + dx).to(kernel).T
     used = moved.detach().abs() > 1e-12 * float(moved.detach().abs().max())
-    lines = torch.nonzero(used.any(0) | used.any(1)).flatten()
-    ring = min(int(lines[0]), grown - 1 - int(lines[-1]))
+    lines = torch.nonzero(used.any(0) | used.any(1)).flatten().tolist()
+    ring = min(lines[0], grown - 1 - lines[-1])
     return moved[ring : grown - ring, ring : grown - ring].contiguous()
 
 
@@ -122,7 +113,7 @@ def compose(kernel: Tensor) -> Tensor:
     ↑ 2 puts a zero between taps: one LR pixel of the first step is two HR pixels. Bell-Kligler et al., NeurIPS 2019.
     """
     check_kernel(kernel)
-    size = kernel.shape[0]
+    size = len(kernel)
     dilated = kernel.new_zeros(2 * size - 1, 2 * size - 1)
     dilated[::2, ::2] = kernel
     return F.conv2d(dilated[None, None], kernel.flip(0, 1)[None, None], padding=size - 1)[0, 0]
@@ -131,15 +122,11 @@ def compose(kernel: Tensor) -> Tensor:
 def downsample(image: Tensor, kernel: Tensor, scale: int) -> Tensor:
     """Blur and downsample, y = (x * k)↓s, on the one sampling grid.
 
-    y_i = Σ_p k(p) x(s·(i + ½) − ½ − p) along both axes: a convolution, so a bright pixel is spread to the
-    picture of the kernel. Borders are reflected, or replicated where the image is smaller than k.
+    y_i = Σ_p k(p) x(s·(i + ½) − ½ − p) along both axes: a convolution, so a bright pixel becomes the picture of the
+    kernel. Borders are reflected, or replicated where the image is smaller than k.
 
-    Args:
-        image: (C, H, W) or (B, C, H, W), floating point, any device.
-        kernel: (k, k), or (B, k, k) with one kernel a sample; k of the parity of `scale`; taps may be negative.
-
-    Returns:
-        (…, C, ⌈H/s⌉, ⌈W/s⌉) in image's dtype, not clipped. Gradients flow to image and kernel.
+    From a floating image (C, H, W) or (B, C, H, W) on any device and a kernel (k, k), or (B, k, k) with one kernel a
+    sample, k of the parity of `scale`, to (…, C, ⌈H/s⌉, ⌈W/s⌉) in image's dtype, not clipped. Gradients flow to both.
     """
     _check_whole("scale", scale)
     if image.dim() not in (3, 4) or not image.is_floating_point():
@@ -155,12 +142,12 @@ def downsample(image: Tensor, kernel: Tensor, scale: int) -> Tensor:
     count, channels, height, width = batch.shape
     right, below = reach + -width % scale, reach + -height % scale
     mode = "reflect" if right < width and below < height else "replicate"
-    padded = F.pad(batch, (reach, right, reach, below), mode=mode)
+    planes = F.pad(batch, (reach, right, reach, below), mode=mode).flatten(0, 1)
     if len(taps) > 1:  # as the channels of one image, each with a kernel of its own
         weight = taps[:, None].repeat_interleave(channels, 0)
-        flat = F.conv2d(padded.flatten(0, 1)[None], weight, stride=scale, groups=count * channels)
+        flat = F.conv2d(planes[None], weight, stride=scale, groups=len(planes))
     else:
-        flat = F.conv2d(padded.flatten(0, 1)[:, None], taps[:, None], stride=scale)
+        flat = F.conv2d(planes[:, None], taps[:, None], stride=scale)
     lr = flat.reshape(count, channels, *flat.shape[-2:])
     return lr if image.dim() == 4 else lr[0]
 
@@ -175,7 +162,7 @@ def moments(kernel: Tensor) -> tuple[Tensor, Tensor]:
     total = values.sum()
     if not total > 0:
         raise ValueError(f"kernel sums to {float(total):.3g}; it needs positive mass to have a mean")
-    points = torch.stack(_grid(kernel.shape[0]), -1).to(values)
+    points = _grid(len(kernel)).to(values)
     mean = torch.einsum("yx,yxc->c", values, points) / total
     points = points - mean
     return mean, torch.einsum("yx,yxa,yxb->ab", values, points, points) / total
@@ -217,9 +204,8 @@ def barycentre(kernels: Sequence[Tensor] | Tensor, weights: Sequence[float] | No
 
     stack = same_size(kernels)
     proportions = _check_weights(weights, len(stack))
-    values = stack.detach().cpu().double().clamp(min=0).numpy()
     margin = 4  # the solver's entropy spreads mass beyond the support
-    values = np.pad(values, ((0, 0), (margin, margin), (margin, margin)))
+    values = F.pad(stack.detach().cpu().double().clamp(min=0), [margin] * 4).numpy()
     values /= values.sum((1, 2), keepdims=True)
     size = values.shape[1]
     variance = sum(float(moments(kernel.clamp(min=0))[1].trace()) / 2 for kernel in stack) / len(stack)
@@ -232,17 +218,14 @@ def barycentre(kernels: Sequence[Tensor] | Tensor, weights: Sequence[float] | No
     return torch.from_numpy(found / found.sum()).to(stack)
 
 
-def _grid(size: int) -> tuple[Tensor, Tensor]:
-    """x (right) and y (down) of every tap, counted from the geometric centre, (size, size) float64."""
-    line = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
-    return line[None, :].expand(size, size), line[:, None].expand(size, size)
+def _line(size: int) -> Tensor:
+    """Places of the taps along an axis, counted from the geometric centre, (size,) float64."""
+    return torch.arange(size, dtype=torch.float64) - (size - 1) / 2
 
 
-def _shift_matrix(size: int, grown: int, amount: float) -> Tensor:
-    """(grown, size): moves taps by `amount`, into `grown` taps about the same centre (Keys' cubic)."""
-    source = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
-    target = torch.arange(grown, dtype=torch.float64) - (grown - 1) / 2
-    return keys(target[:, None] - source[None, :] - amount)
+def _grid(size: int) -> Tensor:
+    """x (right) and y (down) of every tap, counted from the geometric centre, (size, size, 2) float64."""
+    return torch.stack(torch.meshgrid(_line(size), _line(size), indexing="xy"), -1)
 
 
 def _support(kernel: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -252,8 +235,7 @@ def _support(kernel: Tensor) -> tuple[np.ndarray, np.ndarray]:
     used = values > 0
     if not used.any():
         raise ValueError("kernel has no positive tap, so it is no distribution")
-    places = torch.stack(_grid(kernel.shape[0]), -1)[used]
-    return (values[used] / values[used].sum()).numpy(), places.numpy()
+    return (values[used] / values[used].sum()).numpy(), _grid(len(kernel))[used].numpy()
 
 
 def same_size(kernels: Sequence[Tensor] | Tensor) -> Tensor:
@@ -262,12 +244,12 @@ def same_size(kernels: Sequence[Tensor] | Tensor) -> Tensor:
         raise ValueError("no kernels given, expected at least one")
     for kernel in kernels:
         check_kernel(kernel)
-    sizes = {kernel.shape[0] for kernel in kernels}
+    sizes = {len(kernel) for kernel in kernels}
     if len({size % 2 for size in sizes}) > 1:
         found = f"kernels of sizes {sorted(sizes)} do not share a centre"
         raise ValueError(f"{found}; call kernels.centre on each first")
-    padding = [(max(sizes) - kernel.shape[0]) // 2 for kernel in kernels]
-    return torch.stack([F.pad(k, [n] * 4).to(kernels[0]) for k, n in zip(kernels, padding, strict=True)])
+    padded = [F.pad(kernel, [(max(sizes) - len(kernel)) // 2] * 4) for kernel in kernels]
+    return torch.stack([kernel.to(kernels[0]) for kernel in padded])
 
 
 def _check_weights(weights: Sequence[float] | None, count: int) -> Tensor:

@@ -1,11 +1,9 @@
 """Real noise: smooth patches of photos, found by rule, kept as a pool, injected into LR images.
 
-In a patch whose scene is flat, whatever varies is the camera's noise: sensor, denoiser, demosaicking and JPEG
-together. Nothing is modelled, so nothing is modelled wrongly.
-
-Two published rules say what is flat: RealSR (Ji et al., CVPRW 2020) bounds the variance; OTSR's blind rule (Li et
-al., 2022, doi 10.1007/s00138-022-01299-6) also asks that every window of the patch looks like the whole. Both take
-wood grain for noise; two more tests of ours refuse it.
+In a patch whose scene is flat, whatever varies is the camera's noise: sensor, denoiser, demosaicking and JPEG together.
+Nothing is modelled, so nothing is modelled wrongly. Two published rules say what is flat: RealSR (Ji et al., CVPRW
+2020) bounds the variance; OTSR's blind rule (Li et al., 2022, doi 10.1007/s00138-022-01299-6) also asks that every
+window of the patch looks like the whole. Both take wood grain for noise; two more tests of ours refuse it.
 
 >>> rng = np.random.default_rng(0)
 >>> wall = np.rint(rng.normal(120, 3, (96, 128, 1))).astype(np.uint8).repeat(3, axis=2)
@@ -19,8 +17,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -29,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from scipy.ndimage import gaussian_filter
-from torch import Tensor
+from torch import Generator, Tensor
 from tqdm import tqdm  # not tqdm.auto: in a notebook its bar would be stored, and differ from run to run
 
 from otsr.images import ImageSource, label, open_picture
@@ -66,7 +65,7 @@ class NoisePool:
             raise DegradationError(f"patches are {shape} {self.patches.dtype}, expected (N, 3, p, p) uint8")
         if shape[0] < 1 or shape[2] < 2:
             raise DegradationError(f"patches are {shape}; a noise pool needs at least one, of 2×2 or more")
-        for name, labels in (("sources", self.sources), ("tags", self.tags)):
+        for name, labels in {"sources": self.sources, "tags": self.tags}.items():
             if len(labels) != shape[0]:
                 raise DegradationError(f"{name} holds {len(labels)} labels for {shape[0]} patches")
 
@@ -86,13 +85,13 @@ class NoisePool:
         return NoisePool(self.patches[keep], [self.sources[i] for i in keep], [tag] * len(keep))
 
     def sample(
-        self, n: int, size: int | tuple[int, int], generator: torch.Generator | None = None, grid: int = 1
+        self, n: int, size: int | tuple[int, int], generator: Generator | None = None, grid: int = 1
     ) -> Tensor:
         """n independent fields of noise, each channel of each with mean 0.
 
-        Up to the size of a patch a field is a random crop of a random patch, minus its mean per channel.
-        Larger ones are laid out of random crops of one photo's patches, overlapping by half; the weights of
-        the overlap are sines whose squares sum to 1, which keeps the variance and leaves no seams.
+        Up to the size of a patch a field is a random crop of a random patch, minus its mean per channel. Larger ones
+        are laid out of random crops of one photo's patches, overlapping by half; the weights of the overlap are sines
+        whose squares sum to 1, which keeps the variance and leaves no seams.
 
         Args:
             size: side, or (height, width), in pixels.
@@ -107,30 +106,25 @@ class NoisePool:
             raise ValueError(f"n is {n} and size {size}, expected at least 1")
         first = torch.randint(len(self), (n,), generator=generator)
         if max(height, width) <= self.size:
-            noise = self._crops(first, height, width, generator, grid)
+            noise = self._crops(first, (height, width), generator, grid)
         else:
             noise = torch.stack([self._field(int(i), height, width, generator, grid) for i in first])
         return noise - noise.mean((-2, -1), keepdim=True)
 
-    def inject(self, lr: Tensor, generator: torch.Generator | None = None, grid: int = 1) -> Tensor:
+    def inject(self, lr: Tensor, generator: Generator | None = None, grid: int = 1) -> Tensor:
         """LR ← clip(LR + noise, 0, 1), a `sample` for each image of (3, H, W) or (B, 3, H, W) in [0, 1]."""
-        size = (lr.shape[-2], lr.shape[-1])
-        noise = self.sample(1 if lr.dim() == 3 else len(lr), size, generator, grid)
+        noise = self.sample(lr.shape[:-3].numel(), (lr.shape[-2], lr.shape[-1]), generator, grid)
         return (lr + noise.reshape(lr.shape).to(lr)).clamp(0, 1)
 
-    def _crops(
-        self, index: Tensor, height: int, width: int, generator: torch.Generator | None, grid: int
-    ) -> Tensor:
+    def _crops(self, index: Tensor, size: tuple[int, int], generator: Generator | None, grid: int) -> Tensor:
+        height, width = size
         places = [(self.size - side) // grid + 1 for side in (height, width)]
         top, left = (grid * torch.randint(n, index.shape, generator=generator) for n in places)
-        rows = (top[:, None] + torch.arange(height))[:, None, :, None]
-        columns = (left[:, None] + torch.arange(width))[:, None, None, :]
-        channels = torch.arange(3)[None, :, None, None]
-        return self.patches[index[:, None, None, None], channels, rows, columns].float() / 255
+        corners = zip(index.tolist(), top.tolist(), left.tolist(), strict=True)
+        crops = [self.patches[i, :, y : y + height, x : x + width] for i, y, x in corners]
+        return torch.stack(crops).float() / 255
 
-    def _field(
-        self, first: int, height: int, width: int, generator: torch.Generator | None, grid: int
-    ) -> Tensor:
+    def _field(self, first: int, height: int, width: int, generator: Generator | None, grid: int) -> Tensor:
         """Overlapping windowed patches of the photo that patch `first` was cut from, (3, height, width)."""
         same = torch.tensor([i for i, name in enumerate(self.sources) if name == self.sources[first]])
         step = max(1, 3 * self.size // 8)
@@ -138,10 +132,9 @@ class NoisePool:
         side = 2 * step  # smaller than a patch: at random places neighbours rarely show the same noise twice
         down, right = -(-height // step) + 1, -(-width // step) + 1
         index = same[torch.randint(len(same), (down * right,), generator=generator)]
-        crops = self._crops(index, side, side, generator, grid)
-        crops = crops - crops.mean((-2, -1), keepdim=True)
+        crops = self._crops(index, (side, side), generator, grid)
         ramp = torch.sin(torch.pi * (torch.arange(side) + 0.5) / side)
-        crops = crops * ramp[:, None] * ramp[None, :]
+        crops = (crops - crops.mean((-2, -1), keepdim=True)) * ramp[:, None] * ramp
         columns = crops.reshape(1, down * right, -1).transpose(1, 2)
         laid = F.fold(columns, ((down + 1) * step, (right + 1) * step), side, stride=step)[0]
         return laid[:, step : step + height, step : step + width]
@@ -157,9 +150,8 @@ def collect_noise(
     Luma Y in [0, 255] (BT.601, full range) decides. Both rules ask for variance > 0, and
 
     - "realsr": variance ≤ max_variance (20; the paper's patch is 256);
-    - "otsr": variance ≤ max_variance (50), and for every window w of the patch
-      |mean_w − mean| ≤ 0.1 · mean and |variance_w − variance| ≤ 0.25 · variance
-      (the paper's patch is 256 with windows of 64; the smaller defaults fit crops of a megapixel).
+    - "otsr": variance ≤ max_variance (50), and for every window w of the patch |mean_w − mean| ≤ 0.1 · mean and
+      |variance_w − variance| ≤ 0.25 · variance (256 and 64 pixels in the paper; ours fit crops of a megapixel).
 
     Then two tests that the papers do not have (1.0 switches each off). Noise has no direction: the coherence
     (λ₁ − λ₂)/(λ₁ + λ₂) of the structure tensor of the patch (gradients after a Gaussian of 1 pixel) is at most
@@ -187,10 +179,13 @@ def collect_noise(
         raise ValueError(f"patch is {patch} and stride {stride}, expected at least 2 and 1")
     if not 2 <= window <= patch and rule == "otsr":
         raise ValueError(f"window is {window}, expected 2 to {patch}, the size of a patch")
-    max_variance = _MAX_VARIANCE[rule] if max_variance is None else max_variance
-    smooth = _Smoothness(rule, patch, window, stride, max_variance, max_coherence, max_correlation)
     if not photos:
         raise DegradationError("no images given to collect noise from")
+    judge = partial(
+        _flaw, window=window if rule == "otsr" else None,
+        max_variance=_MAX_VARIANCE[rule] if max_variance is None else max_variance,
+        max_coherence=max_coherence, max_correlation=max_correlation,
+    )  # fmt: skip
     found: list[tuple[np.ndarray, str, str]] = []  # patch, source and tag
     flaws: Counter[str] = Counter()
     names: dict[Path, str] = {}
@@ -200,12 +195,11 @@ def collect_noise(
         name = f"image {number}"
         if isinstance(photo, (str, os.PathLike)):
             name = names.setdefault(Path(photo), label(Path(photo), names.values()))
-        for top, left, flaw in smooth.judge(pixels):
+        for here, flaw in _judged(pixels, patch, stride, judge):
             if flaw:
                 flaws[flaw] += 1
             else:  # a copy, or each patch would keep its whole photo in memory
-                kept = pixels[top : top + patch, left : left + patch].copy()
-                found.append((kept, name, tags[number] if tags else ""))
+                found.append((pixels[here].copy(), name, tags[number] if tags else ""))
     if not found:
         reasons = "; ".join(f"{count} × {flaw} ({_ADVICE[flaw]})" for flaw, count in flaws.most_common())
         searched = f"no smooth patch of {patch}×{patch} in {len(photos)} images under rule {rule!r}"
@@ -215,51 +209,45 @@ def collect_noise(
     return NoisePool(stack.contiguous(), list(sources), list(labels))
 
 
-@dataclass(frozen=True)
-class _Smoothness:
-    """What counts as a smooth patch; see `collect_noise`."""
+def _judged(
+    pixels: np.ndarray, patch: int, stride: int, judge: Callable[..., str]
+) -> Iterator[tuple[tuple[slice, slice], str]]:
+    """Place and flaw ("" for none) of every patch of a photo (H, W, 3) uint8."""
+    if min(pixels.shape[:2]) < patch:
+        yield np.s_[:0, :0], "image smaller than a patch"
+        return
+    grey = pixels @ _LUMA
+    down, right = np.gradient(gaussian_filter(grey, 1.0))
+    steps = np.diff(grey, axis=0, append=grey[-1:]) ** 2 + np.diff(grey, axis=1, append=grey[:, -1:]) ** 2
+    for top, left in product(*(_starts(length, patch, stride) for length in grey.shape)):
+        here = np.s_[top : top + patch, left : left + patch]
+        yield here, judge(grey[here], down[here], right[here], steps[here])
 
-    rule: str
-    patch: int
-    window: int
-    stride: int
-    max_variance: float
-    max_coherence: float
-    max_correlation: float
 
-    def judge(self, pixels: np.ndarray) -> Iterator[tuple[int, int, str]]:
-        """Top, left and flaw ("" for none) of every patch of a photo (H, W, 3) uint8."""
-        if min(pixels.shape[:2]) < self.patch:
-            yield 0, 0, "image smaller than a patch"
-            return
-        grey = pixels @ _LUMA
-        down, right = np.gradient(gaussian_filter(grey, 1.0))
-        steps = np.diff(grey, axis=0, append=grey[-1:]) ** 2 + np.diff(grey, axis=1, append=grey[:, -1:]) ** 2
-        for top, left in product(*(_starts(length, self.patch, self.stride) for length in grey.shape)):
-            here = np.s_[top : top + self.patch, left : left + self.patch]
-            yield top, left, self._flaw(grey[here], down[here], right[here], steps[here])
-
-    def _flaw(self, grey: np.ndarray, down: np.ndarray, right: np.ndarray, steps: np.ndarray) -> str:
-        """Why a patch is refused: of its luma, its slopes, and its squared differences from both neighbours."""
-        mean, variance = grey.mean(), grey.var()
-        if variance < 1e-6:
-            return "no variance"
-        if variance > self.max_variance:
-            return "variance too high"
-        if self.rule == "otsr":
-            places = product(_starts(self.patch, self.window, self.window), repeat=2)
-            windows = np.stack([grey[y : y + self.window, x : x + self.window] for y, x in places])
-            if (abs(windows.mean((1, 2)) - mean) > _MEAN_TOLERANCE * mean).any():
-                return "a window's mean differs"
-            if (abs(windows.var((1, 2)) - variance) > _VARIANCE_TOLERANCE * variance).any():
-                return "a window's variance differs"
-        roughness = steps.mean() / (4 * variance)  # 1 for white noise: two neighbours, 2 variances each
-        if 1 - roughness > self.max_correlation:
-            return "shading without grain"
-        yy, xx, xy = (down**2).mean(), (right**2).mean(), (down * right).mean()
-        if np.hypot(xx - yy, 2 * xy) > self.max_coherence * (xx + yy):
-            return "a texture with a direction"
-        return ""
+def _flaw(
+    grey: np.ndarray, down: np.ndarray, right: np.ndarray, steps: np.ndarray,
+    *, window: int | None, max_variance: float, max_coherence: float, max_correlation: float,
+) -> str:  # fmt: skip
+    """Why a patch is refused: of its luma, its slopes, and its squared differences from both neighbours."""
+    mean, variance = grey.mean(), grey.var()
+    if variance < 1e-6:
+        return "no variance"
+    if variance > max_variance:
+        return "variance too high"
+    if window:
+        places = product(_starts(len(grey), window, window), repeat=2)
+        windows = np.stack([grey[y : y + window, x : x + window] for y, x in places])
+        if (abs(windows.mean((1, 2)) - mean) > _MEAN_TOLERANCE * mean).any():
+            return "a window's mean differs"
+        if (abs(windows.var((1, 2)) - variance) > _VARIANCE_TOLERANCE * variance).any():
+            return "a window's variance differs"
+    roughness = steps.mean() / (4 * variance)  # 1 for white noise: two neighbours, 2 variances each
+    if 1 - roughness > max_correlation:
+        return "shading without grain"
+    yy, xx, xy = (down**2).mean(), (right**2).mean(), (down * right).mean()
+    if np.hypot(xx - yy, 2 * xy) > max_coherence * (xx + yy):
+        return "a texture with a direction"
+    return ""
 
 
 def _starts(length: int, side: int, step: int) -> list[int]:

@@ -42,11 +42,10 @@ class Degradation:
 
     Args:
         scale: s, whole, at least 1.
-        kernels: (k, k), (N, k, k), or a list of (k, k) in different sizes; each sums to 1, with the parity of s
-            (see `kernels.centre`); None for MATLAB's bicubic.
+        kernels: (k, k), (N, k, k), or a list of (k, k) of any sizes; each sums to 1, k of the parity of s (see
+            `kernels.centre`); None for MATLAB's bicubic.
         jpeg: (low, high), range of qualities from 1 to 100, both included; None for no compression.
-        cleanup: factor ≥ 1 by which the photo is shrunk first (bicubic), so that its own noise, blur and
-            compression go; 1 leaves it.
+        cleanup: factor ≥ 1 by which the photo is shrunk first, so that its own noise, blur and compression go.
     """
 
     def __init__(
@@ -82,8 +81,8 @@ class Degradation:
         blur, pool = self.kernels, self.noise
         kernels = "bicubic" if blur is None else f"{len(blur)} of {blur.shape[-1]} taps"
         noise = "none" if pool is None else f"{len(pool)} patches of {pool.size} pixels"
-        settings = f"jpeg={self.jpeg}, cleanup={self.cleanup:g}"
-        return f"Degradation(scale={self.scale}, kernels: {kernels}, noise: {noise}, {settings})"
+        parts = f"scale={self.scale}, kernels: {kernels}, noise: {noise}"
+        return f"Degradation({parts}, jpeg={self.jpeg}, cleanup={self.cleanup:g})"
 
     def apply(self, hr: Tensor, seed: int | None = None) -> Tensor:
         """The LR image or images of `hr`, as `pair` makes them."""
@@ -92,12 +91,8 @@ class Degradation:
     def pair(self, hr: Tensor, seed: int | None = None) -> tuple[Tensor, Tensor]:
         """The cleaned HR images and their LR images, aligned: LR pixel i shows the middle of HR block i.
 
-        Args:
-            hr: (3, H, W) or (B, 3, H, W) in [0, 1], any device.
-            seed: the same seed gives the same images; without one every call differs.
-
-        Returns:
-            (…, 3, s·h, s·w) and (…, 3, h, w) in [0, 1], on hr's device.
+        From (3, H, W) or (B, 3, H, W) in [0, 1] to (…, 3, s·h, s·w) and (…, 3, h, w) in [0, 1], on hr's device. The
+        same seed gives the same images; without one every call differs.
         """
         generator = torch.Generator()
         generator.seed() if seed is None else generator.manual_seed(seed)
@@ -128,8 +123,8 @@ class Degradation:
         needed = max(self.scale, 0 if self.kernels is None else self.kernels.shape[-1])
         if min(height, width) < needed:
             found = f"hr is {hr.shape[-1]}×{hr.shape[-2]}, after clean-up {width}×{height}"
-            least = f"{needed}×{needed}"
-            raise ValueError(f"{found}; scale and kernels need at least {least}: give a larger image")
+            least = f"scale and kernels need at least {needed}×{needed}"
+            raise ValueError(f"{found}; {least}: give a larger image")
         return crop_to_multiple(shrunk, self.scale)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -149,8 +144,7 @@ class Degradation:
         tensors, told = _read(Path(path))
         try:
             notes = json.loads(told["notes"])
-            noise = notes["noise"]
-            if noise:
+            if noise := notes["noise"]:
                 noise = NoisePool(tensors["noise"], noise["sources"], noise["tags"])
             return cls(notes["scale"], tensors.get("kernels"), noise, notes["jpeg"], notes["cleanup"])
         except (KeyError, TypeError, ValueError, RecursionError) as error:

@@ -43,15 +43,11 @@ def describe(camera: Camera) -> dict[str, Any]:
         "patches_of": dict(Counter(pool.sources)),
         "sigma": round(float(_without_mean(pool.patches).std()), 3),  # grey levels
     }
+    found = {name: _kernel(focus) for name, focus in camera.photos.items()}
     return {
-        "scale": made.scale,
-        "jpeg": made.jpeg,
-        "cleanup": made.cleanup,
-        "kernels": {name: _kernel(focus) for name, focus in camera.photos.items()},
-        "noise": noise,
-        "warnings": camera.warnings,
-        "failures": camera.failures,
-    }
+        "scale": made.scale, "jpeg": made.jpeg, "cleanup": made.cleanup, "kernels": found, "noise": noise,
+        "warnings": camera.warnings, "failures": camera.failures,
+    }  # fmt: skip
 
 
 def _kernel(focus: Focus) -> dict[str, Any]:
@@ -85,19 +81,19 @@ def draw(camera: Camera) -> Figure:
     _draw_kernels(upper, camera.photos, camera.degradation.scale)
     left, right = lower.subplots(1, 2)
     left.axis("off")
-    left.set_title("No noise found")
+    title = "No noise found"
     if pool := camera.degradation.noise:
         shown = min(len(pool), _SHOWN_PATCHES)
         left.imshow(_mosaic(pool, shown), interpolation="nearest")
-        left.set_title(
-            f"Noise, contrast × {_CONTRAST:g}: {shown} of {len(pool)} patches of {pool.size} pixels"
-        )
+        title = f"Noise, contrast × {_CONTRAST:g}: {shown} of {len(pool)} patches of {pool.size} pixels"
+    left.set_title(title)
     for path, name in camera.names.items():
         frequency, power = radial_spectrum(read(path), bins=48)
         colour = _KERNEL if name in camera.photos else _LR
         right.plot(frequency, 10 * np.log10(255**2 * power + 1e-6), color=colour, alpha=0.6)
-    title = "Spectra of the photos (blue: gave a kernel)"
-    right.set(title=title, xlabel="cycles per pixel", ylabel="power, dB")
+    right.set(
+        title="Spectra of the photos (blue: gave a kernel)", xlabel="cycles per pixel", ylabel="power, dB"
+    )
     return figure
 
 
@@ -111,10 +107,10 @@ def _draw_kernels(figure: Any, found: dict[str, Focus], scale: int) -> None:
         middle = kernels.barycentre([focus.kernel for focus in found.values()])
         shown["Wasserstein barycentre"] = Focus(middle, 0)
     plots = np.atleast_1d(figure.subplots(1, max(1, len(shown))))
+    empty = matplotlib.colormaps["cividis"](0.0)
     for axes, (name, focus) in zip(plots, shown.items(), strict=False):  # without a kernel one stays empty
-        size = focus.kernel.shape[-1] / 2
+        size = len(focus.kernel) / 2
         axes.imshow(focus.kernel.numpy(), cmap="cividis", extent=(-size, size, size, -size))
-        empty = matplotlib.colormaps["cividis"](0.0)
         axes.set(xlim=(-widest, widest), ylim=(widest, -widest), facecolor=empty)
         numbers = _kernel(focus)
         title = f"{name}\nσ {numbers['sigma_major']:.2f}, {numbers['sigma_minor']:.2f}"

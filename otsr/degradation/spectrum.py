@@ -39,6 +39,7 @@ SMALLEST = 64  # LR pixels a side that an estimate takes: KernelGAN's crop, and 
 LARGEST = 1024  # of a larger image, the window of this side with the strongest gradients is read
 _MIN_CONTRAST = 8.0  # mean power at 0.09 to 0.125 cycles per pixel over the noise floor; see NoTextureError
 LEAST_FLOOR = 0.25  # grey levels²: a ramp rounded to 8 bits is no texture either
+_ANGLES = math.pi / DIRECTIONS * torch.arange(DIRECTIONS)
 
 
 class NoTextureError(ValueError):
@@ -48,9 +49,8 @@ class NoTextureError(ValueError):
 def features(grey: Tensor, scale: int) -> tuple[Tensor, Tensor]:
     """The statistics of a photo's luma (H, W) in [0, 1]; at scale 4 scenes are sharper, counted in LR pixels.
 
-    Returns:
-        directional (12, 33): log power minus log power at low frequencies; log norms minus those of the coarse
-        scale. invariant (4,): two noise levels over the power at low frequencies, contrast, whether scale is 4.
+    Gives (12, 33): log power minus log power at low frequencies, log norms minus those of the coarse scale, and edges;
+    and (4,), whatever the direction: two noise levels over the power at low frequencies, contrast, whether scale is 4.
     """
     grey = busiest(grey.float(), LARGEST)
     grey = (255 * 4 * grey).round() / 4  # in grey levels; no file has finer steps than a quarter
@@ -65,14 +65,13 @@ def features(grey: Tensor, scale: int) -> tuple[Tensor, Tensor]:
     spectrum = torch.maximum(power - floor, 0.05 * power).log() - low
     norms = _derivative_norms(grey)
     relative = (norms[:, :-1] - norms[:, -1:]).flatten(1)
-    profiles = edge_profiles(grey)
     invariant = [floor.log() - low, typical.log() - low, 0.1 * low, low.new_tensor(float(scale == 4))]
-    return torch.cat([spectrum, relative, profiles], 1), torch.stack(invariant)
+    return torch.cat([spectrum, relative, edge_profiles(grey)], 1), torch.stack(invariant)
 
 
 def busiest(grey: Tensor, side: int) -> Tensor:
     """The window of at most side × side with the largest mean gradient, on a grid of side/8; the image if it fits."""
-    height, width = min(side, grey.shape[0]), min(side, grey.shape[1])
+    height, width = (min(side, length) for length in grey.shape)
     if (height, width) == grey.shape:
         return grey
     magnitude = (grey[1:, :-1] - grey[:-1, :-1]).abs() + (grey[:-1, 1:] - grey[:-1, :-1]).abs()
@@ -106,12 +105,12 @@ def radial_spectrum(image: Tensor, bins: int = 32) -> tuple[np.ndarray, np.ndarr
 def _polar_weights() -> tuple[Tensor, Tensor, Tensor]:
     """Weights (12, 10, 32·32) that average a patch spectrum around (direction, frequency), window, high band."""
     line = torch.fft.fftfreq(PATCH, dtype=torch.float64)
-    x, y = line[None, :].expand(PATCH, PATCH), line[:, None].expand(PATCH, PATCH)
+    x, y = torch.meshgrid(line, line, indexing="xy")
     radius, angle = torch.hypot(x, y), torch.atan2(y, x)
     inside = (radius > 0) & (x > -0.5) & (y > -0.5)  # ±½ are one frequency with two directions: leave it out
-    directions = (math.pi / DIRECTIONS * torch.arange(DIRECTIONS))[:, None, None, None]
     frequencies = torch.tensor(FREQUENCIES, dtype=torch.float64)[:, None, None]
-    aside = torch.atan2((2 * (angle - directions)).sin(), (2 * (angle - directions)).cos()) / 2
+    twice = 2 * (angle - _ANGLES[:, None, None, None])
+    aside = torch.atan2(twice.sin(), twice.cos()) / 2
     breadth = (0.6 / PATCH / frequencies).clamp(min=math.radians(9))
     weights = torch.exp(-0.5 * ((radius - frequencies) / 0.02) ** 2 - 0.5 * (aside / breadth) ** 2) * inside
     weights = weights.flatten(2) / weights.flatten(2).sum(-1, keepdim=True)
@@ -138,10 +137,10 @@ def directional_power(grey: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _derivatives(grey: Tensor, sigmas: Sequence[float], reach: int) -> tuple[Tensor, Tensor]:
     """Derivatives to the right and down of the image under Gaussians, where 2·reach + 1 taps fit: (σ, H, W) each."""
-    line = torch.arange(-reach, reach + 1, dtype=torch.float32)
-    smooth = torch.exp(-0.5 * (line / torch.tensor(sigmas)[:, None]) ** 2)
+    line, sigma = torch.arange(-reach, reach + 1, dtype=torch.float32), torch.tensor(sigmas)[:, None]
+    smooth = torch.exp(-0.5 * (line / sigma) ** 2)
     smooth = without_dust(smooth / smooth.sum(1, keepdim=True))
-    slope = smooth * line / torch.tensor(sigmas)[:, None] ** 2
+    slope = smooth * line / sigma**2
     rows = F.conv2d(grey[None, None], torch.cat([slope, smooth])[:, None, None])
     both = F.conv2d(rows, torch.cat([smooth, slope])[:, None, :, None], groups=len(rows[0]))
     across, down = both[0].chunk(2)
@@ -152,7 +151,7 @@ def _derivative_norms(grey: Tensor) -> Tensor:
     """log of the L1, L4, L8 norms (means over pixels) of derivatives of Gaussians: (12, 6 scales, 3 norms)."""
     across, down = (d.flatten(1) for d in _derivatives(grey, SCALES, math.ceil(4 * SCALES[-2])))
     rows = []
-    for angle in (math.pi / DIRECTIONS * torch.arange(DIRECTIONS)).tolist():
+    for angle in _ANGLES.tolist():
         first = (math.cos(angle) * across + math.sin(angle) * down).abs()
         fourth = first.square().square()
         means = torch.stack([first.mean(1), fourth.mean(1), fourth.square().mean(1)], 1)
@@ -171,7 +170,7 @@ def edge_profiles(grey: Tensor) -> Tensor:
     inner = slice(PROFILE + 1, -PROFILE - 1)
     distance = torch.arange(-PROFILE, PROFILE + 1.0)
     rows = []
-    for angle in (math.pi / DIRECTIONS * torch.arange(DIRECTIONS)).tolist():
+    for angle in _ANGLES.tolist():
         x, y = math.cos(angle), math.sin(angle)
         slope = x * across + y * down
         aside = (x * down - y * across).abs()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+import importlib
 import random
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from pytest import MonkeyPatch
 from small_networks import lively, rrdbnet
 from torch import Tensor, nn
 
@@ -20,19 +25,8 @@ from otsr.degradation.noise import collect_noise
 from otsr.images import read, resize, write
 
 
-class Shifted(nn.Module):
-    """Bicubic enlargement, brighter by a number."""
-
-    def __init__(self, shift: float) -> None:
-        super().__init__()
-        self.shift = shift
-
-    def forward(self, lr: Tensor) -> Tensor:
-        return resize(lr, 4) + self.shift
-
-
 @pytest.fixture
-def make_pairs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+def make_pairs(monkeypatch: MonkeyPatch, tmp_path: Path) -> Any:
     monkeypatch.syspath_prepend(str(data_dir() / "weights"))
     import make_pairs
 
@@ -41,11 +35,20 @@ def make_pairs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     return make_pairs
 
 
+@pytest.fixture
+def make_general(make_pairs: Any) -> Any:
+    return importlib.import_module("make_general")
+
+
 def teachers(make_pairs: Any, bold: float, clean: float) -> Any:
-    """Two networks that are brighter than they should be, judged by their pixels."""
+    """Networks that enlarge bicubically and are brighter than they should be by a number, judged by their pixels."""
+
+    def brighter(shift: float) -> Callable[[Tensor], Tensor]:
+        return lambda lr: resize(lr, 4) + shift
+
     made = object.__new__(make_pairs.Teachers)
     made.device, made.vgg = torch.device("cpu"), lambda picture: {"pixels": picture}
-    made.bold, made.clean, made.fine, made.mild = map(Shifted, (bold, clean, -0.1, 0.0))
+    made.bold, made.clean, made.fine, made.mild = map(brighter, (bold, clean, -0.1, 0.0))
     return made
 
 
@@ -58,8 +61,8 @@ def test_of_two_teachers_the_second_is_taken_where_it_is_clearly_closer(make_pai
     assert teachers(make_pairs, 0.2, 0.19).choose(lr, hr)[1] is None  # closer, but not clearly
 
 
-def test_the_goal_is_the_photo_or_a_teachers_picture_of_the_same_lr(
-    make_pairs: Any, monkeypatch: pytest.MonkeyPatch
+def test_the_goal_is_the_photo_or_a_teachers_picture_of_its_lr(
+    make_pairs: Any, monkeypatch: MonkeyPatch
 ) -> None:
     """Every other crop is the second teacher's here: there the goal is the photo, in the last touch its picture."""
     made, number = teachers(make_pairs, 0.3, 0.1), count()
@@ -74,24 +77,24 @@ def test_the_goal_is_the_photo_or_a_teachers_picture_of_the_same_lr(
     monkeypatch.setattr(make_pairs, "spoiled", lambda lr, draw: lr)
     make_pairs.main(["photos/train", "photos/train"])
 
-    def compare(folder: str, name: str, expected: Tensor | float) -> None:
-        lr, goal = (read(f"{folder}/{kind}/{name}.png") for kind in ("LR", "HR"))
-        if isinstance(expected, float):
-            expected = (resize(lr, 4) + expected).clamp(0, 1)
-        torch.testing.assert_close(goal, expected, atol=0.6 / 255, rtol=0)
+    def pair(name: str) -> list[Tensor]:
+        folder, file = name.split("/")
+        return [read(f"{folder}/{kind}/{file}.png") for kind in ("LR", "HR")]
 
-    compare("pairs", "000002", 0.3)
-    compare("pairs", "000003", read("pairs/TRUTH/000003.png"))
+    close = functools.partial(torch.testing.assert_close, atol=0.6 / 255, rtol=0)
+    close(pair("pairs/000003")[1], read("pairs/TRUTH/000003.png"))
+    brighter = {"pairs/000002": 0.3, "pairs_plain/c0003": 0.0}
     for folder in ("pairs_plain", "pairs_fine"):
-        compare(folder, "0002", 0.3)
-        compare(folder, "0003", 0.1)
-    compare("pairs_plain", "c0003", 0.0)
-    lr, goal = (read(f"pairs_sharper/{kind}/000002.png") for kind in ("LR", "HR"))
+        brighter |= {f"{folder}/0002": 0.3, f"{folder}/0003": 0.1}
+    for name, shift in brighter.items():
+        lr, goal = pair(name)
+        close(goal, (resize(lr, 4) + shift).clamp(0, 1))
+    lr, goal = pair("pairs_sharper/000002")
     assert float((resize(goal - resize(lr, 4), 1 / 8)).abs().mean()) < 0.05  # HR's colours, not 0.3 brighter
     for folder in ("pairs_sharper", "pairs_fine"):
-        lr, goal = (read(f"{folder}/{kind}/c0003.png") for kind in ("LR", "HR"))
-        torch.testing.assert_close(goal, made.of_clean(lr), atol=0.6 / 255, rtol=0)
-        assert read(f"{folder}/HR/p0003.png").shape == goal.shape
+        lr, goal = pair(f"{folder}/c0003")
+        close(goal, made.of_clean(lr))
+        assert pair(f"{folder}/p0003")[1].shape == goal.shape
 
 
 def test_where_a_clean_crop_is_flat_its_goal_is_the_bold_teachers_picture_held_to_lr(make_pairs: Any) -> None:
@@ -105,15 +108,11 @@ def test_where_a_clean_crop_is_flat_its_goal_is_the_bold_teachers_picture_held_t
 
 
 def test_a_third_of_the_clean_crops_stays_clean_and_no_other_changes_much(make_pairs: Any) -> None:
-    lr = (
-        resize(torch.rand(1, 6, 6, generator=torch.Generator().manual_seed(0)), 8)
-        .clamp(0, 1)
-        .expand(3, -1, -1)
-    )
+    small = torch.rand(1, 6, 6, generator=torch.Generator().manual_seed(0))
+    lr = resize(small, 8).clamp(0, 1).expand(3, -1, -1)
     draw = random.Random(0)
     moved = [float((make_pairs.spoiled(lr, draw) - lr).abs().mean()) for _ in range(60)]
-    assert 10 <= moved.count(0.0) <= 30
-    assert max(moved) < 8 / 255
+    assert 10 <= moved.count(0.0) <= 30 and max(moved) < 8 / 255
 
 
 def test_a_shade_with_noise_is_to_become_the_shade(make_pairs: Any) -> None:
@@ -121,33 +120,30 @@ def test_a_shade_with_noise_is_to_become_the_shade(make_pairs: Any) -> None:
     shade = downsample(photo, gaussian(31, 6.0**2), 1)
     for seed in range(6):
         lr, hr = make_pairs.shaded(photo, random.Random(seed), pool)
-        assert hr.shape == (3, 192, 192)
         small = resize(hr, 1 / 4)
         brightness = float((small / shade).mean())
-        assert 0.1 <= brightness <= 1.01
+        assert hr.shape == (3, 192, 192) and 0.1 <= brightness <= 1.01
         torch.testing.assert_close(small, brightness * shade, atol=0.6 / 255, rtol=0.01)
         assert 0.1 / 255 < float((small - lr).std()) < 8 / 255
 
 
 def test_shipped_weights_are_the_mean_of_the_runs_and_go_beyond_it(
-    make_pairs: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    make_general: Any, monkeypatch: MonkeyPatch, tmp_path: Path
 ) -> None:
-    import make_general
+    network = rrdbnet()
 
     def run(name: str, value: float) -> Path:
-        network = rrdbnet()
         for weight in network.parameters():
             weight.data.fill_(value)
         (tmp_path / name).mkdir()
         weights.save(network, tmp_path / name / "last.safetensors", {"recipe": name})
         return tmp_path / name
 
-    monkeypatch.setattr(make_general, "START", str(run("psnr", 1.0) / "last.safetensors"))
-
     def plus_one(network: nn.Module, crops: Path) -> None:  # the last step, seen in the weights
         for weight in network.parameters():
             weight.data.add_(1)
 
+    monkeypatch.setattr(make_general, "START", str(run("psnr", 1.0) / "last.safetensors"))
     monkeypatch.setattr(make_general, "without_weave", plus_one)
     made = make_general.moved_on([run("a", 2.0), run("b", 4.0)], tmp_path)
     assert weights.read_metadata(made)["recipe"] == "a"
@@ -155,39 +151,34 @@ def test_shipped_weights_are_the_mean_of_the_runs_and_go_beyond_it(
         torch.testing.assert_close(weight, torch.full_like(weight, 1 + make_general.BEYOND * (3 - 1) + 1))
 
 
-def test_weave_is_what_alternates_from_pixel_to_pixel_and_no_edge(make_pairs: Any) -> None:
-    import make_general
-
+def test_weave_is_what_alternates_from_pixel_to_pixel_and_no_edge(make_general: Any) -> None:
     rows, columns = torch.meshgrid(torch.arange(24), torch.arange(24), indexing="ij")
     board = (1.0 - 2 * ((rows + columns) % 2)).expand(1, 3, 24, 24)
     torch.testing.assert_close(make_general.weave(board), board)
-    stripes, edge, wave = 1.0 - 2 * (rows % 2), 1.0 * (columns > 11), torch.sin(columns / 2)
-    for plain in (stripes, edge, wave):
+    for plain in (
+        1.0 - 2 * (rows % 2),
+        1.0 * (columns > 11),
+        torch.sin(columns / 2),
+    ):  # stripes, an edge, a wave
         assert float(make_general.weave(plain.expand(1, 3, 24, 24)).abs().max()) < 1e-5
 
 
 def test_the_layers_that_enlarge_learn_to_draw_the_same_without_weave(
-    make_pairs: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    make_general: Any, monkeypatch: MonkeyPatch, tmp_path: Path
 ) -> None:
-    import make_general
-
     monkeypatch.setattr(make_general, "BATCH", 2)
     monkeypatch.setattr(make_general, "RATE", 4e-3)
     photo = read(photos("train")[0])
     for number in range(4):
         write(tmp_path / f"{number}.png", photo[:, 40 * number :][:, :36, :36])
     network, board = lively(rrdbnet()), torch.tensor([[1.0, -1.0, 1.0], [-1.0, 1.0, -1.0], [1.0, -1.0, 1.0]])
-    with torch.no_grad():
-        network.last.weight += 2 * network.last.weight.abs().mean() * board
-    trunk = {name: weight.clone() for name, weight in network.trunk.named_parameters()}
     lr = photo[None, :, 200:232, 100:132]
     with torch.no_grad():
-        before = network(lr)
+        network.last.weight += 2 * network.last.weight.abs().mean() * board
+        before, trunk = network(lr), copy.deepcopy(network.trunk)
     make_general.without_weave(network, tmp_path, steps=120)
-    after = network(lr)
-    for name, weight in network.trunk.named_parameters():
-        assert torch.equal(weight, trunk[name])
-    weave = make_general.weave
+    after, weave = network(lr), make_general.weave
+    assert all(map(torch.equal, network.trunk.parameters(), trunk.parameters()))
     assert float(weave(after).abs().mean()) < 0.75 * float(weave(before).abs().mean())
     plain = before - weave(before)
     assert float((after - plain).abs().mean()) < 0.1 * float(plain.std())

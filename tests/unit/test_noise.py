@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
 
@@ -39,8 +40,7 @@ def brute_force(image: np.ndarray, rule: str, patch: int, window: int, stride: i
     """The published rules, one patch and one window at a time, with numpy's own mean and variance."""
 
     def starts(length: int, side: int, step: int) -> list[int]:
-        places = list(range(0, length - side + 1, step))
-        return places if places[-1] == length - side else [*places, length - side]
+        return sorted({min(place, length - side) for place in range(0, length, step)})
 
     grey = image.astype(float) @ np.array([0.299, 0.587, 0.114])
     kept = []
@@ -60,9 +60,7 @@ def brute_force(image: np.ndarray, rule: str, patch: int, window: int, stride: i
     ("rule", "patch", "window", "stride"),
     [("otsr", 48, 20, 17), ("otsr", 256, 128, 64), ("realsr", 96, 1, 50)],
 )
-def test_the_rules_keep_what_a_brute_force_search_keeps(
-    rule: str, patch: int, window: int, stride: int
-) -> None:
+def test_the_rules_keep_what_brute_force_keeps(rule: str, patch: int, window: int, stride: int) -> None:
     crop = open_picture(phone_crops("mixed", 1792)[0]).pixels
     crop = np.concatenate([crop[:400, :500], noisy((400, 300))], 1)
     expected = brute_force(crop, rule, patch, window, stride)
@@ -87,10 +85,7 @@ WHITE = np.random.default_rng(0).normal(0, 1, (64, 64))
 def test_stripes_and_shading_are_told_from_noise(field: np.ndarray, refused: str) -> None:
     picture = grey_picture(field)
     assert len(collect_noise(picture, "realsr", max_variance=100, **PUBLISHED)) == 1
-    if refused:
-        with pytest.raises(DegradationError, match=refused):
-            collect_noise(picture, "realsr", max_variance=100)
-    else:
+    with pytest.raises(DegradationError, match=refused) if refused else nullcontext():
         assert len(collect_noise(picture, "realsr", max_variance=100)) == 1
 
 
@@ -108,9 +103,9 @@ def test_the_phone_gives_noise_at_every_iso_and_the_grain_of_its_wooden_wall_is_
 def test_an_empty_pool_says_which_rule_rejected_how_many_and_what_to_relax() -> None:
     texture = np.random.default_rng(0).integers(0, 255, (128, 128, 3), dtype=np.uint8)
     small, black = noisy((20, 90)), np.zeros((64, 64, 3), np.uint8)
-    with pytest.raises(DegradationError, match=r"3 images .*'otsr': 4 × variance too high \(raise") as caught:
+    said = r"3 images .*'otsr': 4 × variance too high \(raise.*; 1 × image smaller.*; 1 × no variance"
+    with pytest.raises(DegradationError, match=said):
         collect_noise([texture, small, black], stride=64)
-    assert "1 × image smaller" in str(caught.value) and "1 × no variance" in str(caught.value)
     slope = grey_picture(np.linspace(-40, 40, 64)[:, None].repeat(64, 1))
     with pytest.raises(DegradationError, match="1 × a window's mean differs"):
         collect_noise(slope, max_variance=1e4)
@@ -125,8 +120,7 @@ def test_each_sample_is_a_crop_of_a_patch_minus_its_mean_per_channel(pool: Noise
     deviation = 255 * float(pool.subset("quiet").sample(50, 64, generator()).std())
     assert abs(deviation - math.sqrt(9 + 1 / 12)) < 0.02
     noise = pool.sample(20, (24, 30), generator())
-    assert noise.shape == (20, 3, 24, 30)
-    assert noise.mean((-2, -1)).abs().max() < 1e-7
+    assert noise.shape == (20, 3, 24, 30) and noise.mean((-2, -1)).abs().max() < 1e-7
     rows = pool.patches[:, 0].unfold(1, 24, 1).unfold(2, 30, 1)[..., 0, :].float()  # first rows of red crops
     for field in noise[:3]:
         grain = field[0, 0] * 255  # up to a constant
@@ -149,17 +143,16 @@ def test_fields_larger_than_a_patch_keep_variance_and_correlation_without_seams(
     correlation = float((field[:, :, 1:] * field[:, :, :-1]).mean() / field.square().mean())
     original = picture[..., 0] - picture[..., 0].mean()
     assert abs(correlation - (original[:, 1:] * original[:, :-1]).mean() / original.var()) < 0.02
-    steps = (field[:, :, 1:] - field[:, :, :-1]).square().mean((0, 1))
-    seams = steps[23::24]  # where crops of 48 begin and end
-    assert abs(float(seams.mean() / steps.mean()) - 1) < 0.05
+    steps = field.diff().square().mean((0, 1))
+    assert abs(float(steps[23::24].mean() / steps.mean()) - 1) < 0.05  # where crops of 48 begin and end
 
 
 def test_photos_of_one_name_in_two_folders_are_two_sources(tmp_path: Path) -> None:
-    for folder, deviation in (("x", 1.2), ("y", 5)):
-        (tmp_path / folder).mkdir()
-        Image.fromarray(noisy((128, 128), deviation)).save(tmp_path / folder / "a.png")
-    places = [tmp_path / folder / "a.png" for folder in ("x", "y", "x")]
-    assert set(collect_noise(places).sources) == {"a.png", str(places[1])}
+    places = [tmp_path / folder / "a.png" for folder in ("x", "y")]
+    for place in places:
+        place.parent.mkdir()
+        Image.fromarray(noisy((128, 128))).save(place)
+    assert set(collect_noise([*places, places[0]]).sources) == {"a.png", str(places[1])}
 
 
 def test_a_large_field_is_made_of_one_photo_only(pool: NoisePool) -> None:
@@ -189,9 +182,8 @@ def test_crops_begin_on_the_grid_that_is_asked_for() -> None:
 def test_injection_adds_zero_mean_noise_and_clips(pool: NoisePool) -> None:
     grey = torch.full((4, 3, 32, 32), 0.5)
     assert torch.equal(pool.inject(grey, generator()), grey + pool.sample(4, 32, generator()))
-    for value in (0.0, 1.0):
-        extreme = pool.inject(torch.full((3, 32, 32), value), generator())
-        assert extreme.shape == (3, 32, 32) and 0 <= extreme.min() <= extreme.max() <= 1
+    extremes = torch.stack([pool.inject(torch.full((3, 32, 32), value), generator()) for value in (0.0, 1.0)])
+    assert extremes.shape == (2, 3, 32, 32) and 0 <= extremes.min() <= extremes.max() <= 1
 
 
 WALL, PATCH = noisy((64, 64)), torch.zeros(1, 3, 8, 8, dtype=torch.uint8)

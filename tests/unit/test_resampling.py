@@ -50,17 +50,14 @@ def test_resize_agrees_with_the_formula_everywhere(scale: float, size: tuple[int
 
 
 def test_a_batch_is_resized_like_its_members_and_carries_gradients() -> None:
-    batch = torch.rand(4, 3, 16, 20, requires_grad=True)
-    out = resize(batch, 0.5)
-    assert torch.allclose(out[2], resize(batch[2], 0.5), atol=1e-6)
-    out.sum().backward()
-    assert batch.grad is not None and torch.isfinite(batch.grad).all()
+    batch = torch.rand(2, 3, 6, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.allclose(resize(batch, 0.5)[1], resize(batch[1], 0.5))
+    assert torch.autograd.gradcheck(lambda x: resize(x, 0.5), batch)
 
 
 def test_sizes_are_those_of_matlab() -> None:
     image = torch.zeros(1, 300, 301)
-    assert resize(image, 0.07).shape == (1, 21, 22)
-    assert resize(image, 0.25).shape == (1, 75, 76)
+    assert resize(image, 0.07).shape == (1, 21, 22) and resize(image, 0.25).shape == (1, 75, 76)
     assert resize(image, 0.25, size=(75, 75)).shape == (1, 75, 75)
 
 

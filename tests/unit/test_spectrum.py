@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import kernel_draws
 import numpy as np
@@ -67,9 +66,8 @@ def test_blur_multiplies_the_directional_power_by_its_transfer_function() -> Non
     for direction in range(spectrum.DIRECTIONS):
         turn = math.pi * direction / spectrum.DIRECTIONS
         u = torch.tensor([math.cos(turn), math.sin(turn)], dtype=torch.float64)
-        for index, frequency in enumerate(spectrum.FREQUENCIES[:5]):
-            expected = 400 * math.exp(-4 * math.pi**2 * frequency**2 * float(u @ covariance @ u))
-            assert float(power[direction, index]) == pytest.approx(expected, rel=0.3)
+        variances = torch.tensor(spectrum.FREQUENCIES[:5]) ** 2 * float(u @ covariance @ u)
+        assert torch.allclose(power[direction, :5], 400 * torch.exp(-4 * math.pi**2 * variances), rtol=0.3)
 
 
 def test_derivative_norms_agree_with_scipy(photo: torch.Tensor) -> None:
@@ -81,9 +79,8 @@ def test_derivative_norms_agree_with_scipy(photo: torch.Tensor) -> None:
             for order in ((0, 1), (1, 0))
         )
         slope = np.abs(math.cos(math.pi / 6) * across + math.sin(math.pi / 6) * down)
-        for place, norm in enumerate(spectrum.NORMS):
-            expected = math.log((slope**norm).mean()) / norm
-            assert float(norms[2, index, place]) == pytest.approx(expected, abs=0.01)
+        expected = [math.log((slope**norm).mean()) / norm for norm in spectrum.NORMS]
+        assert norms[2, index].tolist() == pytest.approx(expected, abs=0.01)
 
 
 def test_covariance_from_log_is_the_matrix_exponential() -> None:
@@ -122,9 +119,8 @@ def test_a_kernel_fits_the_sampling_grid(
     monkeypatch.setattr(kernelgan, "train_kernel", lambda image: train(image, 2))
     kernel = estimate_kernel(photo.clone().requires_grad_(), scale, method)
     assert kernel.dtype == torch.float32 and not kernel.requires_grad
-    assert kernel.shape[0] == kernel.shape[1] and kernel.shape[0] % 2 == 0
     # this photo is hardly sharpened
-    assert kernel.min() >= (0 if method == "kernelgan" else -0.05 * kernel.max())
+    assert len(kernel) % 2 == 0 and kernel.min() >= (0 if method == "kernelgan" else -0.05 * kernel.max())
     assert float(kernel.sum()) == pytest.approx(1, abs=1e-5)
     assert kernels.moments(kernel)[0].abs().max() < 0.05 * scale
     assert torch.equal(kernel, estimate_kernel(photo, scale, method))
@@ -154,17 +150,15 @@ def test_known_blur_of_photos_is_recovered_better_than_by_the_best_isotropic_gau
 
 
 def test_turning_the_image_turns_the_covariance(photo: torch.Tensor) -> None:
-    straight = estimation.estimate_blur(photo, 2).covariance
-    darker = estimation.estimate_blur(0.8 * photo + 0.05, 2).covariance
-    assert torch.allclose(straight, darker, rtol=0.08, atol=0.08)  # nor does exposure matter
-    (a, b), (_, d) = straight.tolist()
-    for turned, expected in (
-        (photo.rot90(1, (1, 2)), [[d, -b], [-b, a]]),
-        (photo.rot90(2, (1, 2)), [[a, b], [b, d]]),
-        (photo.flip(2), [[a, -b], [-b, d]]),
+    (a, b), (_, d) = estimation.estimate_blur(photo, 2).covariance.tolist()
+    for turned, expected, within in (
+        (photo.rot90(1, (1, 2)), [[d, -b], [-b, a]], 0.02),
+        (photo.rot90(2, (1, 2)), [[a, b], [b, d]], 0.02),
+        (photo.flip(2), [[a, -b], [-b, d]], 0.02),
+        (0.8 * photo + 0.05, [[a, b], [b, d]], 0.08),  # nor does exposure matter
     ):
         found = estimation.estimate_blur(turned, 2).covariance
-        assert torch.allclose(found, torch.tensor(expected, dtype=torch.float64), rtol=0.02, atol=0.02 * a)
+        assert torch.allclose(found, torch.tensor(expected).double(), rtol=within, atol=within)
 
 
 @pytest.mark.slow
@@ -194,26 +188,15 @@ def test_of_a_large_image_the_textured_window_is_read(photo: torch.Tensor) -> No
     large[-grey.shape[0] :, -grey.shape[1] :] = grey
     window = spectrum.busiest(large, 1024)
     assert window.shape == (1024, 1024)
-    height, width = grey.shape
-    kept = sum(bool((window == value).any()) for value in grey[height // 2, :: width // 20])
-    assert kept >= 18
+    assert torch.isin(grey[len(grey) // 2], window).float().mean() > 0.75
 
 
-@pytest.mark.parametrize(
-    "made",
-    [
-        lambda ramp, noise: 0 * ramp + 0.3,
-        lambda ramp, noise: 0.5 + noise / 255,
-        lambda ramp, noise: 0.5 + 20 * noise / 255,
-        lambda ramp, noise: (255 * ramp).round() / 255,
-        lambda ramp, noise: ramp + 3 * noise / 255,
-    ],
-    ids=["constant", "faint noise", "strong noise", "ramp", "noisy ramp"],
-)
+@pytest.mark.parametrize(("slope", "noise"), [(0, 0), (0, 1), (0, 20), (1, 0), (1, 3)])
 @pytest.mark.parametrize("method", ["spectrum", "kernelgan"])
-def test_an_image_without_texture_is_refused(made: Callable[..., torch.Tensor], method: str) -> None:
-    noise = torch.randn(200, 300, generator=torch.Generator().manual_seed(0))
-    image = made(torch.linspace(0, 1, 300).expand(200, 300), noise).expand(3, -1, -1)
+def test_a_plane_with_noise_has_no_texture_and_is_refused(slope: float, noise: float, method: str) -> None:
+    grain = torch.randn(200, 300, generator=torch.Generator().manual_seed(0))
+    plane = (255 * (0.5 + slope * torch.linspace(-0.5, 0.5, 300))).round() / 255
+    image = (plane + noise / 255 * grain).expand(3, -1, -1)
     with pytest.raises(spectrum.NoTextureError, match=r"no texture .* choose a crop with edges"):
         estimate_kernel(image, 2, method)  # type: ignore[arg-type]
 
