@@ -55,8 +55,9 @@ def sharpened(kernel: Tensor, amount: float, sigma: float) -> Tensor:
 def blurred(kernel: Tensor, sigma: float) -> Tensor:
     """k * g in the size of k; the little that leaves the array is put back in proportion."""
     size = kernel.shape[-1]
-    g = gaussian(2 * size - 1, sigma**2, dtype=kernel.dtype)
-    return _normalised(F.conv2d(kernel[None, None], g[None, None], padding=size - 1)[0, 0])
+    line = gaussian(2 * size - 1, sigma**2, dtype=kernel.dtype).sum(0)
+    around = line.unfold(0, size, 1).flip(0)  # row i: the Gaussian around tap i
+    return _normalised(around @ kernel @ around.T)
 
 
 def bank(scale: int, count: int, plain: int) -> Tensor:
