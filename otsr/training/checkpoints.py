@@ -41,8 +41,9 @@ def named(path: Path) -> Iterator[None]:
         ) from None
 
 
-def lock(folder: Path) -> FileLock:
-    """Keep `folder` for one training, until released. Raises CheckpointError: another one is at work there."""
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Keep `folder` for one training. Raises CheckpointError: another one is at work there."""
     held = FileLock(folder / ".lock", timeout=0)
     try:
         held.acquire()
@@ -51,7 +52,10 @@ def lock(folder: Path) -> FileLock:
         raise CheckpointError(f"{folder}: {words}") from None
     except (OSError, NotImplementedError):
         pass  # a network drive without locks; a disk without room is named by what is written next
-    return held
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:

@@ -18,7 +18,6 @@ from otsr.networks import VGG_BLOCKS, perceptual
 from otsr.networks.generators import Compact
 from otsr.networks.perceptual import VGG
 from otsr.training import checkpoints, load_config
-from otsr.training.adversary import Adversary
 from otsr.training.runtime import Fast, kernels_restored
 from otsr.training.trainer import Trainer, train
 
@@ -111,8 +110,7 @@ class Seen(TorchDispatchMode):
 def operations(recipe: Path, settings: list[str], repeatable: bool) -> set[str]:
     """Of one step."""
     config = load_config(recipe, ["data.crop=64", "data.batch=2", *settings])
-    trainer = Trainer(config, recipe.parent / "run", False, False, Adversary)
-    trainer.close()
+    trainer = Trainer(config, recipe.parent / "run")
     batch = trainer.batches.batch(0)
     torch.use_deterministic_algorithms(repeatable)
     with Seen() as seen:
@@ -152,8 +150,7 @@ def after_two_steps(recipe: Path, folder: str, device: str, *settings: str) -> T
     with pytest.MonkeyPatch.context() as patch:
         if device == "cpu":
             patch.setattr(torch.cuda, "is_available", lambda: False)
-        trainer = Trainer(load_config(recipe, settings), recipe.parent / folder, False, False, Adversary)
-        trainer.close()
+        trainer = Trainer(load_config(recipe, settings), recipe.parent / folder)
         assert trainer.device.type == device
         for trainer.step in range(2):
             trainer.update(trainer.batches.batch(trainer.step))
@@ -214,8 +211,7 @@ def test_a_step_that_is_not_logged_waits_for_nothing(recipe: Path, backbone: str
         f"losses.transport={{weight: 1, backbone: {backbone}, kind: sliced, window: 32}}",
         "losses.gan={weight: 1, kind: ragan}",
     ]
-    trainer = Trainer(load_config(recipe, settings), recipe.parent / "run", False, False, Adversary)
-    trainer.close()
+    trainer = Trainer(load_config(recipe, settings), recipe.parent / "run")
     first, second, third = (trainer.batches.batch(step) for step in range(3))
     for batch in (first, second):
         trainer.update(batch, check=False)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from otsr import machine
 from otsr.networks.generators import Compact, RRDBNet
 from otsr.training import ConfigError, load_config, runtime, trainer
-from otsr.training.runtime import Interruption, rate
+from otsr.training.runtime import rate
 from otsr.training.schema import Schedule
 
 TINY = CONFIGS / "tiny.yml"
@@ -65,15 +65,13 @@ def test_how_cuda_multiplies_is_as_before_once_a_training_has_ended(
     before, seen = kernels(), []
 
     class OnThatDevice:
-        def __init__(self, *_: object) -> None:
+        def __init__(self, *_: object, **__: object) -> None:
             runtime.choose_kernels(device, exact=exact)
 
-        def run(self) -> None:
+        def run(self, progress: bool) -> None:
             seen.append(kernels())
             if broken_off:
                 raise KeyboardInterrupt
-
-        def close(self) -> None: ...
 
     monkeypatch.setattr(trainer, "Trainer", OnThatDevice)
     with pytest.raises(KeyboardInterrupt) if broken_off else nullcontext():
@@ -167,35 +165,18 @@ def handlers() -> list[object]:
     return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
 
-@pytest.mark.parametrize(
-    ("number", "expected", "status"),
-    [(signal.SIGINT, KeyboardInterrupt, None), (signal.SIGTERM, SystemExit, 143)],
-)
-def test_the_first_signal_is_only_noted_and_then_done(
-    number: signal.Signals, expected: type[BaseException], status: int | None
-) -> None:
+def test_the_first_signal_is_only_noted_and_a_second_ctrl_c_ends_at_once() -> None:
     before = handlers()
-    with pytest.raises(expected) as raised, Interruption() as interruption:
-        assert not interruption.asked
-        os.kill(os.getpid(), number)
-        assert interruption.asked
-        interruption.end()
-    assert getattr(raised.value, "code", None) == status
+    with pytest.raises(KeyboardInterrupt), runtime.interruption() as signals:
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
+            os.kill(os.getpid(), number)
+    assert signals == [signal.SIGTERM, signal.SIGTERM]
     assert handlers() == before
-
-
-def test_a_second_ctrl_c_ends_at_once() -> None:
-    reached = False
-    with pytest.raises(KeyboardInterrupt), Interruption():
-        os.kill(os.getpid(), signal.SIGINT)
-        reached = True
-        os.kill(os.getpid(), signal.SIGINT)
-    assert reached
 
 
 def test_in_another_thread_nothing_is_changed() -> None:
     def work() -> list[object]:
-        with Interruption():
+        with runtime.interruption():
             return handlers()
 
     with ThreadPoolExecutor(1) as pool:

@@ -12,7 +12,6 @@ from small_training import paint, write_recipe
 from torch import Tensor, nn
 
 from otsr.training import Config, checkpoints, load_config
-from otsr.training.adversary import Adversary
 from otsr.training.batches import Batch
 from otsr.training.monitor import NotFinite
 from otsr.training.trainer import Result, Trainer, train
@@ -43,9 +42,7 @@ def config(recipe: Path, *settings: str) -> Config:
 
 
 def trainer(recipe: Path, *settings: str, resume: bool = False) -> Trainer:
-    made = Trainer(config(recipe, *settings), recipe.parent / "run", resume, False, Adversary)
-    made.close()
-    return made
+    return Trainer(config(recipe, *settings), recipe.parent / "run", resume=resume)
 
 
 def step(made: Trainer) -> None:
@@ -143,13 +140,14 @@ def test_gradients_that_no_scale_makes_finite_are_named_though_fp16_leaves_such_
     recipe: Path,
 ) -> None:
     made = trainer(recipe)
-    made.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**-9)
+    made.scaler = made.parts["scaler"] = torch.amp.GradScaler("cpu", init_scale=2.0**-9)
     for parameter in made.generator.parameters():
         parameter.register_hook(lambda gradient: gradient * float("nan"))
     before = weights(made.generator)
     step(made)
     step(made)
     assert made.scaler.get_scale() == 2.0**-11
+    made.folder.mkdir()
     made._save()
     assert checkpoints.load(made.folder)["scaler"]["scale"] == 2.0**-11
     with pytest.raises(NotFinite, match=r"step 2: gradient not finite"):
