@@ -109,7 +109,7 @@ class Adversary:
             cost = quadratic_cost(all_real, all_fake, self.gan.K)
             labels = potentials(
                 cost.nan_to_num(posinf=0)
-            )  # NaN and infinity reach the loss through the scores
+            )  # what is not finite reaches the loss by the scores
             self.plan, self.log["transport cost"] = labels.plan, labels.value
             # Its slope at this process's fakes is asked to be that of the potentials.
             plan = labels.plan.split(len(fake), dim=1)[self.accelerator.process_index]
@@ -168,9 +168,8 @@ class Adversary:
             return VGGCritic(side, channels, critic.nf, critic.norm)
         layers = critic.layers if critic.layers is not None else (2 if side >= 32 else 1 if side >= 16 else 0)
         if side < 2**layers:
-            raise self.config.error(
-                "critic.layers", f"is {layers}, but {side} pixels cannot be halved so often"
-            )
+            problem = f"is {layers}, but {side} pixels cannot be halved so often"
+            raise self.config.error("critic.layers", problem)
         return PatchCritic(channels, critic.nf, layers, critic.norm)
 
 

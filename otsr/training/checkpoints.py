@@ -36,9 +36,8 @@ def named(path: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:  # torch calls a full disk a RuntimeError
         kept = "; the one before it is intact" if path.is_file() else ""
-        raise CheckpointError(
-            f"{path}: cannot be written ({_reason(error)}); make room and go on with --resume{kept}"
-        ) from None
+        words = f"cannot be written ({_reason(error)}); make room and go on with --resume{kept}"
+        raise CheckpointError(f"{path}: {words}") from None
 
 
 @contextmanager
@@ -99,9 +98,10 @@ def _reason(error: Exception) -> str:
 
 def story(config: Config, step: int, data: str, scores: dict[str, float]) -> dict[str, str]:
     """How weights were trained, for their metadata."""
-    told = {"recipe": config.name, "fingerprint": config.fingerprint(), "seed": str(config.seed)}
-    told |= {"steps": str(step), "data": data}
-    told["scores"] = " ".join(f"{key}={value:.5g}" for key, value in scores.items())
+    told = {
+        "recipe": config.name, "fingerprint": config.fingerprint(), "seed": str(config.seed), "steps": str(step),
+        "data": data, "scores": " ".join(f"{key}={value:.5g}" for key, value in scores.items()),
+    }  # fmt: skip
     if config.start is not None:
         told["start"] = str(config.start)
     if isinstance(config.start, str):  # of the same architecture: --ot-weight leads from there to here

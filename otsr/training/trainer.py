@@ -43,12 +43,8 @@ class Result(NamedTuple):
 
 
 def train(
-    config: Config,
-    folder: Path,
-    resume: bool = False,
-    progress: bool = True,
-    adversary: type[Adversary] = Adversary,
-) -> Result:
+    config: Config, folder: Path, resume: bool = False, progress: bool = True, adversary: type[Adversary] = Adversary
+) -> Result:  # fmt: skip
     """Train as a recipe says; with `resume` go on where the last checkpoint in the run's folder stopped.
 
     Under torchrun every process calls this: they share `data.batch`, and losses are those of the whole batch. With

@@ -56,11 +56,11 @@ class Validation:
             self._degradation = load_degradation(data.degradation, scale, data.cleanup, folder)
         else:
             self.lr = Photos([validation.lr])
-            self._pairs = match_pairs(self.hr, self.lr, scale)
-        self._chosen = range(len(self.hr))[: validation.images]
-        taps = None if self.lr is not None else self._degradation.kernels
+            match_pairs(self.hr, self.lr, scale)
+        self._chosen = range(len(self.hr.photos))[: validation.images]
+        taps = self._degradation.kernels if self.lr is None else None
         smallest = max(_SMALLEST, 0 if taps is None else taps.shape[-1])
-        if small := [self.hr.sized(index) for index in self._chosen if min(self.hr.shapes[index]) < smallest]:
+        if small := [photo.sized for photo in self.hr.photos[: len(self)] if min(photo.shape) < smallest]:
             what = f"photos of less than {smallest} pixels a side, too small to be degraded and measured"
             raise DataError(f"validation.hr: {what}: {listed(small)}; remove them")
 
@@ -74,9 +74,9 @@ class Validation:
             if self.lr is None:
                 hr, lr = self._degradation.pair(hr, seed=index)
             else:
-                lr = read(self.lr.read(self._pairs[index]))
+                lr = read(self.lr.read(index))
                 hr = hr[:, : self.scale * lr.shape[1], : self.scale * lr.shape[2]]
-        return ValidationPair(self.hr.names[index], lr.contiguous(), hr.contiguous())
+        return ValidationPair(self.hr.photos[index].name, lr.contiguous(), hr.contiguous())
 
 
 def validate(

@@ -292,8 +292,10 @@ def test_several_places_are_one_list(folder: Path, tmp_path: Path) -> None:
         paint(tmp_path / "more" / f"{name}.png", 40, 40)
     other = stored(tmp_path / "more")
     photos = Photos([str(folder), str(other), "photos/val"])
-    assert photos.names[:7] == ["a", "b", "c", "d", "e", "z", "z-1"] and len(photos) == 13
-    assert photos.place(5) == f"{other}: z" and photos.place(0) == str(folder / "a.png")
+    assert [photo.name for photo in photos.photos[:7]] == ["a", "b", "c", "d", "e", "z", "z-1"] and len(
+        photos.photos
+    ) == 13
+    assert str(photos.photos[5]) == f"{other}: z" and str(photos.photos[0]) == str(folder / "a.png")
 
 
 def test_photos_beyond_the_memory_are_decoded_anew_and_the_same(
@@ -480,8 +482,8 @@ def test_validation_is_the_same_every_time_and_whatever_the_recipes_seed(camera:
     assert len(nowhere) == 0
     degradation = Degradation.load(camera)
     for index, (one, two) in enumerate(zip(first, second, strict=False)):
-        hr, lr = degradation.pair(read(second.hr.place(index)), seed=index)
-        assert one.name == two.name == Path(second.hr.place(index)).stem
+        hr, lr = degradation.pair(read(str(second.hr.photos[index])), seed=index)
+        assert one.name == two.name == Path(str(second.hr.photos[index])).stem
         assert torch.equal(one.lr, lr) and torch.equal(two.lr, lr)
         assert torch.equal(one.hr, hr) and torch.equal(two.hr, hr)
 
