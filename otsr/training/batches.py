@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from otsr.training import schema
-from otsr.training.runtime import Stream, choose, generator, one_thread, outlive_ctrl_c, sigchld_as_it_was
+from otsr.training.runtime import Stream, generator, one_thread, order, outlive_ctrl_c, sigchld_as_it_was
 from otsr.training.sources import Photos, listed
 from otsr.training.store import DataError
 from otsr.training.synthesis import Synthesis, load_degradation
@@ -90,11 +90,16 @@ class TrainingBatches(torch.utils.data.Dataset[Batch | DataError]):
     def batch(self, step: int) -> Batch:
         """The batch of a step."""
         with one_thread():
-            lr, hr = self._synthesised(step) if self.lr is None else self._paired(step)
+            crops, side, s = self._crops(step), self.data.crop, self.scale
+            if self.lr is None:
+                lr, hr = self._synthesised(crops)
+            else:
+                small = [crop._replace(top=crop.top // s, left=crop.left // s) for crop in crops]
+                lr, hr = _cut(self.lr, small, side // s).float().div_(255), _cut(self.hr, crops, side)
             if not self._reals:
                 return Batch(lr, hr, None)
             drawn = [self._draw(Stream.REAL_ORDER, Stream.REAL, step, place, 1) for place in self._places]
-            return Batch(lr, hr, _cut(self.hr, drawn, self.data.crop))
+            return Batch(lr, hr, _cut(self.hr, drawn, side))
 
     def __getitem__(self, step: int) -> Batch | DataError:
         """As torch's `DataLoader` asks for a batch. Bad data is no error here: a traceback would hide its message."""
@@ -143,9 +148,9 @@ class TrainingBatches(torch.utils.data.Dataset[Batch | DataError]):
         except OSError:  # a checkpoint is worth more than its story
             return "unknown: a photo went during the training"
 
-    def _synthesised(self, step: int) -> tuple[Tensor, Tensor]:
+    def _synthesised(self, crops: list[Crop]) -> tuple[Tensor, Tensor]:
         """LR made from HR: contiguous (b, 3, c/s, c/s) float32 and (b, 3, c, c) uint8."""
-        side, margin, crops = self.data.crop, self._synthesis.margin, self._crops(step)
+        side, margin = self.data.crop, self._synthesis.margin
         regions = np.empty((len(crops), 3, side + 2 * margin, side + 2 * margin), np.uint8)
         for region, (photo, top, left, turn, _) in zip(regions, crops, strict=True):
             cut, shape = partial(self.hr.crop, photo), self.hr.photos[photo].shape
@@ -155,22 +160,15 @@ class TrainingBatches(torch.utils.data.Dataset[Batch | DataError]):
         lr = self._synthesis.degrade(seen, [crop.drawing for crop in crops])
         return lr, seen[..., margin : margin + side, margin : margin + side].contiguous()
 
-    def _paired(self, step: int) -> tuple[Tensor, Tensor]:
-        """LR as it was photographed: the same shapes."""
-        assert self.lr is not None
-        crops, s = self._crops(step), self.scale
-        small = [crop._replace(top=crop.top // s, left=crop.left // s) for crop in crops]
-        lr = _cut(self.lr, small, self.data.crop // s)
-        return lr.float().div_(255), _cut(self.hr, crops, self.data.crop)
-
     def _crops(self, step: int) -> list[Crop]:
         grid = 1 if self.lr is None else self.scale
         return [self._draw(Stream.ORDER, Stream.SAMPLE, step, place, grid) for place in self._places]
 
-    def _draw(self, order: Stream, sample: Stream, step: int, place: int, grid: int) -> Crop:
-        """A crop at a multiple of `grid` pixels."""
-        photo = choose(self.seed, order, step * self.data.batch + place, len(self.hr.photos))
-        drawing = generator(self.seed, sample, step, place)
+    def _draw(self, photos: Stream, crops: Stream, step: int, place: int, grid: int) -> Crop:
+        """A crop at a multiple of `grid` pixels. All photos are shown in random order, then all in another."""
+        count, drawing = len(self.hr.photos), generator(self.seed, crops, step, place)
+        epoch, turn = divmod(step * self.data.batch + place, count)
+        photo = order(self.seed, photos, epoch, count)[turn]
 
         def draw(count: int) -> int:
             return int(torch.randint(count, (1,), generator=drawing))

@@ -167,16 +167,11 @@ def generator(seed: int, stream: Stream, *counters: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest.digest(), "little", signed=True))
 
 
-def choose(seed: int, stream: Stream, number: int, count: int) -> int:
-    """Which of `count` photos sample `number` shows: all of them in random order, then all in another, and so on."""
-    epoch, place = divmod(number, count)
-    return _order(seed, stream, epoch, count)[place]
-
-
 @lru_cache(maxsize=64)
-def _order(seed: int, stream: Stream, epoch: int, count: int) -> list[int]:
-    order: list[int] = torch.randperm(count, generator=generator(seed, stream, epoch)).tolist()
-    return order
+def order(seed: int, stream: Stream, epoch: int, count: int) -> list[int]:
+    """In which order `count` photos are shown when it is their turn for the epoch-th time."""
+    found: list[int] = torch.randperm(count, generator=generator(seed, stream, epoch)).tolist()
+    return found
 
 
 def rate(schedule: Schedule, step: int, steps: int, peak: float) -> float:

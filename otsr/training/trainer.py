@@ -102,9 +102,8 @@ class Trainer:
         fused = self.device.type == "cuda"  # one kernel for all weights
         self.optimiser = torch.optim.Adam(own, lr, betas, fused=fused, foreach=not fused)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
-        self.losses = Losses(config.losses, partial(self.accelerator.reduce, reduction="mean")).to(
-            self.device
-        )
+        mean = partial(self.accelerator.reduce, reduction="mean")
+        self.losses = Losses(config.losses, mean).to(self.device)
         for weight in self.losses.parameters():  # frozen: autocast would cast them anew in every pass
             weight.data = weight.data.to(self.dtype)
         self.peaks = {self.optimiser: lr}  # learning rates, before the schedule
@@ -189,9 +188,9 @@ class Trainer:
         Raises NotFinite: they are not, or those of an earlier step, which was not checked, were not.
         """
         lr, hr, reals = batch.to(self.device, self.layout)
+        schedule, steps = self.config.optimiser.schedule, self.config.steps
         for adam, peak in self.peaks.items():
-            rate = runtime.rate(self.config.optimiser.schedule, self.step, self.config.steps, peak)
-            adam.param_groups[0]["lr"] = rate
+            adam.param_groups[0]["lr"] = runtime.rate(schedule, self.step, steps, peak)
 
         # Forward: the generator, run as this device is fastest at it, makes SR; the losses say what is wrong with it.
         sr = self.fast(lr)

@@ -30,20 +30,17 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 @pytest.mark.parametrize(
     ("asked", "device", "fast", "expected"),
     [
-        ("auto", CPU, True, torch.bfloat16),
-        ("auto", CPU, False, torch.float32),
-        ("auto", CUDA, True, torch.bfloat16),
-        ("auto", CUDA, False, torch.float32),
-        ("bf16", CPU, False, torch.bfloat16),
-        ("fp16", CUDA, True, torch.float16),
+        ("auto", CPU, True, "bfloat16"), ("auto", CPU, False, "float32"), ("auto", CUDA, True, "bfloat16"),
+        ("auto", CUDA, False, "float32"), ("bf16", CPU, False, "bfloat16"), ("fp16", CUDA, True, "float16"),
     ],
-)
+)  # fmt: skip
 def test_auto_is_bf16_only_where_the_device_is_fast_at_it(
-    monkeypatch: pytest.MonkeyPatch, asked: str, device: torch.device, fast: bool, expected: torch.dtype
+    monkeypatch: pytest.MonkeyPatch, asked: str, device: torch.device, fast: bool, expected: str
 ) -> None:
     monkeypatch.setattr(machine, "fast_bf16", lambda: fast)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: fast)
-    assert runtime.choose_precision(load_config(TINY, [f"precision={asked}"]), device) == expected
+    found = runtime.choose_precision(load_config(TINY, [f"precision={asked}"]), device)
+    assert found == getattr(torch, expected)
     with pytest.raises(ConfigError, match="precision is fp16, which needs CUDA; use auto, bf16 or fp32"):
         runtime.choose_precision(load_config(TINY, ["precision=fp16"]), CPU)
 
@@ -88,15 +85,14 @@ def test_gradients_are_averaged_in_one_exchange_and_keep_their_layout() -> None:
         assert kind == "mean"
         return (flat + 3 * flat) / 2  # the other process has three times as much
 
-    pair: Any = SimpleNamespace(num_processes=2, reduce=reduce)
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1)).to(memory_format=torch.channels_last)
     frozen = nn.Parameter(torch.zeros(2))
     network(torch.rand(1, 3, 8, 8)).sum().backward()
     before = [parameter.grad.clone() for parameter in network.parameters()]
+    pair: Any = SimpleNamespace(num_processes=2, reduce=reduce)
     runtime.average_gradients([*network.parameters(), frozen], pair)
     for parameter, old in zip(network.parameters(), before, strict=True):
-        torch.testing.assert_close(parameter.grad, 2 * old)
-        assert parameter.grad.stride() == old.stride()
+        torch.testing.assert_close(parameter.grad, 2 * old, check_stride=True)
     assert len(exchanges) == 1 and frozen.grad is None
 
 
@@ -125,9 +121,8 @@ def test_a_copy_in_16_bits_is_as_near_to_fp32_as_autocast(network: nn.Module) ->
 
 def torchs(kind: type, **arguments: object) -> list[float]:
     """20 rates of a scheduler of torch."""
-    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 1.0)
+    optimiser, found = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 1.0), []
     scheduler = kind(optimiser, **arguments)
-    found = []
     for _ in range(20):
         found.append(optimiser.param_groups[0]["lr"])
         optimiser.step()
