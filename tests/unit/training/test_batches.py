@@ -218,9 +218,12 @@ def blocks(photo: Tensor) -> Tensor:
 
 @pytest.fixture
 def pairs(tmp_path: Path) -> tuple[Path, Path]:
-    """HR photos of 4×4 blocks, and LR photos of a pixel a block; the second has pixels that are no whole block."""
+    """HR photos of 4×4 blocks, and LR photos of a pixel a block; the second has pixels that are no whole block.
+
+    Their names come in the other order once a scale is behind them.
+    """
     draw = np.random.default_rng(1)
-    for name, (height, width), extra in (("a", (9, 12), 0), ("b", (8, 15), 3)):
+    for name, (height, width), extra in (("a", (9, 12), 0), ("a-1", (8, 15), 3)):
         small = draw.integers(0, 256, (height, width, 3), dtype=np.uint8)
         large = np.pad(small.repeat(4, 0).repeat(4, 1), ((0, extra), (0, extra), (0, 0)))
         for place, pixels in (("lr", small), ("hr", large)):
@@ -248,9 +251,9 @@ def test_pairs_from_two_places_stay_on_each_other(pairs: tuple[Path, Path], how:
 def test_pairs_that_do_not_match_are_named(pairs: tuple[Path, Path]) -> None:
     hr, lr = pairs
     refused(recipe(hr, lr=lr), r"2 of 2 pairs do not differ by the scale 2: .*a\.png \(48×36\) and its LR", 2)
-    refused(recipe((str(hr), str(hr)), lr=lr), "matched by name, but a, b occur twice")
-    (lr / "b.png").rename(lr / "c.png")
-    refused(recipe(hr, lr=lr), r"1 of 2 HR photos have no LR .*: .*b\.png; LR names look like a, c")
+    refused(recipe((str(hr), str(hr)), lr=lr), "matched by name, but a, a-1 occur twice")
+    (lr / "a-1.png").rename(lr / "c.png")
+    refused(recipe(hr, lr=lr), r"1 of 2 HR photos have no LR .*: .*a-1\.png; LR names look like a, c")
 
 
 # --- places
