@@ -163,7 +163,7 @@ class Adversary:
         assert critic is not None
         with torch.no_grad():
             sample = self._samples(torch.zeros(1, 3, crop, crop, device=self.accelerator.device), 0, 0)
-        channels, side = sample.shape[1], sample.shape[-1]
+        _, channels, _, side = sample.shape
         if critic.name == "vgg":
             return VGGCritic(side, channels, critic.nf, critic.norm)
         layers = critic.layers if critic.layers is not None else (2 if side >= 32 else 1 if side >= 16 else 0)

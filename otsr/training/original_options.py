@@ -52,10 +52,7 @@ _WORDS = {  # notes that say more than "has no counterpart"
 
 
 def translate(values: Keys) -> tuple[Keys, list[str]]:
-    """Our values, at the places of theirs, and a note on each thing that is lost or changed. Raises ConfigError.
-
-    `values` are options of RealSR, OTSR or another descendant of MMSR, which have a part network_G.
-    """
+    """Our values, at the places of theirs, and a note on each thing that is lost or changed. Raises ConfigError."""
     options = _Options(values)
     left = options.left
     if not any(key.startswith("datasets.train.") for key in left):

@@ -168,10 +168,9 @@ def generator(seed: int, stream: Stream, *counters: int) -> torch.Generator:
 
 
 @lru_cache(maxsize=64)
-def order(seed: int, stream: Stream, epoch: int, count: int) -> list[int]:
+def order(seed: int, stream: Stream, epoch: int, count: int) -> tuple[int, ...]:
     """In which order `count` photos are shown when it is their turn for the epoch-th time."""
-    found: list[int] = torch.randperm(count, generator=generator(seed, stream, epoch)).tolist()
-    return found
+    return tuple(torch.randperm(count, generator=generator(seed, stream, epoch)).tolist())
 
 
 def rate(schedule: Schedule, step: int, steps: int, peak: float) -> float:
