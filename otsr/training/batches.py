@@ -74,18 +74,13 @@ class TrainingBatches(torch.utils.data.Dataset[Batch | DataError]):
         self.data, self.scale, self.seed = data, scale, seed
         self._places = range(process * data.batch // processes, (process + 1) * data.batch // processes)
         self._reals = reals
-        readers = processes * max(1, data.workers)
-        self.hr = Photos(data.hr, data.cleanup, readers)
+        self.hr, self.lr = open_pictures(data, scale, processes * max(1, data.workers))
         if small := [photo.sized for photo in self.hr.photos if min(photo.shape) < data.crop]:
             after = f" after the clean-up by {data.cleanup:g}" if data.cleanup > 1 else ""
             what = f"{len(small)} of {len(self.hr.photos)} photos are smaller than the crop of {data.crop}{after}"
             raise DataError(f"{what}: {listed(small)}; remove them, or set data.crop lower")
-        self.lr: Photos | None = None
-        if data.lr is None:
+        if self.lr is None:
             self._synthesis = Synthesis(load_degradation(data.degradation, scale, data.cleanup, folder))
-        else:
-            self.lr = Photos([data.lr], processes=readers)
-            match_pairs(self.hr, self.lr, scale)
 
     def batch(self, step: int) -> Batch:
         """The batch of a step."""
@@ -193,11 +188,17 @@ def _turned(pixels: np.ndarray, turn: int) -> np.ndarray:
     return pixels.transpose(2, 1, 0) if turn & 4 else pixels.transpose(2, 0, 1)
 
 
-def match_pairs(hr: Photos, lr: Photos, scale: int) -> None:
-    """Put LR photos into the order of HR: each has the name of its HR photo, or that with "x4" (the scale) after it.
+def open_pictures(pictures: schema.Pictures, scale: int, processes: int = 0) -> tuple[Photos, Photos | None]:
+    """HR photos, and in their order LR photos where these are there already, read in so many `processes`.
+
+    An LR photo has the name of its HR photo, or that with "x4" (the scale) after it.
 
     Raises DataError: names are not unique or have no partner, or an LR photo is not ⌊HR/scale⌋ large; they are named.
     """
+    hr = Photos(pictures.hr, pictures.cleanup, processes)
+    if pictures.lr is None:
+        return hr, None
+    lr = Photos([pictures.lr], processes=processes)
     counts = [Counter(photo.name for photo in photos) for photos in (hr.photos, lr.photos)]
     if twice := sorted({name for count in counts for name in count if count[name] > 1}):
         raise DataError(f"pairs are matched by name, but {listed(twice)} occur twice; rename them")
@@ -214,3 +215,4 @@ def match_pairs(hr: Photos, lr: Photos, scale: int) -> None:
     ]:
         what = f"{len(wrong)} of {len(pairs)} pairs do not differ by the scale {scale}"
         raise DataError(f"{what}: {listed(wrong)}")
+    return hr, lr
