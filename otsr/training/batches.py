@@ -161,9 +161,9 @@ class TrainingBatches(torch.utils.data.Dataset[Batch | DataError]):
 
     def _draw(self, photos: Stream, crops: Stream, step: int, place: int, grid: int) -> Crop:
         """A crop at a multiple of `grid` pixels. All photos are shown in random order, then all in another."""
-        count, drawing = len(self.hr.photos), generator(self.seed, crops, step, place)
-        epoch, turn = divmod(step * self.data.batch + place, count)
-        photo = order(self.seed, photos, epoch, count)[turn]
+        epoch, number = divmod(step * self.data.batch + place, len(self.hr.photos))
+        photo = order(self.seed, photos, epoch, len(self.hr.photos))[number]
+        drawing = generator(self.seed, crops, step, place)
 
         def draw(count: int) -> int:
             return int(torch.randint(count, (1,), generator=drawing))

@@ -80,7 +80,7 @@ class Photos:
             warnings.warn(
                 f"decoded photos take {needed / 1e9:.2f} GB, but {self._room / 1e9:.2f} GB are kept in memory; the "
                 f"rest is decoded for each crop, slowly. Pack them: otsr pack FOLDER -o NAME{SUFFIX}",
-                stacklevel=3,
+                stacklevel=4,  # at whoever makes the batches
             )
 
     def __getstate__(self) -> dict[str, object]:
