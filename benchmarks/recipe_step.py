@@ -22,7 +22,6 @@ from writing import save
 
 from otsr.evaluation import aligned
 from otsr.training import load_config
-from otsr.training.adversary import Adversary
 from otsr.training.trainer import Trainer
 
 HEAD = ["recipe", "batch of crops", "ms", "launches", "device at work, ms", "peak memory, MB"]
@@ -41,27 +40,24 @@ def measured(recipe: str, steps: int, settings: list[str]) -> list[str]:
     here = ["start=null", "data.hr=photos/train", "data.workers=0", "validation.images=0", *settings]
     config = load_config(recipe, here)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(config, Path(folder) / "run", False, False, Adversary)
-        try:
-            batch = trainer.batches.batch(0)
+        trainer = Trainer(config, Path(folder) / "run")
+        batch = trainer.batches.batch(0)
 
-            def go(first: int, count: int) -> float:
-                """Seconds of so many steps."""
-                started = time.perf_counter()
-                for trainer.step in range(first, first + count):
-                    trainer.update(batch, check=False)
-                if on_cuda:
-                    torch.cuda.synchronize()
-                return time.perf_counter() - started
-
-            on_cuda = trainer.device.type == "cuda"
-            go(0, 6)  # CUDA chooses its convolutions
+        def go(first: int, count: int) -> float:
+            """Seconds of so many steps."""
+            started = time.perf_counter()
+            for trainer.step in range(first, first + count):
+                trainer.update(batch, check=False)
             if on_cuda:
-                torch.cuda.reset_peak_memory_stats()
-            found = [f"{1e3 * go(6, steps) / steps:.1f}"]
-            found += watched(lambda: go(6 + steps, WATCHED)) if on_cuda else ["-"] * 3
-        finally:
-            trainer.close()
+                torch.cuda.synchronize()
+            return time.perf_counter() - started
+
+        on_cuda = trainer.device.type == "cuda"
+        go(0, 6)  # CUDA chooses its convolutions
+        if on_cuda:
+            torch.cuda.reset_peak_memory_stats()
+        found = [f"{1e3 * go(6, steps) / steps:.1f}"]
+        found += watched(lambda: go(6 + steps, WATCHED)) if on_cuda else ["-"] * 3
     return [recipe, f"{config.data.batch} of {config.data.crop}×{config.data.crop}", *found]
 
 

@@ -45,7 +45,6 @@ from writing import save
 
 from otsr.evaluation import aligned
 from otsr.training import adversary
-from otsr.training.adversary import Adversary
 from otsr.training.batches import TrainingBatches
 from otsr.training.schema import Config
 from otsr.training.trainer import Trainer
@@ -108,7 +107,7 @@ def ours(config: Config, folder: Path) -> Trainer:
     """The trainer, with the same VGG19 as the original's."""
     network = vgg19().to(memory_format=torch.channels_last)
     with mock.patch("otsr.training.losses.backbone", lambda name, layers: network):
-        return Trainer(config, folder, resume=False, progress=False, adversary=Adversary)
+        return Trainer(config, folder)
 
 
 @contextmanager
@@ -152,7 +151,6 @@ def gradient_errors(size: Size) -> dict[str, float]:
             assert all(torch.equal(a, b) for a, b in zip(mine.parameters(), theirs.parameters(), strict=True))
         trainer.update(batch)
         plain.step(batch, Clock(DEVICE, running=False))
-        trainer.close()
     errors = {}
     for name, networks in pairs.items():
         mine, theirs = (torch.cat([p.grad.flatten() for p in net.parameters()]) for net in networks)

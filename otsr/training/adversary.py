@@ -84,8 +84,8 @@ class Adversary:
             # Which way the critic should move: the caller's optimiser.step() will take it there.
             self._set_gradient(loss)
 
-        self.log |= {"loss": loss.detach()}
-        self.log |= {"real": real_scores.detach().mean(), "fake": fake_scores.detach().mean()}
+        self.log["loss"] = loss.detach()
+        self.log["real"], self.log["fake"] = real_scores.detach().mean(), fake_scores.detach().mean()
         if step < self.gan.start:  # until then the critic learns alone
             return 0 * sr.sum()  # with a gradient, as a loss that stands alone needs one
         # A number with the value of the loss and the gradient `pull`. `along − along.detach()` is 0, but its derivative
@@ -104,12 +104,10 @@ class Adversary:
                 return Judgement((_yes(y) + _no(x)) / 2, y, x, None)
             if self.gan.kind == "ragan":
                 return Judgement((_yes(y - x.mean()) + _no(x - y.mean())) / 2, y, x, None)
-            # The transport problem of the whole batch; its potentials are the critic's labels.
+            # The transport problem of the whole batch; its potentials are the critic's labels. What is not finite would
+            # stop the solver; it reaches the loss through the scores.
             all_real, all_fake = (self.accelerator.gather(s.float()) for s in (real, fake.detach()))
-            cost = quadratic_cost(all_real, all_fake, self.gan.K)
-            labels = potentials(
-                cost.nan_to_num(posinf=0)
-            )  # NaN and infinity reach the loss through the scores
+            labels = potentials(quadratic_cost(all_real, all_fake, self.gan.K).nan_to_num(posinf=0))
             self.plan, self.log["transport cost"] = labels.plan, labels.value
             # Its slope at this process's fakes is asked to be that of the potentials.
             plan = labels.plan.split(len(fake), dim=1)[self.accelerator.process_index]
@@ -163,14 +161,13 @@ class Adversary:
         assert critic is not None
         with torch.no_grad():
             sample = self._samples(torch.zeros(1, 3, crop, crop, device=self.accelerator.device), 0, 0)
-        channels, side = sample.shape[1], sample.shape[-1]
+        _, channels, _, side = sample.shape
         if critic.name == "vgg":
             return VGGCritic(side, channels, critic.nf, critic.norm)
         layers = critic.layers if critic.layers is not None else (2 if side >= 32 else 1 if side >= 16 else 0)
         if side < 2**layers:
-            raise self.config.error(
-                "critic.layers", f"is {layers}, but {side} pixels cannot be halved so often"
-            )
+            problem = f"is {layers}, but {side} pixels cannot be halved so often"
+            raise self.config.error("critic.layers", problem)
         return PatchCritic(channels, critic.nf, layers, critic.norm)
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from otsr.training import schema
-from otsr.training.runtime import Stream, choose, generator, one_thread, outlive_ctrl_c, sigchld_as_it_was
+from otsr.training.runtime import Stream, generator, one_thread, order, outlive_ctrl_c, sigchld_as_it_was
 from otsr.training.sources import Photos, listed
 from otsr.training.store import DataError
 from otsr.training.synthesis import Synthesis, load_degradation
@@ -66,44 +66,35 @@ class TrainingBatches(torch.utils.data.Dataset[Batch | DataError]):
     """
 
     def __init__(
-        self,
-        data: schema.Data,
-        scale: int,
-        seed: int,
-        process: int = 0,
-        processes: int = 1,
-        *,
-        reals: bool = False,
-        folder: Path | None = None,
-    ) -> None:
+        self, data: schema.Data, scale: int, seed: int, process: int = 0, processes: int = 1, *,
+        reals: bool = False, folder: Path | None = None,
+    ) -> None:  # fmt: skip
         if data.batch % processes:
             raise DataError(f"data.batch is {data.batch}, which {processes} processes cannot share evenly")
         self.data, self.scale, self.seed = data, scale, seed
         self._places = range(process * data.batch // processes, (process + 1) * data.batch // processes)
         self._reals = reals
-        readers = processes * max(1, data.workers)
-        self.hr = Photos(data.hr, data.cleanup, readers)
-        small = [self.hr.sized(index) for index, shape in enumerate(self.hr.shapes) if min(shape) < data.crop]
-        if small:
+        self.hr, self.lr = open_pictures(data, scale, processes * max(1, data.workers))
+        if small := [photo.sized for photo in self.hr.photos if min(photo.shape) < data.crop]:
             after = f" after the clean-up by {data.cleanup:g}" if data.cleanup > 1 else ""
-            what = f"{len(small)} of {len(self.hr)} photos are smaller than the crop of {data.crop}{after}"
+            what = f"{len(small)} of {len(self.hr.photos)} photos are smaller than the crop of {data.crop}{after}"
             raise DataError(f"{what}: {listed(small)}; remove them, or set data.crop lower")
-        self.lr: Photos | None = None
-        if data.lr is None:
+        if self.lr is None:
             self._synthesis = Synthesis(load_degradation(data.degradation, scale, data.cleanup, folder))
-        else:
-            self.lr = Photos([data.lr], processes=readers)
-            self._pairs = match_pairs(self.hr, self.lr, scale)
 
     def batch(self, step: int) -> Batch:
         """The batch of a step."""
         with one_thread():
-            lr, hr = self._synthesised(step) if self.lr is None else self._paired(step)
-            reals = None
-            if self._reals:
-                drawn = [self._draw(Stream.REAL_ORDER, Stream.REAL, step, place, 1) for place in self._places]
-                reals = _cut(self.hr, drawn, self.data.crop)
-        return Batch(lr, hr, reals)
+            crops, side, s = self._crops(step), self.data.crop, self.scale
+            if self.lr is None:
+                lr, hr = self._synthesised(crops)
+            else:
+                small = [crop._replace(top=crop.top // s, left=crop.left // s) for crop in crops]
+                lr, hr = _cut(self.lr, small, side // s).float().div_(255), _cut(self.hr, crops, side)
+            if not self._reals:
+                return Batch(lr, hr, None)
+            drawn = [self._draw(Stream.REAL_ORDER, Stream.REAL, step, place, 1) for place in self._places]
+            return Batch(lr, hr, _cut(self.hr, drawn, side))
 
     def __getitem__(self, step: int) -> Batch | DataError:
         """As torch's `DataLoader` asks for a batch. Bad data is no error here: a traceback would hide its message."""
@@ -118,13 +109,9 @@ class TrainingBatches(torch.utils.data.Dataset[Batch | DataError]):
         Close it (`contextlib.closing`) to end the processes at once. Raises DataError: one failed or died.
         """
         loader = DataLoader(
-            self,
-            batch_size=None,
-            sampler=range(first, sys.maxsize),
-            num_workers=self.data.workers,
-            worker_init_fn=outlive_ctrl_c,
-            generator=torch.Generator(),  # else it would draw from the generator of all others
-        )
+            self, batch_size=None, sampler=range(first, sys.maxsize), num_workers=self.data.workers,
+            worker_init_fn=outlive_ctrl_c, generator=torch.Generator(),  # else it would draw from everybody's
+        )  # fmt: skip
         with sigchld_as_it_was():
             batches = iter(loader)
         try:
@@ -145,9 +132,8 @@ class TrainingBatches(torch.utils.data.Dataset[Batch | DataError]):
 
     def origins(self, step: int) -> list[str]:
         """Where each HR crop of a step comes from, in words: to find the culprit when a step goes wrong."""
-        return [
-            f"{self.hr.place(crop.photo)} at column {crop.left}, row {crop.top}" for crop in self._crops(step)
-        ]
+        photos = self.hr.photos
+        return [f"{photos[crop.photo]} at column {crop.left}, row {crop.top}" for crop in self._crops(step)]
 
     @cached_property  # it reads all files
     def fingerprint(self) -> str:
@@ -157,39 +143,32 @@ class TrainingBatches(torch.utils.data.Dataset[Batch | DataError]):
         except OSError:  # a checkpoint is worth more than its story
             return "unknown: a photo went during the training"
 
-    def _synthesised(self, step: int) -> tuple[Tensor, Tensor]:
+    def _synthesised(self, crops: list[Crop]) -> tuple[Tensor, Tensor]:
         """LR made from HR: contiguous (b, 3, c/s, c/s) float32 and (b, 3, c, c) uint8."""
-        side, margin, crops = self.data.crop, self._synthesis.margin, self._crops(step)
+        side, margin = self.data.crop, self._synthesis.margin
         regions = np.empty((len(crops), 3, side + 2 * margin, side + 2 * margin), np.uint8)
         for region, (photo, top, left, turn, _) in zip(regions, crops, strict=True):
-            cut, shape = partial(self.hr.crop, photo), self.hr.shapes[photo]
+            cut, shape = partial(self.hr.crop, photo), self.hr.photos[photo].shape
             # Turned before it is degraded: the camera's blur and compression do not turn with the scene.
             region[...] = _turned(self._synthesis.region(cut, shape, top, left, side), turn)
         seen = torch.from_numpy(regions)
         lr = self._synthesis.degrade(seen, [crop.drawing for crop in crops])
         return lr, seen[..., margin : margin + side, margin : margin + side].contiguous()
 
-    def _paired(self, step: int) -> tuple[Tensor, Tensor]:
-        """LR as it was photographed: the same shapes."""
-        assert self.lr is not None
-        crops, s = self._crops(step), self.scale
-        small = [c._replace(photo=self._pairs[c.photo], top=c.top // s, left=c.left // s) for c in crops]
-        lr = _cut(self.lr, small, self.data.crop // s)
-        return lr.float().div_(255), _cut(self.hr, crops, self.data.crop)
-
     def _crops(self, step: int) -> list[Crop]:
         grid = 1 if self.lr is None else self.scale
         return [self._draw(Stream.ORDER, Stream.SAMPLE, step, place, grid) for place in self._places]
 
-    def _draw(self, order: Stream, sample: Stream, step: int, place: int, grid: int) -> Crop:
-        """A crop at a multiple of `grid` pixels."""
-        photo = choose(self.seed, order, step * self.data.batch + place, len(self.hr))
-        drawing = generator(self.seed, sample, step, place)
+    def _draw(self, photos: Stream, crops: Stream, step: int, place: int, grid: int) -> Crop:
+        """A crop at a multiple of `grid` pixels. All photos are shown in random order, then all in another."""
+        epoch, number = divmod(step * self.data.batch + place, len(self.hr.photos))
+        photo = order(self.seed, photos, epoch, len(self.hr.photos))[number]
+        drawing = generator(self.seed, crops, step, place)
 
         def draw(count: int) -> int:
             return int(torch.randint(count, (1,), generator=drawing))
 
-        height, width = ((side - self.data.crop) // grid + 1 for side in self.hr.shapes[photo])
+        height, width = ((side - self.data.crop) // grid + 1 for side in self.hr.photos[photo].shape)
         top, left = grid * draw(height), grid * draw(width)
         return Crop(photo, top, left, draw(8) if self.data.augment else 0, drawing)
 
@@ -209,26 +188,31 @@ def _turned(pixels: np.ndarray, turn: int) -> np.ndarray:
     return pixels.transpose(2, 1, 0) if turn & 4 else pixels.transpose(2, 0, 1)
 
 
-def match_pairs(hr: Photos, lr: Photos, scale: int) -> list[int]:
-    """For each HR photo the number of its LR photo: of the same name, or of that name with "x4" (the scale) after it.
+def open_pictures(pictures: schema.Pictures, scale: int, processes: int = 0) -> tuple[Photos, Photos | None]:
+    """HR photos, and in their order LR photos where these are there already, read in so many `processes`.
+
+    An LR photo has the name of its HR photo, or that with "x4" (the scale) after it.
 
     Raises DataError: names are not unique or have no partner, or an LR photo is not ⌊HR/scale⌋ large; they are named.
     """
-    twice = {name for names in (hr.names, lr.names) for name, count in Counter(names).items() if count > 1}
-    if twice:
-        raise DataError(f"pairs are matched by name, but {listed(sorted(twice))} occur twice; rename them")
-    found = {name: index for index, name in enumerate(lr.names)}
-    pairs = [found.get(name, found.get(f"{name}x{scale}", -1)) for name in hr.names]
-    missing = [hr.place(index) for index, other in enumerate(pairs) if other < 0]
-    if missing:
-        what = f"{len(missing)} of {len(hr)} HR photos have no LR photo of their name: {listed(missing)}"
-        raise DataError(f"{what}; LR names look like {listed(lr.names[:2])}")
-    wrong = [
-        f"{hr.sized(i)} and its LR, {lr.sized(j)}"
-        for i, j in enumerate(pairs)
-        if lr.shapes[j] != tuple(side // scale for side in hr.shapes[i])
-    ]
-    if wrong:
-        what = f"{len(wrong)} of {len(hr)} pairs do not differ by the scale {scale}"
+    hr = Photos(pictures.hr, pictures.cleanup, processes)
+    if pictures.lr is None:
+        return hr, None
+    lr = Photos([pictures.lr], processes=processes)
+    counts = [Counter(photo.name for photo in photos) for photos in (hr.photos, lr.photos)]
+    if twice := sorted({name for count in counts for name in count if count[name] > 1}):
+        raise DataError(f"pairs are matched by name, but {listed(twice)} occur twice; rename them")
+    found = {photo.name: photo for photo in lr.photos}
+    pairs = [(large, found.get(large.name) or found.get(f"{large.name}x{scale}")) for large in hr.photos]
+    if missing := [str(large) for large, small in pairs if small is None]:
+        what = f"{len(missing)} of {len(pairs)} HR photos have no LR photo of their name: {listed(missing)}"
+        raise DataError(f"{what}; LR names look like {listed([*found][:2])}")
+    lr.photos = [small for _, small in pairs if small is not None]
+    if wrong := [
+        f"{large.sized} and its LR, {small.sized}"
+        for large, small in zip(hr.photos, lr.photos, strict=True)
+        if small.shape != (large.shape[0] // scale, large.shape[1] // scale)
+    ]:
+        what = f"{len(wrong)} of {len(pairs)} pairs do not differ by the scale {scale}"
         raise DataError(f"{what}: {listed(wrong)}")
-    return pairs
+    return hr, lr

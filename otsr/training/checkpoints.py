@@ -36,13 +36,13 @@ def named(path: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:  # torch calls a full disk a RuntimeError
         kept = "; the one before it is intact" if path.is_file() else ""
-        raise CheckpointError(
-            f"{path}: cannot be written ({_reason(error)}); make room and go on with --resume{kept}"
-        ) from None
+        words = f"cannot be written ({_reason(error)}); make room and go on with --resume{kept}"
+        raise CheckpointError(f"{path}: {words}") from None
 
 
-def lock(folder: Path) -> FileLock:
-    """Keep `folder` for one training, until released. Raises CheckpointError: another one is at work there."""
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Keep `folder` for one training. Raises CheckpointError: another one is at work there."""
     held = FileLock(folder / ".lock", timeout=0)
     try:
         held.acquire()
@@ -51,7 +51,10 @@ def lock(folder: Path) -> FileLock:
         raise CheckpointError(f"{folder}: {words}") from None
     except (OSError, NotImplementedError):
         pass  # a network drive without locks; a disk without room is named by what is written next
-    return held
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:
@@ -95,9 +98,10 @@ def _reason(error: Exception) -> str:
 
 def story(config: Config, step: int, data: str, scores: dict[str, float]) -> dict[str, str]:
     """How weights were trained, for their metadata."""
-    told = {"recipe": config.name, "fingerprint": config.fingerprint(), "seed": str(config.seed)}
-    told |= {"steps": str(step), "data": data}
-    told["scores"] = " ".join(f"{key}={value:.5g}" for key, value in scores.items())
+    told = {
+        "recipe": config.name, "fingerprint": config.fingerprint(), "seed": str(config.seed), "steps": str(step),
+        "data": data, "scores": " ".join(f"{key}={value:.5g}" for key, value in scores.items()),
+    }  # fmt: skip
     if config.start is not None:
         told["start"] = str(config.start)
     if isinstance(config.start, str):  # of the same architecture: --ot-weight leads from there to here

@@ -106,12 +106,8 @@ def transported_features(
     features = network(picture) if found is None else found
     if term.kind != "sliced":
         return features
-    return {
-        layer: torch.einsum(
-            "bchw,kc->bkhw", f.float(), directions(f.shape[1]).to(f.device, non_blocking=True)
-        )
-        for layer, f in features.items()
-    }
+    along = {layer: directions(f.shape[1]).to(f.device, non_blocking=True) for layer, f in features.items()}
+    return {layer: torch.einsum("bchw,kc->bkhw", f.float(), along[layer]) for layer, f in features.items()}
 
 
 def transport_distance(

@@ -56,13 +56,11 @@ def plan_picture(plan: Tensor) -> Tensor:
 
 
 class Progress:
-    """Writes to stderr, if it is to be `shown`. The bar with the time left appears only on a terminal.
-
-    `pace` is seconds a step since the last line, validation left out.
-    """
+    """Writes to stderr, if it is to be `shown`. The bar with the time left appears only on a terminal."""
 
     def __init__(self, name: str, step: int, steps: int, shown: bool) -> None:
-        self.steps, self.shown, self.pace = steps, shown, 0.0
+        self.steps, self.shown = steps, shown
+        self.pace = 0.0  # seconds a step since the last line, validation left out
         looks: Any = {"unit": "step", "disable": None if shown else True, "dynamic_ncols": True}
         self._bar = tqdm(total=steps, initial=step, desc=name, **looks)
         self.advance, self.close = self._bar.update, self._bar.close

@@ -124,10 +124,7 @@ def dump(config: Config) -> str:
 
 
 def read_recipe(path: str | os.PathLike[str], above: tuple[Path, ...] = ()) -> Keys:
-    """The values in a file, or in a recipe of that name, on top of those of its `base`. Raises ConfigError.
-
-    `above` are the recipes that are built on this one.
-    """
+    """The values in a file, or in a recipe of that name, on top of those of its `base`; recipes `above` build on it."""
     path = Path(path)
     path = path if path.exists() else recipes().get(str(path), path)
     values, chain = _read(path), (*above, path.resolve())
@@ -185,9 +182,8 @@ def _read(path: Path) -> Keys:
     except FileNotFoundError:
         from otsr.images import did_you_mean, suggestion  # not at the top: recipes are read without torch
 
-        meant = did_you_mean(path.name, recipes()) or suggestion(path)
-        names = f"there are {', '.join(recipes())}{meant}"
-        raise ConfigError(f"{path}: no such file, and no recipe of this name; {names}") from None
+        names = ", ".join(recipes()) + (did_you_mean(path.name, recipes()) or suggestion(path))
+        raise ConfigError(f"{path}: no such file, and no recipe of this name; there are {names}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not a text file (not UTF-8); expected a recipe in YAML") from None
     except OSError as error:

@@ -17,7 +17,7 @@ from enum import IntEnum
 from functools import lru_cache
 from itertools import accumulate
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -167,16 +167,10 @@ def generator(seed: int, stream: Stream, *counters: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest.digest(), "little", signed=True))
 
 
-def choose(seed: int, stream: Stream, number: int, count: int) -> int:
-    """Which of `count` photos sample `number` shows: all of them in random order, then all in another, and so on."""
-    epoch, place = divmod(number, count)
-    return _order(seed, stream, epoch, count)[place]
-
-
 @lru_cache(maxsize=64)
-def _order(seed: int, stream: Stream, epoch: int, count: int) -> list[int]:
-    order: list[int] = torch.randperm(count, generator=generator(seed, stream, epoch)).tolist()
-    return order
+def order(seed: int, stream: Stream, epoch: int, count: int) -> tuple[int, ...]:
+    """In which order `count` photos are shown when it is their turn for the epoch-th time."""
+    return tuple(torch.randperm(count, generator=generator(seed, stream, epoch)).tolist())
 
 
 def rate(schedule: Schedule, step: int, steps: int, peak: float) -> float:
@@ -199,35 +193,26 @@ def rate(schedule: Schedule, step: int, steps: int, peak: float) -> float:
     return warm * (schedule.floor + (peak - schedule.floor) * (1 + math.cos(math.pi * part)) / 2)
 
 
-class Interruption:
-    """A context in which the first SIGINT (Ctrl-C) or SIGTERM (of a batch system) is only noted, as `asked`.
+@contextmanager
+def interruption() -> Iterator[list[int]]:
+    """Inside, SIGINT (Ctrl-C) and SIGTERM (of a batch system) are only noted, in the list that is yielded.
 
     So a training can finish and save its step. A second SIGINT ends at once. Only the main thread gets signals.
     """
+    noted: list[int] = []
 
-    def __init__(self) -> None:
-        self.asked = 0  # the signal's number
-        self._before: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> Interruption:
-        if threading.current_thread() is threading.main_thread():
-            self._before = {n: signal.signal(n, self._note) for n in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def end(self) -> NoReturn:
-        """KeyboardInterrupt after SIGINT; after SIGTERM SystemExit with status 143."""
-        if self.asked == signal.SIGTERM:
-            sys.exit(128 + self.asked)
-        raise KeyboardInterrupt
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.asked and number == signal.SIGINT:
+    def note(number: int, frame: FrameType | None) -> None:
+        if noted and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.asked = number
+        noted.append(number)
+
+    here = threading.current_thread() is threading.main_thread()
+    before = {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM) if here}
+    try:
+        yield noted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def outlive_ctrl_c(worker: int) -> None:

@@ -44,6 +44,14 @@ class Photo(NamedTuple):
     store: Store | None = None
     number: int = 0
 
+    def __str__(self) -> str:
+        return str(self.file) if self.store is None else f"{self.file}: {self.name}"
+
+    @property
+    def sized(self) -> str:
+        """The photo and its size, "a.png (48×36)"."""
+        return f"{self} ({self.shape[1]}×{self.shape[0]})"
+
 
 class Photos:
     """The photos of folders, .lmdb stores, and the course (names in `COURSE`), in the order of places and names.
@@ -61,41 +69,26 @@ class Photos:
     def __init__(self, places: Sequence[str], cleanup: float = 1.0, processes: int = 0) -> None:
         self.cleanup = cleanup
         failures: list[str] = []
-        self._photos = [photo for place in places for photo in _photos(place, cleanup, failures)]
+        self.photos = [photo for place in places for photo in _photos(place, cleanup, failures)]
         if failures:
             raise DataError(f"{listed(failures, '; ')}: repair or remove what cannot be read")
-        self.names = [photo.name for photo in self._photos]
-        self.shapes = [photo.shape for photo in self._photos]
         self._kept: dict[int, np.ndarray] = {}
         free = available_memory() or 2 * MEMORY
         self._room = min(MEMORY, free // 2) // processes if processes else 0
-        needed = sum(3 * math.prod(photo.shape) for photo in self._photos if photo.store is None)
+        needed = sum(3 * math.prod(photo.shape) for photo in self.photos if photo.store is None)
         if needed > self._room and processes:
             warnings.warn(
                 f"decoded photos take {needed / 1e9:.2f} GB, but {self._room / 1e9:.2f} GB are kept in memory; the "
                 f"rest is decoded for each crop, slowly. Pack them: otsr pack FOLDER -o NAME{SUFFIX}",
-                stacklevel=3,
+                stacklevel=4,  # at whoever makes the batches
             )
-
-    def __len__(self) -> int:
-        return len(self.names)
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_kept": {}}  # a process that unpickles this decodes for itself
 
-    def place(self, index: int) -> str:
-        """File of a photo, or store and name: for messages."""
-        photo = self._photos[index]
-        return str(photo.file) if photo.store is None else f"{photo.file}: {photo.name}"
-
-    def sized(self, index: int) -> str:
-        """The same with its size, "a.png (48×36)"."""
-        height, width = self.shapes[index]
-        return f"{self.place(index)} ({width}×{height})"
-
     def crop(self, index: int, top: int, left: int, height: int, width: int) -> np.ndarray:
         """(height, width, 3) uint8 of a photo; not to be written to."""
-        photo = self._photos[index]
+        photo = self.photos[index]
         if photo.store is not None:
             return photo.store.crop(photo.number, top, left, height, width)
         if (pixels := self._kept.get(index)) is None:
@@ -111,12 +104,12 @@ class Photos:
 
     def read(self, index: int) -> np.ndarray:
         """(H, W, 3) uint8 of a whole photo; not to be written to."""
-        return self.crop(index, 0, 0, *self.shapes[index])
+        return self.crop(index, 0, 0, *self.photos[index].shape)
 
     def fingerprint(self) -> str:
         """sha256 of names, contents of the picture files, and clean-up: the same for a folder and for its store."""
         digest = hashlib.sha256(f"cleanup {self.cleanup:g}\n".encode())
-        for name, _, file, store, number in self._photos:
+        for name, _, file, store, number in self.photos:
             content = pooch.file_hash(str(file)) if store is None else store.photos[number].file
             digest.update(f"{content} {name}\n".encode())
         return digest.hexdigest()
@@ -127,15 +120,17 @@ def _photos(place: str, cleanup: float, failures: list[str]) -> list[Photo]:
     path = Path(place)
     if place in COURSE:
         if path.exists():
-            words = f"also the course's name for its own photos; write ./{place} as a full path"
-            raise DataError(f"{place}: {words}")
+            raise DataError(
+                f"{place}: also the course's name for its own photos; write ./{place} as a full path"
+            )
         return _found(datasets.photos(COURSE[place]), cleanup, failures)
     if path.suffix.lower() == SUFFIX:
         store = Store(place)
         if (packed := store.cleanup) != cleanup:
-            words = f"packed with a clean-up of {packed:g}, but the recipe says {cleanup:g}"
-            remedy = f"set cleanup to {packed:g}, or pack the photos again with --cleanup {cleanup:g}"
-            raise DataError(f"{store.path}: {words}; {remedy}")
+            raise DataError(
+                f"{store.path}: packed with a clean-up of {packed:g}, but the recipe says {cleanup:g}; "
+                f"set cleanup to {packed:g}, or pack the photos again with --cleanup {cleanup:g}"
+            )
         return [Photo(name, (h, w), store.path, store, i) for i, (name, h, w, _) in enumerate(store.photos)]
     if not path.is_dir():
         what = "not a folder" if path.exists() else "no such folder"
@@ -145,10 +140,7 @@ def _photos(place: str, cleanup: float, failures: list[str]) -> list[Photo]:
 
 
 def _found(places: Sequence[Path], cleanup: float, failures: list[str]) -> list[Photo]:
-    """Pictures in files and folders, sorted by name: the path below the folder, "/" between parts, no suffix.
-
-    What cannot be read is appended to `failures`. Raises DataError: two pictures have one name.
-    """
+    """Pictures in files and folders, sorted by name, the path below the folder without suffix; failures as above."""
     files: dict[str, Path] = {}
     for top in places:
         for path in find_images([top], lambda path, reason: failures.append(f"{path}: {reason}")):
@@ -180,14 +172,9 @@ class Packed(NamedTuple):
 
 
 def pack(
-    images: Sequence[str | os.PathLike[str]],
-    out: str | os.PathLike[str],
-    cleanup: float = 1.0,
-    *,
-    overwrite: bool = False,
-    workers: int | None = None,
-    progress: bool = True,
-) -> Packed:
+    images: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str], cleanup: float = 1.0, *,
+    overwrite: bool = False, workers: int | None = None, progress: bool = True,
+) -> Packed:  # fmt: skip
     """Write a store, NAME.lmdb, of picture files and folders of them, decoded and cleaned once.
 
     It appears whole or not at all; programs that read one that it replaces go on with the old one.
@@ -215,9 +202,10 @@ def pack(
         needed = f"{len(photos)} photos take {space / 1e9:.2f} GB as raw pixels"
         raise DataError(f"{out}: {needed}, {free / 1e9:.2f} GB are free; make room, or choose another disk")
     with atomic_path(out) as temporary:
-        decoded = _decoded(photos, cleanup, workers, progress, failures)
         try:
-            count = write_store(temporary, decoded, cleanup, space)
+            count = write_store(
+                temporary, _decoded(photos, cleanup, workers, progress, failures), cleanup, space
+            )
         except DataError as error:
             raise DataError(f"{out}: {error}") from None
         if not count:

@@ -75,24 +75,20 @@ class Store:
 
     def crop(self, index: int, top: int, left: int, height: int, width: int) -> np.ndarray:
         """(height, width, 3) uint8 from (top, left) on, a copy. Raises DataError: the file is damaged."""
-        result = np.empty((height, width, 3), np.uint8)
+        photo, result = self.photos[index], np.empty((height, width, 3), np.uint8)
         with self._environment().begin(buffers=True) as transaction:
-            for band in range(top // BAND, (top + height - 1) // BAND + 1):
-                rows, start = self._rows(transaction, index, band), band * BAND
-                low, high = max(top, start), min(top + height, start + len(rows))
+            for start in range(top // BAND * BAND, top + height, BAND):
+                try:
+                    value = transaction.get(band_key(index, start // BAND))
+                except lmdb.Error as error:
+                    raise self._damaged(f"{photo.name}: {error}") from None
+                count = min(BAND, photo.height - start)
+                if value is None or len(value) != count * photo.width * 3:
+                    raise self._damaged(f"rows {start} and below of {photo.name} are missing or cut")
+                rows = np.frombuffer(value, np.uint8).reshape(count, photo.width, 3)
+                low, high = max(top, start), min(top + height, start + count)
                 result[low - top : high - top] = rows[low - start : high - start, left : left + width]
         return result
-
-    def _rows(self, transaction: lmdb.Transaction, index: int, band: int) -> np.ndarray:
-        photo = self.photos[index]
-        count = min(BAND, photo.height - band * BAND)
-        try:
-            value = transaction.get(band_key(index, band))
-        except lmdb.Error as error:
-            raise self._damaged(f"{photo.name}: {error}") from None
-        if value is None or len(value) != count * photo.width * 3:
-            raise self._damaged(f"rows {band * BAND} and below of {photo.name} are missing or cut")
-        return np.frombuffer(value, np.uint8).reshape(count, photo.width, 3)
 
     def _environment(self) -> lmdb.Environment:
         """The file, opened at most once in this process, as LMDB asks for."""
@@ -159,8 +155,8 @@ def write_store(path: Path, photos: Iterable[tuple[str, np.ndarray, str]], clean
                         transaction.put(band_key(len(known), band), rows, append=True)
                 height, width, _ = pixels.shape
                 known.append(StoredPhoto(name, height, width, file))
-            described = [photo._asdict() for photo in known]
-            notes = {"version": _VERSION, "cleanup": cleanup, "band": BAND, "photos": described}
+            notes: dict[str, Any] = {"version": _VERSION, "cleanup": cleanup, "band": BAND}
+            notes["photos"] = [photo._asdict() for photo in known]
             with environment.begin(write=True) as transaction:  # last: a store without them is not whole
                 transaction.put(_NOTES, json.dumps(notes, ensure_ascii=False).encode(), append=True)
             environment.sync(True)

@@ -77,10 +77,19 @@ def load_degradation(
     Raises:
         DataError, DegradationError: the file is for another scale or clean-up than the recipe's; missing or damaged.
     """
-    if name == "phone" and folder is not None:
-        found = _kept_phone(folder / f"phone-x{scale}.safetensors", scale)
-    else:
+    if name != "phone" or folder is None:
         found = named_degradation(name or "bicubic", scale)
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = folder / f"phone-x{scale}.safetensors"
+        with FileLock(
+            kept.with_suffix(".lock")
+        ):  # of many processes one estimates it, and all read what it wrote
+            try:
+                found = named_degradation(str(kept), scale)
+            except DegradationError:
+                named_degradation("phone", scale).save(kept)
+                found = named_degradation(str(kept), scale)
     if found.cleanup not in (1, cleanup):
         raise DataError(f"{name}: needs data.cleanup: {found.cleanup:g}, not {cleanup:g} as the recipe says")
     if name is not None and found.noise is None:
@@ -88,17 +97,6 @@ def load_degradation(
         warnings.warn(f"{name} has no noise: a network trained on it {advice}", stacklevel=2)
     found.cleanup = 1.0
     return found
-
-
-def _kept_phone(path: Path, scale: int) -> Degradation:
-    """The phone's degradation: of many processes one estimates it, and all read what it wrote."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        try:
-            return named_degradation(str(path), scale)
-        except DegradationError:
-            named_degradation("phone", scale).save(path)
-            return named_degradation(str(path), scale)
 
 
 class Synthesis:

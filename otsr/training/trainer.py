@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from signal import SIGTERM
 from typing import Any, NamedTuple
 
 import torch
@@ -42,12 +43,8 @@ class Result(NamedTuple):
 
 
 def train(
-    config: Config,
-    folder: Path,
-    resume: bool = False,
-    progress: bool = True,
-    adversary: type[Adversary] = Adversary,
-) -> Result:
+    config: Config, folder: Path, resume: bool = False, progress: bool = True, adversary: type[Adversary] = Adversary
+) -> Result:  # fmt: skip
     """Train as a recipe says; with `resume` go on where the last checkpoint in the run's folder stopped.
 
     Under torchrun every process calls this: they share `data.batch`, and losses are those of the whole batch. With
@@ -60,23 +57,15 @@ def train(
         KeyboardInterrupt: Ctrl-C; the step was finished and saved first.
     """
     with runtime.kernels_restored():
-        trainer = Trainer(config, Path(folder), resume, progress, adversary)
-        try:
-            result = trainer.run()
-        except BaseException:
-            with suppress(checkpoints.CheckpointError):  # report what ended the training, not this
-                trainer.close()
-            raise
-        trainer.close()
-        return result
+        return Trainer(config, Path(folder), resume=resume, adversary=adversary).run(progress)
 
 
 class Trainer:
     """What a training holds: networks, optimisers, data, and the step it is at. See `train`."""
 
     def __init__(
-        self, config: Config, folder: Path, resume: bool, progress: bool, adversary: type[Adversary]
-    ):
+        self, config: Config, folder: Path, *, resume: bool = False, adversary: type[Adversary] = Adversary
+    ) -> None:
         self.config, self.folder = config, folder
         if not resume and (folder / checkpoints.NAME).exists():
             words = "holds a training already; go on with --resume, or choose another folder with -o"
@@ -91,7 +80,8 @@ class Trainer:
             reals=bool(gan.weight) and gan.reals == "independent", folder=folder,
         )  # fmt: skip
         self.validation = Validation(config.validation, config.data, config.scale, folder=folder)
-        self._build(adversary, fresh=not resume)
+        # A network that will be restored needs no weights to start from.
+        self._build(config.model_copy(update={"start": None}) if resume else config, adversary)
         self.watch = Watch(accelerator)
         self.step, self.numbers, self.best = 0, dict[str, float](), dict[str, float]()
         if resume:
@@ -99,56 +89,45 @@ class Trainer:
             self.step = state["step"]
             photos = config.validation.model_dump(mode="json")  # scores on others do not compare
             self.best = state["best"] if state["validation"] == photos else {}
-            for name, part in self._parts().items():
+            for name, part in self.parts.items():
                 part.load_state_dict(state[name])
-        if self.main:
-            folder.mkdir(parents=True, exist_ok=True)
-            self.lock = checkpoints.lock(folder)
-            try:
-                self._open(fresh=not resume)
-            except BaseException:  # the caller may keep this object, and try again
-                self.lock.release()
-                raise
-        self.progress = Progress(config.name, self.step, config.steps, progress and self.main)
 
-    def _build(self, adversary: type[Adversary], *, fresh: bool) -> None:
+    def _build(self, config: Config, adversary: type[Adversary]) -> None:
         """Networks, optimisers, losses."""
-        config, accelerator = self.config, self.accelerator
         self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
-        # A network that will be restored needs no weights to start from.
-        begin = config if fresh else config.model_copy(update={"start": None})
-        self.generator = checkpoints.starting_generator(begin).to(self.device)
+        self.generator = checkpoints.starting_generator(config).to(self.device)
         self.generator.to(memory_format=self.layout)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
         own, lr, betas = self.generator.parameters(), config.optimiser.lr, config.optimiser.betas
         fused = self.device.type == "cuda"  # one kernel for all weights
         self.optimiser = torch.optim.Adam(own, lr, betas, fused=fused, foreach=not fused)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
-        self.losses = Losses(config.losses, partial(accelerator.reduce, reduction="mean")).to(self.device)
+        mean = partial(self.accelerator.reduce, reduction="mean")
+        self.losses = Losses(config.losses, mean).to(self.device)
         for weight in self.losses.parameters():  # frozen: autocast would cast them anew in every pass
             weight.data = weight.data.to(self.dtype)
         self.peaks = {self.optimiser: lr}  # learning rates, before the schedule
-        self.adversary = adversary(config, accelerator) if config.losses.gan.weight else None
+        self.parts: dict[str, Any] = {  # whatever has a state: batches and learning rates are functions of the step
+            "generator": self.generator, "average": self.average, "optimiser": self.optimiser, "scaler": self.scaler,
+        }  # fmt: skip
+        self.adversary = adversary(config, self.accelerator) if config.losses.gan.weight else None
         if self.adversary is not None:
             self.peaks[self.adversary.optimiser] = config.optimiser.critic_lr
-        share, side = config.data.batch // accelerator.num_processes, config.data.crop // config.scale
+            self.parts |= {"critic": self.adversary.critic, "critic optimiser": self.adversary.optimiser}
+        share, side = config.data.batch // self.accelerator.num_processes, config.data.crop // config.scale
         sample = torch.zeros(share, 3, side, side, device=self.device).contiguous(memory_format=self.layout)
         self.fast = runtime.Fast(self.generator, self.dtype, sample, graphs=config.graphs)
 
-    def _open(self, *, fresh: bool) -> None:
-        """Write the recipe into the folder, and begin or go on with its curves."""
-        path, log = self.folder / "config.yml", self.folder / "log"
-        with checkpoints.named(path), atomic_path(path) as temporary:
-            temporary.write_text(dump(self.config), encoding="utf-8")
-        if fresh:  # of a training that ended before its first checkpoint
-            (self.folder / "validation.tsv").unlink(missing_ok=True)
-        with checkpoints.named(log):  # forgets what a run that ended wrote after this step
-            self.tensorboard = SummaryWriter(str(log), purge_step=self.step + 1)
-
-    def run(self) -> Result:
+    def run(self, progress: bool = True) -> Result:
         """All steps that are left, and what is due after each."""
-        with runtime.Interruption() as interruption, closing(self.batches.stream(self.step)) as stream:
-            while self.step < self.config.steps:
+        config, shown = self.config, progress and self.main
+        with (
+            self._open_folder(),
+            closing(Progress(config.name, self.step, config.steps, shown)) as self.progress,
+            runtime.interruption() as signals,
+            closing(self.batches.stream(self.step)) as stream,
+        ):
+            while self.step < config.steps:
                 batch = self._next(stream)
                 check = self._check_due()
                 self.update(batch, check)
@@ -156,18 +135,40 @@ class Trainer:
                 self.progress.advance()
                 # All processes must stop at the same step, so they ask each other when they meet anyway.
                 meet = check or self.accelerator.num_processes == 1
-                stop = meet and runtime.anywhere(bool(interruption.asked), self.accelerator)
-                if stop and not check:
-                    self._check()
+                stop = meet and runtime.anywhere(bool(signals), self.accelerator)
                 if self._due("log"):
                     self._log()
                 if self._due("validate") and len(self.validation):
                     self._validate()
                 if self._due("checkpoint") or stop:
                     self._save()
-                if stop and self.step < self.config.steps:
-                    interruption.end()
+                if stop and self.step < config.steps:
+                    raise SystemExit(128 + SIGTERM) if signals[-1:] == [SIGTERM] else KeyboardInterrupt
         return Result(self.folder, self.step, self.best)
+
+    @contextmanager
+    def _open_folder(self) -> Iterator[None]:
+        """Keep the folder to this training; write its recipe, and begin its curves or go on with them."""
+        if not self.main:
+            yield
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path, log = self.folder / "config.yml", self.folder / "log"
+        with checkpoints.lock(self.folder):
+            with checkpoints.named(path), atomic_path(path) as temporary:
+                temporary.write_text(dump(self.config), encoding="utf-8")
+            if not self.step:  # of a training that ended before its first checkpoint
+                (self.folder / "validation.tsv").unlink(missing_ok=True)
+            with checkpoints.named(log):  # forgets what a run that ended wrote after this step
+                self.tensorboard = SummaryWriter(str(log), purge_step=self.step + 1)
+            try:
+                yield
+            except BaseException:
+                with suppress(OSError, RuntimeError):  # report what ended the training, not this
+                    self.tensorboard.close()
+                raise
+            with checkpoints.named(log):
+                self.tensorboard.close()
 
     def _next(self, stream: Iterator[tuple[int, Batch]]) -> Batch:
         """The coming batch; if a photo cannot be read any more, the steps so far are saved first."""
@@ -175,8 +176,6 @@ class Trainer:
             return next(stream)[1]
         except DataError:
             if self.step and self.accelerator.num_processes == 1:  # several would wait for one another
-                if self.watch.unread:
-                    self._check()
                 self._save()
             raise
 
@@ -189,9 +188,9 @@ class Trainer:
         Raises NotFinite: they are not, or those of an earlier step, which was not checked, were not.
         """
         lr, hr, reals = batch.to(self.device, self.layout)
+        schedule, steps = self.config.optimiser.schedule, self.config.steps
         for adam, peak in self.peaks.items():
-            rate = runtime.rate(self.config.optimiser.schedule, self.step, self.config.steps, peak)
-            adam.param_groups[0]["lr"] = rate
+            adam.param_groups[0]["lr"] = runtime.rate(schedule, self.step, steps, peak)
 
         # Forward: the generator, run as this device is fastest at it, makes SR; the losses say what is wrong with it.
         sr = self.fast(lr)
@@ -223,29 +222,18 @@ class Trainer:
             self.adversary.optimiser.step()
         runtime.follow(self.average, self.generator, self.config.ema, self.step)
 
-    def close(self) -> None:
-        """End the bar, write what TensorBoard still holds, and leave the folder to others."""
-        self.progress.close()
-        if self.main:
-            try:
-                with checkpoints.named(self.folder / "log"):
-                    self.tensorboard.close()
-            finally:
-                self.lock.release()
-
     def _check(self) -> None:
         """Read the numbers; end the training if one is not finite."""
         self.numbers, fault = self.watch.check()
         if fault is None and self.scaler.is_enabled() and self.scaler.get_scale() < _SMALLEST_SCALE:
             fault = self.step, ["gradient"]
-        if fault is None:
-            return
-        step, names = fault
-        raise NotFinite(
-            f"step {step}: {' and '.join(names)} not finite, from {'; '.join(self.batches.origins(step))}. "
-            "To see what leads there, go on with --resume --set every.log=1. To avoid it, lower optimiser.lr, "
-            f"set clip or precision: fp32, and start: {self.folder / 'last.safetensors'}"
-        )
+        if fault is not None:
+            step, names = fault
+            raise NotFinite(
+                f"step {step}: {' and '.join(names)} not finite, from {'; '.join(self.batches.origins(step))}. "
+                "To see what leads there, go on with --resume --set every.log=1. To avoid it, lower optimiser.lr, "
+                f"set clip or precision: fp32, and start: {self.folder / 'last.safetensors'}"
+            )
 
     def _due(self, *events: str, ahead: int = 0) -> bool:
         """Whether one of these is due after the steps done so far, and `ahead` more; all are after the last one."""
@@ -265,15 +253,6 @@ class Trainer:
         plan = self.adversary.plan if self.adversary is not None and self._due("pictures") else None
         self._show(curves, {} if plan is None else {"transport/plan": plan_picture(plan)})
 
-    def _show(self, curves: dict[str, float], pictures: dict[str, Tensor]) -> None:
-        """In TensorBoard, pictures when they are due. Its thread writes: an error may be that of an earlier call."""
-        if self.main:
-            with checkpoints.named(self.folder / "log"):
-                for name, value in curves.items():
-                    self.tensorboard.add_scalar(name, value, self.step)
-                for name, picture in pictures.items() if self._due("pictures") else ():
-                    self.tensorboard.add_image(name, picture, self.step)
-
     def _validate(self) -> None:
         """Measure the running average, each process some of the photos; keep it if it is the best so far."""
         scores, pictures = validate(self.average, self.validation, self.accelerator, self.dtype)
@@ -283,29 +262,32 @@ class Trainer:
             append_scores(self.folder / "validation.tsv", self.step, scores)
             if better:
                 self._write("best.safetensors", scores)
-        curves = {f"validation/{name}": score for name, score in scores.items()}
-        self._show(curves, {f"validation/{name}": picture for name, picture in pictures.items()})
+        self._show(scores, pictures, "validation/")
         self.progress.scores(self.step, scores, better)
 
+    def _show(self, curves: dict[str, float], pictures: dict[str, Tensor], above: str = "") -> None:
+        """In TensorBoard, pictures when they are due. Its thread writes: an error may be that of an earlier call."""
+        if self.main:
+            with checkpoints.named(self.folder / "log"):
+                for name, value in curves.items():
+                    self.tensorboard.add_scalar(above + name, value, self.step)
+                for name, picture in pictures.items() if self._due("pictures") else ():
+                    self.tensorboard.add_image(above + name, picture, self.step)
+
     def _save(self) -> None:
+        """The checkpoint, of numbers that are known to be finite."""
+        if self.watch.unread:
+            self._check()
         self.accelerator.wait_for_everyone()
         if self.main:
             self._write("last.safetensors", {})
-            told = {"recipe": self.config.decisive(), "step": self.step, "best": self.best}
-            told["validation"] = self.config.validation.model_dump(mode="json")
-            state = {name: part.state_dict() for name, part in self._parts().items()}
-            checkpoints.save(self.folder, {**told, **state})
+            state = {"recipe": self.config.decisive(), "step": self.step, "best": self.best}
+            state["validation"] = self.config.validation.model_dump(mode="json")
+            state |= {name: part.state_dict() for name, part in self.parts.items()}
+            checkpoints.save(self.folder, state)
 
     def _write(self, name: str, scores: dict[str, float]) -> None:
         """The running average as weights that `otsr upscale --weights` takes, with their story."""
         story = checkpoints.story(self.config, self.step, self.batches.fingerprint, scores)
         with checkpoints.named(self.folder / name):
             weights.save(self.average, self.folder / name, story)
-
-    def _parts(self) -> dict[str, Any]:
-        """Whatever has a state of its own: batches and learning rates are functions of the step."""
-        parts: dict[str, Any] = {"generator": self.generator, "average": self.average}
-        parts |= {"optimiser": self.optimiser, "scaler": self.scaler}
-        if self.adversary is not None:
-            parts |= {"critic": self.adversary.critic, "critic optimiser": self.adversary.optimiser}
-        return parts

@@ -17,10 +17,10 @@ from otsr.evaluation import METRICS, measure, rounded
 from otsr.images import atomic_path, read, resize
 from otsr.inference import Upscaler
 from otsr.training import schema
-from otsr.training.batches import match_pairs
+from otsr.training.batches import open_pictures
 from otsr.training.checkpoints import named
 from otsr.training.runtime import one_thread
-from otsr.training.sources import Photos, listed
+from otsr.training.sources import listed
 from otsr.training.store import DataError
 from otsr.training.synthesis import load_degradation
 
@@ -46,21 +46,16 @@ class Validation:
     def __init__(
         self, validation: schema.Validation, data: schema.Data, scale: int, *, folder: Path | None = None
     ) -> None:
-        self.scale = scale
-        self.lr: Photos | None = None
-        self._chosen = range(0)
+        self.scale, self._chosen, smallest = scale, range(0), _SMALLEST
         if validation.images == 0:
             return
-        self.hr = Photos(validation.hr, validation.cleanup)
-        if validation.lr is None:
+        self.hr, self.lr = open_pictures(validation, scale)
+        self._chosen = range(len(self.hr.photos))[: validation.images]
+        if self.lr is None:
             self._degradation = load_degradation(data.degradation, scale, data.cleanup, folder)
-        else:
-            self.lr = Photos([validation.lr])
-            self._pairs = match_pairs(self.hr, self.lr, scale)
-        self._chosen = range(len(self.hr))[: validation.images]
-        taps = None if self.lr is not None else self._degradation.kernels
-        smallest = max(_SMALLEST, 0 if taps is None else taps.shape[-1])
-        if small := [self.hr.sized(index) for index in self._chosen if min(self.hr.shapes[index]) < smallest]:
+            if (taps := self._degradation.kernels) is not None:
+                smallest = max(smallest, taps.shape[-1])
+        if small := [photo.sized for photo in self.hr.photos[: len(self)] if min(photo.shape) < smallest]:
             what = f"photos of less than {smallest} pixels a side, too small to be degraded and measured"
             raise DataError(f"validation.hr: {what}: {listed(small)}; remove them")
 
@@ -74,9 +69,9 @@ class Validation:
             if self.lr is None:
                 hr, lr = self._degradation.pair(hr, seed=index)
             else:
-                lr = read(self.lr.read(self._pairs[index]))
+                lr = read(self.lr.read(index))
                 hr = hr[:, : self.scale * lr.shape[1], : self.scale * lr.shape[2]]
-        return ValidationPair(self.hr.names[index], lr.contiguous(), hr.contiguous())
+        return ValidationPair(self.hr.photos[index].name, lr.contiguous(), hr.contiguous())
 
 
 def validate(

@@ -75,10 +75,6 @@ def fill(disk: Path, but: int) -> None:
     (disk / "other").write_bytes(bytes(status.f_bavail * status.f_bsize - but))
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
-
-
 def test_a_disk_that_is_full_in_mid_checkpoint_keeps_the_one_before_and_the_run_can_go_on(
     otsr: Run, place: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,12 +240,12 @@ def test_a_checkpoint_that_is_damaged_or_of_another_recipe_is_left_as_it_is(
     path = place / "runs" / "quick" / checkpoints.NAME
     if damaged:
         path.write_bytes(path.read_bytes()[:-100])
-    before = contents(path.parent)
+    before = {file: file.read_bytes() for file in path.parent.iterdir() if file.is_file()}
     result = otsr("train", "quick.yml", "--resume", *settings(*GAN))
     assert result.exit_code == 1
     words = ["last.state: damaged", "last.safetensors"] if damaged else ["is of another recipe: ", "critic"]
     assert all(word in result.stderr for word in words)
-    assert contents(path.parent) == before
+    assert {file: file.read_bytes() for file in path.parent.iterdir() if file.is_file()} == before
 
 
 @pytest.mark.parametrize(

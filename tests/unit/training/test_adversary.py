@@ -7,6 +7,7 @@ import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -139,8 +140,7 @@ def test_patches_tile_the_crop_from_an_origin_that_belongs_to_the_step() -> None
     judge = adversary("losses.gan.space=patches", "losses.gan.patch=12")
     maps = torch.arange(32.0 * 32).view(1, 1, 32, 32)
     tiles = judge._samples(maps, 0, 0)
-    assert tiles.shape == (4, 1, 12, 12)
-    assert tiles.unique().numel() == 4 * 144
+    assert tiles.shape == (4, 1, 12, 12) and tiles.unique().numel() == 4 * 144
     assert float(tiles[1, 0, 0, 0] - tiles[0, 0, 0, 0]) == 2 * 12  # [0, 1] becomes [-1, 1]
     assert torch.equal(tiles, judge._samples(maps, 0, 0))
     origins = {float(judge._samples(maps, step, 0)[0, 0, 0, 0]) for step in range(20)}
@@ -149,12 +149,11 @@ def test_patches_tile_the_crop_from_an_origin_that_belongs_to_the_step() -> None
 
 def test_reals_and_fakes_are_cut_from_origins_of_their_own() -> None:
     """So a real and a fake patch of one scene, which plan and critic could match place by place, hardly ever meet."""
-    judge = adversary("losses.gan.space=patches", "losses.gan.patch=12")
-    seen: list[Tensor] = []
+    judge, seen = adversary("losses.gan.space=patches", "losses.gan.patch=12"), list[Tensor]()
     judge.critic.register_forward_hook(lambda _, inputs, scores: seen.append(inputs[0].detach()))
     for step in range(4):
         judge.step(images(1).requires_grad_(), images(1), step)
-    assert sum(torch.equal(real, fake) for real, fake in zip(seen[::2], seen[1::2], strict=True)) < 3
+    assert sum(map(torch.equal, seen[::2], seen[1::2])) < 3
 
 
 def test_the_critic_is_drawn_by_the_recipes_seed_and_leaves_the_global_generator_alone() -> None:
@@ -164,22 +163,14 @@ def test_the_critic_is_drawn_by_the_recipes_seed_and_leaves_the_global_generator
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_the_critics_adam_is_the_recipes() -> None:
-    (group,) = adversary("optimiser={critic_lr: 3e-4, betas: [0.5, 0.8]}").optimiser.param_groups
-    assert (group["lr"], tuple(group["betas"])) == (3e-4, (0.5, 0.8))
-
-
-@pytest.mark.parametrize(("patch", "strides"), [(32, 2), (16, 1), (8, 0)])
-def test_a_critic_that_is_not_told_its_layers_has_as_many_as_fit_its_samples(
-    patch: int, strides: int
-) -> None:
-    judge = adversary("losses.gan.space=patches", f"losses.gan.patch={patch}")
-    assert sum(getattr(layer, "stride", None) == (2, 2) for layer in judge.critic.body) == strides
-
-
-def test_more_layers_than_the_crop_has_halvings_are_refused_by_their_key() -> None:
+def test_critic_and_adam_are_the_recipes_and_layers_that_it_leaves_out_fit_the_samples() -> None:
+    for patch, strides in ((32, 2), (16, 1), (8, 0)):
+        judge = adversary("losses.gan.space=patches", f"losses.gan.patch={patch}")
+        assert sum(getattr(layer, "stride", None) == (2, 2) for layer in judge.critic.body) == strides
     with pytest.raises(ConfigError, match=r"critic\.layers is 5, but 16 pixels cannot be halved so often"):
         adversary("critic.layers=5", crop=16)
+    (group,) = adversary("optimiser={critic_lr: 3e-4, betas: [0.5, 0.8]}").optimiser.param_groups
+    assert (group["lr"], tuple(group["betas"])) == (3e-4, (0.5, 0.8))
 
 
 def test_an_experiment_may_show_the_critic_something_else_and_its_patches_shrink_with_it(
@@ -205,16 +196,14 @@ def accelerators(count: int) -> list[Any]:
         barrier.wait()
         return joined
 
-    def accelerator(process: int) -> SimpleNamespace:
-        return SimpleNamespace(
-            num_processes=count,
-            process_index=process,
-            device=torch.device("cpu"),
-            gather=lambda value: exchange(process, value, torch.cat),
-            reduce=lambda value, kind: exchange(process, value, lambda all_: torch.stack(all_).mean(0)),
+    return [
+        SimpleNamespace(
+            num_processes=count, process_index=process, device=torch.device("cpu"),
+            gather=partial(exchange, process, join=torch.cat),
+            reduce=lambda value, _, process=process: exchange(process, value, lambda all_: torch.stack(all_).mean(0)),
         )
-
-    return [accelerator(process) for process in range(count)]
+        for process in range(count)
+    ]  # fmt: skip
 
 
 def outcomes(processes: int, config: Config) -> list[tuple[Adversary, Tensor]]:

@@ -47,20 +47,23 @@ def full(*_: object, **__: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
+def leaves(part: Any) -> list[Any]:
+    inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else None
+    return [part] if inner is None else [leaf for value in inner for leaf in leaves(value)]
+
+
 def test_what_is_saved_is_loaded_to_the_last_bit(tmp_path: Path) -> None:
     saved = state()
     checkpoints.save(tmp_path, saved)
     loaded = checkpoints.load(tmp_path)
-    assert (loaded["step"], loaded["best"], loaded["critic"]) == (3, {"psnr_y": 20.5}, None)
-    for name, value in saved["generator"].items():
-        assert torch.equal(loaded["generator"][name], value)
-    for key, value in saved["optimiser"]["state"][0].items():
-        assert torch.equal(loaded["optimiser"]["state"][0][key], value)
+    assert loaded.pop("kind") == ("otsr training", 2) and loaded.keys() == saved.keys()
+    for one, other in zip(leaves(loaded), leaves(saved), strict=True):
+        assert torch.equal(one, other) if isinstance(other, torch.Tensor) else one == other
     assert [path.name for path in tmp_path.iterdir()] == [checkpoints.NAME]
 
 
 @pytest.mark.parametrize(("owner", "name"), [(torch, "save"), (os, "fsync")])
-def test_a_disk_that_fills_leaves_the_checkpoint_before(
+def test_a_disk_that_fills_leaves_the_checkpoint_before_and_nothing_of_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: object, name: str
 ) -> None:
     checkpoints.save(tmp_path, state(step=3))
@@ -69,18 +72,11 @@ def test_a_disk_that_fills_leaves_the_checkpoint_before(
     problem = r"last\.state: cannot be written .*No space.*the one before it is intact"
     with pytest.raises(CheckpointError, match=problem):
         checkpoints.save(tmp_path, state(step=6))
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {checkpoints.NAME: before}
-    assert checkpoints.load(tmp_path)["step"] == 3
-
-
-def test_weights_that_cannot_be_written_leave_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
     monkeypatch.setattr(os, "fsync", full)
     path, problem = tmp_path / "last.safetensors", r"last\.safetensors: cannot be written .*--resume$"
     with pytest.raises(CheckpointError, match=problem), checkpoints.named(path):
         weights.save(Compact(nf=4, nb=1), path, {})
-    assert not list(tmp_path.iterdir())
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {checkpoints.NAME: before}
 
 
 def test_nothing_to_resume_is_said_with_what_to_do(tmp_path: Path) -> None:
@@ -98,6 +94,10 @@ class Malicious:
         return os.mkdir, (str(self.path),)
 
 
+DAMAGED = r"last\.state: damaged, or not a checkpoint .*; remove it"
+OTHER = r"last\.state: holds .*, this otsr reads \('otsr training', 2\)"
+
+
 @pytest.mark.parametrize("how", ["zip", "pickle"])
 def test_a_checkpoint_that_holds_code_is_refused_and_not_run(tmp_path: Path, how: str) -> None:
     content = {**state(), "kind": ("otsr training", 2), "critic": Malicious(tmp_path / "pwned")}
@@ -105,13 +105,9 @@ def test_a_checkpoint_that_holds_code_is_refused_and_not_run(tmp_path: Path, how
         torch.save(content, tmp_path / checkpoints.NAME)
     else:
         (tmp_path / checkpoints.NAME).write_bytes(pickle.dumps(content))
-    with pytest.raises(CheckpointError, match=r"last\.state: damaged, or not a checkpoint"):
+    with pytest.raises(CheckpointError, match=DAMAGED):
         checkpoints.load(tmp_path)
     assert not (tmp_path / "pwned").exists()
-
-
-DAMAGED = r"last\.state: damaged, or not a checkpoint .*; remove it"
-OTHER = r"last\.state: holds .*, this otsr reads \('otsr training', 2\)"
 
 
 @pytest.mark.parametrize(
@@ -154,15 +150,14 @@ def test_a_truncated_checkpoint_is_refused_and_changed_bytes_are_read_or_refused
 
 
 def test_a_fresh_generator_depends_on_the_seed_alone(tmp_path: Path) -> None:
-    torch.manual_seed(1)
-    first = starting_generator(config(tmp_path)).state_dict()
-    torch.manual_seed(2)
-    before = torch.get_rng_state()
-    again = starting_generator(config(tmp_path)).state_dict()
-    assert torch.equal(torch.get_rng_state(), before)  # the world's randomness is left alone
-    other = starting_generator(config(tmp_path, "seed=11")).state_dict()
-    assert all(torch.equal(first[name], again[name]) for name in first)
-    assert not torch.equal(first["body.0.weight"], other["body.0.weight"])
+    made = []
+    for world, seed in ((1, 10), (2, 10), (2, 11)):
+        torch.manual_seed(world)
+        before = torch.get_rng_state()
+        network = starting_generator(config(tmp_path, f"seed={seed}"))
+        made.append(torch.nn.utils.parameters_to_vector(network.parameters()))
+        assert torch.equal(torch.get_rng_state(), before)  # the world's randomness is left alone
+    assert torch.equal(made[0], made[1]) and not torch.equal(made[1], made[2])
 
 
 def test_a_training_can_start_from_weights_or_from_some_of_their_blocks(tmp_path: Path) -> None:
@@ -171,9 +166,9 @@ def test_a_training_can_start_from_weights_or_from_some_of_their_blocks(tmp_path
         saved = RRDBNet(nf=4, nb=blocks, gc=2)
         weights.save(saved, path, {})
         network = starting_generator(config(tmp_path, PRUNED, f"start={start}"))
-        found, large = network.state_dict(), saved.state_dict()
-        last = f"trunk.{blocks - 1}."
-        assert all(torch.equal(found[name], large[name.replace("trunk.1.", last)]) for name in found)
+        large, last = saved.state_dict(), f"trunk.{blocks - 1}."
+        for name, value in network.state_dict().items():
+            assert torch.equal(value, large[name.replace("trunk.1.", last)])
         assert network.training and all(parameter.requires_grad for parameter in network.parameters())
 
 
@@ -184,20 +179,25 @@ def test_weights_can_be_blended_with_those_that_their_training_started_from(tmp_
         assert weights.partner(tmp_path / "run.safetensors") == start
 
 
-ALL, SOME = "start={path}", "start={{weights: {path}, blocks: [0, 2]}}"
+SOME = "{{weights: {path}, blocks: [0, 2]}}"
+OF_ANOTHER = "is of another architecture: "
 
 
 @pytest.mark.parametrize(
     ("saved", "start", "problem"),
     [
-        (None, ALL, r"start cannot be loaded: .*a\.safetensors"),
-        (Compact(nf=4), ALL, r"start .*a\.safetensors is of another architecture: name Compact \(recipe: RRDBNet"),
-        (RRDBNet(nf=8, nb=2, gc=2), ALL, r"start .*a\.safetensors is of another architecture: nf 8 \(recipe: 4\)"),
-        (RRDBNet(nf=4, nb=2, gc=2), SOME, r"start cannot be loaded: blocks are \[0, 2\], expected some of 0 to 1"),
-        (RRDBNet(nf=8, nb=3, gc=2), SOME, r"start .*, blocks 0 2 is of another architecture: nf 8"),
+        (None, "{path}", r"start cannot be loaded: .*a\.safetensors"),
+        (Compact(nf=4), "{path}", rf"start .*a\.safetensors {OF_ANOTHER}name Compact \(recipe: RRDBNet"),
+        (RRDBNet(nf=8, nb=2, gc=2), "{path}", rf"start .*a\.safetensors {OF_ANOTHER}nf 8 \(recipe: 4\)"),
+        (
+            RRDBNet(nf=4, nb=2, gc=2),
+            SOME,
+            r"start cannot be loaded: blocks are \[0, 2\], expected some of 0 to 1",
+        ),
+        (RRDBNet(nf=8, nb=3, gc=2), SOME, f"start .*, blocks 0 2 {OF_ANOTHER}nf 8"),
         (Compact(nf=4), SOME, r"start cannot be loaded: .*a\.safetensors is a Compact; expected an RRDBNet"),
     ],
-)  # fmt: skip
+)
 def test_a_start_that_cannot_be_taken_is_refused_with_the_line(
     saved: RRDBNet | Compact | None, start: str, problem: str, tmp_path: Path
 ) -> None:
@@ -205,7 +205,7 @@ def test_a_start_that_cannot_be_taken_is_refused_with_the_line(
     if saved is not None:
         weights.save(saved, path, {})
     with pytest.raises(ConfigError, match="^--set start=.*: " + problem):
-        starting_generator(config(tmp_path, PRUNED, start.format(path=path)))
+        starting_generator(config(tmp_path, PRUNED, "start=" + start.format(path=path)))
 
 
 def test_a_network_that_cannot_be_built_is_named_with_the_line(tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ from otsr.networks import VGG_BLOCKS, perceptual
 from otsr.networks.generators import Compact
 from otsr.networks.perceptual import VGG
 from otsr.training import checkpoints, load_config
-from otsr.training.adversary import Adversary
 from otsr.training.runtime import Fast, kernels_restored
 from otsr.training.trainer import Trainer, train
 
@@ -69,31 +68,25 @@ UNREPEATABLE = {
     "_embedding_bag_dense_backward", "put", "histc", "bincount", "median", "nanmedian",
     "grid_sampler_2d_backward", "grid_sampler_3d_backward", "cumsum", "scatter_reduce", "put_",
 }  # fmt: skip
+FEATURES = "losses.perceptual={{weight: 1, backbone: {}}}".format
+TRANSPORT = "losses.transport={{weight: 1, {}}}".format
+GAN = "losses.gan={{weight: 1, {}}}".format
+SMALL = "network={{name: RRDBNet, nf: 8, nb: 1, gc: 4{}}}".format
 RECIPES = {
     "alex, gan": [
-        "losses.perceptual={weight: 1, backbone: alex}",
-        "losses.transport={weight: 1, backbone: alex, window: 16}",
-        "losses.gan={weight: 1, kind: gan}",
+        FEATURES("alex"), TRANSPORT("backbone: alex, window: 16"), GAN("kind: gan"),
         "critic={name: vgg, nf: 8, norm: spectral}",
     ],
     "vgg16, ragan": [
-        "network={name: RRDBNet, nf: 8, nb: 1, gc: 4}",
-        "losses.perceptual={weight: 1, backbone: vgg16}",
-        "losses.transport={weight: 1, backbone: vgg16, kind: sliced, projections: 4, power: 2}",
-        "losses.gan={weight: 1, kind: ragan}",
+        SMALL(""), FEATURES("vgg16"), GAN("kind: ragan"),
+        TRANSPORT("backbone: vgg16, kind: sliced, projections: 4, power: 2"),
     ],
     "vgg19, wgan-qc of patches": [
-        "scale=2",
-        "network={name: RRDBNet, nf: 8, nb: 1, gc: 4, unshuffle: 2}",
-        "losses.perceptual={weight: 1, backbone: vgg19}",
-        "losses.transport={weight: 1, backbone: details, window: 32}",
-        "losses.gan={weight: 1, kind: wgan-qc, space: patches, patch: 32}",
+        "scale=2", SMALL(", unshuffle: 2"), FEATURES("vgg19"), TRANSPORT("backbone: details, window: 32"),
+        GAN("kind: wgan-qc, space: patches, patch: 32"),
     ],
-    "patches, wgan-qc": [
-        "network={name: Compact, nf: 8, nb: 1, base: nearest}",
-        "losses.transport={weight: 1, backbone: patches}",
-    ],
-}
+    "patches, wgan-qc": ["network={name: Compact, nf: 8, nb: 1, base: nearest}", TRANSPORT("backbone: patches")],
+}  # fmt: skip
 
 
 class Seen(TorchDispatchMode):
@@ -101,7 +94,7 @@ class Seen(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.names: set[str] = set()
+        self.names = set[str]()
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.names.add(operation.overloadpacket.__name__)
@@ -111,8 +104,7 @@ class Seen(TorchDispatchMode):
 def operations(recipe: Path, settings: list[str], repeatable: bool) -> set[str]:
     """Of one step."""
     config = load_config(recipe, ["data.crop=64", "data.batch=2", *settings])
-    trainer = Trainer(config, recipe.parent / "run", False, False, Adversary)
-    trainer.close()
+    trainer = Trainer(config, recipe.parent / "run")
     batch = trainer.batches.batch(0)
     torch.use_deterministic_algorithms(repeatable)
     with Seen() as seen:
@@ -152,8 +144,7 @@ def after_two_steps(recipe: Path, folder: str, device: str, *settings: str) -> T
     with pytest.MonkeyPatch.context() as patch:
         if device == "cpu":
             patch.setattr(torch.cuda, "is_available", lambda: False)
-        trainer = Trainer(load_config(recipe, settings), recipe.parent / folder, False, False, Adversary)
-        trainer.close()
+        trainer = Trainer(load_config(recipe, settings), recipe.parent / folder)
         assert trainer.device.type == device
         for trainer.step in range(2):
             trainer.update(trainer.batches.batch(trainer.step))
@@ -207,15 +198,13 @@ def test_a_training_that_is_resumed_on_cuda_goes_on_as_it_would_have(recipe: Pat
 @pytest.mark.parametrize("backbone", ["details", "vgg16"])
 def test_a_step_that_is_not_logged_waits_for_nothing(recipe: Path, backbone: str) -> None:
     """Each wait ends what Python has prepared ahead of the device."""
-    settings = [
-        "precision=bf16",
-        "data.crop=64",
-        "losses.perceptual={weight: 1, backbone: vgg16}",
-        f"losses.transport={{weight: 1, backbone: {backbone}, kind: sliced, window: 32}}",
-        "losses.gan={weight: 1, kind: ragan}",
+    terms = [
+        FEATURES("vgg16"),
+        TRANSPORT(f"backbone: {backbone}, kind: sliced, window: 32"),
+        GAN("kind: ragan"),
     ]
-    trainer = Trainer(load_config(recipe, settings), recipe.parent / "run", False, False, Adversary)
-    trainer.close()
+    settings = ["precision=bf16", "data.crop=64", *terms]
+    trainer = Trainer(load_config(recipe, settings), recipe.parent / "run")
     first, second, third = (trainer.batches.batch(step) for step in range(3))
     for batch in (first, second):
         trainer.update(batch, check=False)

@@ -131,31 +131,26 @@ def test_exactly_what_is_lost_or_changed_is_listed_with_its_line(tmp_path: Path)
     assert "torchrun" in note(config, "gpu_ids")
 
 
-def test_without_noise_their_pairs_are_read(tmp_path: Path) -> None:
-    config = convert(tmp_path, changed(OTSR, (" aug: noise,", "")))
+def test_without_noise_their_pairs_are_read_and_without_an_adversary_there_is_no_critic(
+    tmp_path: Path,
+) -> None:
+    config = convert(tmp_path, changed(OTSR, (" aug: noise,", ""), ("model: srgan", "model: sr")))
     assert config.data.lr == "../sets/LR" and config.data.degradation is None
     assert "has no counterpart" in note(config, "datasets.train.noise_data")
+    assert (config.critic, config.losses.gan.weight, config.losses.pixel.weight) == (None, 0, 0.01)
 
 
-def test_a_model_without_adversary_has_no_critic(tmp_path: Path) -> None:
-    config = convert(tmp_path, changed(OTSR, ("model: srgan", "model: sr")))
-    assert config.critic is None and config.losses.gan.weight == 0
-    assert config.losses.pixel.weight == 0.01
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "key"),
-    [
-        ("scale: 4", "scale: 4\nniqe: true", "niqe"),
-        ("edge_type: sobel", "edge_type: hednet", "train.edge_type"),
-        ("use_rot: true", "use_rot: false", "datasets.train.use_rot"),
-        ("resume_state: ~", "resume_state: a.state", "path.resume_state"),
-        ("WQC_KCoef: 1", "WQC_KCoef: 2", "train.WQC_KCoef"),
-        ("nf: 64", "nf: 64, group: 1", "network_G.group"),
-    ],
-)
-def test_what_is_lost_is_told(tmp_path: Path, old: str, new: str, key: str) -> None:
-    assert "has no counterpart" in note(convert(tmp_path, changed(OTSR, (old, new))), key)
+def test_what_is_lost_is_told(tmp_path: Path) -> None:
+    changes = {
+        "niqe": ("scale: 4", "scale: 4\nniqe: true"),
+        "train.edge_type": ("edge_type: sobel", "edge_type: hednet"),
+        "datasets.train.use_rot": ("use_rot: true", "use_rot: false"),
+        "path.resume_state": ("resume_state: ~", "resume_state: a.state"),
+        "train.WQC_KCoef": ("WQC_KCoef: 1", "WQC_KCoef: 2"),
+        "network_G.group": ("nf: 64", "nf: 64, group: 1"),
+    }
+    config = convert(tmp_path, changed(OTSR, *changes.values()))
+    assert all("has no counterpart" in note(config, key) for key in changes)
 
 
 def test_the_adversary_keeps_its_rhythm_and_the_generator_its_warm_up(tmp_path: Path) -> None:

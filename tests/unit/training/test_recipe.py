@@ -104,12 +104,9 @@ def test_values_are_what_one_expects(text: str, value: object) -> None:
 
 def test_every_key_knows_its_line(path: Path) -> None:
     path.write_text("# one\nname: a\ndata:\n  hr:\n    - x\n    - y\n")
-    values = read_recipe(path)
-    for key, place in {
-        ("name",): f"{path}:2", ("data", "hr"): f"{path}:4", ("data", "hr", 1): f"{path}:4",
-        ("data", "none"): f"{path}:3", ("none",): str(path),
-    }.items():  # fmt: skip
-        assert values.where(key) == place
+    keys = (("name",), ("data", "hr"), ("data", "hr", 1), ("data", "none"), ("none",))
+    places = [f"{path}:2", f"{path}:4", f"{path}:4", f"{path}:3", str(path)]
+    assert list(map(read_recipe(path).where, keys)) == places
 
 
 @pytest.mark.parametrize(
@@ -140,14 +137,14 @@ def test_a_file_that_is_not_a_recipe_is_refused_with_its_line(
 
 
 def test_a_folder_a_missing_file_a_picture_and_a_disk_image_are_told_apart(tmp_path: Path) -> None:
-    assert "directory" in refusal(tmp_path)
-    assert "no such file" in refusal(tmp_path / "none.yml")
-    assert "did you mean tiny?" in refusal(Path("tinny"))
     (tmp_path / "photo.yml").write_bytes(b"\x89PNG\r\n\x1a\n\xff\xfe\x00")
-    assert "not a text file" in refusal(tmp_path / "photo.yml")
     with (tmp_path / "huge.yml").open("wb") as file:
         file.truncate(1 << 40)  # a terabyte would not fit into memory
-    assert "larger than 64 KiB" in refusal(tmp_path / "huge.yml")
+    for path, words in (
+        (tmp_path, "directory"), (tmp_path / "none.yml", "no such file"), (Path("tinny"), "did you mean tiny?"),
+        (tmp_path / "photo.yml", "not a text file"), (tmp_path / "huge.yml", "larger than 64 KiB"),
+    ):  # fmt: skip
+        assert words in refusal(path)
     (tmp_path / "large.yml").write_bytes(b"\xef\xbb\xbfa: 1\r\n#".ljust(LARGEST, b"x"))
     assert read_recipe(tmp_path / "large.yml") == {"a": 1}, "a byte order mark is not part of the first key"
 
@@ -168,7 +165,7 @@ def test_a_base_gives_what_the_recipe_leaves_out(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     below, above = tmp_path / "below.yml", tmp_path / "sub" / "above.yml"
     below.write_text(
-        "a: 1\npart: {x: 1, y: 2}\nlist: [1, 2]\nnetwork: {name: A, gc: 1}\nloss: {layers: {x: 1}}\n"
+        "a: 1\npart: {x: 1, y: 2}\nlist: [1, 2]\nnetwork: {name: A, gc: 1}\nloss: {layers: {x: 1}}"
     )
     above.write_text(
         "base: ../below.yml\npart:\n  y: 3\nlist: [3]\nb: 4\nnetwork: {name: B}\nloss: {layers: {y: 1}}\n"
@@ -178,8 +175,8 @@ def test_a_base_gives_what_the_recipe_leaves_out(tmp_path: Path) -> None:
         "a": 1, "part": {"x": 1, "y": 3}, "list": [3], "network": {"name": "B"}, "loss": {"layers": {"y": 1}}, "b": 4,
     }  # fmt: skip
     assert Path(values.where(["a"]).rpartition(":")[0]).resolve() == below.resolve()
-    places = (values.where(["part", "y"]), values.where(["list", 0]), values.where(["network", "gc"]))
-    assert places == (f"{above}:3", f"{above}:4", f"{above}:6") and values.place == str(above)
+    places = [values.where(key) for key in (["part", "y"], ["list", 0], ["network", "gc"])]
+    assert places == [f"{above}:3", f"{above}:4", f"{above}:6"] and values.place == str(above)
 
 
 @pytest.mark.parametrize("base", ["none.yml", "''", "3", "[a.yml]", "~", "recipe.yml", "other.yml"])
@@ -215,9 +212,8 @@ def overridden(text: str, *overrides: str) -> Keys:
 def test_the_command_line_has_the_last_word_and_is_named() -> None:
     values = overridden("a: {b: 1, c: [1, 2]}\nz: 1\n", "a.b=1e-3", "a.c=[5]", "d.e.f=x=y", "z=2", "z={y: 3}")
     assert values == {"a": {"b": 1e-3, "c": [5]}, "d": {"e": {"f": "x=y"}}, "z": {"y": 3}}
-    assert values.where(("a", "c", 0)) == "--set a.c=[5]"
-    assert values.where(("d", "e")) == "--set d.e.f=x=y"
-    assert values.where(("a",)) == "file:1"
+    places = [values.where(key) for key in (("a", "c", 0), ("d", "e"), ("a",))]
+    assert places == ["--set a.c=[5]", "--set d.e.f=x=y", "file:1"]
 
 
 @pytest.mark.parametrize(
@@ -226,9 +222,8 @@ def test_the_command_line_has_the_last_word_and_is_named() -> None:
      ("a.b=2", "a is 1, which has no keys"), ("a=[1", "not valid YAML")],
 )  # fmt: skip
 def test_an_override_that_makes_no_sense_is_refused(text: str, words: str) -> None:
-    with pytest.raises(ConfigError, match=words) as caught:
+    with pytest.raises(ConfigError, match=f"^--set {re.escape(text)}:.*{words}"):
         overridden("a: 1\n", text)
-    assert str(caught.value).startswith(f"--set {text}:")
 
 
 # --- what is wrong
@@ -239,15 +234,11 @@ def test_the_smallest_recipe_has_the_papers_defaults_and_pairs_may_go_without_va
     assert load(path, pairs).data.lr == "c"
     config = load(path, SMALLEST)
     assert (config.seed, config.scale, config.start, config.precision) == (10, 4, None, "auto")
-    assert config.data.hr == ("photos/train",) and config.data.crop == 128 and config.data.augment
-    assert config.optimiser.lr == config.optimiser.critic_lr == 1e-4
-    assert config.optimiser.betas == (0.9, 0.999)
+    assert (config.data.hr, config.data.crop, config.data.augment) == (("photos/train",), 128, True)
+    adam = config.optimiser
+    assert (adam.lr, adam.critic_lr, adam.betas) == (1e-4, 1e-4, (0.9, 0.999))
     assert config.losses.gan.weight == config.losses.transport.weight == 0 and config.critic is None
     assert config.architecture == {"name": "Compact", "nf": 32, "nb": 8, "base": "bicubic", "scale": 4}
-
-
-def test_a_recipe_cannot_be_changed(path: Path) -> None:
-    config = load(path, SMALLEST)
     for part, name in ((config, "seed"), (config.losses.pixel, "weight"), (config.every, "log")):
         with pytest.raises((ValueError, AttributeError), match=r"frozen|cannot assign"):
             setattr(part, name, 3)
@@ -334,26 +325,20 @@ def test_what_a_later_room_finds_is_named_with_its_line_even_in_another_process(
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.stem)
-def test_a_dumped_recipe_is_read_to_the_same(recipe: Path, path: Path) -> None:
-    config = load_config(recipe)
+def test_a_dumped_recipe_is_read_to_the_same_awkward_text_included(recipe: Path, path: Path) -> None:
+    awkward = "data.hr=['no', '1e3', '010', '1:30', 'ü: #x', '~', ' a\\n', 'true', '-']"
+    config = load_config(recipe, [awkward, "start='null'"])
     again = load(path, dump(config))
     assert again == config and again.fingerprint() == config.fingerprint()
     assert not changed(config, again)
     assert yaml.safe_load(dump(config))["optimiser"]["lr"] == config.optimiser.lr
 
 
-def test_a_dumped_recipe_holds_awkward_text(path: Path) -> None:
-    awkward = "data.hr=['no', '1e3', '010', '1:30', 'ü: #x', '~', ' a\\n', 'true', '-']"
-    config = load(path, SMALLEST, awkward, "start='null'")
-    assert load(path, dump(config)) == config
-
-
 # --- what decides the course of a training
 
 
 @pytest.mark.parametrize(
-    "change",
-    ["name=other", "steps=7", "every={validate: 9}", "data.workers=0", "validation.images=3"],
+    "change", ["name=other", "steps=7", "every={validate: 9}", "data.workers=0", "validation.images=3"]
 )
 def test_what_may_change_on_resume_leaves_the_fingerprint(path: Path, change: str) -> None:
     before, now = load(path, FULL), load(path, FULL, change)
@@ -373,13 +358,11 @@ def test_what_decides_the_course_changes_the_fingerprint_and_is_named(path: Path
 
 
 def test_steps_count_where_the_schedule_spans_them(path: Path) -> None:
-    schedule = "optimiser.schedule={kind: cosine}"
-    short, long = load(path, FULL, schedule), load(path, FULL, schedule, "steps=200")
+    cosine = "optimiser.schedule={kind: cosine}"
+    short, long = load(path, FULL, cosine), load(path, FULL, cosine, "steps=200")
     assert short.fingerprint() != long.fingerprint()
-    found = differences(short.decisive(), long)
-    assert found == ["optimiser.schedule.periods: [100], now [200]"]
-    whole = load(path, FULL, "optimiser.schedule={kind: cosine, periods: [100]}")
-    assert whole.fingerprint() == short.fingerprint()
+    assert differences(short.decisive(), long) == ["optimiser.schedule.periods: [100], now [200]"]
+    assert load(path, FULL, cosine.replace("}", ", periods: [100]}")).fingerprint() == short.fingerprint()
 
 
 def test_a_recipe_is_read_without_torch_and_has_one_fingerprint_everywhere(path: Path) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from otsr import machine
 from otsr.networks.generators import Compact, RRDBNet
 from otsr.training import ConfigError, load_config, runtime, trainer
-from otsr.training.runtime import Interruption, rate
+from otsr.training.runtime import rate
 from otsr.training.schema import Schedule
 
 TINY = CONFIGS / "tiny.yml"
@@ -30,20 +30,17 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 @pytest.mark.parametrize(
     ("asked", "device", "fast", "expected"),
     [
-        ("auto", CPU, True, torch.bfloat16),
-        ("auto", CPU, False, torch.float32),
-        ("auto", CUDA, True, torch.bfloat16),
-        ("auto", CUDA, False, torch.float32),
-        ("bf16", CPU, False, torch.bfloat16),
-        ("fp16", CUDA, True, torch.float16),
+        ("auto", CPU, True, "bfloat16"), ("auto", CPU, False, "float32"), ("auto", CUDA, True, "bfloat16"),
+        ("auto", CUDA, False, "float32"), ("bf16", CPU, False, "bfloat16"), ("fp16", CUDA, True, "float16"),
     ],
-)
+)  # fmt: skip
 def test_auto_is_bf16_only_where_the_device_is_fast_at_it(
-    monkeypatch: pytest.MonkeyPatch, asked: str, device: torch.device, fast: bool, expected: torch.dtype
+    monkeypatch: pytest.MonkeyPatch, asked: str, device: torch.device, fast: bool, expected: str
 ) -> None:
     monkeypatch.setattr(machine, "fast_bf16", lambda: fast)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: fast)
-    assert runtime.choose_precision(load_config(TINY, [f"precision={asked}"]), device) == expected
+    found = runtime.choose_precision(load_config(TINY, [f"precision={asked}"]), device)
+    assert found == getattr(torch, expected)
     with pytest.raises(ConfigError, match="precision is fp16, which needs CUDA; use auto, bf16 or fp32"):
         runtime.choose_precision(load_config(TINY, ["precision=fp16"]), CPU)
 
@@ -65,15 +62,13 @@ def test_how_cuda_multiplies_is_as_before_once_a_training_has_ended(
     before, seen = kernels(), []
 
     class OnThatDevice:
-        def __init__(self, *_: object) -> None:
+        def __init__(self, *_: object, **__: object) -> None:
             runtime.choose_kernels(device, exact=exact)
 
-        def run(self) -> None:
+        def run(self, progress: bool) -> None:
             seen.append(kernels())
             if broken_off:
                 raise KeyboardInterrupt
-
-        def close(self) -> None: ...
 
     monkeypatch.setattr(trainer, "Trainer", OnThatDevice)
     with pytest.raises(KeyboardInterrupt) if broken_off else nullcontext():
@@ -90,15 +85,14 @@ def test_gradients_are_averaged_in_one_exchange_and_keep_their_layout() -> None:
         assert kind == "mean"
         return (flat + 3 * flat) / 2  # the other process has three times as much
 
-    pair: Any = SimpleNamespace(num_processes=2, reduce=reduce)
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1)).to(memory_format=torch.channels_last)
     frozen = nn.Parameter(torch.zeros(2))
     network(torch.rand(1, 3, 8, 8)).sum().backward()
     before = [parameter.grad.clone() for parameter in network.parameters()]
+    pair: Any = SimpleNamespace(num_processes=2, reduce=reduce)
     runtime.average_gradients([*network.parameters(), frozen], pair)
     for parameter, old in zip(network.parameters(), before, strict=True):
-        torch.testing.assert_close(parameter.grad, 2 * old)
-        assert parameter.grad.stride() == old.stride()
+        torch.testing.assert_close(parameter.grad, 2 * old, check_stride=True)
     assert len(exchanges) == 1 and frozen.grad is None
 
 
@@ -127,9 +121,8 @@ def test_a_copy_in_16_bits_is_as_near_to_fp32_as_autocast(network: nn.Module) ->
 
 def torchs(kind: type, **arguments: object) -> list[float]:
     """20 rates of a scheduler of torch."""
-    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 1.0)
+    optimiser, found = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 1.0), []
     scheduler = kind(optimiser, **arguments)
-    found = []
     for _ in range(20):
         found.append(optimiser.param_groups[0]["lr"])
         optimiser.step()
@@ -167,35 +160,18 @@ def handlers() -> list[object]:
     return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
 
-@pytest.mark.parametrize(
-    ("number", "expected", "status"),
-    [(signal.SIGINT, KeyboardInterrupt, None), (signal.SIGTERM, SystemExit, 143)],
-)
-def test_the_first_signal_is_only_noted_and_then_done(
-    number: signal.Signals, expected: type[BaseException], status: int | None
-) -> None:
+def test_the_first_signal_is_only_noted_and_a_second_ctrl_c_ends_at_once() -> None:
     before = handlers()
-    with pytest.raises(expected) as raised, Interruption() as interruption:
-        assert not interruption.asked
-        os.kill(os.getpid(), number)
-        assert interruption.asked
-        interruption.end()
-    assert getattr(raised.value, "code", None) == status
+    with pytest.raises(KeyboardInterrupt), runtime.interruption() as signals:
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
+            os.kill(os.getpid(), number)
+    assert signals == [signal.SIGTERM, signal.SIGTERM]
     assert handlers() == before
-
-
-def test_a_second_ctrl_c_ends_at_once() -> None:
-    reached = False
-    with pytest.raises(KeyboardInterrupt), Interruption():
-        os.kill(os.getpid(), signal.SIGINT)
-        reached = True
-        os.kill(os.getpid(), signal.SIGINT)
-    assert reached
 
 
 def test_in_another_thread_nothing_is_changed() -> None:
     def work() -> list[object]:
-        with Interruption():
+        with runtime.interruption():
             return handlers()
 
     with ThreadPoolExecutor(1) as pool:
