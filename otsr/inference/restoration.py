@@ -11,7 +11,6 @@ from otsr.inference.tiling import Span, spans
 
 GREY = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in luminance (BT.601)."""
-
 _FADE = 4.0  # σ of the low-pass of `keep_colours`, LR pixels
 _NEAR = 5  # LR pixels a side of the neighbourhood whose colours may be seen
 _SLACK = 2.0  # times the range of colours in it
@@ -19,10 +18,9 @@ _LEAST_SHARE = 0.1  # of an area that takes a correction which the rest of it ha
 
 
 def back_project(sr: Tensor, lr: Tensor, steps: int) -> Tensor:
-    """Pull an SR picture towards one that shrinks to the LR picture.
+    """Pull an SR picture towards one that shrinks to the LR picture, so that each step's answer is a picture.
 
-    Repeats sr ← clip(sr + up(lr − down(sr)), 0, 1), `steps` times, with MATLAB's bicubic `up` and `down`. Clipping
-    inside the loop keeps each step's answer a picture.
+    Repeats sr ← clip(sr + up(lr − down(sr)), 0, 1), `steps` times, with MATLAB's bicubic `up` and `down`.
 
     Args:
         sr: (B, 3, s·h, s·w) in [0, 1]; not changed.

@@ -28,10 +28,8 @@ from otsr.inference.window import Engine, TooNarrow
 
 TILE = 512
 """LR pixels a side that one window contributes. Extra work at an overlap of 64: 56 %; with 1024 it is 27 %."""
-
 CUDA_TILE = 2048
 """The same on CUDA, where most pictures fit in one piece. Extra work in larger ones: 13 %."""
-
 OVERLAP = 64
 """LR pixels of context beside each cut.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import time
+import timeit
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -175,12 +175,8 @@ class Engine:
         side = 512 if self.device.type == "cuda" else 64
         picture = Picture(np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8))
         window = tiles(side, side, side, 0)[0]
-        seconds = []
-        for _ in range(3):  # the first run prepares kernels
-            start = time.perf_counter()
-            self.begin(picture, window, self.blocks[0])()
-            seconds.append(time.perf_counter() - start)
-        return min(seconds) / side**2
+        runs = timeit.repeat(lambda: self.begin(picture, window, self.blocks[0])(), number=1, repeat=3)
+        return min(runs) / side**2  # the first run prepares kernels
 
 
 def _in_parts(forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

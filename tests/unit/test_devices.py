@@ -75,14 +75,17 @@ def test_a_picture_whose_result_does_not_fit_is_refused_with_numbers(monkeypatch
         Upscaler(networks()[3]).upscale(np.zeros((36, 48, 3), np.uint8), scale=200)
 
 
-def test_tiles_become_smaller_when_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiles_become_smaller_when_memory_is_short_and_each_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     upscaler = plainly(networks()[0], tile=128)
     needed = upscaler.predict_memory(150, 150, 64)
     assert needed < upscaler.predict_memory(150, 150)
     monkeypatch.setattr(machine, "available_memory", lambda: needed)
-    counts: list[int] = []
-    sr = upscaler.upscale(noise(150, 150), lambda done, total: counts.append(total))
-    assert counts[0] == len(upscaler.tiles(150, 150, 64))
+    counts: list[tuple[int, int]] = []
+    sr = upscaler.upscale(noise(150, 150), lambda *count: counts.append(count))
+    total = len(upscaler.tiles(150, 150, 64))
+    assert total > 1 and counts == [(done, total) for done in range(1, total + 1)]
     assert difference(sr, plain(networks()[0], noise(150, 150))) <= 1
 
 
@@ -225,20 +228,15 @@ def pretend_apple(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(machine, "send", lambda tensor, device: tensor)
 
 
-def test_on_an_apple_machine_auto_is_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    pretend_apple(monkeypatch)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert machine.choose_device("auto") == torch.device("mps")
-    assert machine.choose_device("cpu") == torch.device("cpu")
-    with pytest.raises(ValueError, match=r"'cuda:7' cannot be used; here: auto, cpu, mps \("):
-        machine.choose_device("cuda:7")
-
-
 def test_apples_gpu_is_taken_where_it_is_and_memory_counted_as_shared(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     on_cpu = Upscaler(networks()[0], device="cpu", precision="fp32")
     pretend_apple(monkeypatch)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert machine.choose_device("cpu") == torch.device("cpu")
+    with pytest.raises(ValueError, match=r"'cuda:7' cannot be used; here: auto, cpu, mps \("):
+        machine.choose_device("cuda:7")
     upscaler = Upscaler(networks()[0], tile=32)
     assert (upscaler.device.type, upscaler.dtype, upscaler.tile) == ("mps", torch.float32, 32)
     assert difference(upscaler.upscale(noise(40, 50)), on_cpu.upscale(noise(40, 50))) <= 1

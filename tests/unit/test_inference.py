@@ -54,15 +54,6 @@ def test_a_dense_block_answers_in_parts_as_at_once(monkeypatch: pytest.MonkeyPat
         assert torch.allclose(window._in_parts(block, x), block(x), atol=1e-4)
 
 
-def test_an_enlargement_in_four_cases_is_that_of_the_network() -> None:
-    network = RRDBNet(nf=8, nb=1, gc=4)
-    doubling = [window._phases(convolution) for convolution in network.enlarge]  # type: ignore[arg-type]
-    x = torch.rand(2, 8, 5, 7, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        for stage in (0, 1):
-            assert torch.allclose(window._enlarged(doubling, x, stage), network._enlarge(x, stage), atol=1e-5)
-
-
 @pytest.mark.parametrize(
     "options", [{}, {"ensemble": True}, {"back_projection": 3, "colours": False}, {"tileable": True}], ids=str
 )
@@ -230,12 +221,6 @@ def test_bf16_stays_close_to_fp32_and_the_network_given_is_not_changed(network: 
     assert float(np.square(bf16 - expected).mean()) < 1.0, "at least 48 dB of agreement"
     assert network.training and all(value.equal(before[name]) for name, value in network.state_dict().items())
     network.eval()
-
-
-def test_progress_counts_every_tile() -> None:
-    calls: list[tuple[int, int]] = []
-    Upscaler(networks()[3], tile=32).upscale(noise(70, 90), lambda *call: calls.append(call))
-    assert len(calls) > 3 and calls == [(i + 1, len(calls)) for i in range(len(calls))]
 
 
 @pytest.mark.parametrize(
