@@ -7,6 +7,7 @@ but no data, and the bytes that are alive at the same time are summed.
 from __future__ import annotations
 
 import copy
+import math
 import re
 import weakref
 from collections import Counter
@@ -26,8 +27,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 def choose_device(name: str | torch.device = "auto") -> torch.device:
     """The device named, or for "auto" the fastest here: CUDA, Apple's GPU ("mps"), else the CPU.
 
-    For inference. Training needs float64, which Apple's GPUs lack, and takes the CPU there. A device that is not here
-    is a ValueError that says which are.
+    For inference: training needs float64, which Apple's GPUs lack. A device that is not here is a ValueError.
     """
     mps = ["mps"] if torch.backends.mps.is_available() else []
     if name == "auto":
@@ -90,6 +90,10 @@ def place(
     return copied.to(memory_format=memory_format(device, dtype))  # type: ignore[call-overload]
 
 
+def _cast_to_weight(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (inputs[0].to(module.weight.dtype), *inputs[1:])
+
+
 def memory_format(device: torch.device, dtype: torch.dtype) -> torch.memory_format:
     """The layout whose convolutions are fastest: NCHW on Apple's GPU, and in exact fp32 on CUDA (no tensor cores)."""
     plain = device.type == "mps" or (device.type == "cuda" and dtype == torch.float32)
@@ -109,10 +113,6 @@ def without_tf32() -> Iterator[None]:
         yield
     finally:
         matmul.allow_tf32, cudnn.allow_tf32 = before
-
-
-def _cast_to_weight(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    return (inputs[0].to(module.weight.dtype), *inputs[1:])
 
 
 def live_peak(run: Callable[[], object]) -> int:
@@ -174,10 +174,10 @@ def fetch(*tensors: Tensor) -> Callable[[], list[Tensor]]:
     return wait
 
 
-def free_on(device: torch.device) -> int | None:
-    """Bytes that can still be taken on a CUDA device, with those that PyTorch holds unused; None for other devices."""
+def free_on(device: torch.device) -> float:
+    """Bytes that can still be taken on a CUDA device, with those that PyTorch holds unused; infinity on others."""
     if device.type != "cuda":
-        return None
+        return math.inf
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return torch.cuda.mem_get_info(device)[0] + unused
 
@@ -210,11 +210,9 @@ def _text(path: Path) -> str:
 
 def duration(seconds: float) -> str:
     """In words of two parts at most: "48 s", "12 min", "3 h 20 min", "2 d 4 h"."""
-    minutes = round(seconds / 60)
     if seconds < 90:
         return f"{seconds:.0f} s"
-    if minutes < 60:
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h {minutes % 60:02} min"
-    return f"{minutes // 1440} d {minutes % 1440 // 60} h"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    if hours >= 48:
+        return f"{hours // 24} d {hours % 24} h"
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"

@@ -28,10 +28,8 @@ MAX_PIXELS = 100_000_000
 _OTHER = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
 _BITS, _PHOTOMETRIC, _ORIENTATION, _PLANES = 258, 262, 274, 284  # TIFF tags
 _FEW_GREYS = {"L;2": 85, "L;4": 17}
-_TURNS = (
-    "FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90",
-)  # fmt: skip
-_UPRIGHT = {number: Image.Transpose[name] for number, name in enumerate(_TURNS, 2)}  # by EXIF's orientation
+_TURNS = "FLIP_LEFT_RIGHT ROTATE_180 FLIP_TOP_BOTTOM TRANSPOSE ROTATE_270 TRANSVERSE ROTATE_90"
+_UPRIGHT = dict(enumerate(map(Image.Transpose.__getitem__, _TURNS.split()), 2))  # by EXIF's orientation
 
 ImageSource: TypeAlias = "str | os.PathLike[str] | Image.Image | np.ndarray | Tensor"
 
@@ -136,8 +134,9 @@ def _from_pil(image: Image.Image, name: str, path: Path | None = None) -> Pictur
         kind = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
         upright = _upright(image)
         values = np.asarray(upright.convert(kind + "A" * upright.has_transparency_data))
-    elif key is not None and values.shape[2:] in ((), (3,)):
-        values = _keyed(values, key)
+    elif key is not None and values.shape[2:] in ((), (3,)):  # what has the colour `key` is transparent
+        visible = (np.atleast_3d(values) != np.array(key)).any(-1)
+        values = np.dstack([values, visible * np.uint16(65535)])
     picture = _from_array(values, name)
     # A profile is kept if it is one of the picture's colour space, which its bytes 16 to 19 name.
     fits = icc is not None and icc[16:20] == (b"GRAY" if picture.grey else b"RGB ")
@@ -150,10 +149,7 @@ def _raw_modes(image: Image.Image) -> set[str]:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """The picture as EXIF says that it is to be shown.
-
-    Unlike `ImageOps.exif_transpose`, which writes all EXIF anew, it minds no other tag, however odd.
-    """
+    """The picture as EXIF says that it is to be shown; unlike `ImageOps.exif_transpose` it minds no other tag."""
     image.load()  # turns a TIFF by itself
     turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
     return image if turn is None else image.transpose(turn)
@@ -172,18 +168,10 @@ def _integers(image: Image.Image, name: str) -> np.ndarray:
     return (65535 - values if tags.get(_PHOTOMETRIC) == 0 else values).astype(np.uint16)
 
 
-def _keyed(values: np.ndarray, key: int | tuple[int, ...]) -> np.ndarray:
-    """The picture with an alpha channel: pixels that have the colour `key` are transparent."""
-    values = values[..., None] if values.ndim == 2 else values
-    visible = (values != np.array(key)).any(-1, keepdims=True)
-    return np.concatenate([values, visible * np.uint16(65535)], axis=-1)
-
-
 def _sixteen_bits(path: Path, image: Image.Image) -> np.ndarray | None:
     """(H, W, 2|3|4) uint16 of the picture in a file, upright; None where it has 8 bits, or is grey without alpha.
 
-    Args:
-        image: the same file, opened and not yet decoded; it is decoded.
+    `image` is the same file, opened and not yet decoded; it is decoded.
     """
     modes = _raw_modes(image)
     if modes == {"LA;16B"}:  # opened as RGBA; its four bytes are those of grey and alpha
@@ -191,7 +179,7 @@ def _sixteen_bits(path: Path, image: Image.Image) -> np.ndarray | None:
         return np.ascontiguousarray(_upright(image)).view(">u2").astype(np.uint16)
     if len(modes) != 1 or not (mode := modes.pop()).startswith(("RGB;16", "RGBA;16", "RGBX;16")):
         return None
-    with Image.open(path) as again:
+    with Image.open(path) as again:  # Pillow keeps the upper byte of each sample: of swapped ones, the lower
         _take_for(again, mode[:-3] + _OTHER[mode[-3:]])
         lower = np.asarray(_upright(again))
     values = np.asarray(_upright(image)).astype(np.uint16)
@@ -210,13 +198,9 @@ def _take_for(image: Image.Image, mode: str) -> None:
 def _cmyk_to_rgb(image: Image.Image, icc: bytes | None) -> Image.Image:
     """Convert through the embedded press profile where there is one; plain inversion is far too saturated."""
     if icc:
-        try:
+        with suppress(ImageCms.PyCMSError, OSError):  # a broken profile: the picture is still worth showing
             profile, srgb = ImageCms.ImageCmsProfile(io.BytesIO(icc)), ImageCms.createProfile("sRGB")
-            converted = ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB")
-            if converted is not None:
-                return converted
-        except (ImageCms.PyCMSError, OSError):
-            pass  # a broken profile: the picture is still worth showing
+            return ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB")  # type: ignore[return-value]
     return image.convert("RGB")
 
 
@@ -235,8 +219,10 @@ def _from_array(array: np.ndarray, name: str) -> Picture:
         array = array.astype(np.uint8) * 255
     elif array.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"{name}: dtype {array.dtype}, expected uint8, uint16, bool or float in [0, 1]")
-    colours = array.shape[2] - (array.shape[2] in (2, 4))
-    alpha = array[..., -1].copy() if array.shape[2] in (2, 4) else None
-    pixels = np.repeat(array[..., :1], 3, axis=2) if colours == 1 else array[..., :3].copy()
-    opaque = alpha is None or bool((alpha == np.iinfo(array.dtype).max).all())
-    return Picture(pixels, None if opaque else alpha, None, colours == 1)
+    colours, alpha = array, None
+    if array.shape[2] in (2, 4):
+        colours, alpha = array[..., :-1], array[..., -1].copy()
+        if (alpha == np.iinfo(array.dtype).max).all():
+            alpha = None
+    grey = colours.shape[2] == 1
+    return Picture(np.repeat(colours, 3, axis=2) if grey else colours.copy(), alpha, None, grey)

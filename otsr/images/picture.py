@@ -19,8 +19,7 @@ class Picture:
     """A decoded picture, as it must be to write it back.
 
     Attributes:
-        pixels: (H, W, 3) uint8, sRGB unless `icc` says otherwise; uint16 where more than 8 bits were asked for and
-            are there.
+        pixels: (H, W, 3) uint8, or uint16 where more were asked for and are there; sRGB unless `icc` says otherwise.
         alpha: (H, W) of the same type, or None when the picture is opaque.
         icc: embedded colour profile, of grey where `grey`, else of RGB; or None.
         grey: the file held one channel of luminance.

@@ -48,9 +48,8 @@ def resize_strips(
 ) -> Iterator[Tensor]:
     """What `resize` gives, some rows at a time, of an image that need not be there at once.
 
-    Args:
-        rows: (low, high) -> (C, high − low, W), these rows of the image, float32 on the CPU.
-        size, target: (height, width) of the image and of the output.
+    `rows(low, high)` are these rows of it, (C, high − low, W), float32 on the CPU; `size` and `target` are (height,
+    width) of the image and of the output.
     """
     place = (torch.device("cpu"), torch.float32)
     columns = bands(size[1], scale, target[1], *place)

@@ -9,11 +9,12 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from torch import Tensor
 
 from otsr.images.decoding import explained
@@ -54,11 +55,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 def check_writable(
     path: str | os.PathLike[str], width: int, height: int, *, alpha: bool = False, exif: bytes = b""
 ) -> str:
-    """The format that `write` would use, found before the work that makes the picture.
-
-    Raises:
-        ImageError: unknown suffix, missing folder, alpha in a JPEG, a size or metadata that the format cannot hold.
-    """
+    """The format that `write` would use, found before the work that makes the picture; else an ImageError."""
     path = Path(path)
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
@@ -80,13 +77,9 @@ def check_writable(
 
 
 def write(
-    path: str | os.PathLike[str],
-    image: Tensor | np.ndarray | Image.Image,
-    *,
-    icc: bytes | None = None,
-    quality: int = 95,
-    exif: bytes = b"",
-) -> None:
+    path: str | os.PathLike[str], image: Tensor | np.ndarray | Image.Image,
+    *, icc: bytes | None = None, quality: int = 95, exif: bytes = b"",
+) -> None:  # fmt: skip
     """Write a picture atomically; the suffix chooses PNG, JPEG, WebP or TIFF.
 
     Args:
@@ -127,12 +120,8 @@ def write(
 
 def _write_png(file: BinaryIO, array: np.ndarray, icc: bytes | None, exif: bytes) -> None:
     """Write (H, W, 1|2|3|4) uint16 as PNG."""
-
-    def chunk(name: bytes, *parts: bytes) -> None:
-        data = b"".join(parts)
-        file.write(struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)))
-
     height, width, channels = array.shape
+    chunk = partial(PngImagePlugin.putchunk, file)
     file.write(b"\x89PNG\r\n\x1a\n")
     kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
     chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0))
@@ -142,28 +131,25 @@ def _write_png(file: BinaryIO, array: np.ndarray, icc: bytes | None, exif: bytes
         chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
     packer = zlib.compressobj()
     above = np.zeros((1, 2 * width * channels), np.uint8)
-    for band in _row_bands(array, ">u2"):
+    for start in range(0, height, _BAND):
+        band = array[start : start + _BAND].astype(">u2", order="C")
         lines = band.view(np.uint8).reshape(len(band), -1)
         differences = lines - np.concatenate([above, lines[:-1]])  # filter 2, Up: what the row above lacks
         above = lines[-1:]
-        rows = np.insert(differences, 0, 2, axis=1)
-        chunk(b"IDAT", packer.compress(rows.tobytes()))
+        chunk(b"IDAT", packer.compress(np.insert(differences, 0, 2, axis=1).tobytes()))
     chunk(b"IDAT", packer.flush())
     chunk(b"IEND")
 
 
 def _write_tiff(file: BinaryIO, array: np.ndarray, icc: bytes | None) -> None:
-    """Write (H, W, 1|2|3|4) uint16 as little-endian TIFF, deflated; grey with alpha, which few read, as RGBA.
-
-    Raises:
-        ImageError: it takes more than the 4 GB that TIFF can address.
-    """
+    """Write (H, W, 1|2|3|4) uint16 as little-endian TIFF, deflated; grey with alpha, which few read, as RGBA."""
     if array.shape[2] == 2:
         array, icc = array[..., [0, 0, 0, 1]], None  # a profile of grey does not fit
     height, width, channels = array.shape
     file.write(b"II*\0\0\0\0\0")
     offsets, sizes = [], []
-    for band in _row_bands(array, "<u2"):
+    for start in range(0, height, _BAND):
+        band = array[start : start + _BAND].astype("<u2", order="C")
         band[:, 1:] = np.diff(band, axis=1)  # predictor 2: what the left neighbour lacks
         offsets.append(file.tell())
         sizes.append(file.write(zlib.compress(band.tobytes())))
@@ -190,12 +176,6 @@ def _write_tiff(file: BinaryIO, array: np.ndarray, icc: bytes | None) -> None:
     file.write(struct.pack("<I", start))
 
 
-def _row_bands(array: np.ndarray, kind: str) -> Iterator[np.ndarray]:
-    """Copies of some rows at a time, as samples of that kind."""
-    for start in range(0, len(array), _BAND):
-        yield array[start : start + _BAND].astype(kind, order="C")
-
-
 def metadata(path: str | os.PathLike[str], *, location: bool = False) -> bytes:
     """EXIF of a picture that stays true of its enlargement: camera, settings, date, author; b"" where there is none.
 
@@ -203,15 +183,11 @@ def metadata(path: str | os.PathLike[str], *, location: bool = False) -> bytes:
     An ImageError if it is damaged.
     """
     with explained(path), Image.open(path) as image:
-        found = image.getexif()
-        kept = Image.Exif()
-        for tag in _TOLD:
-            if tag in found and (value := _writable(path, found[tag], tag)) is not None:
-                kept[tag] = value
+        found, kept = image.getexif(), Image.Exif()
+        kept.update(_writable(path, {tag: found[tag] for tag in _TOLD if tag in found}))
         for directory in (_CAMERA, _LOCATION) if location else (_CAMERA,):
             inside = {tag: value for tag, value in found.get_ifd(directory).items() if tag not in _STALE}
-            inside = {tag: _writable(path, value, tag, directory) for tag, value in inside.items()}
-            if inside := {tag: value for tag, value in inside.items() if value is not None}:
+            if inside := _writable(path, inside, directory):
                 kept[directory] = inside
         if not len(kept):
             return b""
@@ -219,17 +195,21 @@ def metadata(path: str | os.PathLike[str], *, location: bool = False) -> bytes:
         return kept.tobytes()
 
 
-def _writable(path: str | os.PathLike[str], value: Any, tag: int, directory: int | None = None) -> Any:
-    """The value as Pillow writes it rightly; None, with a note, if it cannot: some cameras and programs get EXIF wrong.
+def _writable(
+    path: str | os.PathLike[str], tags: dict[int, Any], directory: int | None = None
+) -> dict[int, Any]:
+    """The tags as Pillow writes them rightly, without, and with a note of, those that some cameras get wrong.
 
     Pillow takes letters for Latin-1, whatever they are, and writes them as ASCII: give it the file's own bytes.
     """
-    own = value.encode("latin-1", "replace") if isinstance(value, str) and not value.isascii() else value
-    trial = Image.Exif()
-    trial[directory or tag] = {tag: own} if directory else own
-    try:
-        trial.tobytes()
-    except Exception as error:  # whatever Pillow stumbles over
-        warnings.warn(f"{path}: metadata {tag} is damaged and left out ({error})", stacklevel=3)
-        return None
-    return own
+    kept = {}
+    for tag, value in tags.items():
+        own = value.encode("latin-1", "replace") if isinstance(value, str) and not value.isascii() else value
+        trial = Image.Exif()
+        trial[directory or tag] = {tag: own} if directory else own
+        try:
+            trial.tobytes()
+            kept[tag] = own
+        except Exception as error:  # whatever Pillow stumbles over
+            warnings.warn(f"{path}: metadata {tag} is damaged and left out ({error})", stacklevel=3)
+    return kept

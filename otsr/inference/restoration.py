@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -13,7 +11,6 @@ from otsr.inference.tiling import Span, spans
 
 GREY = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in luminance (BT.601)."""
-
 _FADE = 4.0  # σ of the low-pass of `keep_colours`, LR pixels
 _NEAR = 5  # LR pixels a side of the neighbourhood whose colours may be seen
 _SLACK = 2.0  # times the range of colours in it
@@ -21,10 +18,9 @@ _LEAST_SHARE = 0.1  # of an area that takes a correction which the rest of it ha
 
 
 def back_project(sr: Tensor, lr: Tensor, steps: int) -> Tensor:
-    """Pull an SR picture towards one that shrinks to the LR picture.
+    """Pull an SR picture towards one that shrinks to the LR picture, so that each step's answer is a picture.
 
-    Repeats sr ← clip(sr + up(lr − down(sr)), 0, 1), `steps` times, with MATLAB's bicubic `up` and `down`. Clipping
-    inside the loop keeps each step's answer a picture.
+    Repeats sr ← clip(sr + up(lr − down(sr)), 0, 1), `steps` times, with MATLAB's bicubic `up` and `down`.
 
     Args:
         sr: (B, 3, s·h, s·w) in [0, 1]; not changed.
@@ -52,14 +48,11 @@ def keep_colours(sr: Tensor, lr: Tensor, strip: int | None = None) -> Tensor:
         strip: LR pixels that are enlarged at a time, with the same result; None for all of them.
     """
     scale, (height, width) = sr.shape[-1] // lr.shape[-1], lr.shape[-2:]
-    strips = list(spans(height, max(1, (strip or height * width) // width), 1))
+    strips = spans(height, max(1, (strip or height * width) // width), 1)
     if lr.is_meta:  # where only memory is counted, two stand for all
         strips = strips[:2]
+    parts = [(sr[..., rows.keep_start * scale : rows.keep_stop * scale, :], rows) for rows in strips]
     small = torch.empty_like(lr)
-
-    def parts() -> Iterator[tuple[Tensor, Span]]:
-        for rows in strips:
-            yield sr[..., rows.keep_start * scale : rows.keep_stop * scale, :], rows
 
     def up(image: Tensor, rows: Span) -> Tensor:
         seen = _stretched(image[..., rows.start : rows.stop, :], scale, -1)
@@ -70,18 +63,18 @@ def keep_colours(sr: Tensor, lr: Tensor, strip: int | None = None) -> Tensor:
 
     weights = lr.new_tensor(GREY).view(1, 3, 1, 1)
     lowest, highest = _chroma_nearby(lr, weights)
-    for part, rows in parts():
+    for part, rows in parts:
         luminance = functional.conv2d(part, weights)
         part.sub_(luminance).clamp_(max=up(highest, rows)).clamp_(min=up(lowest, rows))
         part.add_(luminance.sub_(functional.conv2d(part, weights))).clamp_(0, 1)
         down(part, small, rows)
     for _ in range(2):
         missing, moved = _low_pass(lr - small), torch.empty_like(lr)
-        for part, rows in parts():
+        for part, rows in parts:
             down(up(missing, rows).add_(part).clamp_(0, 1).sub_(part).abs_(), moved, rows)
         share = _low_pass(moved) / _low_pass(missing.abs() + 1e-6)
         missing /= share.clamp_(_LEAST_SHARE, 1)
-        for part, rows in parts():
+        for part, rows in parts:
             down(part.add_(up(missing, rows)).clamp_(0, 1), small, rows)
     return sr
 

@@ -47,14 +47,16 @@ class Tile(NamedTuple):
     rows: Span
     columns: Span
 
+    @property
+    def pixels(self) -> int:
+        return self.rows.size * self.columns.size
+
 
 def spans(length: int, tile: int, overlap: int, alignment: int = 1) -> list[Span]:
     """Cut `length` pixels into the fewest windows of one size, about tile + 2·overlap at most.
 
-    Every kept pixel is at least `overlap` away from the ends of its window, unless the picture ends there.
-
-    Args:
-        alignment: windows start at multiples of it (the last one may then be up to alignment − 1 longer).
+    Every kept pixel is at least `overlap` away from the ends of its window, unless the picture ends there. Windows
+    start at multiples of `alignment` (the last one may then be up to alignment − 1 longer).
     """
     count = max(1, math.ceil((length - 2 * overlap) / tile))
     window = math.ceil((length + 2 * overlap * (count - 1)) / count) + alignment - 1
@@ -70,37 +72,26 @@ def spans(length: int, tile: int, overlap: int, alignment: int = 1) -> list[Span
 def tiles(
     height: int, width: int, tile: int, overlap: int, alignment: int = 1, margin: int = 0
 ) -> list[Tile]:
-    """Windows over a picture, row by row; see `spans`.
-
-    Args:
-        margin: pixels around the picture that are seen too, and not kept; `look` makes them up.
-    """
+    """Windows over a picture, row by row; see `spans`. `margin` pixels around it are seen too, and not kept."""
 
     def along(length: int) -> list[Span]:
         cut = spans(length + 2 * margin, tile, overlap, alignment)
-        ends = [(span.start, span.stop, max(span.keep_start, margin), span.keep_stop) for span in cut]
-        return [Span(a - margin, b - margin, c - margin, min(d - margin, length)) for a, b, c, d in ends]
+        moved = [[end - margin for end in span] for span in cut]
+        return [Span(start, stop, max(first, 0), min(last, length)) for start, stop, first, last in moved]
 
-    rows, columns = along(height), along(width)
-    return [Tile(row, column) for row in rows for column in columns]
+    return [Tile(row, column) for row in along(height) for column in along(width)]
 
 
 def piecewise(function: Callable[[Tensor], Tensor], x: Tensor, out: Tensor, block: int, halo: int) -> Tensor:
-    """Fill `out` with function(x), part by part, with the same result as at once.
+    """Fill `out`, (B, D, s·h, s·w), with function(x) of x, (B, C, h, w), part by part, with the same result as at once.
 
-    Args:
-        x: (B, C, h, w).
-        out: (B, D, s·h, s·w).
-        block: pixels of x a side of each part.
-        halo: pixels of x around an output pixel's own that it sees.
-
-    On meta tensors, which only tell how much memory it takes, the largest part stands for all.
+    A part has `block` pixels of x a side; an output pixel sees `halo` of them around its own. On meta tensors, which
+    only tell how much memory it takes, the largest part stands for all.
     """
     scale = out.shape[-1] // x.shape[-1]
-    height, width = x.shape[-2:]
-    parts = tiles(height, width, block, halo)
+    parts = tiles(x.shape[-2], x.shape[-1], block, halo)
     if x.is_meta:
-        parts = [max(parts, key=lambda part: part.rows.size * part.columns.size)]
+        parts = [max(parts, key=lambda part: part.pixels)]
     for rows, columns in parts:
         part = function(x[..., rows.start : rows.stop, columns.start : columns.stop])
         down, right = (slice(span.keep_start * scale, span.keep_stop * scale) for span in (rows, columns))
@@ -120,11 +111,7 @@ def look(array: np.ndarray, tile: Tile, wrap: bool = False) -> np.ndarray:
 
 
 def spread_colours(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """(H, W, 3) whose fully transparent pixels have the colour of the nearest visible one.
-
-    Args:
-        alpha: (H, W); 0 is transparent. Where nothing is visible, the pixels stay as they are.
-    """
+    """(H, W, 3) whose pixels of alpha (H, W) 0 have the colour of the nearest visible one, where there is one."""
     hidden = alpha < np.iinfo(alpha.dtype).max / 255  # less than 1 of 255
     if not hidden.any() or hidden.all():
         return pixels

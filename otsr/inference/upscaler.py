@@ -28,10 +28,8 @@ from otsr.inference.window import Engine, TooNarrow
 
 TILE = 512
 """LR pixels a side that one window contributes. Extra work at an overlap of 64: 56 %; with 1024 it is 27 %."""
-
 CUDA_TILE = 2048
 """The same on CUDA, where most pictures fit in one piece. Extra work in larger ones: 13 %."""
-
 OVERLAP = 64
 """LR pixels of context beside each cut.
 
@@ -73,18 +71,10 @@ class Upscaler:
     """
 
     def __init__(
-        self,
-        network: nn.Module,
-        *,
-        device: str | torch.device = "auto",
-        precision: str = "auto",
-        tile: int | None = None,
-        overlap: int | None = None,
-        ensemble: bool = False,
-        back_projection: int = 0,
-        colours: bool = True,
-        tileable: bool = False,
-    ) -> None:
+        self, network: nn.Module, *, device: str | torch.device = "auto", precision: str = "auto",
+        tile: int | None = None, overlap: int | None = None, ensemble: bool = False, back_projection: int = 0,
+        colours: bool = True, tileable: bool = False,
+    ) -> None:  # fmt: skip
         device = machine.choose_device(device)
         dtype = machine.choose_dtype(precision, device)
         self.tile = (CUDA_TILE if device.type == "cuda" else TILE) if tile is None else tile
@@ -92,10 +82,8 @@ class Upscaler:
             seen = min(OVERLAP, int(getattr(network, "receptive_radius", OVERLAP)))
             overlap = max(seen, _COLOUR_HALO if colours else 0)
         for name, value, least in (
-            ("tile", self.tile, _SMALLEST_TILE),
-            ("overlap", overlap, 0),
-            ("back_projection", back_projection, 0),
-        ):
+            ("tile", self.tile, _SMALLEST_TILE), ("overlap", overlap, 0), ("back_projection", back_projection, 0),
+        ):  # fmt: skip
             if value < least:
                 raise ValueError(f"{name} is {value}, expected at least {least}")
         self.overlap = overlap + _STEP_HALO * back_projection
@@ -151,25 +139,18 @@ class Upscaler:
             ImageError: the picture cannot be read.
             MemoryError: the result does not fit into free memory.
         """
-        picture = image if isinstance(image, Picture) else open_picture(image)
-        output = self._upscaled(picture, progress, scale, deep=False)
-        assert isinstance(output, Image.Image)
-        if picture.icc:
-            output.info["icc_profile"] = picture.icc
-        return output
+        return self._upscaled(image, progress, scale, deep=False)
 
     def upscale_deep(
         self, image: ImageSource | Picture, progress: Progress | None = None, *, scale: float | None = None
     ) -> np.ndarray:
         """The same in 16 bits, which PIL has no colour for: (H, W, 1|2|3|4) uint16, ready for `otsr.images.write`."""
-        picture = image if isinstance(image, Picture) else open_picture(image, deep=True)
-        output = self._upscaled(picture, progress, scale, deep=True)
-        assert isinstance(output, np.ndarray)
-        return output
+        return self._upscaled(image, progress, scale, deep=True)
 
     def _upscaled(
-        self, picture: Picture, progress: Progress | None, scale: float | None, deep: bool
-    ) -> Image.Image | np.ndarray:
+        self, image: ImageSource | Picture, progress: Progress | None, scale: float | None, deep: bool
+    ) -> Any:
+        picture = image if isinstance(image, Picture) else open_picture(image, deep=deep)
         height, width = picture.pixels.shape[:2]
         scale = scale or self.scale
         if scale > self.scale:
@@ -190,44 +171,42 @@ class Upscaler:
                 self.engine = replace(self.engine, device=torch.device("cpu"))
         if scale != self.scale:
             whole = whole.resized(scale / self.scale, *scaled_size(width, height, scale))
+        if picture.icc and isinstance(whole.content, Image.Image):
+            whole.content.info["icc_profile"] = picture.icc
         return whole.content
 
     def _filled(self, picture: Picture, progress: Progress | None, scale: float, deep: bool) -> Canvas:
         """The network's answer for the whole picture."""
         height, width = picture.pixels.shape[:2]
-        pixels = width * height
-        beside = pixels * (int(scale**2 * 4) if scale != self.scale else 0)
+        beside = width * height * int(scale**2 * 4) if scale != self.scale else 0
         if deep:  # up to 8 bytes a pixel in place of 4, and 6 in place of 3
-            beside = 2 * beside + pixels * (3 + 4 * self.scale**2)
+            beside = 2 * beside + self._picture_memory(width, height)
         side, block = self.plan(width, height, beside, scale)
         cut = self.tiles(width, height, side)
         channels = (1 if picture.grey else 3) + (picture.alpha is not None)
         whole = Canvas(width * self.scale, height * self.scale, channels, deep)
-        for done, (tile, part) in enumerate(self._parts(picture, cut, block, deep), 1):
-            whole.put(part, tile.columns.keep_start * self.scale, tile.rows.keep_start * self.scale)
+        for done, part in enumerate(self._parts(picture, cut, block, deep), 1):
+            rows, columns = cut[done - 1]
+            whole.put(part, columns.keep_start * self.scale, rows.keep_start * self.scale)
             if progress:
                 progress(done, len(cut))
         return whole
 
-    def _parts(
-        self, picture: Picture, cut: list[Tile], block: int, deep: bool
-    ) -> Iterator[tuple[Tile, np.ndarray]]:
-        """Each tile with its pixels. CUDA is given the next window before the CPU turns to the last one's pixels."""
-        begun: deque[tuple[Tile, Callable[[], np.ndarray]]] = deque()
-        ahead = 1 if self.device.type == "cuda" else 0
+    def _parts(self, picture: Picture, cut: list[Tile], block: int, deep: bool) -> Iterator[np.ndarray]:
+        """Each tile's pixels. CUDA is given the next window before the CPU turns to the last one's pixels."""
+        ahead = int(self.device.type == "cuda")
+        begun: deque[Callable[[], np.ndarray]] = deque()
         for tile in cut:
-            begun.append((tile, self.engine.begin(picture, tile, block, deep)))
+            begun.append(self.engine.begin(picture, tile, block, deep))
             if len(begun) > ahead:
-                first, pixels = begun.popleft()
-                yield first, pixels()
-        for tile, pixels in begun:
-            yield tile, pixels()
+                yield begun.popleft()()
+        yield from (pixels() for pixels in begun)
 
     def tiles(self, width: int, height: int, tile: int | None = None) -> list[Tile]:
         """The windows that a width × height picture is cut into; they reach beyond its borders."""
         alignment, margin = self.engine.alignment, _MARGIN
         if self.engine.tileable:
-            margin = -(-max(_MARGIN, self.overlap) // alignment) * alignment
+            margin = math.ceil(max(_MARGIN, self.overlap) / alignment) * alignment
         return tiles(height, width, tile or self.tile, self.overlap, alignment, margin)
 
     def predict_memory(self, width: int, height: int, tile: int | None = None) -> int:
@@ -237,11 +216,11 @@ class Upscaler:
         window. CUDA has a memory of its own for these; here lie only its 8-bit pixels and those of the next one, in
         pinned memory whose pieces are powers of two.
         """
-        whole = self._picture_memory(width, height)
-        if self.device.type != "cuda":
-            return whole + self.predict_window_memory(width, height, tile)
-        largest = self.tiles(width, height, tile)[-1]
-        return whole + 4 * 3 * largest.rows.size * largest.columns.size * self.scale**2
+        if self.device.type == "cuda":
+            window = 4 * 3 * self.tiles(width, height, tile)[-1].pixels * self.scale**2
+        else:
+            window = self.predict_window_memory(width, height, tile)
+        return self._picture_memory(width, height) + window
 
     def _picture_memory(self, width: int, height: int) -> int:
         return width * height * (3 + 4 * self.scale**2)
@@ -255,34 +234,30 @@ class Upscaler:
 
     def predict_seconds(self, width: int, height: int) -> float:
         """Seconds to expect for a width × height picture, from one small window that is measured."""
-        seen = sum(tile.rows.size * tile.columns.size for tile in self.tiles(width, height))
-        return self.engine.seconds() * seen
+        return self.engine.seconds() * sum(tile.pixels for tile in self.tiles(width, height))
 
     def plan(self, width: int, height: int, beside: int = 0, scale: float | None = None) -> tuple[int, int]:
         """The tile and the block for a width × height picture, in LR pixels a side: the largest that fit now.
 
         The tile is the one asked for, or half of it, or a quarter …, whichever fits into free memory first, with
-        `beside` more bytes of main memory than `predict_memory`. If none does, that is a MemoryError with the numbers
-        and the size that was asked for (`scale`).
+        `beside` more bytes of main memory than `predict_memory`; if none does, that is a MemoryError with the numbers.
         """
-        free, on_device = machine.available_memory(), machine.free_on(self.device)
-        largest = self.tiles(width, height)[-1]
-        enough = self.engine.at_most(largest.rows.size, largest.columns.size)
-        if enough and (free is None or self._picture_memory(width, height) + beside + enough <= free):
+        known, on_device = machine.available_memory(), machine.free_on(self.device)
+        free = math.inf if known is None else known
+        enough = self.engine.at_most(self.tiles(width, height)[-1].pixels)
+        if enough and self._picture_memory(width, height) + beside + enough <= free:
             return self.tile, self.engine.blocks[0]
-        halves = (self.tile >> step for step in range(self.tile.bit_length()))
-        for tile in (half for half in halves if half >= _SMALLEST_TILE):
+        tile = self.tile
+        while tile >= _SMALLEST_TILE:
             needed = self.predict_memory(width, height, tile) + beside
-            fits = free is None or needed <= free
-            for block in self.engine.blocks if fits else ():
-                window = self.predict_window_memory(width, height, tile, block)
-                if on_device is None or window <= _SHARE * on_device:
+            for block in self.engine.blocks if needed <= free else ():
+                if self.predict_window_memory(width, height, tile, block) <= _SHARE * on_device:
                     return tile, block
-        wide, high = scaled_size(width, height, scale or self.scale)
-        size = f"{width}×{height} becomes {wide}×{high}"
-        if fits:
+            tile //= 2
+        size = "{}×{} becomes {}×{}".format(width, height, *scaled_size(width, height, scale or self.scale))
+        if needed <= free:
             raise MemoryError(f"{size}: {self.device} has too little free memory; use --device cpu")
-        need = f"needs {needed / 1e9:.2f} GB of memory, {(free or 0) / 1e9:.2f} GB are free"
+        need = f"needs {needed / 1e9:.2f} GB of memory, {free / 1e9:.2f} GB are free"
         advice = "close other programs, shrink the picture, or ask for less than that"
         raise MemoryError(f"{size} and {need}; {advice}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import time
+import timeit
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -27,10 +27,8 @@ CUDA_BLOCKS = (1024, 512, 256, 128)
 
 DENSE = 160
 """LR pixels a side that a dense block of `RRDBNet` sees at one time, on a CPU; the result is the same."""
-
 STRIP = 1 << 14
 """LR pixels whose colours are kept at one time, on a CPU: their SR pixels stay in the cache."""
-
 _HALO = 2  # LR pixels around a block that the reconstruction layers see
 
 
@@ -99,7 +97,7 @@ class Engine:
                 raise TooNarrow
             if not finite:
                 raise ValueError("the network answers NaN or infinity; its weights are damaged")
-            return pixels.numpy().astype(np.uint16) if deep else pixels.numpy()
+            return pixels.numpy().astype(np.uint16 if deep else np.uint8, copy=False)
 
         return finish
 
@@ -126,17 +124,16 @@ class Engine:
     def _answer(self, network: Any, lr: Tensor, block: int) -> Tensor:
         """The network's answer, float32.
 
-        Nine tenths of the memory go to the few layers at HR size, nearly all context to the many at LR size. A
-        network that names both parts, `features` and `reconstruct`, runs the first on the whole window and the
-        second in blocks of `block` LR pixels a side, with the same result.
+        Nine tenths of the memory go to the few layers at HR size, nearly all context to the many at LR size. A network
+        that names both, `features` and `reconstruct`, runs the first on the whole window and the second in blocks of
+        `block` LR pixels a side, with the same result.
         """
         layout = machine.memory_format(self.device, self.dtype)
         lr = lr.contiguous(memory_format=layout)
         if not hasattr(network, "features"):
             return network(lr).float()
         features = network.features(lr)
-        height, width = (self.scale * side for side in lr.shape[-2:])
-        sr = torch.empty(1, 3, height, width, device=lr.device)
+        sr = torch.empty(1, 3, *(self.scale * side for side in lr.shape[-2:]), device=lr.device)
 
         def enlarge(seen: Tensor) -> Tensor:
             return network.reconstruct(seen.to(self.dtype).contiguous(memory_format=layout))
@@ -154,8 +151,8 @@ class Engine:
             self._bytes[key] = int(more * peak) + holes
         return self._bytes[key]
 
-    def at_most(self, rows: int, columns: int) -> int | None:
-        """A bound above `bytes`, on a CPU and for an `RRDBNet`; None otherwise.
+    def at_most(self, pixels: int) -> int | None:
+        """A bound above `bytes`, for a window of so many pixels, on a CPU and for an `RRDBNet`; None otherwise.
 
         The first call of `bytes` makes torch import its compiler, which takes longer than a small picture does.
         """
@@ -163,7 +160,7 @@ class Engine:
             return None
         channels, growth = self.network.architecture["nf"], self.network.architecture["gc"]
         numbers = 10 * (channels + growth) + 30 * self.scale**2  # a pixel, beside the block at HR size
-        return int(1.3 * 4 * numbers * rows * columns) + (64 + channels << 20)
+        return int(1.3 * 4 * numbers * pixels) + (64 + channels << 20)
 
     @cached_property
     def _weightless(self) -> nn.Module:
@@ -178,12 +175,8 @@ class Engine:
         side = 512 if self.device.type == "cuda" else 64
         picture = Picture(np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8))
         window = tiles(side, side, side, 0)[0]
-        seconds = []
-        for _ in range(3):  # the first run prepares kernels
-            start = time.perf_counter()
-            self.begin(picture, window, self.blocks[0])()
-            seconds.append(time.perf_counter() - start)
-        return min(seconds) / side**2
+        runs = timeit.repeat(lambda: self.begin(picture, window, self.blocks[0])(), number=1, repeat=3)
+        return min(runs) / side**2  # the first run prepares kernels
 
 
 def _in_parts(forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

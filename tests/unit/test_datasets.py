@@ -17,9 +17,8 @@ def test_every_file_has_author_licence_source_and_the_recorded_hash() -> None:
     kept = {".webp", ".jpg", ".npz", ".json", ".safetensors"}
     for folder in filter(Path.is_dir, datasets.data_dir().iterdir()):
         rows = datasets.sources(folder.name)
-        assert {path.name for path in folder.iterdir() if path.suffix in kept} == {
-            row["file"] for row in rows
-        }
+        found = {path.name for path in folder.iterdir() if path.suffix in kept}
+        assert found == {row["file"] for row in rows}
         for row in rows:
             assert row["author"] and row["source"] and row["licence"] in FREE, row["file"]
 
@@ -46,12 +45,9 @@ def test_splits_share_no_photo_and_cover_all() -> None:
     assert set.union(*splits) == set(datasets.photos()) and len(set.union(*splits)) == 49
 
 
-def test_phone_crops_are_found_by_kind_and_iso() -> None:
+def test_phone_crops_are_found_by_kind_and_iso_and_unknown_kinds_and_splits_refused() -> None:
     assert [path.name for path in datasets.phone_crops("smooth", 1792)] == ["iso1792_smooth.jpg"]
     assert len(datasets.phone_crops("smooth")) == 4 and len(datasets.phone_crops()) == 11
-
-
-def test_unknown_splits_and_kinds_are_refused() -> None:
     with pytest.raises(ValueError, match="train, val, test"):
         datasets.photos("dev")
     with pytest.raises(ValueError, match="smooth, texture, mixed"):

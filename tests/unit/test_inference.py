@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
+import copy
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ def test_the_default_overlap_is_enough_for_the_default_weights_on_a_hard_jpeg(tm
     """A trained network looks as far as it has learned to."""
     town = next(path for path in photos("val") if path.stem == "citedeCarcassonne")
     with Image.open(town) as photo:
-        photo.convert("RGB").crop((200, 328, 420, 376)).save(tmp_path / "hard.jpg", quality=50)
+        photo.convert("RGB").crop((200, 328, 420, 352)).save(tmp_path / "hard.jpg", quality=50)
     pixels, network = np.asarray(Image.open(tmp_path / "hard.jpg")), weights.load(weights.DEFAULT)
     expected = plain(network, pixels)
     assert difference(plainly(network, tile=64).upscale(pixels), expected) <= 2
@@ -53,19 +54,8 @@ def test_a_dense_block_answers_in_parts_as_at_once(monkeypatch: pytest.MonkeyPat
         assert torch.allclose(window._in_parts(block, x), block(x), atol=1e-4)
 
 
-def test_an_enlargement_in_four_cases_is_that_of_the_network() -> None:
-    network = RRDBNet(nf=8, nb=1, gc=4)
-    doubling = [window._phases(convolution) for convolution in network.enlarge]  # type: ignore[arg-type]
-    x = torch.rand(2, 8, 5, 7, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        for stage in (0, 1):
-            assert torch.allclose(window._enlarged(doubling, x, stage), network._enlarge(x, stage), atol=1e-5)
-
-
 @pytest.mark.parametrize(
-    "options",
-    [{}, {"ensemble": True}, {"back_projection": 3, "colours": False}, {"tileable": True}],
-    ids=str,
+    "options", [{}, {"ensemble": True}, {"back_projection": 3, "colours": False}, {"tileable": True}], ids=str
 )
 @every_network
 def test_tiles_do_not_show_with_options_either(network: nn.Module, options: dict[str, int]) -> None:
@@ -77,8 +67,6 @@ def test_tiles_do_not_show_with_options_either(network: nn.Module, options: dict
 
 @pytest.mark.slow
 def test_tiles_of_real_weights_differ_by_one_level_at_most() -> None:
-    from otsr import weights
-
     network = weights.load("realsr-df2k")
     pixels = np.asarray(Image.open(phone_crops(iso=1792)[-1]))[300:332, 400:464]
     assert difference(plainly(network, tile=32).upscale(pixels), plain(network, pixels)) <= 1
@@ -98,7 +86,7 @@ def test_channels_stay_and_alpha_is_enlarged_bicubically(channels: int, mode: st
     assert (sr.mode, sr.size) == (mode, (200, 280))
     if channels in (2, 4):
         expected = resize(torch.from_numpy(pixels[..., -1])[None].float(), 4).clamp(0, 255).round()[0]
-        assert difference(np.asarray(sr)[..., -1], expected.numpy()) <= 1
+        assert difference(np.asarray(sr)[..., -1], expected) <= 1
 
 
 def test_every_kind_of_input_gives_the_same(tmp_path: Path) -> None:
@@ -122,19 +110,12 @@ def coloured() -> nn.Module:
 def test_colours_of_areas_are_those_of_the_input_and_neutral_stays_neutral(flat: float) -> None:
     network = coloured()
     generator = torch.Generator().manual_seed(0)
-    grey = (flat + 0.1 * torch.randn(1, 48, 48, generator=generator)).clamp(0, 1)
-    for lr in (
-        grey.expand(3, -1, -1),
-        (flat + 0.1 * torch.randn(3, 48, 48, generator=generator)).clamp(0, 1),
-    ):
-        mean = 255 * lr.mean((1, 2))
-        shift, plain_shift = (
-            float((255 * read(Upscaler(network, colours=on).upscale(lr)).mean((1, 2)) - mean).abs().max())
-            for on in (True, False)
-        )
+    for channels in (1, 3):
+        lr = (flat + 0.1 * torch.randn(channels, 48, 48, generator=generator)).clamp(0, 1).expand(3, -1, -1)
+        kept, free = (read(Upscaler(network, colours=on).upscale(lr)) for on in (True, False))
+        shift, plain_shift = (255 * (sr.mean((1, 2)) - lr.mean((1, 2))).abs().max() for sr in (kept, free))
         assert shift < 1 < 5 < plain_shift
-    sr = np.asarray(Upscaler(network).upscale(grey.expand(3, -1, -1)))
-    assert (sr == sr[..., :1]).all()
+        assert channels == 3 or (kept == kept[:1]).all()
 
 
 def test_keeping_the_colours_brings_no_noise_back() -> None:
@@ -162,8 +143,7 @@ def test_a_flat_picture_stays_flat_up_to_its_borders(size: tuple[int, int]) -> N
     """The network must not see black around it."""
     upscaler = Upscaler.from_pretrained("psnr-small")
     for colour in ((0, 0, 0), (200, 100, 50), (255, 255, 255)):
-        sr = upscaler.upscale(np.full((*size, 3), colour, np.uint8))
-        assert difference(sr, np.full((4 * size[0], 4 * size[1], 3), colour)) <= 2
+        assert difference(upscaler.upscale(np.full((*size, 3), colour, np.uint8)), colour) <= 2
 
 
 @pytest.mark.parametrize("hidden", [0, 255])
@@ -172,8 +152,7 @@ def test_the_hidden_colours_of_transparent_pixels_do_not_show(hidden: int) -> No
     y, x = np.mgrid[:64, :64] - 31.5
     alpha = np.clip((20 - np.hypot(x, y)) * 100, 0, 255).astype(np.uint8)
     colour = np.array([250, 240, 20])
-    pixels = np.where(alpha[..., None] > 0, colour, hidden)
-    rgba = np.dstack([pixels, alpha]).astype(np.uint8)
+    rgba = np.dstack([np.where(alpha[..., None] > 0, colour, hidden), alpha]).astype(np.uint8)
     sr = np.asarray(Upscaler.from_pretrained("psnr-small", tile=32).upscale(rgba)).astype(float)
     share = sr[..., 3:] / 255
     assert np.abs(share * sr[..., :3] + (1 - share) * colour - colour).max() <= 3
@@ -198,81 +177,57 @@ def test_sixteen_bits_are_the_same_picture_in_finer_steps(channels: int) -> None
 
 
 @pytest.mark.parametrize(("scale", "deep"), [(1.5, False), (2, True), (3, True), (5, False)])
-def test_another_scale_is_the_networks_answer_resized_by_the_exact_bicubic(scale: float, deep: bool) -> None:
+def test_another_scale_is_the_networks_answer_resized_by_the_exact_bicubic(
+    scale: float, deep: bool, recwarn: pytest.WarningsRecorder
+) -> None:
     upscaler, pixels = Upscaler(networks()[0], precision="fp32", tile=32), noise(41, 70)
     make = upscaler.upscale_deep if deep else upscaler.upscale
     white = 65535 if deep else 255
     whole = torch.from_numpy(np.asarray(make(pixels)).astype(np.float32)).permute(2, 0, 1)
     size = scaled_size(70, 41, scale)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        made = np.asarray(make(pixels, scale=scale))
+    made = np.asarray(make(pixels, scale=scale))
     assert made.shape == (size[1], size[0], 3)
     expected = resize(whole, scale / 4, size[::-1]).clamp(0, white).round().permute(1, 2, 0).numpy()
     assert difference(made, expected) <= 1
-    assert [str(w.message) for w in caught] == (
-        ["×5 is beyond the network's ×4: the rest is bicubic"] if scale > 4 else []
-    )
+    beyond = ["×5 is beyond the network's ×4: the rest is bicubic"]
+    assert [str(warning.message) for warning in recwarn] == (beyond if scale > 4 else [])
 
 
 def test_ensemble_is_the_mean_over_eight_orientations() -> None:
     network, pixels = networks()[0], noise(20, 30)
     mean = np.zeros((80, 120, 3))
-    for turns in range(4):
-        for flip in (False, True):
-            turned = np.rot90(pixels, turns)[:, :: -1 if flip else 1].copy()
-            sr = answer(network, turned)[:, :: -1 if flip else 1]
-            mean += np.rot90(sr, -turns) / 8
+    for turns, step in itertools.product(range(4), (1, -1)):
+        turned = np.rot90(pixels, turns)[:, ::step].copy()
+        mean += np.rot90(answer(network, turned)[:, ::step], -turns) / 8
     expected = np.rint(mean.clip(0, 1) * 255)
     assert difference(plainly(network, ensemble=True).upscale(pixels), expected) <= 1
 
 
 def test_back_projection_agrees_with_the_input_better_at_each_step() -> None:
     lr = read(phone_crops()[0])[None, :, 100:140, 100:150]
-    sr = (
-        resize(lr, 4) + 0.1 * torch.randn(1, 3, 160, 200, generator=torch.Generator().manual_seed(0))
-    ).clamp(0, 1)
+    disturbance = 0.1 * torch.randn(1, 3, 160, 200, generator=torch.Generator().manual_seed(0))
+    sr = (resize(lr, 4) + disturbance).clamp(0, 1)
     before = sr.clone()
     errors = [float((resize(back_project(sr, lr, n), 1 / 4) - lr).square().mean()) for n in range(5)]
-    assert errors == sorted(errors, reverse=True)
-    assert errors[-1] < errors[0] / 20
+    assert errors == sorted(errors, reverse=True) and errors[-1] < errors[0] / 20
     assert torch.equal(sr, before)
 
 
 @every_network
-def test_bf16_stays_close_to_fp32(network: nn.Module) -> None:
+def test_bf16_stays_close_to_fp32_and_the_network_given_is_not_changed(network: nn.Module) -> None:
     pixels = noise(40, 40)
+    expected, before = plain(network, pixels), copy.deepcopy(network.train().state_dict())
     bf16 = np.asarray(Upscaler(network, precision="bf16", colours=False).upscale(pixels)).astype(float)
-    mse = float(np.square(bf16 - plain(network, pixels)).mean())
-    assert mse < 1.0, "at least 48 dB of agreement"
-
-
-def test_the_network_given_is_not_changed() -> None:
-    network = networks()[0].train()
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    Upscaler(network, precision="bf16", colours=False).upscale(noise(8, 8))
-    assert network.training
-    for name, value in network.state_dict().items():
-        assert value.dtype == torch.float32 and torch.equal(value, before[name])
-
-
-def test_progress_counts_every_tile() -> None:
-    calls: list[tuple[int, int]] = []
-    Upscaler(networks()[3], tile=32).upscale(noise(70, 90), lambda *call: calls.append(call))
-    assert calls == [(i + 1, len(calls)) for i in range(len(calls))]
-    assert len(calls) > 3
+    assert float(np.square(bf16 - expected).mean()) < 1.0, "at least 48 dB of agreement"
+    assert network.training and all(value.equal(before[name]) for name, value in network.state_dict().items())
+    network.eval()
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [
-        ({"tile": 5}, "tile is 5"),
-        ({"overlap": -1}, "overlap is -1"),
-        ({"back_projection": -2}, "back_projection is -2"),
-        ({"device": "abacus"}, "abacus.*here: auto, cpu"),
-        ({"precision": "fp8"}, "fp8.*fp32"),
-    ],
-)
+    [({"tile": 5}, "tile is 5"), ({"overlap": -1}, "overlap is -1"), ({"precision": "fp8"}, "fp8.*fp32"),
+     ({"back_projection": -2}, "back_projection is -2"), ({"device": "abacus"}, "abacus.*here: auto, cpu")],
+)  # fmt: skip
 def test_a_bad_option_is_named(options: dict[str, object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Upscaler(networks()[3], **options)  # type: ignore[arg-type]

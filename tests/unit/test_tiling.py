@@ -25,9 +25,12 @@ def test_kept_parts_cover_each_pixel_once_and_have_their_context(
             assert span.size <= tile + 2 * overlap + 2 * alignment
 
 
-def test_all_windows_have_one_size() -> None:
+def test_all_windows_have_one_size_and_borders_cost_no_context() -> None:
     for length in (100, 257, 1024, 4000):
         assert len({span.size for span in spans(length, 64, 10)}) == 1
+    assert sum(span.size for span in spans(100, 50, 10)) == 100 + 2 * 10, (
+        "two windows share as much and no more"
+    )
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
@@ -36,8 +39,3 @@ def test_what_is_less_than_one_255th_visible_has_the_colour_of_its_neighbour(kin
     pixels = np.array([[[1, 2, 3], [4, 5, 6], [7, 8, 9]]], kind)
     alpha = np.array([[white // 256, white, white // 255]], kind)
     assert spread_colours(pixels, alpha)[0].tolist() == [[4, 5, 6], [4, 5, 6], [7, 8, 9]]
-
-
-def test_borders_cost_no_context() -> None:
-    """Two windows over 100 pixels share 2·overlap pixels and nothing more."""
-    assert sum(span.size for span in spans(100, 50, 10)) == 120
