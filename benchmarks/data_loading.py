@@ -287,9 +287,7 @@ def report(folder: Path, quick: bool) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small photos")
     parser.add_argument("--out", type=Path, help="Markdown file to write")
     arguments = parser.parse_args()

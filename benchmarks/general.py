@@ -97,9 +97,7 @@ def summary(tables: Mapping[str, Table]) -> str:
 
 def six_numbers(tables: Mapping[str, Table], row: str) -> list[float]:
     """PSNR-Y and ST-LPIPS, degradation by degradation."""
-    return [
-        float(table.per_image(row, key).mean()) for table in tables.values() for key in ("psnr_y", "st_lpips")
-    ]
+    return [float(table.per_image(row, key).mean()) for table in tables.values() for key in ("psnr_y", "st_lpips")]
 
 
 # ---- Artefacts
@@ -156,9 +154,7 @@ def ramp() -> Tensor:
 def text() -> Tensor:
     """Black words on white, as in a scanned page: no colour anywhere."""
     page = Image.new("L", (128, 48), 255)
-    for line, words in enumerate(
-        ("The quick brown fox 0123", "jumps over lazy dog @ 8 px", "Black text on white")
-    ):
+    for line, words in enumerate(("The quick brown fox 0123", "jumps over lazy dog @ 8 px", "Black text on white")):
         ImageDraw.Draw(page).text((2, 2 + 15 * line), words, fill=0)
     return read(page)
 
@@ -167,8 +163,7 @@ def neutral_texture() -> Tensor:
     """Fine and coarse grey texture of full contrast, R = G = B."""
     noise = np.random.default_rng(0).standard_normal((3, 96, 96))
     layers = [
-        layer / layer.std()
-        for layer in (gaussian_filter(n, s) for n, s in zip(noise, (0.6, 1.5, 4), strict=True))
+        layer / layer.std() for layer in (gaussian_filter(n, s) for n, s in zip(noise, (0.6, 1.5, 4), strict=True))
     ]
     return torch.from_numpy((0.5 + 0.15 * sum(layers)).clip(0, 1)).float().expand(3, -1, -1).contiguous()
 
@@ -198,9 +193,7 @@ def artefacts(
         "noise_gain": [float(metrics.noise_gain(sr, lr)) for sr, lr in pairs],
         "block_gain": [float(metrics.block_gain(sr, lr, SCALE)) for sr, lr in pairs],
         "block_gain_resaved": [float(metrics.block_gain(sr, lr, SCALE)) for sr, lr in blocks],
-        "checkerboard": {
-            name: float(metrics.checkerboard(drawn[name][0], SCALE)) for name in ("ramp", "flat")
-        },
+        "checkerboard": {name: float(metrics.checkerboard(drawn[name][0], SCALE)) for name in ("ramp", "flat")},
         "lattice": [float(metrics.checkerboard(sr, SCALE)) for sr in pictures],
         "colour_shift": {
             **{name: metrics.colour_shift(*drawn[name]).tolist() for name in ("text", "neutral")},
@@ -333,9 +326,7 @@ def report(arguments: argparse.Namespace) -> tuple[str, dict[str, Any], Figure |
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", nargs="*", default=NETWORKS, help="names or paths")
     parser.add_argument("--against", help="one of them: the row that the others are compared with")
     parser.add_argument("--val", action="store_true", help="validation photos, to choose weights by")
@@ -343,9 +334,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--skip-rulers", action="store_true")
     parser.add_argument("--path", nargs=2, metavar=("FIDELITY", "TRANSPORT"))
-    parser.add_argument(
-        "--steps", type=Path, help="folder of weights named by their step: 1000.safetensors, ..."
-    )
+    parser.add_argument("--steps", type=Path, help="folder of weights named by their step: 1000.safetensors, ...")
     parser.add_argument("--out", type=Path, help="Markdown file to write; JSON goes beside it")
     arguments = parser.parse_args()
     lines, numbers, figure = report(arguments)

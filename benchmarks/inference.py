@@ -285,9 +285,7 @@ def cuda_accuracy(networks: dict[str, nn.Module], pixels: np.ndarray, device: to
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", default="realsr-df2k")
     parser.add_argument("--device", default="cpu", help="cpu, or cuda for a table of its own")
     parser.add_argument("--quick", action="store_true", help="small crops")

@@ -122,9 +122,7 @@ def matched_across_scales(lr: Tensor, scale: int) -> Tensor:
     variances, axes = np.linalg.eigh(covariance)
     variances = variances.clip(0.1, 10 * scale**2)
     size = scale + 2 * max(1, math.ceil(3 * math.sqrt(variances[1]) - scale / 2))
-    return kernels.gaussian(
-        size, variances[1], variances[0], math.degrees(math.atan2(-axes[1, 1], axes[0, 1]))
-    )
+    return kernels.gaussian(size, variances[1], variances[0], math.degrees(math.atan2(-axes[1, 1], axes[0, 1])))
 
 
 def best_isotropic(truth: Tensor) -> Tensor:
@@ -242,16 +240,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="2 kernels of each, 60 iterations of KernelGAN")
     parser.add_argument("--skip-kernelgan", action="store_true", help="leave its row out, do not train")
-    parser.add_argument(
-        "--split", default="test", choices=("train", "val", "test"), help="photos (tune on val)"
-    )
+    parser.add_argument("--split", default="test", choices=("train", "val", "test"), help="photos (tune on val)")
     parser.add_argument("--out", type=Path, help="write OUT.md and OUT.json")
-    parser.add_argument(
-        "--cache", type=Path, default=Path("runs/kernel_estimation"), help="KernelGAN's kernels"
-    )
-    parser.add_argument(
-        "--cached-only", action="store_true", help="KernelGAN: only kernels that the cache holds"
-    )
+    parser.add_argument("--cache", type=Path, default=Path("runs/kernel_estimation"), help="KernelGAN's kernels")
+    parser.add_argument("--cached-only", action="store_true", help="KernelGAN: only kernels that the cache holds")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     chosen = cases(2 if arguments.quick else KERNELS, arguments.split)

@@ -204,16 +204,12 @@ def report(arguments: argparse.Namespace) -> tuple[str, dict[str, object], Figur
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", nargs="+", default=NETWORKS, help="names or paths")
     parser.add_argument("--path", nargs=2, default=PATH, metavar=("FIDELITY", "TRANSPORT"))
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="3 photos, their middles, 1 draw")
-    parser.add_argument(
-        "--out", type=Path, help="Markdown file to write, a .json beside it, figures/quality.svg"
-    )
+    parser.add_argument("--out", type=Path, help="Markdown file to write, a .json beside it, figures/quality.svg")
     arguments = parser.parse_args()
     text, numbers, figure = report(arguments)
     print(text)

@@ -303,9 +303,7 @@ def report(sizes: Sequence[Size]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small networks")
     parser.add_argument("--out", type=Path, help="Markdown file to write")
     arguments = parser.parse_args()

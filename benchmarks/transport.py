@@ -155,9 +155,7 @@ def label_table(sizes: tuple[int, ...], side: int, rounds: int) -> str:
         rows.append([*shown, f"{gap / value:.0e}", f"{max(infeasibility, 0) / value:.0e}"])
     head = ["n", "ours, ms", "of it cost", *(f"{title}, ms" for title in TITLES.values())]
     head += ["gap / value", "infeasibility / value"]
-    growth = ", ".join(
-        f"{title} n^{_exponent(times[name]):.1f}" for name, title in {"ours": "ours", **TITLES}.items()
-    )
+    growth = ", ".join(f"{title} n^{_exponent(times[name]):.1f}" for name, title in {"ours": "ours", **TITLES}.items())
     text = f"In brackets: times as long as ours. Growth from the third size to the last measured: {growth}."
     if any(max(sizes) > largest for largest in LARGEST.values()):
         text += " ≈: too large or too slow, extrapolated from the last two sizes that were measured."
@@ -258,9 +256,7 @@ def map_table(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small samples, few steps")
     parser.add_argument("--out", type=Path, help="Markdown file to write")
     arguments = parser.parse_args()

@@ -97,13 +97,9 @@ COLOUR = {"RaGAN": COLOURS["generated"], "transport": COLOURS["map"], "both": CO
 def settings(mixture: Mixture, arguments: argparse.Namespace) -> list[str]:
     """What a training overrides in its recipe."""
     every = max(1, arguments.steps // 4)
-    transport = (
-        f"{{weight: {mixture.transport}, kind: projected, backbone: {arguments.backbone}, window: 16}}"
-    )
+    transport = f"{{weight: {mixture.transport}, kind: projected, backbone: {arguments.backbone}, window: 16}}"
     if mixture.details:
-        transport = (
-            f"{{weight: {mixture.details}, kind: sliced, backbone: details, window: 32, projections: 32}}"
-        )
+        transport = f"{{weight: {mixture.details}, kind: sliced, backbone: details, window: 32, projections: 32}}"
     chosen = [
         "name=twins", f"seed={mixture.seed}", f"steps={arguments.steps}",
         f"losses.perceptual={{weight: {mixture.features}, backbone: {arguments.backbone}}}",
@@ -121,9 +117,7 @@ def trained(mixture: Mixture, arguments: argparse.Namespace) -> tuple[Scores, nn
     if not (folder / CHECKPOINT).exists():
         train(load_config(RECIPE, settings(mixture, arguments)), folder, progress=False)
     with (folder / "validation.tsv").open(encoding="utf-8", newline="") as file:
-        rows = [
-            {key: float(value) for key, value in row.items()} for row in csv.DictReader(file, delimiter="\t")
-        ]
+        rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file, delimiter="\t")]
     return rows, weights.load(str(folder / "last.safetensors"))
 
 
@@ -197,9 +191,7 @@ def draw(paths: dict[str, Scores], test: Table) -> Figure:
         axes.set(xlabel="PSNR-Y, dB (right is better)", ylabel="ST-LPIPS (down is better)")
         axes.margins(0.08, 0.1)
         axes.locator_params(nbins=6)
-    left.text(
-        0.03, 0.97, "orange: adversary\nblue: transport\ngrey: both", transform=left.transAxes, va="top"
-    )
+    left.text(0.03, 0.97, "orange: adversary\nblue: transport\ngrey: both", transform=left.transAxes, va="top")
     figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=12)
     return figure
 
@@ -264,9 +256,7 @@ def mean_ends(paths: dict[str, Scores], repeated: tuple[Mixture, ...]) -> dict[s
     """Of each repeated mixture the mean over seeds of where it ends."""
     keys = ("psnr_y", "st_lpips")
     return {
-        mixture.name: [
-            {key: sum(paths[seeded(mixture, seed)][-1][key] for seed in SEEDS) / len(SEEDS) for key in keys}
-        ]
+        mixture.name: [{key: sum(paths[seeded(mixture, seed)][-1][key] for seed in SEEDS) / len(SEEDS) for key in keys}]
         for mixture in repeated
     }
 
@@ -306,27 +296,17 @@ def gains(tables: dict[str, Table], ends: dict[str, Scores]) -> str:
             decided = found.low * found.high > 0
             cells.append(numbers + (" ✓" if better * found.mean > 0 else " ✗") * decided)
         rows.append([f"{name} − {twin}", *cells])
-    return aligned(
-        ["mixture minus its twin", *(f"{kind}: {title}" for _, kind, _, title, _ in columns)], rows
-    )
+    return aligned(["mixture minus its twin", *(f"{kind}: {title}" for _, kind, _, title, _ in columns)], rows)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--draws", type=int, default=3, help="of kernel and noise for each test photo")
-    parser.add_argument(
-        "--fresh", type=Path, help="folder of photos that nobody has trained on, chosen by, or seen"
-    )
+    parser.add_argument("--fresh", type=Path, help="folder of photos that nobody has trained on, chosen by, or seen")
     parser.add_argument("--backbone", default="vgg16", help="of the features: vgg16, or alex, which is here")
-    parser.add_argument(
-        "--quick", action="store_true", help="two mixtures, two steps, 3 photos, backbone alex"
-    )
-    parser.add_argument(
-        "--out", type=Path, help="Markdown file to write, a .json beside it, figures/twins.svg"
-    )
+    parser.add_argument("--quick", action="store_true", help="two mixtures, two steps, 3 photos, backbone alex")
+    parser.add_argument("--out", type=Path, help="Markdown file to write, a .json beside it, figures/twins.svg")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.steps, arguments.draws, arguments.backbone = 2, 1, "alex"

@@ -80,9 +80,7 @@ class Published(Adversary):
     def _boxed(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """max mean(h) − mean(g) subject to h_j − g_i ≤ 2K‖x_i − y_j‖², 0 ≤ h, g ≤ 1; and the cost (n, m)."""
         n, m = len(real), len(fake)
-        cost = (
-            2 * torch.cdist(real.flatten(1).double(), fake.flatten(1).double()).square()
-        )  # K = 1, as published
+        cost = 2 * torch.cdist(real.flatten(1).double(), fake.flatten(1).double()).square()  # K = 1, as published
         if self.constants:
             return torch.ones(n), torch.zeros(m), cost
         rows = np.zeros((n * m, n + m))
@@ -90,9 +88,7 @@ class Published(Adversary):
             for i in range(m):
                 rows[j * m + i, j], rows[j * m + i, n + i] = 1, -1
         objective = np.concatenate([-np.full(n, 1 / n), np.full(m, 1 / m)])
-        solved = scipy.optimize.linprog(
-            objective, rows, cost.flatten().numpy(), bounds=(0, 1), method="highs"
-        )
+        solved = scipy.optimize.linprog(objective, rows, cost.flatten().numpy(), bounds=(0, 1), method="highs")
         labels = torch.from_numpy(solved.x).float()
         return labels[:n], labels[n:], cost
 
@@ -255,9 +251,7 @@ def published_equals_constants(start: str, backbone: str, steps: int = 6) -> boo
             outcomes.append(torch.load(Path(folder) / CHECKPOINT, weights_only=True))
     first, second = outcomes
     return all(
-        torch.equal(first[part][key], second[part][key])
-        for part in ("generator", "critic")
-        for key in first[part]
+        torch.equal(first[part][key], second[part][key]) for part in ("generator", "critic") for key in first[part]
     )
 
 
@@ -346,9 +340,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--start", default="psnr-small", help="weights that all runs start from")
     parser.add_argument("--backbone", default="vgg16", help="of the features: vgg16, or alex, which is here")
-    parser.add_argument(
-        "--out", type=Path, help="write the table here, a .json beside it, figures/which_transport.svg"
-    )
+    parser.add_argument("--out", type=Path, help="write the table here, a .json beside it, figures/which_transport.svg")
     parser.add_argument("--quick", action="store_true", help="two steps, one seed, backbone alex")
     arguments = parser.parse_args()
     unknown = [name for name in arguments.terms if name not in {term.name for term in TERMS}]

@@ -72,9 +72,7 @@ def kernelgan_game() -> Figure:
     return figure
 
 
-def _canvas(
-    width: float, height: float, across: tuple[float, float], up: tuple[float, float]
-) -> tuple[Figure, Axes]:
+def _canvas(width: float, height: float, across: tuple[float, float], up: tuple[float, float]) -> tuple[Figure, Axes]:
     figure, axes = plt.subplots(figsize=(width, height))
     axes.set(xlim=across, ylim=up)
     axes.axis("off")

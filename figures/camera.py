@@ -46,9 +46,7 @@ def degradation_chain() -> Figure:
     small = Degradation(1, jpeg=(50, 50)).apply(noisy.clamp(0, 1), seed=0)
     _glyph(axes[5], to_array(small), "photo", "y", COLOURS["LR"])
     arrows_between(figure, axes)
-    figure.text(
-        0.5, 0.03, r"$y \;=\; \mathrm{JPEG}\,((x * k)\!\downarrow_s +\; n)$", ha="center", fontsize=18
-    )
+    figure.text(0.5, 0.03, r"$y \;=\; \mathrm{JPEG}\,((x * k)\!\downarrow_s +\; n)$", ha="center", fontsize=18)
     return figure
 
 
@@ -61,9 +59,7 @@ def sampling_grid() -> Figure:
     for pixel in range(3):
         centre = _SCALE * (pixel + 0.5) - 0.5
         _square(axes, centre - _SCALE / 2, -1.35, _SCALE, COLOURS["LR"])
-        axes.text(
-            centre, -0.85, f"LR pixel {pixel}, centre {centre:g}", ha="center", va="center", fontsize=14
-        )
+        axes.text(centre, -0.85, f"LR pixel {pixel}, centre {centre:g}", ha="center", va="center", fontsize=14)
         axes.plot([centre, centre], [-0.35, 1.15], color="black", linewidth=2, linestyle=(0, (2, 1.5)))
     taps = np.arange(8)
     heights = 1.5 * np.exp(-0.5 * ((taps - 3.5) / 1.6) ** 2)
@@ -111,9 +107,7 @@ def _waves() -> np.ndarray:
 
 
 def _square(axes: Axes, left: float, bottom: float, width: float, colour: str) -> None:
-    axes.add_patch(
-        Rectangle((left + 0.04, bottom), width - 0.08, 1, facecolor="white", edgecolor=colour, linewidth=3)
-    )
+    axes.add_patch(Rectangle((left + 0.04, bottom), width - 0.08, 1, facecolor="white", edgecolor=colour, linewidth=3))
 
 
 DRAWINGS = {"degradation": (degradation_chain, CHAIN_ALT), "sampling_grid": (sampling_grid, GRID_ALT)}

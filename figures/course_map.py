@@ -46,15 +46,11 @@ def course_map() -> Figure:
     return figure
 
 
-def _box(
-    axes: Axes, left: float, bottom: float, width: float, height: float, text: str, role: str, tag: str
-) -> None:
+def _box(axes: Axes, left: float, bottom: float, width: float, height: float, text: str, role: str, tag: str) -> None:
     box(axes, (left, bottom), (width, height), COLOURS[role])
     middle = left + width / 2
     axes.text(middle, bottom + 0.62 * height, text, ha="center", va="center", fontsize=14)
-    axes.text(
-        middle, bottom + 0.2 * height, tag, ha="center", va="center", weight="bold", color=COLOURS[role]
-    )
+    axes.text(middle, bottom + 0.2 * height, tag, ha="center", va="center", weight="bold", color=COLOURS[role])
 
 
 def _stage(axes: Axes, left: float, bottom: float, title: str, topics: list[str]) -> None:

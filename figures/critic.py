@@ -30,9 +30,7 @@ def stations() -> Figure:
     figure, panels = plt.subplots(1, 5, figsize=(11, 2.85), gridspec_kw={"wspace": 0.3}, layout="none")
     figure.subplots_adjust(left=0.01, right=0.99, top=0.84, bottom=0.14)
     below = ("reals y, fakes x", "from x to ŷ", "h and g", "D and ∇D", "along ∇D / K")
-    for axes, title, words in zip(
-        panels, ("batch", "plan", "prices", "critic", "generator"), below, strict=True
-    ):
+    for axes, title, words in zip(panels, ("batch", "plan", "prices", "critic", "generator"), below, strict=True):
         axes.set(xlim=(-2.1, 2.1), ylim=(-2.1, 2.1), xticks=[], yticks=[], aspect="equal")
         axes.set_title(title, fontsize=16)
         axes.set_xlabel(words, fontsize=14)

@@ -127,9 +127,7 @@ def main(out: Path) -> None:
     for name, picture in pictures.items():
         consistency = float(lr_consistency(picture, window, SCALE))
         natural = float(niqe(picture))
-        print(
-            f"  {name:18} NIQE {natural:.2f} (lower: more natural), agrees with its LR to {consistency:.1f} dB"
-        )
+        print(f"  {name:18} NIQE {natural:.2f} (lower: more natural), agrees with its LR to {consistency:.1f} dB")
     print("  NIQE is fooled by RealSR's grain: look at the picture before you believe a number.")
 
     figure = plt.figure(figsize=(16, 5.6), layout="constrained")

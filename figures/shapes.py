@@ -15,9 +15,7 @@ Point = tuple[float, float]
 def box(axes: Axes, corner: Point, size: Point, edge: str, face: str = "white", line: float = 4) -> None:
     """A rectangle with round corners."""
     style = "round,pad=0.05,rounding_size=0.3"
-    axes.add_patch(
-        FancyBboxPatch(corner, *size, boxstyle=style, facecolor=face, edgecolor=edge, linewidth=line)
-    )
+    axes.add_patch(FancyBboxPatch(corner, *size, boxstyle=style, facecolor=face, edgecolor=edge, linewidth=line))
 
 
 def arrow(axes: Axes, start: Point, end: Point, bend: float = 0.0) -> None:

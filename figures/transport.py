@@ -115,9 +115,7 @@ def _brick(axes: Axes, place: float, role: str, *, filled: bool, line: bool = Fa
     if filled:
         axes.add_patch(Rectangle((place - 0.3, 0), 0.6, 0.42, facecolor=COLOURS[role]))
     if line:
-        axes.add_patch(
-            Rectangle((place - 0.36, -0.05), 0.72, 0.52, fill=False, edgecolor=COLOURS[role], linewidth=3.5)
-        )
+        axes.add_patch(Rectangle((place - 0.36, -0.05), 0.72, 0.52, fill=False, edgecolor=COLOURS[role], linewidth=3.5))
 
 
 def _pile(axes: Axes, place: tuple[float, float], role: str, radius: float) -> None:

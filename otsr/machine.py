@@ -69,9 +69,7 @@ def fast_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
 
 
-def place(
-    network: nn.Module, device: torch.device, dtype: torch.dtype, *, on: torch.device | None = None
-) -> nn.Module:
+def place(network: nn.Module, device: torch.device, dtype: torch.dtype, *, on: torch.device | None = None) -> nn.Module:
     """A copy for inference on a device and in a precision; it lies on `on` ("meta", to count its memory), if given.
 
     With 16 bits the first and last convolution stay in fp32, and so does what flows past the blocks of an `RRDBNet`:

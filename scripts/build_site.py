@@ -69,13 +69,9 @@ def stage(folder: Path) -> None:
             shutil.copy(path, copy)
     index = (folder / "docs" / "index.md").read_text(encoding="utf-8")
     (folder / "docs" / "index.md").unlink()
-    index = re.sub(
-        r"\]\((?!http)(?:\.\./)?", lambda link: "](" + ("" if "../" in link[0] else "docs/"), index
-    )
+    index = re.sub(r"\]\((?!http)(?:\.\./)?", lambda link: "](" + ("" if "../" in link[0] else "docs/"), index)
     index = index.replace("NOTEBOOKS", "\n".join(entries))
-    (folder / "index.md").write_text(
-        index.replace("ROOMS", "\n".join(write_api(folder / "api"))), encoding="utf-8"
-    )
+    (folder / "index.md").write_text(index.replace("ROOMS", "\n".join(write_api(folder / "api"))), encoding="utf-8")
     vendored.copy("mathjax", folder / "extra" / "mathjax")
 
 
@@ -107,9 +103,7 @@ def write_api(folder: Path) -> list[str]:
         module = import_module(f"otsr.{room}")
         parts = [("", f"otsr.{room}")]
         if hasattr(module, "__path__") and not hasattr(module, "__all__"):
-            inside = sorted(
-                part.name for part in pkgutil.iter_modules(module.__path__) if part.name[0] != "_"
-            )
+            inside = sorted(part.name for part in pkgutil.iter_modules(module.__path__) if part.name[0] != "_")
             parts += [(f"## {name}\n\n", f"otsr.{room}.{name}") for name in inside]
         text = "\n".join(f"{heading}{automodule(name)}" for heading, name in parts)
         (folder / f"{room}.md").write_text(f"# {title}: `otsr.{room}`\n\n{text}", encoding="utf-8")

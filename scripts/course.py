@@ -118,9 +118,7 @@ def set_up(python: Path) -> None:
             f"{free} MB are free on this disk; the installation needs {MEGABYTES} MB. Make room and try again."
         )
     if subprocess.call([base, "-m", "venv", str(VENV)]):
-        raise problem(
-            f"{base} could not make a virtual environment. On Debian and Ubuntu: apt install python3-venv"
-        )
+        raise problem(f"{base} could not make a virtual environment. On Debian and Ubuntu: apt install python3-venv")
     print("Installing OTSR and its libraries into .venv (some minutes the first time) ...", flush=True)
     pip = "-m pip install --quiet --disable-pip-version-check --progress-bar on -c constraints.txt"
     steps = (["-e", f".[{EXTRAS}]"], ["--no-deps", "-r", "constraints-app.txt"])

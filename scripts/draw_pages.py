@@ -40,9 +40,7 @@ def page(drawing: random.Random) -> Image.Image:
         size = drawing.choice((14, 18, 24, 32, 44, 64, 90))
         text = " ".join(drawing.choices(WORDS, k=max(2, 900 // (5 * size))))
         colour = ink if drawing.random() < 0.85 else tuple(drawing.randint(0, 255) for _ in range(3))
-        pen.text(
-            (drawing.randint(8, 60), top), text, colour, ImageFont.truetype(str(drawing.choice(FONTS)), size)
-        )
+        pen.text((drawing.randint(8, 60), top), text, colour, ImageFont.truetype(str(drawing.choice(FONTS)), size))
         top += round(size * drawing.uniform(1.2, 1.7))
     return picture
 
@@ -56,22 +54,16 @@ def drawn(drawing: random.Random) -> Image.Image:
         return (grey,) * 3 if drawing.random() < 0.4 else tuple(drawing.randint(0, 255) for _ in range(3))
 
     ramp = Image.linear_gradient("L").resize((side, side), Image.Resampling.BICUBIC)
-    picture = Image.composite(
-        Image.new("RGB", (side, side), colour()), Image.new("RGB", (side, side), colour()), ramp
-    )
+    picture = Image.composite(Image.new("RGB", (side, side), colour()), Image.new("RGB", (side, side), colour()), ramp)
     pen = ImageDraw.Draw(picture)
     for _ in range(90):
         x, y = drawing.randint(0, side), drawing.randint(0, side)
         w, h = drawing.randint(8, 420), drawing.randint(8, 420)
         shape = drawing.choice(("rectangle", "ellipse", "line", "line"))
         if shape == "line":
-            pen.line(
-                (x, y, x + drawing.choice((-1, 1)) * w, y + h), colour(), drawing.choice((2, 3, 4, 6, 10))
-            )
+            pen.line((x, y, x + drawing.choice((-1, 1)) * w, y + h), colour(), drawing.choice((2, 3, 4, 6, 10)))
         else:
-            getattr(pen, shape)(
-                (x, y, x + w, y + h), fill=colour(), outline=colour(), width=drawing.choice((0, 2, 4))
-            )
+            getattr(pen, shape)((x, y, x + w, y + h), fill=colour(), outline=colour(), width=drawing.choice((0, 2, 4)))
     return picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
 
 

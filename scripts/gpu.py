@@ -17,9 +17,7 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-TESTS = [
-    path for path in sorted((ROOT / "tests" / "unit").rglob("test_*.py")) if "cuda" in path.read_text("utf-8")
-]
+TESTS = [path for path in sorted((ROOT / "tests" / "unit").rglob("test_*.py")) if "cuda" in path.read_text("utf-8")]
 COMMANDS = {
     "tests": ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "cuda", *map(str, TESTS)],
     "inference": ["benchmarks/inference.py", "--device", "cuda"],

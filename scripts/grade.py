@@ -77,11 +77,7 @@ def judged(line: dict[str, str] | None) -> tuple[str, str]:
     if line is None:
         return "not reached", ""
     if line["says"] == "correct":
-        return (
-            ("shown numbers only", line["hidden"].removeprefix("not yet. "))
-            if line["hidden"]
-            else ("solved", "")
-        )
+        return ("shown numbers only", line["hidden"].removeprefix("not yet. ")) if line["hidden"] else ("solved", "")
     if line["says"].startswith("not attempted"):
         return "not attempted", ""
     return "not yet", line["says"].removeprefix("not yet. ")
@@ -91,9 +87,7 @@ def which_notebook(path: Path, names: set[str]) -> tuple[str, list[str]]:
     """Name and exercises of the course's notebook that has these exercises, or else that the file is named after."""
     for ours in sorted((ROOT / "notebooks").glob("*.ipynb")):
         cells = nbformat.read(ours, as_version=4).cells
-        exercises = [
-            name for cell in cells if cell.cell_type == "code" for name in CHECK.findall(cell.source)
-        ]
+        exercises = [name for cell in cells if cell.cell_type == "code" for name in CHECK.findall(cell.source)]
         if names & set(exercises) or (not names and ours.stem in path.stem):
             return ours.stem, exercises
     return path.stem, []
@@ -113,13 +107,9 @@ def sandboxed(path: Path, seconds: float, megabytes: float) -> tuple[list[dict],
         }  # fmt: skip
         command = [sys.executable, str(ROOT / "scripts" / "grade_one.py"), str(path.resolve()), str(results)]
         silent = subprocess.DEVNULL
-        process = subprocess.Popen(
-            command, cwd=work, env=environment, stdin=silent, stdout=silent, stderr=silent
-        )
+        process = subprocess.Popen(command, cwd=work, env=environment, stdin=silent, stdout=silent, stderr=silent)
         ended = watched(process, results, seconds, megabytes)
-        lines = [
-            json.loads(line) for line in results.read_text(encoding="utf-8").splitlines() if line[-1:] == "}"
-        ]
+        lines = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines() if line[-1:] == "}"]
     if lines and "finished" in lines[-1]:
         return lines, ""
     cell = next((line["cell"] for line in reversed(lines) if "cell" in line), None)
@@ -212,9 +202,7 @@ def main(arguments: list[str] | None = None) -> int:
     """0 when every file was run, 2 when there is none."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="the class's notebooks")
-    parser.add_argument(
-        "--out", type=Path, default=ROOT / "build", help="where grades.csv and grades.html go"
-    )
+    parser.add_argument("--out", type=Path, default=ROOT / "build", help="where grades.csv and grades.html go")
     parser.add_argument("--seconds", type=float, default=300, help="for one notebook (%(default)g)")
     parser.add_argument("--megabytes", type=float, default=4000, help="for one notebook (%(default)g)")
     options = parser.parse_args(arguments)

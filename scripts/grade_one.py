@@ -39,22 +39,13 @@ def build_walls(folders: list[str]) -> None:
     kept = tuple(os.path.realpath(folder) + os.sep for folder in folders)
 
     def outside(path: Any) -> bool:
-        return not isinstance(path, int) and not (os.path.realpath(os.fsdecode(path)) + os.sep).startswith(
-            kept
-        )
+        return not isinstance(path, int) and not (os.path.realpath(os.fsdecode(path)) + os.sep).startswith(kept)
 
     def wall(event: str, arguments: tuple[Any, ...]) -> None:
         if event in ("socket.connect", "socket.sendto") and arguments[1][0] not in ("127.0.0.1", "::1"):
             raise PermissionError("no network while this notebook is graded")
-        if (
-            event == "open"
-            and (arguments[2] or 0) & WRITING
-            and arguments[0] != os.devnull
-            and outside(arguments[0])
-        ):
-            raise PermissionError(
-                f"{arguments[0]}: only the working folder may be changed while this is graded"
-            )
+        if event == "open" and (arguments[2] or 0) & WRITING and arguments[0] != os.devnull and outside(arguments[0]):
+            raise PermissionError(f"{arguments[0]}: only the working folder may be changed while this is graded")
         for path in filter(outside, [arguments[place] for place in CHANGES.get(event, ())]):
             raise PermissionError(f"{path}: only the working folder may be changed while this is graded")
 

@@ -38,9 +38,7 @@ class Symbol:
     def coloured(self) -> str:
         """Each letter between dollar signs of its own, in its colour."""
         colour = f"\\color{{{COLOURS[self.role]}}}" if self.role else ""
-        return ", ".join(
-            f"${colour}{{{letter}}}$" if colour else f"${letter}$" for letter in self.latex.split(", ")
-        )
+        return ", ".join(f"${colour}{{{letter}}}$" if colour else f"${letter}$" for letter in self.latex.split(", "))
 
 
 COLOUR_WORDS = {
@@ -217,8 +215,7 @@ def _several() -> list[str]:
         for letter, short in zip(symbol.latex.split(", "), re.split("[,:;] ?", symbol.meaning), strict=False):
             meanings.setdefault(letter, []).append((symbol.notebooks, short))
     return [
-        f"- ${letter}$: "
-        + "; ".join(f"{short} ({', '.join(books.split())})" for books, short in sorted(several))
+        f"- ${letter}$: " + "; ".join(f"{short} ({', '.join(books.split())})" for books, short in sorted(several))
         for letter, several in sorted(meanings.items())
         if len(several) > 1
     ]

@@ -130,11 +130,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="beginnings of file names, as 00; all when none is given")
     parser.add_argument("--no-run", action="store_true", help="only tidy, keep the stored outputs")
     options = parser.parse_args()
-    found = [
-        path
-        for path in sorted(NOTEBOOKS.glob("*.ipynb"))
-        if path.name.startswith(tuple(options.names) or ("",))
-    ]
+    found = [path for path in sorted(NOTEBOOKS.glob("*.ipynb")) if path.name.startswith(tuple(options.names) or ("",))]
     if not found:
         print(f"no notebook in {NOTEBOOKS} begins with {' or '.join(options.names)}", file=sys.stderr)
         return 2

@@ -38,9 +38,7 @@ def readable(path: Path, pictures: Path, address: str) -> NotebookNode:
             is_slider = data.get("text/plain", "").startswith("[slider]")
             slider = sliders.live(cell) if is_slider else None
             if is_slider and not slider:
-                print(
-                    f"{path.name}: a slider stays still until the notebook runs again (course.py notebooks)"
-                )
+                print(f"{path.name}: a slider stays still until the notebook runs again (course.py notebooks)")
             mime = next((mime for mime in SUFFIXES if mime in data), None)
             if slider:
                 output.data = NotebookNode({"text/html": slider})

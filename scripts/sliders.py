@@ -47,9 +47,7 @@ def store(notebook: NotebookNode, folder: Path = FOLDER) -> list[Path]:
                 kept["frames"] = [smaller(frame) for frame in state["frames"]]
                 folder.mkdir(exist_ok=True)
                 written.append(folder / f"{cell.id}.json")
-                written[-1].write_text(
-                    json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-                )
+                written[-1].write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return written
 
 

@@ -74,9 +74,7 @@ def build(folder: Path, beginnings: list[str]) -> list[Path]:
     vendored.copy("reveal", folder / "reveal")
     vendored.copy("mathjax", folder / "mathjax")
     figures = folder / "figures"
-    shutil.copytree(
-        ROOT / "figures", figures, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.py", "__*")
-    )
+    shutil.copytree(ROOT / "figures", figures, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.py", "__*"))
     exporter = SlidesExporter(
         template_file=str(ROOT / "docs" / "slides.html.j2"), reveal_url_prefix="reveal", reveal_theme="white"
     )

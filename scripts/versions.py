@@ -71,9 +71,7 @@ def try_out(version: str, old: bool, tests: list[str]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", nargs="*", default=PYTHONS, help="versions, 3.10 to 3.13")
     parser.add_argument("--oldest", action="store_true", help="lower bounds instead of the newest")
     parser.add_argument("tests", nargs="*", default=["tests/unit"])

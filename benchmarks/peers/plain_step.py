@@ -92,12 +92,8 @@ class Rules(NamedTuple):
     features: Callable[[Tensor, Tensor], Tensor]  # (fake, real)
     edges: Callable[[Tensor, Tensor], Tensor]
     pull: Callable[[Tensor, Tensor], Tensor]  # the generator's term, of the scores of fakes and reals
-    labels: Callable[
-        [Tensor, Tensor], tuple[Tensor, Tensor, Tensor]
-    ]  # of reals, of fakes; where each fake goes
-    fit: Callable[
-        [Tensor, Tensor, Tensor, Tensor], Tensor
-    ]  # scores of reals and fakes, labels of reals and fakes
+    labels: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]  # of reals, of fakes; where each fake goes
+    fit: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # scores of reals and fakes, labels of reals and fakes
     penalty: Callable[[Tensor, Tensor], Tensor]  # of the critic's slope and of the way to go, (n, 3, h, w)
 
 
@@ -122,8 +118,7 @@ class Plain:
             for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
         )
         self.of_generator, self.of_critic = (
-            torch.optim.Adam(network.parameters(), 1e-4, (0.9, 0.999))
-            for network in (self.generator, self.critic)
+            torch.optim.Adam(network.parameters(), 1e-4, (0.9, 0.999)) for network in (self.generator, self.critic)
         )
 
     def step(self, batch: Batch, clock: Clock) -> None:
@@ -164,9 +159,7 @@ class Plain:
         with clock("critic"):
             real_scores, fake_scores = self.critic(real), self.critic(leaf)
         with clock("labels"):
-            of_real, of_fake, goals = (
-                x.to(self.device) for x in rules.labels(fake.detach().cpu(), real.cpu())
-            )
+            of_real, of_fake, goals = (x.to(self.device) for x in rules.labels(fake.detach().cpu(), real.cpu()))
         with clock("critic"):
             (slope,) = torch.autograd.grad(fake_scores.sum(), leaf, create_graph=True)
             loss = rules.fit(real_scores, fake_scores, of_real, of_fake)
@@ -232,8 +225,6 @@ OURS = Rules(
     edges=lambda fake, real: edge_distance(fake, real),
     pull=lambda x, y: -x.mean(),
     labels=exact_labels,
-    fit=lambda y, x, of_real, of_fake: (
-        ((y.mean() - of_real.mean()) ** 2 + (x[:, 0] - of_fake).square().mean()) / 2
-    ),
+    fit=lambda y, x, of_real, of_fake: ((y.mean() - of_real.mean()) ** 2 + (x[:, 0] - of_fake).square().mean()) / 2,
     penalty=whole_penalty,
 )

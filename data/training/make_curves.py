@@ -63,10 +63,7 @@ def curves(folder: Path) -> dict[str, Any]:
     journal = EventAccumulator(str(folder / "log"), size_guidance={"scalars": 0, "images": 1})
     journal.Reload()
     names = [tag for tag in journal.Tags()["scalars"] if tag.startswith("loss/") and tag != "loss/gradient"]
-    losses = {
-        tag.removeprefix("loss/"): [[e.step, round(e.value, 5)] for e in journal.Scalars(tag)]
-        for tag in names
-    }
+    losses = {tag.removeprefix("loss/"): [[e.step, round(e.value, 5)] for e in journal.Scalars(tag)] for tag in names}
     with (folder / "validation.tsv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     scores = {key: [[int(r["step"]), float(r[key])] for r in rows] for key in rows[0] if key != "step"}
@@ -87,9 +84,7 @@ def full_runs(found: dict[str, Any]) -> str:
     ]
     for name, run in found.items():
         quality, likeness = run["scores"]["psnr_y"], run["scores"]["st_lpips"]
-        best = min(
-            range(len(quality)), key=lambda i: -quality[i][1] if name == "psnr-small" else likeness[i][1]
-        )
+        best = min(range(len(quality)), key=lambda i: -quality[i][1] if name == "psnr-small" else likeness[i][1])
         steps, pace = quality[-1][0], run["seconds a step"]
         lines.append(
             f"| {name} | CPU | {steps} | {pace:.2f} | {steps * pace / 60:.0f} | {quality[best][0]} "

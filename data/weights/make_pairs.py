@@ -64,13 +64,9 @@ class Teachers:
         # The bare networks, not `Upscaler`: it adds context around a picture, and Real-ESRGAN's answer depends on that.
         self.device = machine.choose_device()
         dtype = machine.choose_dtype("auto", self.device)
-        bold, fine, faithful, clean = map(
-            weights.load, ("realesrgan-x4plus", "realsr-df2k", FAITHFUL, GENERAL)
-        )
+        bold, fine, faithful, clean = map(weights.load, ("realesrgan-x4plus", "realsr-df2k", FAITHFUL, GENERAL))
         networks = (bold, fine, clean, weights.blend(faithful, clean, SHARE))
-        self.bold, self.fine, self.clean, self.mild = (
-            machine.place(one, self.device, dtype) for one in networks
-        )
+        self.bold, self.fine, self.clean, self.mild = (machine.place(one, self.device, dtype) for one in networks)
         self.vgg = backbone("vgg16", tuple(DEFAULT_LAYERS["vgg16"])).to(self.device)
 
     @torch.inference_mode()

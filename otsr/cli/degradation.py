@@ -25,9 +25,7 @@ def estimate(
     scale: int = Option(4, help="Scale of the super-resolution it is for: 2 or 4."),
     method: Method = Option(Method.spectrum, help="How kernels are estimated."),
     rule: Rule = Option(Rule.otsr, help="Which patches count as smooth."),
-    max_variance: float | None = Option(
-        None, min=1, help="Of noise, grey levels².  [default: 50, realsr: 20]"
-    ),
+    max_variance: float | None = Option(None, min=1, help="Of noise, grey levels².  [default: 50, realsr: 20]"),
     cleanup: float = Option(1.0, min=1.0, help="Shrink clean photos by this much before degrading them."),
     overwrite: Overwrite = False,
 ) -> None:

@@ -106,11 +106,7 @@ def _distinct(targets: dict[Path, Path]) -> list[Job]:
         if other != source:
             clashes.append(f"{other} and {source} would both become {target}")
     if clashes:
-        refuse(
-            "; ".join(
-                [*clashes, "rename one of each (otsr upscale: --format keep helps where formats differ)"]
-            )
-        )
+        refuse("; ".join([*clashes, "rename one of each (otsr upscale: --format keep helps where formats differ)"]))
     return [Job(*pair) for pair in targets.items()]
 
 
@@ -149,9 +145,7 @@ def noted() -> Iterator[None]:
         yield
 
 
-def run(
-    jobs: Sequence[Job], work: Callable[[Job, Progress], None], *, overwrite: bool = False, failed: int = 0
-) -> int:
+def run(jobs: Sequence[Job], work: Callable[[Job, Progress], None], *, overwrite: bool = False, failed: int = 0) -> int:
     """Do each job that is not done (or all, to `overwrite`), report on stderr, and return the exit status.
 
     `work` makes `job.target` of `job.source`, atomically, and calls the progress with (parts done, parts in all);

@@ -64,9 +64,7 @@ class Page:
         self.stopped = -math.inf  # when: work that was asked for before ends at its next tile
         with gr.Blocks(title="Enlarge a photo", analytics_enabled=False) as self.blocks:
             gr.Markdown("# Enlarge a photo\nDrop it below, compare, choose, save. It stays on this computer.")
-            self.photo = gr.File(
-                label="1. Drop a photo here, or click to choose one", height=150, elem_id="photo"
-            )
+            self.photo = gr.File(label="1. Drop a photo here, or click to choose one", height=150, elem_id="photo")
             self.said = gr.Markdown(elem_id="said")
             self.part, self.asked = gr.State(), gr.State()
             with gr.Column(visible=False) as self.steps:
@@ -82,9 +80,7 @@ class Page:
             self.pair = gr.ImageSlider(label=label, elem_id="pair", **still)
         label = "2. How sharp? 0 is truest to the photo, 1 is sharpest."
         info = None if blend else "These weights have no partner to blend with."
-        self.weight = gr.Slider(
-            0, 1, 1, step=0.05, label=label, info=info, interactive=blend, elem_id="weight"
-        )
+        self.weight = gr.Slider(0, 1, 1, step=0.05, label=label, info=info, interactive=blend, elem_id="weight")
         with gr.Row():
             sizes = [("4 times as wide and high", 4), ("2 times", 2), ("A width in pixels", 0)]
             self.size = gr.Radio(sizes, value=4, label="3. How large?", elem_id="size")
@@ -159,11 +155,7 @@ class Page:
         except ValueError as error:
             return self._reason(error)
         wide, high = scaled_size(*whole, times)
-        rest = (
-            f" Beyond {upscaler.scale} times, the rest is plain enlargement."
-            if times > upscaler.scale
-            else ""
-        )
+        rest = f" Beyond {upscaler.scale} times, the rest is plain enlargement." if times > upscaler.scale else ""
         return f"{wide} × {high} pixels, in about {duration(upscaler.predict_seconds(*whole))}.{rest}"
 
     def stop(self) -> None:

@@ -21,9 +21,7 @@ _ADDRESS = "127.0.0.1"
 def page(
     weights: Weights = None,
     device: DeviceName = "auto",
-    port: int | None = Option(
-        None, min=0, max=65535, help="Of the page.  [default: the first free one from 7860 on]"
-    ),
+    port: int | None = Option(None, min=0, max=65535, help="Of the page.  [default: the first free one from 7860 on]"),
     browser: bool = Option(True, "--browser/--no-browser", help="Open the page in the browser."),
 ) -> None:
     """Enlarge photos on a page in the browser, by hand.

@@ -41,9 +41,7 @@ def pack(
 @app.command()
 def train(
     recipe: Path = Argument(metavar="RECIPE", help="A file, also of RealSR or OTSR; or tiny, small, df2k, …"),
-    overrides: list[str] | None = Option(
-        None, "--set", metavar="KEY=VALUE", help="Replace a value. Repeatable."
-    ),
+    overrides: list[str] | None = Option(None, "--set", metavar="KEY=VALUE", help="Replace a value. Repeatable."),
     camera: Path | None = Option(None, metavar="FILE", help="Train for it: a file of `otsr estimate`."),
     resume: bool = Option(False, "--resume", help="Continue from the last checkpoint in the folder."),
     out: Path | None = Option(None, "-o", "--out", help="Folder of the run.  [default: runs/NAME]"),

@@ -119,9 +119,7 @@ def info(weights: Weights = None, device: DeviceName = "auto", precision: Precis
     name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else platform.machine()
     free = machine.available_memory()
     memory = f", {free / 1e9:.1f} GB of memory free" if free is not None else ""
-    typer.echo(
-        f"Versions   {libraries}\nSystem     {python}\nDevice     {chosen} ({name}), {dtype}{memory}\nWeights"
-    )
+    typer.echo(f"Versions   {libraries}\nSystem     {python}\nDevice     {chosen} ({name}), {dtype}{memory}\nWeights")
     for entry in catalogue():
         place = entry.path if entry.present else f"not here ({entry.where})"
         typer.echo(f"  {entry.name:<18} for {entry.use}\n  {'':<18} {entry.what}")

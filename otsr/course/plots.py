@@ -45,9 +45,7 @@ def use_house_style() -> None:
             "figure.constrained_layout.use": True,
             "font.size": 14,
             "axes.titlesize": 15,
-            "axes.prop_cycle": cycler(
-                color=[COLOURS[role] for role in ("map", "generated", "real", "potential")]
-            ),
+            "axes.prop_cycle": cycler(color=[COLOURS[role] for role in ("map", "generated", "real", "potential")]),
             "axes.spines.top": False,
             "axes.spines.right": False,
             "lines.linewidth": 2.5,

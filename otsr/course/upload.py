@@ -37,9 +37,7 @@ class PhotoUpload(ipywidgets.VBox):
 
     def __init__(self, fallback: str | Path) -> None:
         self.name, self.content = Path(fallback).name, Path(fallback).read_bytes()
-        self.line = ipywidgets.HTML(
-            value=f"No photo chosen yet: {self.name}, which comes with the course, stands in."
-        )
+        self.line = ipywidgets.HTML(value=f"No photo chosen yet: {self.name}, which comes with the course, stands in.")
         self.button = ipywidgets.FileUpload(
             accept=ACCEPT, multiple=False, description="Your photo", layout={"width": "240px"}
         )

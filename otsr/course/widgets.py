@@ -67,8 +67,7 @@ class FrameSlider(anywidget.AnyWidget):
             raise ValueError("FrameSlider: each frame needs a caption that says what is seen")
         self._role = role
         self._pictures = [
-            rendered(one) if isinstance(one, Figure) else Image.fromarray(open_picture(one).pixels)
-            for one in frames
+            rendered(one) if isinstance(one, Figure) else Image.fromarray(open_picture(one).pixels) for one in frames
         ]
         addresses = ["data:{};base64,{}".format(*encode(picture, _QUALITY)) for picture in self._pictures]
         super().__init__(title=title, labels=list(labels), captions=list(captions), frames=addresses)

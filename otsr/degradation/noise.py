@@ -84,9 +84,7 @@ class NoisePool:
             raise DegradationError(f"no patch is tagged {tag!r}; tags are {sorted(set(self.tags))}")
         return NoisePool(self.patches[keep], [self.sources[i] for i in keep], [tag] * len(keep))
 
-    def sample(
-        self, n: int, size: int | tuple[int, int], generator: Generator | None = None, grid: int = 1
-    ) -> Tensor:
+    def sample(self, n: int, size: int | tuple[int, int], generator: Generator | None = None, grid: int = 1) -> Tensor:
         """n independent fields of noise, each channel of each with mean 0.
 
         Up to the size of a patch a field is a random crop of a random patch, minus its mean per channel. Larger ones

@@ -91,9 +91,7 @@ def draw(camera: Camera) -> Figure:
         frequency, power = radial_spectrum(read(path), bins=48)
         colour = _KERNEL if name in camera.photos else _LR
         right.plot(frequency, 10 * np.log10(255**2 * power + 1e-6), color=colour, alpha=0.6)
-    right.set(
-        title="Spectra of the photos (blue: gave a kernel)", xlabel="cycles per pixel", ylabel="power, dB"
-    )
+    right.set(title="Spectra of the photos (blue: gave a kernel)", xlabel="cycles per pixel", ylabel="power, dB")
     return figure
 
 

@@ -168,9 +168,7 @@ def evaluate(
     return Table(values, tuple(found), tuple(failures), settings)
 
 
-def _pictures(
-    scene: Scene, view: View, networks: Mapping[str, Upscaler], scale: int
-) -> Iterator[tuple[str, Tensor]]:
+def _pictures(scene: Scene, view: View, networks: Mapping[str, Upscaler], scale: int) -> Iterator[tuple[str, Tensor]]:
     """The SR picture of each row, as an 8-bit file holds it."""
     if view.lr is not None:
         yield BICUBIC, rounded(resize(view.lr, scale))

@@ -85,9 +85,7 @@ def to_json(table: Table, against: str) -> dict[str, Any]:
         "values": {row: {m.key: _plain(table.values[row][m.key]) for m in metrics} for row in rows},
         "means": {row: {m.key: _ends(table.interval(row, m.key)) for m in metrics} for row in rows},
         "against": against,
-        "differences": {
-            row: {m.key: _ends(table.difference(row, against, m.key)) for m in metrics} for row in others
-        },
+        "differences": {row: {m.key: _ends(table.difference(row, against, m.key)) for m in metrics} for row in others},
     }
 
 

@@ -40,9 +40,7 @@ class Scene:
     made: Mapping[str, Path] = field(default_factory=dict)  # what other programs made of it, by row
 
 
-def degraded(
-    files: Sequence[Path], degradation: Degradation, seed: int = 0, folder: Path | None = None
-) -> list[Scene]:
+def degraded(files: Sequence[Path], degradation: Degradation, seed: int = 0, folder: Path | None = None) -> list[Scene]:
     """Clean photos, degraded anew in each draw: pair number d is what `otsr degrade --seed (seed + d)` writes.
 
     A photo is named by its path in `folder`, or by its file name. The degradation's clean-up shrinks the truth too.
@@ -152,9 +150,7 @@ def named_degradation(name: str, scale: int | None = None, cleanup: float | None
         return named[name](scale or 4, cleanup=cleanup or 1.0)
     found = Degradation.load(name)
     if scale not in (None, found.scale):
-        raise DegradationError(
-            f"{name}: made for ×{found.scale}, not ×{scale}; estimate it with --scale {scale}"
-        )
+        raise DegradationError(f"{name}: made for ×{found.scale}, not ×{scale}; estimate it with --scale {scale}")
     found.cleanup = cleanup or found.cleanup
     return found
 

@@ -195,9 +195,7 @@ def metadata(path: str | os.PathLike[str], *, location: bool = False) -> bytes:
         return kept.tobytes()
 
 
-def _writable(
-    path: str | os.PathLike[str], tags: dict[int, Any], directory: int | None = None
-) -> dict[int, Any]:
+def _writable(path: str | os.PathLike[str], tags: dict[int, Any], directory: int | None = None) -> dict[int, Any]:
     """The tags as Pillow writes them rightly, without, and with a note of, those that some cameras get wrong.
 
     Pillow takes letters for Latin-1, whatever they are, and writes them as ASCII: give it the file's own bytes.

@@ -69,9 +69,7 @@ def spans(length: int, tile: int, overlap: int, alignment: int = 1) -> list[Span
     return [Span(*ends) for ends in zip(starts, stops, cuts[:-1], cuts[1:], strict=True)]
 
 
-def tiles(
-    height: int, width: int, tile: int, overlap: int, alignment: int = 1, margin: int = 0
-) -> list[Tile]:
+def tiles(height: int, width: int, tile: int, overlap: int, alignment: int = 1, margin: int = 0) -> list[Tile]:
     """Windows over a picture, row by row; see `spans`. `margin` pixels around it are seen too, and not kept."""
 
     def along(length: int) -> list[Span]:

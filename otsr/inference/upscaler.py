@@ -225,9 +225,7 @@ class Upscaler:
     def _picture_memory(self, width: int, height: int) -> int:
         return width * height * (3 + 4 * self.scale**2)
 
-    def predict_window_memory(
-        self, width: int, height: int, tile: int | None = None, block: int | None = None
-    ) -> int:
+    def predict_window_memory(self, width: int, height: int, tile: int | None = None, block: int | None = None) -> int:
         """The same on the device, of the largest window, beside the network."""
         largest = self.tiles(width, height, tile)[-1]
         return self.engine.bytes(largest.rows.size, largest.columns.size, block or self.engine.blocks[-1])

@@ -32,9 +32,7 @@ class Batch(NamedTuple):
     hr: Tensor  # (b, 3, c, c) uint8, of the same scenes
     reals: Tensor | None  # (b, 3, c, c) uint8, drawn independently of the others; None where not asked for
 
-    def to(
-        self, device: torch.device | str = "cpu", layout: torch.memory_format = torch.contiguous_format
-    ) -> Batch:
+    def to(self, device: torch.device | str = "cpu", layout: torch.memory_format = torch.contiguous_format) -> Batch:
         """All of it on a device, as float32 in [0, 1]; to CUDA it goes as bytes, while the step before still runs."""
 
         def placed(crops: Tensor) -> Tensor:

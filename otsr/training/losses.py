@@ -79,9 +79,7 @@ def layer_weights(term: config.Perceptual | config.Transport) -> dict[str, float
     return dict(term.layers) if term.layers is not None else DEFAULT_LAYERS[term.backbone]
 
 
-def feature_distance(
-    sr: Features, hr: Features, weights: dict[str, float], average: Average = alone
-) -> Tensor:
+def feature_distance(sr: Features, hr: Features, weights: dict[str, float], average: Average = alone) -> Tensor:
     """Σ_layers w · mean |φ(sr) − φ(hr)| / mean |φ(hr)|: relative to the features' size, so that layers count alike."""
     total = torch.zeros((), device=next(iter(sr.values())).device)
     for layer, weight in weights.items():

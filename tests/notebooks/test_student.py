@@ -24,9 +24,7 @@ def test_it_has_the_code_and_the_figures_but_no_solution_and_no_output(
 ) -> None:
     given = nbformat.read(handout / "notebooks" / path.name, as_version=4)
     text = markdown(given)
-    assert "<details>" not in text and not any(
-        solution in text for _, solution in exercises(notebook).values()
-    )
+    assert "<details>" not in text and not any(solution in text for _, solution in exercises(notebook).values())
     assert not any(cell.get("outputs") for cell in given.cells)
     assert [cell.source for cell in code_cells(given)] == [cell.source for cell in code_cells(notebook)]
     assert all((handout / "notebooks" / figure).is_file() for figure in student.FIGURE.findall(text))

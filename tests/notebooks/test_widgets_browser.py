@@ -185,9 +185,7 @@ def drag_and_type(browser: webdriver.Chrome) -> None:
 
 
 @pytest.mark.slow
-def test_the_picture_follows_while_the_kernel_is_busy(
-    lab: Callable[..., str], browser: webdriver.Chrome
-) -> None:
+def test_the_picture_follows_while_the_kernel_is_busy(lab: Callable[..., str], browser: webdriver.Chrome) -> None:
     browser.get(lab(SOURCE, f"time.sleep({SECONDS})"))
     run_all_cells(browser)
     find(browser, "figure figcaption")

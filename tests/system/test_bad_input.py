@@ -110,9 +110,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_written(
     assert files(small_disk) == [f"a.{format}"]
 
 
-@pytest.mark.parametrize(
-    "error", [OSError(28, "No space left on device"), OSError("encoder error -2")], ids=str
-)
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), OSError("encoder error -2")], ids=str)
 def test_a_disk_that_fills_at_the_last_moment_leaves_nothing(
     upscale: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
 ) -> None:

@@ -146,9 +146,7 @@ def test_a_download_that_fails_ends_with_status_1_and_says_what_to_do(
     otsr("info", "--weights", "otsr-dped", status=1)  # no mistake in the command line
 
 
-def test_compare_shows_weights_and_trainings_side_by_side(
-    otsr: Run, tiny_weights: Path, tmp_path: Path
-) -> None:
+def test_compare_shows_weights_and_trainings_side_by_side(otsr: Run, tiny_weights: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     shutil.copy(tiny_weights, tmp_path / "run" / "last.safetensors")
     photo = picture(tmp_path / "photo.png", 60, 50)

@@ -114,9 +114,7 @@ def test_what_is_wrong_is_said_and_nothing_touched(otsr: Run, place: Path, comma
     assert {name: (place / name).read_bytes() for name in files(place)} == before
 
 
-def test_a_wrong_folder_of_course_data_is_named(
-    otsr: Run, place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_folder_of_course_data_is_named(otsr: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTSR_DATA", str(place / "empty"))
     said = otsr("upscale", "HR/a.png", "-o", "out.png", status=2).stderr
     assert "set OTSR_DATA to the repository's data/ folder" in said

@@ -18,9 +18,7 @@ from tests.browser import chromium, complaints, programs, requests
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 60
-FORMULAS = (
-    "return !document.querySelector('script[src*=mathjax]') || MathJax.startup.promise.then(() => true)"
-)
+FORMULAS = "return !document.querySelector('script[src*=mathjax]') || MathJax.startup.promise.then(() => true)"
 pytestmark = pytest.mark.slow
 pytest.importorskip("myst_nb", reason="the extra [docs] is not installed")
 

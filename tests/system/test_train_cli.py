@@ -42,9 +42,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_pack_makes_a_store_names_a_broken_photo_and_replaces_a_store_only_when_told_to(
-    otsr: Run, place: Path
-) -> None:
+def test_pack_makes_a_store_names_a_broken_photo_and_replaces_a_store_only_when_told_to(otsr: Run, place: Path) -> None:
     pack = ("pack", "photos", "-o", "photos.lmdb")
     result = otsr(*pack, "--cleanup", 2)
     assert result.exit_code == 0, result.stderr
@@ -76,9 +74,7 @@ def test_train_shows_the_whole_recipe_and_does_not_train_also_where_the_system_h
     (place / "quick.yml").write_text(RECIPE.replace("{hr: photos,", "{hr: фото,"), encoding="utf-8")
     before = files(place)
     command = [sys.executable, "-m", "otsr", "train", "quick.yml", "--set", "data.batch=3", "--show"]
-    shown = subprocess.run(
-        command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "cp1252"}, check=True
-    )
+    shown = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "cp1252"}, check=True)
     assert files(place) == before
     (place / "mine.yml").write_bytes(shown.stdout)
     assert load_config("mine.yml") == load_config("quick.yml", ["data.batch=3"])
@@ -111,9 +107,7 @@ train: {niter: 10, lr_steps: [5], pixel_weight: 1}
     assert otsr("train", "ours.yml", "--show").stderr == ""
 
 
-def test_a_training_leaves_weights_that_upscale_with_a_note_if_it_is_not_finished(
-    otsr: Run, place: Path
-) -> None:
+def test_a_training_leaves_weights_that_upscale_with_a_note_if_it_is_not_finished(otsr: Run, place: Path) -> None:
     result = otsr("train", "quick.yml")
     first, second = result.stderr.splitlines()[:2]
     assert first.startswith("quick: 8 steps, into runs/quick; from step 1 on ")

@@ -62,9 +62,7 @@ def test_the_format_can_be_chosen(enlarge: Large, tmp_path: Path, format: str, n
     assert files(tmp_path / "out") == names
 
 
-def test_what_is_there_is_left_alone_unless_it_is_older_than_its_picture(
-    enlarge: Large, tmp_path: Path
-) -> None:
+def test_what_is_there_is_left_alone_unless_it_is_older_than_its_picture(enlarge: Large, tmp_path: Path) -> None:
     """A temporary file of a run that was killed does not count as done; a folder may have any name."""
     out = tmp_path / "out.avif"
     out.mkdir()
@@ -118,9 +116,7 @@ def test_alpha_grey_and_profile_are_kept(enlarge: Large, tmp_path: Path) -> None
         assert Image.open(tmp_path / "out" / name).info["icc_profile"] == icc
 
 
-def test_the_command_line_and_python_give_the_same(
-    enlarge: Large, tmp_path: Path, tiny_weights: Path
-) -> None:
+def test_the_command_line_and_python_give_the_same(enlarge: Large, tmp_path: Path, tiny_weights: Path) -> None:
     photo = picture(tmp_path / "in.png", 60, 50)
     enlarge(photo, "-o", tmp_path / "out.png", "--tile", 32, "--ensemble", "--back-projection", 2)
     upscaler = Upscaler.from_pretrained(tiny_weights, tile=32, ensemble=True, back_projection=2)
@@ -147,9 +143,7 @@ def test_ot_weight_blends_with_the_partner(otsr: Run, pair: Path, tmp_path: Path
      (("--height", 33), (40, 33)), (("--megapixels", 0.00048), (24, 20))],
     ids=str,
 )  # fmt: skip
-def test_the_size_can_be_chosen(
-    enlarge: Large, tmp_path: Path, options: tuple, size: tuple[int, int]
-) -> None:
+def test_the_size_can_be_chosen(enlarge: Large, tmp_path: Path, options: tuple, size: tuple[int, int]) -> None:
     said = enlarge(picture(tmp_path / "in.png"), "-o", tmp_path / "out.png", *options)
     assert Image.open(tmp_path / "out.png").size == size
     assert ("beyond the network's ×4" in said) == (options == ("--scale", 5))
@@ -159,9 +153,7 @@ def test_the_size_can_be_chosen(
     ("name", "channels"),
     [("out.png", 1), ("out.png", 4), ("out.tif", 2), ("out.tif", 3), ("out.jpg", 1), ("out.jpg", 3)],
 )
-def test_sixteen_bits_stay_where_the_format_has_them(
-    enlarge: Large, tmp_path: Path, name: str, channels: int
-) -> None:
+def test_sixteen_bits_stay_where_the_format_has_them(enlarge: Large, tmp_path: Path, name: str, channels: int) -> None:
     values = np.random.default_rng(0).integers(0, 65536, (9, 9, channels), dtype=np.uint16)
     images.write(tmp_path / "in.png", values)
     said = enlarge(tmp_path / "in.png", "-o", tmp_path / name)
@@ -181,9 +173,7 @@ def test_metadata_that_a_tiff_of_16_bits_goes_without_is_named(enlarge: Large, t
 
 
 @pytest.mark.parametrize("name", ["out.png", "out.jpg", "out.webp", "out.tif"])
-def test_metadata_is_kept_if_asked_for_and_the_place_if_asked_twice(
-    enlarge: Large, tmp_path: Path, name: str
-) -> None:
+def test_metadata_is_kept_if_asked_for_and_the_place_if_asked_twice(enlarge: Large, tmp_path: Path, name: str) -> None:
     exif = Image.Exif()
     exif[0x010F], exif[0x0112] = "A camera maker", 6
     exif[0x8769] = {33434: 0.01, 37500: b"a preview and a serial number", 40962: 12}

@@ -21,9 +21,7 @@ from otsr.networks.generators import Compact, RRDBNet
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 
 
-@pytest.mark.parametrize(
-    ("device", "precision"), [("cpu", "bf16"), pytest.param("cuda", "fp16", marks=needs_cuda)]
-)
+@pytest.mark.parametrize(("device", "precision"), [("cpu", "bf16"), pytest.param("cuda", "fp16", marks=needs_cuda)])
 def test_overflow_in_16_bits_falls_back_to_fp32_where_nan_is_refused(device: str, precision: str) -> None:
     upscaler = Upscaler(Narrow(), device=device, precision=precision, colours=False, tile=32)
     with pytest.warns(UserWarning, match="float32"):
@@ -35,9 +33,7 @@ def test_overflow_in_16_bits_falls_back_to_fp32_where_nan_is_refused(device: str
 
 
 @pytest.mark.parametrize("blocks", [1, 4])
-def test_memory_is_predicted_from_two_blocks_as_from_all(
-    blocks: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_memory_is_predicted_from_two_blocks_as_from_all(blocks: int, monkeypatch: pytest.MonkeyPatch) -> None:
     network = RRDBNet(nf=8, nb=blocks, gc=64)  # its trunk takes more than its layers at HR size
     predicted = plainly(network, device="cpu").predict_window_memory(64, 64)
     monkeypatch.setattr(window, "prune", lambda network, blocks: network)
@@ -279,9 +275,7 @@ def test_fp32_is_multiplied_in_full_and_the_process_keeps_its_own_choice(
 def test_cuda_agrees_with_the_cpu_and_its_16_bits_stay_close(network: nn.Module) -> None:
     large, small = noise(61, 80), noise(40, 40)
     for tile in (32, None):
-        assert (
-            difference(plainly(network, device="cuda", tile=tile).upscale(large), plain(network, large)) <= 2
-        )
+        assert difference(plainly(network, device="cuda", tile=tile).upscale(large), plain(network, large)) <= 2
     for precision in ("fp16", "bf16"):
         sr = Upscaler(network, device="cuda", precision=precision, colours=False).upscale(small)
         error = np.asarray(sr).astype(float) - plain(network, small)

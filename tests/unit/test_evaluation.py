@@ -115,9 +115,7 @@ def test_a_clean_up_that_is_asked_for_counts_for_every_degradation(tmp_path: Pat
     for name in ("bicubic", str(tmp_path / "camera.safetensors")):
         assert evaluation.scenes.named_degradation(name, cleanup=2).cleanup == 2
     assert evaluation.scenes.named_degradation(name).cleanup == 3
-    (one,) = degraded(
-        [write(tmp_path, a=(96, 208)) / "a.png"], evaluation.scenes.named_degradation("bicubic", 4, 2)
-    )
+    (one,) = degraded([write(tmp_path, a=(96, 208)) / "a.png"], evaluation.scenes.named_degradation("bicubic", 4, 2))
     pair = one.draw(0)
     assert pair.hr is not None and pair.hr.shape == (3, 48, 104) and pair.lr.shape == (3, 12, 26)
 

@@ -28,9 +28,7 @@ def test_onnxruntime_gives_what_pytorch_gives_at_every_size(which: int, tmp_path
         assert expected.std() > 0.1
 
 
-def test_the_network_is_left_alone_and_the_file_holds_it_once(
-    tmp_path: Path, recwarn: pytest.WarningsRecorder
-) -> None:
+def test_the_network_is_left_alone_and_the_file_holds_it_once(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     network = RRDBNet(nf=8, nb=1, gc=4).half().train()
     export_onnx(network, tmp_path / "network.onnx")
     assert network.training and next(network.parameters()).dtype == torch.float16

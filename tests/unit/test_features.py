@@ -115,7 +115,5 @@ def test_a_bad_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for content in (None, other, other[:-4]):  # missing, of another network, truncated
         if content:
             path.write_bytes(content)
-        with pytest.raises(
-            ValueError, match=r"st_lpips_alex\.safetensors: missing, damaged, or not ST-LPIPS"
-        ):
+        with pytest.raises(ValueError, match=r"st_lpips_alex\.safetensors: missing, damaged, or not ST-LPIPS"):
             ShiftTolerantLPIPS.pretrained()

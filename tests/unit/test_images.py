@@ -229,9 +229,7 @@ def bare_png(side: int) -> bytes:
         (bare_png(30_000), "limit of 100,000,000"),  # above Pillow's own limit too
     ],
 )
-def test_what_cannot_be_read_is_named_with_the_reason(
-    tmp_path: Path, content: bytes | None, reason: str
-) -> None:
+def test_what_cannot_be_read_is_named_with_the_reason(tmp_path: Path, content: bytes | None, reason: str) -> None:
     if content is not None:
         (tmp_path / "a.png").write_bytes(content)
     for read in (images.open_picture, images.metadata) if reason == "empty" else (images.open_picture,):
@@ -275,9 +273,7 @@ def test_arrays_that_are_no_picture_are_refused(array: np.ndarray, words: str) -
         images.open_picture(array)
 
 
-def test_tensors_are_rounded_clipped_and_survive_the_way_to_a_file(
-    tmp_path: Path, colours: np.ndarray
-) -> None:
+def test_tensors_are_rounded_clipped_and_survive_the_way_to_a_file(tmp_path: Path, colours: np.ndarray) -> None:
     image = torch.tensor([0.0, 0.4 / 255, 0.6 / 255, 254.6 / 255, 1.2, -3.0]).repeat(3, 1, 1)
     assert images.to_array(image)[0, :, 0].tolist() == [0, 0, 1, 255, 255, 0]
     image = images.read(colours)

@@ -21,9 +21,7 @@ from otsr.networks.generators import Compact, DenseBlock, RRDBNet
 
 
 @every_network
-def test_tiles_and_blocks_give_what_the_whole_image_gives(
-    network: nn.Module, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tiles_and_blocks_give_what_the_whole_image_gives(network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = noise(75, 123)
     expected = plain(network, pixels)
     assert difference(plainly(network, tile=32).upscale(pixels), expected) <= 1

@@ -61,9 +61,7 @@ def test_of_two_teachers_the_second_is_taken_where_it_is_clearly_closer(make_pai
     assert teachers(make_pairs, 0.2, 0.19).choose(lr, hr)[1] is None  # closer, but not clearly
 
 
-def test_the_goal_is_the_photo_or_a_teachers_picture_of_its_lr(
-    make_pairs: Any, monkeypatch: MonkeyPatch
-) -> None:
+def test_the_goal_is_the_photo_or_a_teachers_picture_of_its_lr(make_pairs: Any, monkeypatch: MonkeyPatch) -> None:
     """Every other crop is the second teacher's here: there the goal is the photo, in the last touch its picture."""
     made, number = teachers(make_pairs, 0.3, 0.1), count()
 

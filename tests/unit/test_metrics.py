@@ -111,9 +111,7 @@ def test_lr_consistency_is_the_psnr_of_the_shrunk_picture() -> None:
 
 # Computed once by basicsr 1.4.2 (calculate_niqe, convert_to="y"), which its authors compared with MATLAB R2021a.
 # It works in float32, hence the tolerance.
-@pytest.mark.parametrize(
-    ("name", "value"), [("colosseum", 3.47651), ("cow", 4.19509), ("iso1792_mixed", 7.14558)]
-)
+@pytest.mark.parametrize(("name", "value"), [("colosseum", 3.47651), ("cow", 4.19509), ("iso1792_mixed", 7.14558)])
 def test_niqe_is_that_of_basicsr(name: str, value: float) -> None:
     assert float(niqe(photo(name))) == pytest.approx(value, abs=2e-3)
 

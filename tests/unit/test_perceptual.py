@@ -138,9 +138,7 @@ def authors_file(name: str) -> bytes:
     keys = [f"net.slice{i}.0" for i in range(1, 6)]
     keys = keys if name == "vgg16" else [f"features.{i}" for i in (0, 5, 10, 19, 28)]
     state = {"lin0.model.1.weight": torch.ones(1), "classifier.0.bias": torch.ones(1)}
-    for number, (key, (into, out)) in enumerate(
-        zip(keys, pairwise((3, 64, 128, 256, 512, 512)), strict=True), 1
-    ):
+    for number, (key, (into, out)) in enumerate(zip(keys, pairwise((3, 64, 128, 256, 512, 512)), strict=True), 1):
         state[f"{key}.weight"] = torch.zeros(out, into, 3, 3)
         state[f"{key}.bias"] = torch.full((out,), float(number))
     weights, wheel = io.BytesIO(), io.BytesIO()
@@ -163,9 +161,7 @@ def test_weights_are_taken_out_of_their_authors_file_once(
     assert [path.suffix for path in cache.iterdir() if path.suffix != ".lock"] == [".safetensors"]
 
 
-def test_a_backbone_that_cannot_be_had_is_named_and_what_to_do(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_backbone_that_cannot_be_had_is_named_and_what_to_do(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     web_that_has(None, monkeypatch)
     with pytest.raises(ValueError, match="backbone is 'vgg', expected one of alex, vgg16"):
         backbone("vgg")

@@ -11,9 +11,7 @@ from otsr.inference.tiling import spans, spread_colours
 @pytest.mark.parametrize("alignment", [1, 2])
 @pytest.mark.parametrize("tile", [32, 50, 512])
 @pytest.mark.parametrize("overlap", [0, 3, 32])
-def test_kept_parts_cover_each_pixel_once_and_have_their_context(
-    tile: int, overlap: int, alignment: int
-) -> None:
+def test_kept_parts_cover_each_pixel_once_and_have_their_context(tile: int, overlap: int, alignment: int) -> None:
     for length in [*range(1, 260, 3), 1024, 4001]:
         cut = spans(length, tile, overlap, alignment)
         assert [pixel for span in cut for pixel in range(span.keep_start, span.keep_stop)] == [*range(length)]
@@ -28,9 +26,7 @@ def test_kept_parts_cover_each_pixel_once_and_have_their_context(
 def test_all_windows_have_one_size_and_borders_cost_no_context() -> None:
     for length in (100, 257, 1024, 4000):
         assert len({span.size for span in spans(length, 64, 10)}) == 1
-    assert sum(span.size for span in spans(100, 50, 10)) == 100 + 2 * 10, (
-        "two windows share as much and no more"
-    )
+    assert sum(span.size for span in spans(100, 50, 10)) == 100 + 2 * 10, "two windows share as much and no more"
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])

@@ -44,9 +44,7 @@ def test_half_precision_is_stored_and_loads_as_float32(tmp_path: Path) -> None:
     weights.save(network, path, half=True)
     assert {tensor.dtype for tensor in load_file(path).values()} == {torch.float16}
     loaded = weights.load(path).state_dict()
-    assert all(
-        torch.equal(loaded[name], value.half().float()) for name, value in network.state_dict().items()
-    )
+    assert all(torch.equal(loaded[name], value.half().float()) for name, value in network.state_dict().items())
 
 
 def broken(value: float) -> RRDBNet:

@@ -51,9 +51,7 @@ def call(function: Any, *arguments: Any, stops: Mapping[str, str] | None = None)
         StoppedError: it is no function, it raised an error, or it returns nothing though it does something.
     """
     if not callable(function):
-        raise StoppedError(
-            f"A function is expected, not {described(function)}: give its name alone, without ( )."
-        )
+        raise StoppedError(f"A function is expected, not {described(function)}: give its name alone, without ( ).")
     try:
         result = function(*arguments)
     except StoppedError:
@@ -63,9 +61,7 @@ def call(function: Any, *arguments: Any, stops: Mapping[str, str] | None = None)
         what = f"Your function stopped with {type(error).__name__}: {error}"
         raise StoppedError(" ".join([what.rstrip(".") + ".", *meant])) from error
     if result is None and does_something(function):
-        raise StoppedError(
-            "Your function returns nothing. End it with return: no one can check what it prints."
-        )
+        raise StoppedError("Your function returns nothing. End it with return: no one can check what it prints.")
     return _attempted(result)
 
 

@@ -26,9 +26,7 @@ def _settings(answer: Any) -> str | None:
             return f"A pair (channel, border) is expected, your function returned {described(got)}."
         theirs = next((choice for choice in _CHOICES if [*map(str, choice)] == [*map(str, got)]), None)
         if theirs is None:
-            return (
-                f"The channel is 'rgb' or 'y', the border 0 or 4, in this order; you returned {tuple(got)}."
-            )
+            return f"The channel is 'rgb' or 'y', the border 0 or 4, in this order; you returned {tuple(got)}."
         if theirs != (channel, border):
             asked = f"With {theirs} the PSNR is {psnrs[theirs]:.2f} dB, {claimed:.2f} were claimed."
             if theirs[1] == border:

@@ -102,9 +102,7 @@ def forks(monkeypatch: pytest.MonkeyPatch) -> None:
     start_by("fork", monkeypatch)
 
 
-@pytest.mark.parametrize(
-    ("method", "workers", "packed"), [("spawn", 1, False), ("fork", 1, False), ("fork", 3, True)]
-)
+@pytest.mark.parametrize(("method", "workers", "packed"), [("spawn", 1, False), ("fork", 1, False), ("fork", 3, True)])
 def test_workers_make_the_same_batches_from_any_step_on(
     folder: Path, camera: Path, method: str, workers: int, packed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,9 +286,7 @@ def test_several_places_are_one_list(folder: Path, tmp_path: Path) -> None:
     assert str(photos.photos[5]) == f"{other}: z" and str(photos.photos[0]) == str(folder / "a.png")
 
 
-def test_photos_beyond_the_memory_are_decoded_anew_and_the_same(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_photos_beyond_the_memory_are_decoded_anew_and_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     enough = TrainingBatches(recipe(folder), 4, 10)
     expected = enough.batch(0)
     with monkeypatch.context() as patch:
@@ -330,9 +326,7 @@ def test_places_that_are_none_are_named(tmp_path: Path, monkeypatch: pytest.Monk
     refused(recipe("photos/train"), "also the course's name for its own photos")
 
 
-def test_stores_and_degradations_for_something_else_are_refused(
-    folder: Path, camera: Path, tmp_path: Path
-) -> None:
+def test_stores_and_degradations_for_something_else_are_refused(folder: Path, camera: Path, tmp_path: Path) -> None:
     other = r"packed with a clean-up of 1\.5, but the recipe says 1; set cleanup to 1\.5"
     refused(recipe(stored(folder, 1.5)), other)
     refused(recipe(folder, degradation=camera), r"camera\.safetensors: made for ×4, not ×2", 2)

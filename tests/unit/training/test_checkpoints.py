@@ -110,9 +110,7 @@ def test_a_checkpoint_that_holds_code_is_refused_and_not_run(tmp_path: Path, how
     assert not (tmp_path / "pwned").exists()
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"PK\x03\x04", b"name: tiny\n", [1, 2], {"kind": ("otsr training", 9)}]
-)
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"name: tiny\n", [1, 2], {"kind": ("otsr training", 9)}])
 def test_a_file_of_another_kind_or_version_is_named(tmp_path: Path, content: object) -> None:
     if isinstance(content, bytes):
         (tmp_path / checkpoints.NAME).write_bytes(content)

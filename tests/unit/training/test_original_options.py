@@ -174,9 +174,7 @@ def test_the_adversary_keeps_its_rhythm_and_the_generator_its_warm_up(tmp_path: 
         ("niter: 40001", "niter: 1.5", "steps is 1.5"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_translated_is_named_with_their_line(
-    tmp_path: Path, old: str, new: str, words: str
-) -> None:
+def test_what_cannot_be_translated_is_named_with_their_line(tmp_path: Path, old: str, new: str, words: str) -> None:
     text = changed(OTSR, (old, new))
     with pytest.raises(ConfigError) as caught:
         convert(tmp_path, text)

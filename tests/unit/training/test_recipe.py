@@ -129,9 +129,7 @@ def test_every_key_knows_its_line(path: Path) -> None:
         ("a: 1\n#".ljust(LARGEST + 1, "x"), "", "larger than 64 KiB"),
     ],
 )  # fmt: skip
-def test_a_file_that_is_not_a_recipe_is_refused_with_its_line(
-    path: Path, text: str, line: str, words: str
-) -> None:
+def test_a_file_that_is_not_a_recipe_is_refused_with_its_line(path: Path, text: str, line: str, words: str) -> None:
     path.write_text(text)
     assert refusal(path).startswith(f"{path}{line}: ") and words in refusal(path)
 
@@ -164,12 +162,8 @@ def test_any_text_is_read_or_refused_with_a_place(text: str) -> None:
 def test_a_base_gives_what_the_recipe_leaves_out(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     below, above = tmp_path / "below.yml", tmp_path / "sub" / "above.yml"
-    below.write_text(
-        "a: 1\npart: {x: 1, y: 2}\nlist: [1, 2]\nnetwork: {name: A, gc: 1}\nloss: {layers: {x: 1}}"
-    )
-    above.write_text(
-        "base: ../below.yml\npart:\n  y: 3\nlist: [3]\nb: 4\nnetwork: {name: B}\nloss: {layers: {y: 1}}\n"
-    )
+    below.write_text("a: 1\npart: {x: 1, y: 2}\nlist: [1, 2]\nnetwork: {name: A, gc: 1}\nloss: {layers: {x: 1}}")
+    above.write_text("base: ../below.yml\npart:\n  y: 3\nlist: [3]\nb: 4\nnetwork: {name: B}\nloss: {layers: {y: 1}}\n")
     values = read_recipe(above)
     assert values == {
         "a": 1, "part": {"x": 1, "y": 3}, "list": [3], "network": {"name": "B"}, "loss": {"layers": {"y": 1}}, "b": 4,

@@ -132,9 +132,7 @@ def sha256(pixels: np.ndarray) -> str:
 
 
 @pytest.mark.parametrize("method", sorted({"fork", "spawn"} & {*multiprocessing.get_all_start_methods()}))
-def test_a_store_that_is_open_works_in_children(
-    packed: Path, method: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_that_is_open_works_in_children(packed: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(store._opened, PARENTS, SimpleNamespace(close=lambda: None))  # type: ignore[misc]
     opened, second = Store(packed), Store(packed)
     expected = sha256(whole(opened, 2))
@@ -167,9 +165,7 @@ def not_packed(folder: Path, message: str, out: str = "a.lmdb", cleanup: float =
         pack([folder / "hr"], folder / out, cleanup, progress=False)
 
 
-def test_a_broken_photo_is_named_and_the_others_are_packed(
-    tmp_path: Path, photos: dict[str, np.ndarray]
-) -> None:
+def test_a_broken_photo_is_named_and_the_others_are_packed(tmp_path: Path, photos: dict[str, np.ndarray]) -> None:
     content = (tmp_path / "hr" / "wide.png").read_bytes()
     (tmp_path / "hr" / "cut.png").write_bytes(content[: len(content) // 2])
     (tmp_path / "hr" / "text.jpg").write_text("no picture")

@@ -70,9 +70,7 @@ def test_steps_are_adams_on_the_mean_absolute_difference_with_the_rate_of_the_st
 
 
 @pytest.mark.parametrize(("ema", "decays"), [(0.15, (0.1, 0.15, 0.15)), (0.0, (0.0, 0.0))])
-def test_the_average_forgets_faster_at_the_beginning(
-    recipe: Path, ema: float, decays: tuple[float, ...]
-) -> None:
+def test_the_average_forgets_faster_at_the_beginning(recipe: Path, ema: float, decays: tuple[float, ...]) -> None:
     made = trainer(recipe, f"ema={ema}")
     expected = weights(made.generator)
     for decay in decays:  # (1 + step) / (10 + step), at most ema
