@@ -3,8 +3,6 @@
 They travel with the package, so that a notebook in Colab and a laptop without network find the same files.
 """
 
-from __future__ import annotations
-
 import csv
 import os
 from pathlib import Path

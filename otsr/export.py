@@ -1,7 +1,5 @@
 """A generator as an ONNX file, which runs without Python, PyTorch, or this package: on phones, in browsers, in C++."""
 
-from __future__ import annotations
-
 import copy
 import os
 import warnings

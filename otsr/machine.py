@@ -4,8 +4,6 @@ The need is counted, not guessed: the computation runs once on PyTorch's "meta" 
 but no data, and the bytes that are alive at the same time are summed.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 import re

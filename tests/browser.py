@@ -1,7 +1,5 @@
 """Chromium for tests of pages. Where it is missing they are passed over with a line that says so; in CI they fail."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

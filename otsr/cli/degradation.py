@@ -1,7 +1,5 @@
 """`otsr estimate` and `otsr degrade`: learn how a camera degrades, and degrade clean photos alike."""
 
-from __future__ import annotations
-
 import zlib
 from enum import Enum
 from pathlib import Path

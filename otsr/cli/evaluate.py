@@ -1,7 +1,5 @@
 """`otsr evaluate`: how good weights are, in a table with intervals."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ One bad file does not stop the rest. Outputs appear whole or not at all, so a se
 on where the first one ended.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import shutil

@@ -1,7 +1,5 @@
 """The page of `otsr app`: what is where, and what follows when something is touched."""
 
-from __future__ import annotations
-
 import html
 import math
 import re

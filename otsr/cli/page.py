@@ -1,7 +1,5 @@
 """`otsr app`: a page in the browser for people who do not program."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 import time

@@ -5,8 +5,6 @@ is wrong; 130 interrupted. torch takes seconds to import, so each command import
 `otsr --help` is instant.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import shlex

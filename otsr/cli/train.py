@@ -1,7 +1,5 @@
 """`otsr pack` and `otsr train`: photos into a store, a recipe into weights."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

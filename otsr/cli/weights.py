@@ -1,7 +1,5 @@
 """`otsr download`, `otsr export` and `otsr info`: what can be had, what can be handed on, and what is here."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

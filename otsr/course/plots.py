@@ -4,8 +4,6 @@ A colour means the same everywhere, in plots as in formulas (Okabe–Ito, safe f
 `show(figure, alt)` puts a figure into the notebook with a text for those who cannot see it.
 """
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Sequence

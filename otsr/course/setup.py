@@ -3,8 +3,6 @@
 On a machine that is ready it prints nothing, so outputs do not differ between machines.
 """
 
-from __future__ import annotations
-
 import os
 import random
 import sys

@@ -4,8 +4,6 @@ Where nobody chooses one (a test, a page without a kernel) a photo that comes wi
 below runs all the same.
 """
 
-from __future__ import annotations
-
 import io
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Stages 1 and 2: how a camera degrades (kernels, noise), and clean photos degraded alike (`Degradation`)."""
 
-from __future__ import annotations
-
 from otsr.degradation.estimation import estimate_kernel
 from otsr.degradation.noise import DegradationError, NoisePool, collect_noise
 from otsr.degradation.pipeline import Degradation

@@ -5,8 +5,6 @@ how the scene was, not the camera. Photos without texture (a sky) give no kernel
 no noise: each is used for what it shows.
 """
 
-from __future__ import annotations
-
 import io
 import math
 import statistics

@@ -4,8 +4,6 @@
 'two groups of kernels, σ 1.0 (a, b) and 2.3 HR pixels (c, d)'
 """
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Mapping, Sequence

@@ -15,8 +15,6 @@ answer is the same from both sides.
 [0.5, 0.3, 0.0]
 """
 
-from __future__ import annotations
-
 import json
 import math
 from dataclasses import dataclass

@@ -10,8 +10,6 @@ pixels; the bank counts in LR pixels: it is the same at every scale.
 [-0.1, 1.1]
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

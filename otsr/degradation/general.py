@@ -8,8 +8,6 @@ variance linear in the signal from Foi et al. (IEEE TIP 2008, doi 10.1109/TIP.20
 RealSR (Ji et al., CVPRW 2020). Smoothed noise, a JPEG grid out of line with the crop, and the clean share are ours.
 """
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Sequence

@@ -20,8 +20,6 @@ Reference: Bell-Kligler, Shocher, Irani, NeurIPS 2019, arXiv 1909.06581. Written
 (torch.Size([3, 4, 10]), torch.Size([13, 13]))
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

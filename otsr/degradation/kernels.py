@@ -10,8 +10,6 @@ at HR coordinate s·(i + ½) − ½, the middle of its block of s pixels. A kern
 parity of s (even for ×2 and ×4), else it would shift the picture.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

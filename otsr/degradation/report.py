@@ -1,7 +1,5 @@
 """What `otsr estimate` shows of a camera: a JSON file with the numbers, a picture with kernels, noise and spectra."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections import Counter

@@ -15,8 +15,6 @@ v(θ) = uᵀΣu of the kernel in that direction. Three statistics show it:
 ((12, 10), 9)
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from functools import lru_cache

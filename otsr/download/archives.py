@@ -4,8 +4,6 @@ Nothing is written outside the target, nothing but pictures is written, and noth
 archive holds. Each picture appears whole or not at all, so a second call goes on where the first one stopped.
 """
 
-from __future__ import annotations
-
 import lzma
 import re
 import shutil

@@ -1,7 +1,5 @@
 """Fetch a file from the web: resumed where it stopped, checked by its hash, never half there under its name."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import math

@@ -6,8 +6,6 @@
 file beside it records that this is done, so the archive itself can be deleted.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable

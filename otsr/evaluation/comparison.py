@@ -4,8 +4,6 @@ views = enlarged(photo, {"otsr": Upscaler.from_pretrained("otsr")}, detail(photo
 sheet(views).save("compare.png")
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple
 

@@ -6,8 +6,6 @@ without one LR pixel. A blurred and noisy LR picture is not what its truth shrin
 scores lower in LR consistency: read that column beside the others.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

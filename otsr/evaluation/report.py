@@ -1,7 +1,5 @@
 """The table for people, as Markdown, and for programs, as JSON."""
 
-from __future__ import annotations
-
 import math
 import platform
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 All pictures are rounded to 8 bits, as a file would hold them.
 """
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field

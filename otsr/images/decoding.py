@@ -1,7 +1,5 @@
 """Decode a picture of any kind: upright pixels, transparency, colour profile; a clear error where that fails."""
 
-from __future__ import annotations
-
 import io
 import os
 import sys

@@ -1,7 +1,5 @@
 """Which files of a folder are pictures, and what to say of a path that is not there."""
 
-from __future__ import annotations
-
 import difflib
 import os
 import warnings

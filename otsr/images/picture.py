@@ -1,7 +1,5 @@
 """What a picture is here: a `Picture` as it was decoded, or a tensor; and the way from one to the other."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

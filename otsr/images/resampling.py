@@ -3,8 +3,6 @@
 Each axis is a product with a banded matrix, made in blocks of outputs: the cost is linear in the size.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """What ties the result to the LR picture: back-projection, and its colours."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional

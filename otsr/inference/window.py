@@ -1,7 +1,5 @@
 """One window of a picture through one network, on any device: its pixels, and the memory and time that it takes."""
 
-from __future__ import annotations
-
 import itertools
 import timeit
 from collections.abc import Callable

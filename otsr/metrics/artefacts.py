@@ -5,8 +5,6 @@ lattice in the SR of a picture that has none. Bicubic itself reads 1, 1, 1 and 0
 out `_MARGIN` LR pixels on every side, where networks see the picture's end.
 """
 
-from __future__ import annotations
-
 import math
 from itertools import product
 

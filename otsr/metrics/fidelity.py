@@ -1,7 +1,5 @@
 """Metrics that compare with the truth: PSNR, SSIM, ST-LPIPS, patch-SWD; and with the input: LR consistency."""
 
-from __future__ import annotations
-
 import math
 from functools import lru_cache
 from typing import Literal

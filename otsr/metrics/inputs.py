@@ -1,7 +1,5 @@
 """The door of every metric: what fits together is checked once, here, and the message says what to do."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """How sure is a mean over a handful of pictures? Bootstrap intervals."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """NIQE: how far the statistics of a picture's blocks lie from those of pristine photographs. No truth needed."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import numpy as np

@@ -4,8 +4,6 @@ So there is no batch norm: with it the gradient of one score reaches every sampl
 slope at one sample means nothing. Any number of channels, width and size of sample is accepted.
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 _SMALLEST = 8  # side of a map that `VGGCritic` halves

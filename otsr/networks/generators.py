@@ -10,8 +10,6 @@ residual blocks without batch norm, then it is enlarged by nearest neighbour and
 enlarged input.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from typing import Any

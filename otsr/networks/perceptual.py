@@ -7,8 +7,6 @@ patches no network: the 7×7 pixels around each place          transport of raw 
 details no network: patches without their mean colour         transport of what LR does not tell
 """
 
-from __future__ import annotations
-
 import io
 import re
 import shutil

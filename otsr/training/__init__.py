@@ -4,8 +4,6 @@ config = load_config("configs/tiny.yml", ["data.batch=4"])
 train(config, Path("runs/tiny"))
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from otsr.training.recipe import load_config

@@ -8,8 +8,6 @@ What the critic sees are whole crops, or patches of them. `Adversary.step` is th
 each loss, and the transport problem, is that of the whole batch; each process carries the gradient of its own samples.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

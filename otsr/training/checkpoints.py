@@ -5,8 +5,6 @@ average, the critic's weights, both optimisers, the step. Loaded again, the trai
 is there too, so that another one is refused.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path

@@ -6,8 +6,6 @@ edge         mean |∇ sr − ∇ hr|                                        con
 transport    W(φ(sr), φ(hr)), features of a window as a distribution   what is seen, wherever it is in the window
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

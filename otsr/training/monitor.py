@@ -1,7 +1,5 @@
 """What a training shows: numbers that must be finite, the plan as a picture, lines on the screen."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Mapping

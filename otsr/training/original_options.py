@@ -4,8 +4,6 @@ Both come from MMSR: YAML with the parts datasets, network_G, network_D, path, t
 is translated, everything else becomes a note. Each value keeps the line of theirs, so that errors lead to their file.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

@@ -5,8 +5,6 @@
 Whatever is wrong is reported with file, line and key.
 """
 
-from __future__ import annotations
-
 import difflib
 import os
 import re

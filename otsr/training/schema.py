@@ -3,8 +3,6 @@
 Each part checks itself: types and ranges by its fields, what does not go together by its `misfits`.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator, Sequence

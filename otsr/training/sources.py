@@ -1,7 +1,5 @@
 """Where training photos come from: folders, stores, the course; read alike, as one list. `pack` makes stores."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 import os

@@ -3,8 +3,6 @@
 LR crops see the true neighbours beyond the crop's borders.
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Callable, Sequence

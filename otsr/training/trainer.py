@@ -4,8 +4,6 @@
 gradient, an update. All that a step depends on is in a checkpoint, so a training that was killed goes on bit for bit.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress

@@ -1,7 +1,5 @@
 """How good is it so far? The photos that a training is measured on, the measuring, and which weights are the best."""
 
-from __future__ import annotations
-
 import math
 from operator import itemgetter
 from pathlib import Path

@@ -17,8 +17,6 @@ torch.Size([5, 1])
 Reference: Liu, Gu, Samaras, "Wasserstein GAN with quadratic transport cost", ICCV 2019, doi 10.1109/ICCV.2019.00493.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -18,8 +18,6 @@ True
 Reference: Peyré & Cuturi, Computational Optimal Transport, 2019, arXiv 1803.00567, chapters 2 and 3.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

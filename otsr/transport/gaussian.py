@@ -13,8 +13,6 @@ For N(m₁, A) and N(m₂, B):
 Reference: Peyré & Cuturi, Computational Optimal Transport, 2019, arXiv 1803.00567, remark 2.31.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -13,8 +13,6 @@ Reference: Korotin et al., "Neural optimal transport", ICLR 2023, arXiv 2201.122
 solvers work?", NeurIPS 2021, arXiv 2106.01954 (there [MM:R], its error measure, and the verdict on WGAN-QC's map).
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 from itertools import pairwise

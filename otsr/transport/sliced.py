@@ -14,8 +14,6 @@ Both functions return this p-th power, whose gradient is finite everywhere; its 
 Reference: Peyré & Cuturi, Computational Optimal Transport, 2019, arXiv 1803.00567, remark 2.30 and section 10.4.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

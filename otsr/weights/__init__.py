@@ -7,8 +7,6 @@ Files: `catalogue` (names, and where they are), `formats` (on disk; `ncnn` is on
 authors call the same layers).
 """
 
-from __future__ import annotations
-
 import copy
 from pathlib import Path
 

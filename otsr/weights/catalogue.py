@@ -3,8 +3,6 @@
 To add one, add one line to `ENTRIES`.
 """
 
-from __future__ import annotations
-
 import importlib.resources
 from dataclasses import dataclass, field
 from pathlib import Path

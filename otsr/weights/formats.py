@@ -1,7 +1,5 @@
 """Files of weights: what a file is, by its content; reading it without running it; writing safetensors."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -5,8 +5,6 @@ The same RRDBNet comes as `model.1.sub.0.RDB1.conv1.0.weight` (ESRGAN 2018), `RR
 like. Nothing but names differs. Its size is read off the shapes.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -4,8 +4,6 @@ RealSR and Real-ESRGAN share one graph, and Real-ESRGAN's network for anime is a
 is one of these is read: its numbers then go into the network in the file's order.
 """
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

@@ -5,8 +5,6 @@ all have it. OTSR_JITTER=1e-6 switches it on: each result is multiplied by 1 + 1
 shape alone: as on a real machine the same computation gives the same bits twice, so tests of resume and seeds hold too.
 """
 
-from __future__ import annotations
-
 import importlib.abc
 import importlib.util
 import os

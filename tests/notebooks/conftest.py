@@ -1,7 +1,5 @@
 """What the notebook tests share: the notebooks, read once, and the script that makes them."""
 
-from __future__ import annotations
-
 import ast
 import copy
 import functools

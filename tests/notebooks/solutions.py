@@ -4,8 +4,6 @@ So one run of a notebook compares its outputs, shows that every solution is acce
 at that point, and that the cells below print the same once an exercise is solved.
 """
 
-from __future__ import annotations
-
 import copy
 import re
 from collections.abc import Iterator

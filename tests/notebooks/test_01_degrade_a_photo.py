@@ -1,7 +1,5 @@
 """What notebook 01 writes from scratch is what the package does."""
 
-from __future__ import annotations
-
 import io
 from typing import Any
 

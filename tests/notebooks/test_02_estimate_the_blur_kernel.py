@@ -1,7 +1,5 @@
 """What notebook 02 writes from scratch is what the package does."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

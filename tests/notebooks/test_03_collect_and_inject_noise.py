@@ -1,7 +1,5 @@
 """What notebook 03 writes from scratch is what the package, scipy and POT do."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What notebook 04 writes from scratch is what the package, POT and closed forms say."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What notebook 05 writes from scratch is what the package does, and its published rules are those that are checked."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

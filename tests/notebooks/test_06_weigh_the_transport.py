@@ -1,7 +1,5 @@
 """What notebook 06 writes from scratch is what the package does, and its claims hold."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What notebook 07 writes from scratch is what the package does, and its claims about recipes hold."""
 
-from __future__ import annotations
-
 import json
 import math
 import re

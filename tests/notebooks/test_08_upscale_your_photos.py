@@ -1,7 +1,5 @@
 """What notebook 08 writes from scratch is what the package does."""
 
-from __future__ import annotations
-
 import io
 from types import SimpleNamespace
 from typing import Any

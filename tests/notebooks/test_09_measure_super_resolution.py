@@ -1,7 +1,5 @@
 """What notebook 09 writes from scratch is what the package does, and its claims hold."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from typing import Any

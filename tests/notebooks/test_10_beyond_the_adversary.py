@@ -1,7 +1,5 @@
 """What notebook 10 writes from scratch is what the package, closed forms and plain algebra say."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

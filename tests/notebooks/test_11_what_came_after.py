@@ -1,7 +1,5 @@
 """What notebook 11 writes from scratch is what the package, closed forms and known solutions say."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

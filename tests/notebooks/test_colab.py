@@ -4,8 +4,6 @@ Colab itself cannot be had in a test. Faked are `google.colab` in `sys.modules` 
 `start()`, the imports, and a wheel of this checkout.
 """
 
-from __future__ import annotations
-
 import ast
 import os
 import re

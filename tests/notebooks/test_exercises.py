@@ -3,8 +3,6 @@
 That each solution is accepted where it stands shows when the notebook runs: see solutions.py.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from pathlib import Path

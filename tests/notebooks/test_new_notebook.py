@@ -1,7 +1,5 @@
 """scripts/new_notebook.py starts a notebook that has all the parts the house rules ask for."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import nbformat

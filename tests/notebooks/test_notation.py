@@ -1,7 +1,5 @@
 """The notation page is what its source says, every notebook links to it, and every formula agrees with it."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

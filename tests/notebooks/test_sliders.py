@@ -1,7 +1,5 @@
 """Frames are kept when a notebook runs, and come alive in a page as long as the notebook says the same."""
 
-from __future__ import annotations
-
 import base64
 import io
 import json

@@ -1,7 +1,5 @@
 """The hand-out: no solution in it, nothing else missing, and no other folder harmed."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import nbformat

@@ -1,7 +1,5 @@
 """Every notebook keeps the house rules. No kernel is started here: what is committed is what is read."""
 
-from __future__ import annotations
-
 import re
 from itertools import pairwise
 from pathlib import Path

@@ -1,7 +1,5 @@
 """TEACHING.md speaks of the notebooks that are there: each has its section, its parts, its exercises."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

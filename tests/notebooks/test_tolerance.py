@@ -1,7 +1,5 @@
 """Outputs are compared as words and numbers: what another machine may print passes, what is wrong does not."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

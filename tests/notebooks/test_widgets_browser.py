@@ -4,8 +4,6 @@ FrameSlider: while it is dragged, or moved with a key, its picture follows, in a
 another cell and in a page without kernel. PhotoUpload: a file is chosen, the line beside the button says so.
 """
 
-from __future__ import annotations
-
 import os
 import secrets
 import socket

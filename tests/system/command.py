@@ -1,7 +1,5 @@
 """Helpers of the system tests: `otsr` in a process of its own, pictures and weights, what lies in a folder."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

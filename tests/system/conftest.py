@@ -1,7 +1,5 @@
 """Fixtures of the system tests: small weights, a camera, small disks, and the command line in this process."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 from collections.abc import Iterator

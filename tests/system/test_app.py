@@ -4,8 +4,6 @@ Needs gradio, chromium and chromedriver. Where one is missing the tests are pass
 continuous integration (environment variable CI) they fail instead.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import signal

@@ -1,7 +1,5 @@
 """Bad input, full disks, interruptions: a clear message, nothing half-written, the rest done."""
 
-from __future__ import annotations
-
 import os
 import re
 import signal

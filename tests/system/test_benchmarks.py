@@ -1,7 +1,5 @@
 """The benchmarks run on whatever is here, measure what they say, and their stored claims hold."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import random

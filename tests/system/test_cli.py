@@ -1,7 +1,5 @@
 """The command line itself: help, version, status, `estimate`, `degrade`, `download`, `export`, `info`, `compare`."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """`make demo` does the whole method, says what it measured and what to open next."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

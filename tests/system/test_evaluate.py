@@ -1,7 +1,5 @@
 """`otsr evaluate`: tables, files, choices of data, bad input."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable

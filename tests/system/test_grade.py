@@ -1,7 +1,5 @@
 """A class's notebooks are graded: who solved what, with the last hint, whatever somebody hands in."""
 
-from __future__ import annotations
-
 import csv
 import re
 from pathlib import Path

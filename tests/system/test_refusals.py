@@ -1,7 +1,5 @@
 """What can be known at the door is said at the door: status 2, what is wrong, what to do, and nothing is touched."""
 
-from __future__ import annotations
-
 import shlex
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """scripts/course.py sets up by itself, and says what is missing when it cannot. `make` calls it."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """The site and the slides in a browser, opened as files: nothing is fetched, search and formulas work."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """`otsr pack` and `otsr train`: stores, recipes, statuses, interruption and resumption."""
 
-from __future__ import annotations
-
 import locale
 import os
 import re

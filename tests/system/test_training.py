@@ -3,8 +3,6 @@
 Trainings run in processes of their own, forked from one that has imported torch, so that each costs milliseconds.
 """
 
-from __future__ import annotations
-
 import itertools
 import multiprocessing
 import os

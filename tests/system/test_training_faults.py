@@ -1,7 +1,5 @@
 """What can go wrong in a training: each fault is named, ends with its status, and leaves the last checkpoint intact."""
 
-from __future__ import annotations
-
 import errno
 import multiprocessing
 import os

@@ -1,7 +1,5 @@
 """`otsr upscale` on files and folders: names, formats, what is kept, what is skipped."""
 
-from __future__ import annotations
-
 import os
 import sys
 import time

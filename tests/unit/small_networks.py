@@ -1,7 +1,5 @@
 """Small networks and pictures that several tests share."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

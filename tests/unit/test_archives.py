@@ -1,7 +1,5 @@
 """Archives from strangers: what is honest is unpacked, resumed, bounded; what is not is refused by its name."""
 
-from __future__ import annotations
-
 import io
 import re
 import tarfile

@@ -1,7 +1,5 @@
 """Rulers of artefacts find what was planted, as much as was planted, and nothing in bicubic's enlargement."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A camera from photos: blur of what is in focus, noise of what is smooth, JPEG quality, and reasons for doubt."""
 
-from __future__ import annotations
-
 import functools
 import math
 import re

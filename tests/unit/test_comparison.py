@@ -1,7 +1,5 @@
 """The sheet of `otsr compare`: where it looks, what it shows."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """What the notebooks share: set-up, house style, slider."""
 
-from __future__ import annotations
-
 import base64
 import io
 import random

@@ -1,7 +1,5 @@
 """What critics see. That they judge each sample alone, and take any width and size: test_defects, 5 and 12."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import nn

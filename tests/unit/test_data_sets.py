@@ -1,7 +1,5 @@
 """Data sets by name: what the catalogue says, what counts as present, what a user must do by hand."""
 
-from __future__ import annotations
-
 import re
 import zipfile
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The vendored pictures are the recorded ones, free to use, and carry no trace of who took them where."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -4,8 +4,6 @@ They are numbered in the order in which they meet whoever trains with that code.
 code does; its rule is rendered in a few lines inside the test, so that what goes wrong can be read there.
 """
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 from pathlib import Path

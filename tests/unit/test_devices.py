@@ -1,7 +1,5 @@
 """The upscaler where memory is short, numbers are narrow, or the device is CUDA or Apple's."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

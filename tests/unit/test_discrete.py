@@ -1,7 +1,5 @@
 """Transport between finite sets agrees with linear programming, assignment, brute force and closed forms."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Evaluation: protocol, pairing, intervals, failures, reports."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

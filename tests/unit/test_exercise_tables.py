@@ -4,8 +4,6 @@ Most mistakes stand in the tables of otsr.course.exercises themselves, each besi
 wrong shapes and kinds, errors, judges. test_exercises_critic.py has those of the bug hunt.
 """
 
-from __future__ import annotations
-
 import inspect
 import math
 from collections.abc import Callable, Iterator

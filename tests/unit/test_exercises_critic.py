@@ -1,7 +1,5 @@
 """The bug hunt judges the student's tests (tables for test_exercise_tables.py), and its own rules are judged."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """An exported network answers in onnxruntime what it answers in PyTorch, at every size."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

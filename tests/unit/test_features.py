@@ -1,7 +1,5 @@
 """ST-LPIPS's network computes what its authors' does, has gradients, and says what is wrong with its file."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

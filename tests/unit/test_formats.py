@@ -1,7 +1,5 @@
 """Files of weights from strangers: nothing in them is run, and what they are is said."""
 
-from __future__ import annotations
-
 import io
 import json
 import pickle

@@ -1,7 +1,5 @@
 """Gaussian transport agrees with POT, and with samples."""
 
-from __future__ import annotations
-
 import ot
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """The general degradation draws what it says, in the shares that it says, and moves nothing."""
 
-from __future__ import annotations
-
 from collections import Counter
 from itertools import product
 from pathlib import Path

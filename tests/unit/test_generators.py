@@ -3,8 +3,6 @@
 What they compute is compared with their authors' formulas in test_layouts.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Pictures are read whatever their kind, written whole or not at all, and converted by the book."""
 
-from __future__ import annotations
-
 import struct
 import warnings
 import zlib

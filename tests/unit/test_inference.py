@@ -1,7 +1,5 @@
 """The upscaler against the plain forward pass of the same network, and on every kind of picture."""
 
-from __future__ import annotations
-
 import copy
 import itertools
 from pathlib import Path

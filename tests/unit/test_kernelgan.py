@@ -1,7 +1,5 @@
 """KernelGAN: the collapsed generator is the deep one, the training is what the paper says, the result is a kernel."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

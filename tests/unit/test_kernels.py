@@ -1,7 +1,5 @@
 """Kernels: closed forms, naive loops, scipy and linear programs say the same as otsr.degradation.kernels."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

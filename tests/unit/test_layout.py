@@ -1,7 +1,5 @@
 """What the page of `otsr app` answers to what is touched, without a browser."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any

@@ -1,7 +1,5 @@
 """Each author's names for the layers, against that author's network written out with those names."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections import namedtuple

@@ -1,7 +1,5 @@
 """What the machine is said to have is what its files say; memory counted is memory used."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What `data/weights/make_pairs.py` writes for the weights for any photo to learn from."""
 
-from __future__ import annotations
-
 import copy
 import functools
 import importlib

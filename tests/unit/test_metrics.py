@@ -1,7 +1,5 @@
 """Each metric equals an independent value: a closed form, its formula written out, or another program's."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """ncnn files: read to the last byte, and equal to what ncnn itself computes from them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

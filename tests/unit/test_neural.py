@@ -1,7 +1,5 @@
 """Learned maps agree with maps known in closed form; where theory says that a way fails, it is seen to fail."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor

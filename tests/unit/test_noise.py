@@ -1,7 +1,5 @@
 """Noise: the rules against brute force, sampling against the patches."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from contextlib import nullcontext

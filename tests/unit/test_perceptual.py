@@ -1,7 +1,5 @@
 """Backbones compute what they say, come from where they say, and say why when they cannot be had."""
 
-from __future__ import annotations
-
 import io
 import zipfile
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """Degradation: each step against the step done by hand, seeds, files, and what is refused."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The files around the package agree with each other."""
 
-from __future__ import annotations
-
 import ast
 import re
 import sys

@@ -1,7 +1,5 @@
 """resize is MATLAB's imresize: checked against its formula written out sample by sample."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

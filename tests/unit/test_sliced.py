@@ -1,7 +1,5 @@
 """Transport on the line and along directions agrees with POT, closed forms and the exact plan."""
 
-from __future__ import annotations
-
 import ot
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """Blur of one photo: the statistics are what they claim, the kernel fits the grid and turns with the picture."""
 
-from __future__ import annotations
-
 import math
 
 import kernel_draws

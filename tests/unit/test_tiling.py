@@ -1,7 +1,5 @@
 """Windows cover a picture once, have one size, and give every kept pixel its context."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

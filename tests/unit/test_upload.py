@@ -1,7 +1,5 @@
 """The upload button: a photo chosen, none chosen, a wrong one, and Colab, where another dialogue opens."""
 
-from __future__ import annotations
-
 import io
 import sys
 import types

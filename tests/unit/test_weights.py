@@ -1,7 +1,5 @@
 """Weights by name and by file: found, checked, refused with a reason, written whole or not at all."""
 
-from __future__ import annotations
-
 import copy
 import hashlib
 import importlib

@@ -1,7 +1,5 @@
 """The exercises of notebook 11: how far an exact flow stretches its start, and the velocity in a denoiser's answer."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """The exercises of notebook 10: how strong may transport be for a price in decibels, and a better step along a flow."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from functools import partial

@@ -1,7 +1,5 @@
 """The exercises of notebook 02: take the bias out of a kernel's variance, and average Gaussian kernels by transport."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """The exercises of notebook 01: write the degradation, and say as which wave a wave comes back."""
 
-from __future__ import annotations
-
 from itertools import product
 
 import torch

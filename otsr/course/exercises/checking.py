@@ -1,7 +1,5 @@
 """How exercises answer: `check` asks one of the registered checks; `ask` makes most of them from tables."""
 
-from __future__ import annotations
-
 import copy
 import dis
 from collections.abc import Callable, Mapping, Sequence

@@ -10,8 +10,6 @@ The five mistakes are those of the code that OTSR's authors published, in our ow
 Reference: Li, Lei, Shi, Xue, Machine Vision and Applications 2022, doi 10.1007/s00138-022-01299-6.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 from functools import partial

@@ -1,7 +1,5 @@
 """The exercises of notebook 09: which PSNR a paper means, and which score of many may be reported."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The exercises of notebook 03: the p-value of a permutation test, and the Wasserstein distance on the line."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from otsr.course.exercises.checking import ask

@@ -1,7 +1,5 @@
 """The exercise of notebook 00: PSNR of two pictures in [0, 1], in dB."""
 
-from __future__ import annotations
-
 from math import log, log10
 
 import torch

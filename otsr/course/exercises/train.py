@@ -1,7 +1,5 @@
 """The exercises of notebook 07: transport in windows, and what a checkpoint must hold."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import Any
 

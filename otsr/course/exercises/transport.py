@@ -1,7 +1,5 @@
 """The exercises of notebook 04: judge whether prices prove a plan optimal, and transport on a line without a solver."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The exercises of notebook 08: how far a chain of convolutions sees, and tiles that leave no seam."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from itertools import product

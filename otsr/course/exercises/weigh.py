@@ -1,7 +1,5 @@
 """The exercises of notebook 06: the OT weight that a loss in decibels buys, and what a coin would have voted."""
 
-from __future__ import annotations
-
 import math
 
 from otsr.course.exercises.checking import ask

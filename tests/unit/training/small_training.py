@@ -1,7 +1,5 @@
 """Photos and recipes that the tests of a training share."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The adversary's shared pass against separate passes written out; its samples; processes that share a batch."""
 
-from __future__ import annotations
-
 import copy
 import math
 import threading

@@ -1,7 +1,5 @@
 """Training data: the same samples however they are made, LR that fits HR, and bad data named at the start."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal

@@ -1,7 +1,5 @@
 """A checkpoint is there whole or not at all, runs no code, and says what is wrong with it; where a training starts."""
 
-from __future__ import annotations
-
 import errno
 import os
 import pickle

@@ -1,7 +1,5 @@
 """On a GPU a training does what it does on the CPU, and repeats it; what a CPU can prove of that, it proves."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The loss terms against what they are by definition: scipy's distances, ramps, finite differences."""
 
-from __future__ import annotations
-
 import pytest
 import scipy.stats
 import torch

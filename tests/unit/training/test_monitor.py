@@ -1,7 +1,5 @@
 """The watch remembers the first step that went wrong; the screen shows lines of losses and of scores."""
 
-from __future__ import annotations
-
 import math
 from types import SimpleNamespace
 from typing import Any

@@ -3,8 +3,6 @@
 The files here are written for the tests, with the keys that the files of those projects have.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

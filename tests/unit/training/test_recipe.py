@@ -1,7 +1,5 @@
 """A recipe: text and lines, bases and overrides, what is wrong with it, round trip, fingerprint."""
 
-from __future__ import annotations
-
 import copy
 import os
 import pickle

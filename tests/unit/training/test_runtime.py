@@ -1,7 +1,5 @@
 """Precision, threads, gradients, learning rates and signals: what surrounds the arithmetic of a training."""
 
-from __future__ import annotations
-
 import math
 import os
 import signal

@@ -1,7 +1,5 @@
 """A step of the trainer against the same step written out, and when what is checked at, measured and kept."""
 
-from __future__ import annotations
-
 import copy
 from pathlib import Path
 
