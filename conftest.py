@@ -6,10 +6,14 @@ import sys
 import tempfile
 from typing import Any
 
-import nbval.kernel
-from jupyter_client.manager import KernelManager
+# jsonschema, which nbformat imports, would build the grammars of URIs and IRIs: two seconds in each process of the
+# tests, for formats that no notebook has. So nbval comes here, not from its entry point, which pytest loads earlier.
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
 
-pytest_plugins = ["tests.notebooks.tolerance", "tests.notebooks.solutions"]
+import nbval.kernel  # noqa: E402
+from jupyter_client.manager import KernelManager  # noqa: E402
+
+pytest_plugins = ["nbval.plugin", "tests.notebooks.tolerance", "tests.notebooks.solutions"]
 
 
 def kernel_manager(**settings: Any) -> KernelManager:

@@ -16,6 +16,7 @@ import numpy as np
 from cycler import cycler
 from IPython.display import display
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
@@ -72,10 +73,10 @@ def _display(mime: str, data: str, alt: str) -> None:
 
 def rendered(figure: Figure) -> Image.Image:
     """A figure as a picture; the figure is closed, for an open one would be shown twice."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
+    canvas = FigureCanvasAgg(figure)  # savefig would lay it out twice, and pack what is unpacked at once
+    canvas.draw()
     plt.close(figure)
-    return Image.open(buffer)
+    return Image.fromarray(np.array(canvas.buffer_rgba()))
 
 
 def encode(picture: Image.Image, quality: int = 84) -> tuple[str, str]:

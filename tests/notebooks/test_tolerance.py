@@ -77,7 +77,7 @@ def test_nbval_compares_so_and_solves_the_exercises(tmp_path: Path) -> None:
         code("print(x)", "5\n"),
     ]
     nbformat.write(v4.new_notebook(cells=cells), tmp_path / "some.ipynb")
-    plugins = "-p tests.notebooks.tolerance -p tests.notebooks.solutions -p no:cacheprovider"
+    plugins = "-p no:nbval -p conftest -p no:cacheprovider"  # as for the notebooks themselves
     options = f"-m pytest -q --nbval --nbval-current-env {plugins} some.ipynb".split()
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     run = partial(subprocess.run, capture_output=True, text=True, cwd=tmp_path, env=environment)
