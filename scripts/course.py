@@ -63,9 +63,9 @@ def commands(task: str, arguments: list[str]) -> list[list[str]]:
 
 
 def workers() -> str:
-    """How many tests run at a time: one more than cores, for some wait for a browser; each may take 3 GB of memory."""
+    """How many tests run at a time: one a core, as more would only share its caches; each may take 3 GB of memory."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 8 << 30
-    return str(max(2, min(4, (os.cpu_count() or 1) + 1, memory // (3 << 30))))
+    return str(max(2, min(4, os.cpu_count() or 1, memory // (3 << 30))))
 
 
 def run(task: str, arguments: list[str]) -> int:

@@ -125,9 +125,10 @@ def test_a_disk_that_fills_at_the_last_moment_leaves_nothing(
     assert files(tmp_path / "out") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "status"),
-    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143)],
     ids=["Ctrl-C", "kill"],
 )
 def test_an_interruption_leaves_whole_files_and_the_next_run_goes_on(

@@ -155,6 +155,7 @@ def test_a_sigterm_to_the_training_and_its_data_processes_is_saved_for(
     assert checkpoints.load(tmp_path / "run")["step"] == 3
 
 
+@pytest.mark.slow
 def test_every_part_of_the_state_decides_where_a_training_ends(place: Path, tmp_path: Path) -> None:
     """So the comparison above would notice if one were not restored."""
     run(place, tmp_path / "whole", "steps=6")

@@ -30,6 +30,7 @@ def test_tiles_and_blocks_give_what_the_whole_image_gives(network: nn.Module, mo
         assert difference(plainly(network, tile=32, overlap=0).upscale(pixels), expected) > 20
 
 
+@pytest.mark.slow
 def test_the_default_overlap_is_enough_for_the_default_weights_on_a_hard_jpeg(tmp_path: Path) -> None:
     """A trained network looks as far as it has learned to."""
     town = next(path for path in photos("val") if path.stem == "citedeCarcassonne")
