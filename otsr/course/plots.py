@@ -73,7 +73,8 @@ def _display(mime: str, data: str, alt: str) -> None:
 
 def rendered(figure: Figure) -> Image.Image:
     """A figure as a picture; the figure is closed, for an open one would be shown twice."""
-    canvas = FigureCanvasAgg(figure)  # savefig would lay it out twice, and pack what is unpacked at once
+    canvas = FigureCanvasAgg(figure)
+    figure.draw_without_rendering()  # after a first layout titles may be cut off; the second sets it right
     canvas.draw()
     plt.close(figure)
     return Image.fromarray(np.array(canvas.buffer_rgba()))

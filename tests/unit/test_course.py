@@ -115,6 +115,16 @@ def test_photographs_are_stored_as_jpeg_to_keep_notebooks_small() -> None:
     assert (mime, picture(data).format) == ("image/jpeg", "JPEG")
 
 
+def test_no_title_is_cut_off_where_a_layout_must_be_done_again() -> None:
+    with mpl.rc_context():
+        plots.use_house_style()
+        figure, axes = plt.subplots(1, 3, figsize=(10, 3.7), sharex=True, sharey=True)
+    for one in axes:
+        one.plot([0.0, 1.0], [0.0, 1.05], ".")
+        one.set(title="Title", xticks=[], yticks=[], aspect="equal")
+    assert np.asarray(plots.rendered(figure).convert("L"))[0].min() == 255
+
+
 def test_frames_have_the_colour_of_their_role_and_the_box_fits_every_size() -> None:
     draw = np.random.default_rng(0)
     small, large = (draw.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((20, 30), (80, 120)))
