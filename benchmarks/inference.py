@@ -9,7 +9,7 @@ real phone photo: the plain fp32 forward pass of the whole picture, and `Upscale
 precision, without `colours`, which changes the answer. They are compared inside the picture, because `Upscaler`
 mirrors the border where the plain pass sees black. (2) PSNR against the truth of clean photos shrunk by 4, plain and
 automatic: what 16 bits cost. (3) The largest difference between tiles and the whole picture at each overlap, in fp32:
-why `otsr.inference.OVERLAP` is 32.
+what `otsr.inference.OVERLAP` was chosen by.
 
 On CUDA (1) has every precision: the plain pass alone, its input and result on the device; the same from 8-bit picture
 to 8-bit picture, as one would write it; and `Upscaler`, always from picture to picture. Speeds compare with the plain

