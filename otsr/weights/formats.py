@@ -62,10 +62,11 @@ def _explained(path: Path) -> Iterator[None]:
     """Name the file in errors, and what was expected."""
     try:
         yield
-    except (WeightsError, SafetensorError) as error:
-        ours = isinstance(error, WeightsError)
-        found = error if ours else f"damaged, or not a safetensors file ({error}); fetch it again"
+    except SafetensorError as error:
+        found = f"damaged, or not a safetensors file ({error}); fetch it again"
         raise WeightsError(f"{path}: {found}; {EXPECTED}") from None
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}; {EXPECTED}") from None
 
 
 def save(
