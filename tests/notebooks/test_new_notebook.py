@@ -40,7 +40,7 @@ def test_its_code_runs_up_to_the_exercise(started: tuple[Path, NotebookNode]) ->
 def test_it_says_what_to_do_next_and_overwrites_nothing(
     capsys: pytest.CaptureFixture[str], started: tuple[Path, NotebookNode], tmp_path: Path
 ) -> None:
-    said = capsys.readouterr().out
+    said = capsys.readouterr().out  # by `started`, which is made after capsys
     assert all(words in said for words in ("42_restore_a_film.ipynb", "TEACHING.md", "notebooks 42"))
     assert new_notebook.main(["42", "Another"], tmp_path) == 2
     assert "choose another number" in capsys.readouterr().err

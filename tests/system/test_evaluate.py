@@ -46,7 +46,7 @@ def numbers(otsr: Run, tmp_path: Path) -> Numbers:
     def run(*arguments: object) -> dict[str, Any]:
         result = otsr("evaluate", *arguments, "--json", tmp_path / "numbers.json")
         assert result.exit_code == 0, result.stderr
-        return {**json.loads((tmp_path / "numbers.json").read_text()), "said": result.output}
+        return {**json.loads((tmp_path / "numbers.json").read_text()), "said": result.stderr, "shown": result.stdout}
 
     return run
 
@@ -106,7 +106,7 @@ def test_a_path_between_partners_is_shown_and_judged(numbers: Numbers, pair: Pat
     start, end = (str(pair / f"{name}.safetensors") for name in ("fidelity", "transport"))
     data = ("--data", home / "hr", "--degradation", "bicubic", "--crop", 16)
     path = numbers(*data, "--weights", end, "--ot-weight", 1, 0.5, 0)
-    assert "The path is" in path["said"]
+    assert "The path is" in path["shown"]
     assert list(path["values"]) == ["bicubic", f"{end}@0", f"{end}@0.5", f"{end}@1"]
     ends = numbers("--weights", start, end, *data)["values"]
     assert ends[start] == path["values"][f"{end}@0"] and ends[end] == path["values"][f"{end}@1"]

@@ -15,11 +15,11 @@ from otsr import images
 from otsr.cli import jobs
 from otsr.inference import Upscaler
 
-Large = Callable[..., str]
+Enlarge = Callable[..., str]
 
 
 @pytest.fixture
-def enlarge(upscale: Run) -> Large:
+def enlarge(upscale: Run) -> Enlarge:
     """Run `otsr upscale`, which must end well; the answer is what it says."""
 
     def run(*arguments: object) -> str:
@@ -39,7 +39,7 @@ def enlarge(upscale: Run) -> Large:
     ],
 )  # fmt: skip
 def test_names_and_subfolders_are_kept_in_a_folder_that_does_not_exist_yet(
-    enlarge: Large, tmp_path: Path, pictures: list[str], inputs: list[str], made: list[str]
+    enlarge: Enlarge, tmp_path: Path, pictures: list[str], inputs: list[str], made: list[str]
 ) -> None:
     for name in pictures:
         picture(tmp_path / name)
@@ -53,14 +53,14 @@ def test_names_and_subfolders_are_kept_in_a_folder_that_does_not_exist_yet(
     ("format", "names"),
     [("jpg", ["a.jpg", "b.jpg"]), ("keep", ["a.JPG", "b.png"]), ("tiff", ["a.tiff", "b.tiff"])],
 )
-def test_the_format_can_be_chosen(enlarge: Large, tmp_path: Path, format: str, names: list[str]) -> None:
+def test_the_format_can_be_chosen(enlarge: Enlarge, tmp_path: Path, format: str, names: list[str]) -> None:
     picture(tmp_path / "in" / "a.JPG")
     picture(tmp_path / "in" / "b.gif")
     enlarge(tmp_path / "in", "-o", tmp_path / "out", "--format", format)
     assert files(tmp_path / "out") == names
 
 
-def test_what_is_there_is_left_alone_unless_it_is_older_than_its_picture(enlarge: Large, tmp_path: Path) -> None:
+def test_what_is_there_is_left_alone_unless_it_is_older_than_its_picture(enlarge: Enlarge, tmp_path: Path) -> None:
     """A temporary file of a run that was killed does not count as done; a folder may have any name."""
     out = tmp_path / "out.avif"
     out.mkdir()
@@ -87,7 +87,7 @@ def test_an_older_file_that_was_named_is_kept(upscale: Run, tmp_path: Path) -> N
 
 
 def test_a_picture_from_a_clock_that_is_ahead_is_not_made_again_nor_is_an_output_inside_the_input_enlarged(
-    enlarge: Large, tmp_path: Path
+    enlarge: Enlarge, tmp_path: Path
 ) -> None:
     ahead = time.time() + 86_400
     os.utime(picture(tmp_path / "in" / "a.png"), (ahead, ahead))
@@ -103,7 +103,7 @@ def test_nothing_is_loaded_when_nothing_is_left_to_do(otsr: Run, tmp_path: Path)
     assert result.exit_code == 0, result.stderr
 
 
-def test_alpha_grey_and_profile_are_kept(enlarge: Large, tmp_path: Path) -> None:
+def test_alpha_grey_and_profile_are_kept(enlarge: Enlarge, tmp_path: Path) -> None:
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     for mode in ("RGBA", "L", "RGB"):
         Image.new(mode, (12, 10)).save(tmp_path / f"{mode}.png", icc_profile=icc if mode == "RGB" else None)
@@ -114,7 +114,7 @@ def test_alpha_grey_and_profile_are_kept(enlarge: Large, tmp_path: Path) -> None
         assert Image.open(tmp_path / "out" / name).info["icc_profile"] == icc
 
 
-def test_the_command_line_and_python_give_the_same(enlarge: Large, tmp_path: Path, tiny_weights: Path) -> None:
+def test_the_command_line_and_python_give_the_same(enlarge: Enlarge, tmp_path: Path, tiny_weights: Path) -> None:
     photo = picture(tmp_path / "in.png", 60, 50)
     enlarge(photo, "-o", tmp_path / "out.png", "--tile", 32, "--ensemble", "--back-projection", 2)
     upscaler = Upscaler.from_pretrained(tiny_weights, tile=32, ensemble=True, back_projection=2)
@@ -141,7 +141,7 @@ def test_ot_weight_blends_with_the_partner(otsr: Run, pair: Path, tmp_path: Path
      (("--height", 33), (40, 33)), (("--megapixels", 0.00048), (24, 20))],
     ids=str,
 )  # fmt: skip
-def test_the_size_can_be_chosen(enlarge: Large, tmp_path: Path, options: tuple, size: tuple[int, int]) -> None:
+def test_the_size_can_be_chosen(enlarge: Enlarge, tmp_path: Path, options: tuple, size: tuple[int, int]) -> None:
     said = enlarge(picture(tmp_path / "in.png"), "-o", tmp_path / "out.png", *options)
     assert Image.open(tmp_path / "out.png").size == size
     assert ("beyond the network's ×4" in said) == (options == ("--scale", 5))
@@ -151,7 +151,9 @@ def test_the_size_can_be_chosen(enlarge: Large, tmp_path: Path, options: tuple, 
     ("name", "channels"),
     [("out.png", 1), ("out.png", 4), ("out.tif", 2), ("out.tif", 3), ("out.jpg", 1), ("out.jpg", 3)],
 )
-def test_sixteen_bits_stay_where_the_format_has_them(enlarge: Large, tmp_path: Path, name: str, channels: int) -> None:
+def test_sixteen_bits_stay_where_the_format_has_them(
+    enlarge: Enlarge, tmp_path: Path, name: str, channels: int
+) -> None:
     values = np.random.default_rng(0).integers(0, 65536, (9, 9, channels), dtype=np.uint16)
     images.write(tmp_path / "in.png", values)
     said = enlarge(tmp_path / "in.png", "-o", tmp_path / name)
@@ -159,7 +161,7 @@ def test_sixteen_bits_stay_where_the_format_has_them(enlarge: Large, tmp_path: P
     assert ("16 bits a sample become 8" in said) == (name == "out.jpg")
 
 
-def test_metadata_that_a_tiff_of_16_bits_goes_without_is_named(enlarge: Large, tmp_path: Path) -> None:
+def test_metadata_that_a_tiff_of_16_bits_goes_without_is_named(enlarge: Enlarge, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x010F] = "A camera maker"
     images.write(tmp_path / "in.png", np.zeros((9, 9, 3), np.uint16), exif=exif.tobytes())
@@ -171,7 +173,9 @@ def test_metadata_that_a_tiff_of_16_bits_goes_without_is_named(enlarge: Large, t
 
 
 @pytest.mark.parametrize("name", ["out.png", "out.jpg", "out.webp", "out.tif"])
-def test_metadata_is_kept_if_asked_for_and_the_place_if_asked_twice(enlarge: Large, tmp_path: Path, name: str) -> None:
+def test_metadata_is_kept_if_asked_for_and_the_place_if_asked_twice(
+    enlarge: Enlarge, tmp_path: Path, name: str
+) -> None:
     exif = Image.Exif()
     exif[0x010F], exif[0x0112] = "A camera maker", 6
     exif[0x8769] = {33434: 0.01, 37500: b"a preview and a serial number", 40962: 12}

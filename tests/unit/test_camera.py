@@ -144,7 +144,7 @@ def enlarged(factor: float) -> torch.Tensor:
         (lambda: shot(kernels.gaussian(56, 6.4**2), noise=0), "out of range"),
         (
             lambda: shot(2.2 * kernels.gaussian(24, 2.0) - 1.2 * kernels.gaussian(24, 10.0)),
-            "sharpened by soft",
+            "sharpened by software",
         ),
         (lambda: enlarged(1.5), r"enlarged before, 1\.(5|4\d) or (3|2\.9\d|3\.0\d) times"),
         (lambda: enlarged(1.9), r"enlarged before, 1\.9 or 2\.1\d? times"),

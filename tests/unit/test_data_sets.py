@@ -58,7 +58,7 @@ def test_pictures_land_in_one_folder_an_archive(name: str, entry: str, place: st
 
 
 def test_where_a_registration_is_needed_the_steps_are_named(registered: DataSet, tmp_path: Path) -> None:
-    words = f"Register at https://example.org/join .*{tmp_path / 'secret'} .*Missing: x.zip"
+    words = f"Register at https://example.org/join .*{re.escape(str(tmp_path / 'secret'))} .*Missing: x.zip"
     with pytest.raises(DownloadError, match=f"(?s){words}"):
         sets.get("secret", tmp_path)
     assert not registered.present(tmp_path)

@@ -20,7 +20,7 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUD
 
 
 @pytest.mark.parametrize(("device", "precision"), [("cpu", "bf16"), pytest.param("cuda", "fp16", marks=needs_cuda)])
-def test_overflow_in_16_bits_falls_back_to_fp32_where_nan_is_refused(device: str, precision: str) -> None:
+def test_overflow_in_16_bits_falls_back_to_fp32_and_nan_is_refused(device: str, precision: str) -> None:
     upscaler = Upscaler(Narrow(), device=device, precision=precision, colours=False, tile=32)
     with pytest.warns(UserWarning, match="float32"):
         sr = upscaler.upscale(noise(100, 120))

@@ -66,9 +66,10 @@ def test_the_content_decides_not_the_suffix_nor_the_torch_that_wrote_it(tmp_path
     torch.save(state, tmp_path / "pytorch_model.bin")
     torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     for length in range(0, 256, 8):  # until the header's length begins with the byte of a pickle
-        save_file(state, tmp_path / "b.pth", {"note": "." * length})
-        if (tmp_path / "b.pth").read_bytes()[0] == 0x80:
+        weights.save(network, tmp_path / "b.safetensors", {"note": "." * length})
+        if (tmp_path / "b.safetensors").read_bytes()[0] == 0x80:
             break
+    (tmp_path / "b.safetensors").rename(tmp_path / "b.pth")
     assert (tmp_path / "b.pth").read_bytes()[0] == 0x80
     for path in tmp_path.iterdir():
         assert torch.equal(weights.load(path)(picture()), network(picture()))

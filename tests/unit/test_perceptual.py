@@ -72,11 +72,11 @@ def test_patches_are_the_pixels_around_each_place_and_details_lack_their_mean_co
     image = pictures(16)
     found = Patches()(image) | Details()(image)
     assert [layer.shape for layer in found.values()] == [(2, 147, side, side) for side in (10, 10, 4)]
-    raw, fine, coarse = image[1, :, 2:9, 5:12], image[1, :, 2:9, 5:12], image[0, :, 1:14:2, 3:16:2]
+    near, far = image[1, :, 2:9, 5:12], image[0, :, 1:14:2, 3:16:2]
     for layer, expected in (
-        (found["rgb"][1, :, 2, 5], raw),
-        (found["fine"][1, :, 2, 5], fine - fine.mean((1, 2), keepdim=True)),
-        (found["coarse"][0, :, 1, 3], coarse - coarse.mean((1, 2), keepdim=True)),
+        (found["rgb"][1, :, 2, 5], near),
+        (found["fine"][1, :, 2, 5], near - near.mean((1, 2), keepdim=True)),
+        (found["coarse"][0, :, 1, 3], far - far.mean((1, 2), keepdim=True)),
     ):
         torch.testing.assert_close(layer.view(3, 7, 7), expected)
 

@@ -19,8 +19,9 @@ CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base", "lmdb": "pyt
 
 
 def name_and_bound(requirement: str) -> tuple[str, str]:
-    name, bound = re.fullmatch(r"([\w.-]+?)((?:[>=]=.+)?)", requirement).groups()  # type: ignore[union-attr]
-    return name.lower(), bound
+    match = re.fullmatch(r"([\w.-]+?)((?:[>=]=.+)?)", requirement)
+    assert match, requirement
+    return match[1].lower(), match[2]
 
 
 @pytest.fixture(scope="module")

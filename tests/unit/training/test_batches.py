@@ -278,9 +278,8 @@ def test_several_places_are_one_list(folder: Path, tmp_path: Path) -> None:
         paint(tmp_path / "more" / f"{name}.png", 40, 40)
     other = stored(tmp_path / "more")
     photos = Photos([str(folder), str(other), "photos/val"])
-    assert [photo.name for photo in photos.photos[:7]] == ["a", "b", "c", "d", "e", "z", "z-1"] and len(
-        photos.photos
-    ) == 13
+    assert [photo.name for photo in photos.photos[:7]] == ["a", "b", "c", "d", "e", "z", "z-1"]
+    assert len(photos.photos) == 13
     assert str(photos.photos[5]) == f"{other}: z" and str(photos.photos[0]) == str(folder / "a.png")
 
 
@@ -375,14 +374,10 @@ def test_an_error_in_a_worker_carries_the_files_name(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "happens", "error", "words"),
     [
-        (
-            "_crops",
-            lambda *_: {}["no such key"],
-            KeyError,
-            r"(?s)Traceback.*no such key",
-        ),  # a mistake of ours
+        ("_crops", lambda *_: {}["no such key"], KeyError, r"(?s)Traceback.*no such key"),
         ("batch", lambda *_: os._exit(3), DataError, r"(?s)worker.*exit.*--resume"),
     ],
+    ids=["a mistake of ours", "an end of the process"],
 )
 def test_what_ends_a_worker_is_told(
     folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, happens: Any, error: type, words: str

@@ -161,9 +161,9 @@ def handlers() -> list[object]:
 def test_the_first_signal_is_only_noted_and_a_second_ctrl_c_ends_at_once() -> None:
     before = handlers()
     with pytest.raises(KeyboardInterrupt), runtime.interruption() as signals:
-        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
             os.kill(os.getpid(), number)
-    assert signals == [signal.SIGTERM, signal.SIGTERM]
+    assert signals == [signal.SIGINT, signal.SIGTERM]
     assert handlers() == before
 
 

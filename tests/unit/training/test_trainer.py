@@ -129,7 +129,7 @@ def test_gradients_that_no_scale_makes_finite_are_named_though_fp16_leaves_such_
     recipe: Path,
 ) -> None:
     made = trainer(recipe)
-    made.scaler = made.parts["scaler"] = torch.amp.GradScaler("cpu", init_scale=2.0**-9)
+    made.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**-9)
     for parameter in made.generator.parameters():
         parameter.register_hook(lambda gradient: gradient * float("nan"))
     before = weights(made.generator)
