@@ -7,6 +7,7 @@ import csv
 import os
 from pathlib import Path
 
+_SPLITS = ("train", "val", "test")
 _PACKAGE = Path(__file__).parent
 
 
@@ -40,8 +41,8 @@ def photos(split: str | None = None) -> list[Path]:
     Args:
         split: "train", "val" or "test"; None for all. Test photos never enter training or tuning.
     """
-    if split not in (None, "train", "val", "test"):
-        raise ValueError(f"split is {split!r}, expected one of train, val, test, or None for all")
+    if split not in (None, *_SPLITS):
+        raise ValueError(f"split is {split!r}, expected one of {', '.join(_SPLITS)}, or None for all")
     folder = data_dir() / "photos"
     return sorted(folder / row["file"] for row in sources("photos") if split in (None, row["split"]))
 

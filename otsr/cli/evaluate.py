@@ -95,8 +95,9 @@ def evaluate(
     }
     table.settings.update(settings, crop=crop, weights=hashes, **options)
     typer.echo(evaluation.markdown(table, against))
-    for name in names if len(steps) > 1 else ():
-        typer.echo(f"\n{evaluation.monotony(table, [f'{name}@{t:g}' for t in steps])}")
+    if len(steps) > 1:
+        for name in names:
+            typer.echo(f"\n{evaluation.monotony(table, [f'{name}@{t:g}' for t in steps])}")
     if json_file:
         numbers = json.dumps(evaluation.to_json(table, against), indent=1, ensure_ascii=False)
         with ends(fail, OSError), atomic_path(json_file) as temporary:

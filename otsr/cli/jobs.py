@@ -41,7 +41,7 @@ def find(inputs: Sequence[Path]) -> tuple[list[Path], int]:
     from otsr.images import find_images
 
     problems: list[tuple[Path, str]] = []
-    found = find_images(inputs, lambda *problem: problems.append(problem))
+    found = find_images(inputs, lambda path, reason: problems.append((path, reason)))
     for path, reason in problems:
         say(f"error: {path}: {reason}")
     return found, len(problems)
@@ -88,8 +88,8 @@ def plan(
                 below = path.parent.relative_to(top) if path != top else Path()
                 kept = path.suffix if path.suffix.lower() in FORMATS else ".png"
                 found.setdefault(path, below / (path.stem + (kept if suffix == "keep" else suffix)))
-    jobs, *_ = [_distinct({path: out / place / below for path, below in found.items()}) for place in places]
-    return jobs, failed
+    every = [_distinct({path: out / place / below for path, below in found.items()}) for place in places]
+    return every[0], failed  # of the other places it matters that nothing clashes there
 
 
 def _distinct(targets: dict[Path, Path]) -> list[Job]:
@@ -150,7 +150,8 @@ def run(jobs: Sequence[Job], work: Callable[[Job, Progress], None], *, overwrite
     `failed` counts problems that were reported before.
     """
     pending = [job for job in jobs if overwrite or not job.done]
-    done, there, go_on = 0, len(jobs) - len(pending), "the same command goes on from here"
+    done, there = 0, len(jobs) - len(pending)
+    go_on = "the same command goes on from here"
     Progress.last_line = time.monotonic()
     with noted():
         try:
@@ -180,7 +181,8 @@ def run(jobs: Sequence[Job], work: Callable[[Job, Progress], None], *, overwrite
             return 130
     left = f", {there} there already and left alone (--overwrite makes them again)" if there else ""
     one = f": {pending[0].target}" if done == len(jobs) == 1 else ""
-    say(f"{done} done{left}{f', {failed} failed' if failed else ''}{one}")
+    lost = f", {failed} failed" if failed else ""
+    say(f"{done} done{left}{lost}{one}")
     return 1 if failed else 0
 
 

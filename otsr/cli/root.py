@@ -63,14 +63,19 @@ def main() -> None:
         sys.exit(130)
 
 
-@app.callback(invoke_without_command=True)
-def _root(version: bool = Option(False, "--version", help="Show the version.")) -> None:
-    """Options that come before a command."""
-    if version:
+def _version(asked: bool) -> None:
+    if asked:
         from otsr import __version__
 
         typer.echo(f"otsr {__version__}")
         raise typer.Exit()
+
+
+@app.callback()
+def _root(
+    version: bool = Option(False, "--version", help="Show the version.", is_eager=True, callback=_version),
+) -> None:
+    """Options that come before a command."""
     if "OTSR_DATA" in os.environ:
         from otsr.datasets import data_dir
 

@@ -25,10 +25,8 @@ if TYPE_CHECKING:
 _LARGEST = 1e9  # of any size that is asked for
 
 
-class Format(str, Enum):
-    """What is written; `keep`: in the format of each input."""
-
-    png, jpg, webp, tiff, keep = "png", "jpg", "webp", "tiff", "keep"
+# What is written; `keep`: in the format of each input.
+Format = Enum("Format", {"png": "png", "jpg": "jpg", "webp": "webp", "tiff": "tiff", "keep": "keep"}, type=str)
 
 
 @app.command()

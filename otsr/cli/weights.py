@@ -35,11 +35,11 @@ def download(
     if show:
         typer.echo("Weights")
         for entry in weights.catalogue():
-            _list(entry.name, entry.size, entry.licence, "here" if entry.present else entry.where)
+            _list(entry.name, entry.size, entry.licence, entry.present, entry.where)
         typer.echo(f"Data sets, in {root}")
         for one in sets.DATA_SETS:
             way = "web" if one.archives[0].url else "registration"
-            _list(one.name, one.size, one.licence, "here" if one.present(root) else way)
+            _list(one.name, one.size, one.licence, one.present(root), way)
             typer.echo(f"  {'':<18} {one.what}")
         return
     if not names:
@@ -59,9 +59,9 @@ def download(
     raise typer.Exit(failed)
 
 
-def _list(name: str, size: float, licence: str, place: str) -> None:
+def _list(name: str, size: float, licence: str, here: bool, way: str) -> None:
     number = f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
-    place = place if place == "here" else f"not here ({place})"
+    place = "here" if here else f"not here ({way})"
     typer.echo(f"  {name:<18} {number:>8}  {place:<23}  {licence}")
 
 

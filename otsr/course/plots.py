@@ -74,6 +74,7 @@ def _display(mime: str, data: str, alt: str) -> None:
 def rendered(figure: Figure) -> Image.Image:
     """A figure as a picture; the figure is closed, for an open one would be shown twice."""
     canvas = FigureCanvasAgg(figure)
+    figure.set_dpi(DPI)
     figure.draw_without_rendering()  # after a first layout titles may be cut off; the second sets it right
     canvas.draw()
     plt.close(figure)

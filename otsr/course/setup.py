@@ -98,7 +98,9 @@ def report(checks: Sequence[Check]) -> str:
     width = max(len(check.name) for check in checks) + 4
     lines = []
     for name, met, advice in checks:
-        lines += [f"{name + ' ':.<{width}} {'yes' if met else 'NO'}", *([] if met else [f"    {advice}"])]
+        lines.append(f"{name} {'.' * (width - len(name) - 1)} {'yes' if met else 'NO'}")
+        if not met:
+            lines.append(f"    {advice}")
     missing = sum(not check.met for check in checks)
     to_mend = f"Not ready: {missing} of {len(checks)} to mend, as said above."
     return "\n".join([*lines, to_mend if missing else "Your machine is ready."])

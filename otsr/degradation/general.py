@@ -119,7 +119,7 @@ def _resized(image: Tensor, size: tuple[int, int], generator: Generator) -> Tens
     if mode == "area" and size[0] <= image.shape[-2]:
         rows, columns = (_area(old, new) for old, new in zip(image.shape[-2:], size, strict=True))
         return rows.to(image) @ image @ columns.to(image).T
-    mode = mode.replace("area", "bilinear")  # as OpenCV does: areas of parts of a pixel would repeat pixels
+    mode = "bilinear" if mode == "area" else mode  # as OpenCV does: areas of parts of a pixel would repeat pixels
     return F.interpolate(image[None], size, mode=mode, antialias=True, align_corners=False)[0].clamp(0, 1)
 
 

@@ -68,6 +68,7 @@ def motion(size: int, length: float, angle: float = 0.0, *, dtype: torch.dtype =
     steps = max(1, math.ceil(64 * length))
     along = ((np.arange(steps) + 0.5) / steps - 0.5) * length
     place = along[:, None] * direction + (size - 1) / 2
+    # Bilinear shares of each point of the path: (steps, size) along either axis.
     columns, rows = np.clip(1 - np.abs(place[..., None] - np.arange(size)), 0, None).swapaxes(0, 1)
     return torch.from_numpy(np.einsum("ny,nx->yx", rows, columns) / steps).to(dtype)
 

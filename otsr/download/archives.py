@@ -79,7 +79,8 @@ def unpack(archive: Path, target: Path, place: Callable[[str], str | None] = lam
 def _trusted(archive: Path) -> Iterator[Entry]:
     """The entries, up to the first that no honest archive would hold."""
     limit = max(_SMALL, BOMB * archive.stat().st_size)
-    total, seen = 0, set[str]()
+    total = 0
+    seen: set[str] = set()
     for entry in _entries(archive):
         total += entry.size
         reason = ""

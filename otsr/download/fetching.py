@@ -35,7 +35,8 @@ def fetch(urls: Sequence[str], target: Path, known: str | None) -> Path:
     """The file `target`, fetched from the first address that has it, unless it is there and intact.
 
     Bytes go to `target` + ".part". When all are there and the hash fits, the file gets its name in one step. A later
-    call goes on where an earlier one stopped, if the server can (HTTP Range). Processes wait for one another.
+    call goes on where an earlier one stopped, if the server can (HTTP Range). Processes that want the same file
+    wait for one another.
 
     Args:
         urls: addresses of the same content, tried in order.
@@ -99,7 +100,8 @@ def matches(path: Path, known: str) -> bool:
 
 def require_room(folder: Path, needed: int) -> None:
     """Raises OSError if the disk of a folder has fewer free bytes than that."""
-    if needed > (free := shutil.disk_usage(folder).free):
+    free = shutil.disk_usage(folder).free
+    if needed > free:
         reason = f"{needed / 1e9:.3g} GB are needed, {free / 1e9:.3g} GB are free"
         raise OSError(errno.ENOSPC, reason, str(folder))
 

@@ -24,8 +24,8 @@ class Archive:
     """One file of a data set, whose folder is called `root` here."""
 
     file: str
-    size: int  # bytes of the file, and of its pictures below; both about
-    unpacked: int
+    size: int  # bytes of the file, about
+    unpacked: int  # bytes of its pictures, about
     pictures: int | None = None  # how many it holds, if known
     url: str | None = None  # None: registration is required
     known: str | None = None  # its hash, see `otsr.download.fetch`, if somebody published it

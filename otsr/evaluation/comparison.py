@@ -84,7 +84,8 @@ def overview(photo: Tensor, window: Window, size: tuple[int, int]) -> Image.Imag
 
 def sheet(pictures: Mapping[str, Image.Image], words: Mapping[str, str] | None = None) -> Image.Image:
     """All pictures in rows of four, the name below each and, in smaller letters, what `words` says of it."""
-    width, height = map(max, zip(*(picture.size for picture in pictures.values()), strict=True))
+    width = max(picture.width for picture in pictures.values())
+    height = max(picture.height for picture in pictures.values())
     columns = min(_COLUMNS, len(pictures))
     rows = -(-len(pictures) // columns)
     cell = (width + _MARGIN, height + _LABEL + _MARGIN)

@@ -158,9 +158,10 @@ def evaluate(
         progress(done, len(scenes))
     if not found:
         raise NothingMeasured(f"none of {len(scenes)} pictures could be measured; the first: {failures[0]}")
+    first = next(iter(found.values()))
     values = {
-        row: {key: np.array([[draw[key] for draw in rows[row]] for rows in found.values()]) for key in scores}
-        for row, (scores, *_) in next(iter(found.values())).items()
+        row: {key: np.array([[draw[key] for draw in rows[row]] for rows in found.values()]) for key in scores[0]}
+        for row, scores in first.items()
     }
     settings = {"scale": scale, "border": scale, "draws": draws}
     return Table(values, tuple(found), tuple(failures), settings)

@@ -40,8 +40,8 @@ def notes(table: Table) -> list[str]:
     for m in table.metrics:
         if count := sum(np.isnan(table.per_image(row, m.key)).sum() for row in table.rows):
             why = "too small or too flat" if m.key == "niqe" else "no difference to measure"
-            of = f"{count} pictures of all rows ({why})"
-            found.append(f"{m.title}: undefined for {of}, which its numbers leave out")
+            which = f"{count} pictures of all rows ({why})"
+            found.append(f"{m.title}: undefined for {which}, which its numbers leave out")
     return found
 
 

@@ -27,7 +27,7 @@ _OTHER = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" 
 _BITS, _PHOTOMETRIC, _ORIENTATION, _PLANES = 258, 262, 274, 284  # TIFF tags
 _FEW_GREYS = {"L;2": 85, "L;4": 17}
 _TURNS = "FLIP_LEFT_RIGHT ROTATE_180 FLIP_TOP_BOTTOM TRANSPOSE ROTATE_270 TRANSVERSE ROTATE_90"
-_UPRIGHT = dict(enumerate(map(Image.Transpose.__getitem__, _TURNS.split()), 2))  # by EXIF's orientation
+_UPRIGHT = {number: Image.Transpose[name] for number, name in enumerate(_TURNS.split(), 2)}  # by EXIF's orientation
 
 ImageSource: TypeAlias = "str | os.PathLike[str] | Image.Image | np.ndarray | Tensor"
 
@@ -147,7 +147,10 @@ def _raw_modes(image: Image.Image) -> set[str]:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """The picture as EXIF says that it is to be shown; unlike `ImageOps.exif_transpose` it minds no other tag."""
+    """The picture as EXIF says that it is to be shown.
+
+    Unlike `ImageOps.exif_transpose`, which writes all EXIF anew, it minds no other tag, however odd.
+    """
     image.load()  # turns a TIFF by itself
     turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
     return image if turn is None else image.transpose(turn)

@@ -16,9 +16,10 @@ _LEAST_SHARE = 0.1  # of an area that takes a correction which the rest of it ha
 
 
 def back_project(sr: Tensor, lr: Tensor, steps: int) -> Tensor:
-    """Pull an SR picture towards one that shrinks to the LR picture, so that each step's answer is a picture.
+    """Pull an SR picture towards one that shrinks to the LR picture.
 
-    Repeats sr ← clip(sr + up(lr − down(sr)), 0, 1), `steps` times, with MATLAB's bicubic `up` and `down`.
+    Repeats sr ← clip(sr + up(lr − down(sr)), 0, 1), `steps` times, with MATLAB's bicubic `up` and `down`. Clipping
+    inside the loop keeps each step's answer a picture.
 
     Args:
         sr: (B, 3, s·h, s·w) in [0, 1]; not changed.

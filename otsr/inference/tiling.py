@@ -109,7 +109,7 @@ def look(array: np.ndarray, tile: Tile, wrap: bool = False) -> np.ndarray:
 
 
 def spread_colours(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """(H, W, 3) whose pixels of alpha (H, W) 0 have the colour of the nearest visible one, where there is one."""
+    """(H, W, 3) whose hidden pixels (`alpha`, (H, W), below 1/255) have the colour of the nearest visible one."""
     hidden = alpha < np.iinfo(alpha.dtype).max / 255  # less than 1 of 255
     if not hidden.any() or hidden.all():
         return pixels

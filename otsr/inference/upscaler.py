@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -139,17 +139,17 @@ class Upscaler:
             ImageError: the picture cannot be read.
             MemoryError: the result does not fit into free memory.
         """
-        return self._upscaled(image, progress, scale, deep=False)
+        return cast(Image.Image, self._upscaled(image, progress, scale, deep=False))
 
     def upscale_deep(
         self, image: ImageSource | Picture, progress: Progress | None = None, *, scale: float | None = None
     ) -> np.ndarray:
         """The same in 16 bits, which PIL has no colour for: (H, W, 1|2|3|4) uint16, ready for `otsr.images.write`."""
-        return self._upscaled(image, progress, scale, deep=True)
+        return cast(np.ndarray, self._upscaled(image, progress, scale, deep=True))
 
     def _upscaled(
         self, image: ImageSource | Picture, progress: Progress | None, scale: float | None, deep: bool
-    ) -> Any:
+    ) -> Image.Image | np.ndarray:
         picture = image if isinstance(image, Picture) else open_picture(image, deep=deep)
         height, width = picture.pixels.shape[:2]
         scale = scale or self.scale
@@ -185,8 +185,8 @@ class Upscaler:
         cut = self.tiles(width, height, side)
         channels = (1 if picture.grey else 3) + (picture.alpha is not None)
         whole = Canvas(width * self.scale, height * self.scale, channels, deep)
-        for done, part in enumerate(self._parts(picture, cut, block, deep), 1):
-            rows, columns = cut[done - 1]
+        parts = zip(cut, self._parts(picture, cut, block, deep), strict=True)
+        for done, ((rows, columns), part) in enumerate(parts, 1):
             whole.put(part, columns.keep_start * self.scale, rows.keep_start * self.scale)
             if progress:
                 progress(done, len(cut))
@@ -217,7 +217,8 @@ class Upscaler:
         pinned memory whose pieces are powers of two.
         """
         if self.device.type == "cuda":
-            window = 4 * 3 * self.tiles(width, height, tile)[-1].pixels * self.scale**2
+            largest = self.tiles(width, height, tile)[-1]
+            window = 4 * 3 * largest.pixels * self.scale**2
         else:
             window = self.predict_window_memory(width, height, tile)
         return self._picture_memory(width, height) + window
@@ -238,11 +239,13 @@ class Upscaler:
         """The tile and the block for a width × height picture, in LR pixels a side: the largest that fit now.
 
         The tile is the one asked for, or half of it, or a quarter …, whichever fits into free memory first, with
-        `beside` more bytes of main memory than `predict_memory`; if none does, that is a MemoryError with the numbers.
+        `beside` more bytes of main memory than `predict_memory`; if none does, that is a MemoryError with the numbers
+        and the size that was asked for (`scale`).
         """
         known, on_device = machine.available_memory(), machine.free_on(self.device)
         free = math.inf if known is None else known
-        enough = self.engine.at_most(self.tiles(width, height)[-1].pixels)
+        largest = self.tiles(width, height)[-1]
+        enough = self.engine.at_most(largest.pixels)
         if enough and self._picture_memory(width, height) + beside + enough <= free:
             return self.tile, self.engine.blocks[0]
         tile = self.tile
@@ -252,7 +255,8 @@ class Upscaler:
                 if self.predict_window_memory(width, height, tile, block) <= _SHARE * on_device:
                     return tile, block
             tile //= 2
-        size = "{}×{} becomes {}×{}".format(width, height, *scaled_size(width, height, scale or self.scale))
+        wide, high = scaled_size(width, height, scale or self.scale)
+        size = f"{width}×{height} becomes {wide}×{high}"
         if needed <= free:
             raise MemoryError(f"{size}: {self.device} has too little free memory; use --device cpu")
         need = f"needs {needed / 1e9:.2f} GB of memory, {free / 1e9:.2f} GB are free"

@@ -10,8 +10,8 @@ def as_pair(sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor]:
     """Both as batches, of equal shape, dtype and device."""
     first, second = as_batch(sr, "sr"), as_batch(hr, "hr")
     if sr.shape != hr.shape:
-        advice = "crop hr to a multiple of the scale before it is degraded (otsr.images.crop_to_multiple)"
         shapes = f"sr has shape {tuple(sr.shape)}, hr {tuple(hr.shape)}"
+        advice = "crop hr to a multiple of the scale before it is degraded (otsr.images.crop_to_multiple)"
         raise ValueError(f"{shapes}; they must be equal: {advice}")
     dtype = torch.promote_types(first.dtype, second.dtype)
     return first.to(dtype), second.to(dtype)
@@ -39,9 +39,10 @@ def cut_border(batch: Tensor, border: int, smallest: int, metric: str) -> Tensor
         raise ValueError(f"border is {border}, expected 0 or more pixels")
     height, width = batch.shape[-2:]
     if min(height, width) - 2 * border < smallest:
-        need = f"{metric} needs {smallest} pixels on each side inside a border of {border}"
-        has = f"the picture has {width}×{height}"
-        raise ValueError(f"{need}, {has}; use a larger picture or a smaller border")
+        raise ValueError(
+            f"{metric} needs {smallest} pixels on each side inside a border of {border}, "
+            f"the picture has {width}×{height}; use a larger picture or a smaller border"
+        )
     return batch[..., border : height - border, border : width - border]
 
 

@@ -38,9 +38,10 @@ def niqe(image: Tensor) -> Tensor:
     batch = as_batch(image, "image")
     height, width = batch.shape[-2:]
     if (height // BLOCK) * (width // BLOCK) < 2:
-        need = f"NIQE needs two blocks of {BLOCK}×{BLOCK} or more"
-        advice = f"use one of {2 * BLOCK}×{BLOCK} or larger"
-        raise ValueError(f"{need}, the picture has {width}×{height}; {advice}")
+        raise ValueError(
+            f"NIQE needs two blocks of {BLOCK}×{BLOCK} or more, the picture has {width}×{height}; "
+            f"use one of {2 * BLOCK}×{BLOCK} or larger"
+        )
     values = [_distance(_features(picture)) for picture in batch.cpu().double()]
     return like_input(torch.tensor(values, dtype=torch.float64), image)
 

@@ -55,8 +55,8 @@ class VGGCritic(nn.Module):
             parts += [*_convolution(norm, width, wider, 3, 1), *_convolution(norm, wider, wider, 4, 2)]
             width, wider, side = wider, min(2 * wider, 8 * nf), side // 2
         self.body = nn.Sequential(*parts)
-        flat = nn.Linear(width * side**2, 100)
-        self.judge = nn.Sequential(nn.Flatten(), flat, nn.LeakyReLU(0.2), nn.Linear(100, 1))
+        first = nn.Linear(width * side**2, 100)
+        self.judge = nn.Sequential(nn.Flatten(), first, nn.LeakyReLU(0.2), nn.Linear(100, 1))
 
     def forward(self, samples: Tensor) -> Tensor:
         return self.judge(self.body(samples).contiguous())

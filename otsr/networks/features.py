@@ -57,7 +57,7 @@ class AlexFeatures(nn.Module):
         conv3 = F.relu(self.conv3(halve(F.max_pool2d(conv2, 3, stride=1))))
         conv4 = F.relu(self.conv4(conv3))
         conv5 = F.relu(self.conv5(conv4))
-        found = dict(zip(self.channels, (conv1, conv2, conv3, conv4, conv5), strict=True))
+        found = {"conv1": conv1, "conv2": conv2, "conv3": conv3, "conv4": conv4, "conv5": conv5}
         return {layer: found[layer] for layer in self.layers}
 
     def _halved_conv1(self, x: Tensor) -> Tensor:

@@ -88,7 +88,8 @@ class TrainingBatches(torch.utils.data.Dataset[Batch | DataError]):
                 lr, hr = self._synthesised(crops)
             else:
                 small = [crop._replace(top=crop.top // s, left=crop.left // s) for crop in crops]
-                lr, hr = _cut(self.lr, small, side // s).float().div_(255), _cut(self.hr, crops, side)
+                lr = _cut(self.lr, small, side // s).float().div_(255)
+                hr = _cut(self.hr, crops, side)
             if not self._reals:
                 return Batch(lr, hr, None)
             drawn = [self._draw(Stream.REAL_ORDER, Stream.REAL, step, place, 1) for place in self._places]
@@ -157,11 +158,11 @@ class TrainingBatches(torch.utils.data.Dataset[Batch | DataError]):
         grid = 1 if self.lr is None else self.scale
         return [self._draw(Stream.ORDER, Stream.SAMPLE, step, place, grid) for place in self._places]
 
-    def _draw(self, photos: Stream, crops: Stream, step: int, place: int, grid: int) -> Crop:
+    def _draw(self, of_order: Stream, of_crop: Stream, step: int, place: int, grid: int) -> Crop:
         """A crop at a multiple of `grid` pixels. All photos are shown in random order, then all in another."""
         epoch, number = divmod(step * self.data.batch + place, len(self.hr.photos))
-        photo = order(self.seed, photos, epoch, len(self.hr.photos))[number]
-        drawing = generator(self.seed, crops, step, place)
+        photo = order(self.seed, of_order, epoch, len(self.hr.photos))[number]
+        drawing = generator(self.seed, of_crop, step, place)
 
         def draw(count: int) -> int:
             return int(torch.randint(count, (1,), generator=drawing))

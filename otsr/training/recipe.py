@@ -122,7 +122,10 @@ def dump(config: Config) -> str:
 
 
 def read_recipe(path: str | os.PathLike[str], above: tuple[Path, ...] = ()) -> Keys:
-    """The values in a file, or in a recipe of that name, on top of those of its `base`; recipes `above` build on it."""
+    """The values in a file, or in a recipe of that name, on top of those of its `base`; recipes `above` build on it.
+
+    Raises ConfigError.
+    """
     path = Path(path)
     path = path if path.exists() else recipes().get(str(path), path)
     values, chain = _read(path), (*above, path.resolve())

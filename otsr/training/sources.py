@@ -136,7 +136,10 @@ def _photos(place: str, cleanup: float, failures: list[str]) -> list[Photo]:
 
 
 def _found(places: Sequence[Path], cleanup: float, failures: list[str]) -> list[Photo]:
-    """Pictures in files and folders, sorted by name, the path below the folder without suffix; failures as above."""
+    """Pictures in files and folders, sorted by name: the path below the folder, "/" between parts, no suffix.
+
+    What cannot be read is appended to `failures`. Raises DataError: two pictures have one name.
+    """
     files: dict[str, Path] = {}
     for top in places:
         for path in find_images([top], lambda path, reason: failures.append(f"{path}: {reason}")):

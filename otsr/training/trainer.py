@@ -52,7 +52,7 @@ def train(
         ConfigError, DataError: the recipe cannot be carried out here.
         CheckpointError: nothing to resume, a checkpoint of another recipe, no room to write, or a folder in use.
         NotFinite: a loss or gradient became NaN or infinite; the last checkpoint is from before.
-        KeyboardInterrupt: Ctrl-C; the step was finished and saved first.
+        KeyboardInterrupt, SystemExit (143): Ctrl-C, SIGTERM; the step was finished and saved first.
     """
     with runtime.kernels_restored():
         return Trainer(config, Path(folder), resume=resume, adversary=adversary).run(progress)
@@ -105,16 +105,21 @@ class Trainer:
         for weight in self.losses.parameters():  # frozen: autocast would cast them anew in every pass
             weight.data = weight.data.to(self.dtype)
         self.peaks = {self.optimiser: lr}  # learning rates, before the schedule
-        self.parts: dict[str, Any] = {  # whatever has a state: batches and learning rates are functions of the step
-            "generator": self.generator, "average": self.average, "optimiser": self.optimiser, "scaler": self.scaler,
-        }  # fmt: skip
         self.adversary = adversary(config, self.accelerator) if config.losses.gan.weight else None
         if self.adversary is not None:
             self.peaks[self.adversary.optimiser] = config.optimiser.critic_lr
-            self.parts |= {"critic": self.adversary.critic, "critic optimiser": self.adversary.optimiser}
         share, side = config.data.batch // self.accelerator.num_processes, config.data.crop // config.scale
         sample = torch.zeros(share, 3, side, side, device=self.device).contiguous(memory_format=self.layout)
         self.fast = runtime.Fast(self.generator, self.dtype, sample, graphs=config.graphs)
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """Whatever has a state: batches and learning rates are functions of the step."""
+        parts: dict[str, Any] = {"generator": self.generator, "average": self.average}
+        parts |= {"optimiser": self.optimiser, "scaler": self.scaler}
+        if self.adversary is not None:
+            parts |= {"critic": self.adversary.critic, "critic optimiser": self.adversary.optimiser}
+        return parts
 
     def run(self, progress: bool = True) -> Result:
         """All steps that are left, and what is due after each."""
@@ -141,7 +146,7 @@ class Trainer:
                 if self._due("checkpoint") or stop:
                     self._save()
                 if stop and self.step < config.steps:
-                    raise SystemExit(128 + SIGTERM) if signals[-1:] == [SIGTERM] else KeyboardInterrupt
+                    raise SystemExit(128 + SIGTERM) if SIGTERM in signals else KeyboardInterrupt
         return Result(self.folder, self.step, self.best)
 
     @contextmanager

@@ -44,11 +44,11 @@ class Validation:
     def __init__(
         self, validation: schema.Validation, data: schema.Data, scale: int, *, folder: Path | None = None
     ) -> None:
-        self.scale, self._chosen, smallest = scale, range(0), _SMALLEST
+        self.scale, self._chosen = scale, range(0)
         if validation.images == 0:
             return
         self.hr, self.lr = open_pictures(validation, scale)
-        self._chosen = range(len(self.hr.photos))[: validation.images]
+        self._chosen, smallest = range(len(self.hr.photos))[: validation.images], _SMALLEST
         if self.lr is None:
             self._degradation = load_degradation(data.degradation, scale, data.cleanup, folder)
             if (taps := self._degradation.kernels) is not None:

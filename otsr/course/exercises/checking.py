@@ -146,7 +146,9 @@ def _converted(got: Any, expected: Tensor) -> Tensor | None:
 
 
 def _unchanged(given: Any, before: Any) -> bool:
-    return not isinstance(before, Tensor | np.ndarray) or torch.equal(*map(torch.as_tensor, (given, before)))
+    if isinstance(before, Tensor):
+        return torch.equal(given, before)
+    return bool(np.array_equal(given, before)) if isinstance(before, np.ndarray) else True
 
 
 def _attempted(answer: Any) -> Any:

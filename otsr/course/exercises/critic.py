@@ -161,7 +161,7 @@ def spread_loss(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def _paired(scores: Tensor, labels: Tensor) -> Tensor:
-    return spread_loss(scores.flatten(), labels)
+    return (scores.flatten() - labels).square().mean() / 2
 
 
 def _penalty(norm: Callable[[Tensor], Tensor]) -> Rule:
@@ -196,6 +196,7 @@ HUNTS = {
         right={
             "potentials from the centre of the optimal face": _central,
             "a corner of the optimal face, as POT returns it": _corner,
+            # Of the transposed problem: reals and fakes change places, and with them the signs.
             "another corner of the optimal face": lambda cost: tuple(-part for part in reversed(_corner(cost.T))),
         },
         wrong={
