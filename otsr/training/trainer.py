@@ -5,6 +5,7 @@ gradient, an update. All that a step depends on is in a checkpoint, so a trainin
 """
 
 import copy
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
@@ -162,6 +163,8 @@ class Trainer:
                 temporary.write_text(dump(self.config), encoding="utf-8")
             if not self.step:  # of a training that ended before its first checkpoint
                 (self.folder / "validation.tsv").unlink(missing_ok=True)
+            while any(log.glob(f"*.{int(time.time())}.*")):  # TensorBoard mixes up files of one second
+                time.sleep(0.05)
             with checkpoints.named(log):  # forgets what a run that ended wrote after this step
                 self.tensorboard = SummaryWriter(str(log), purge_step=self.step + 1)
             try:
