@@ -3,11 +3,13 @@
 import ast
 import re
 import sys
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 import readme
 import yaml
+from packaging.specifiers import SpecifierSet
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -35,6 +37,13 @@ def requirements(project: dict) -> dict[str, str]:
     return dict(name_and_bound(one) for one in sum(extras, project["dependencies"]))
 
 
+def pins() -> dict[str, str]:
+    """Every version that `make` installs, by the package's name."""
+    files = (ROOT / "constraints.txt", ROOT / "constraints-app.txt")
+    lines = [line for file in files for line in file.read_text().splitlines() if line and not line.startswith("#")]
+    return {name.lower().replace("_", "-"): pin for name, pin in (line.split("==") for line in lines)}
+
+
 def test_conda_and_pip_name_the_same_packages_and_bounds(project: dict, requirements: dict[str, str]) -> None:
     entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     pip = next(entry["pip"] for entry in entries if isinstance(entry, dict))
@@ -46,10 +55,18 @@ def test_conda_and_pip_name_the_same_packages_and_bounds(project: dict, requirem
 
 
 def test_every_requirement_has_a_tested_pin(requirements: dict[str, str]) -> None:
-    files = (ROOT / "constraints.txt", ROOT / "constraints-app.txt")
-    lines = [line for file in files for line in file.read_text().splitlines()]
-    pins = {line.split("==")[0].lower().replace("_", "-") for line in lines if not line.startswith("#")}
-    assert set(requirements) <= pins
+    assert set(requirements) <= set(pins())
+
+
+def test_pinned_versions_install_on_the_first_python_that_readme_promises() -> None:
+    here = {one.name.lower().replace("_", "-"): one for one in distributions()}
+    as_pinned = {
+        name: here[name].metadata for name, pin in pins().items() if name in here and here[name].version == pin
+    }
+    refused = {
+        name for name, data in as_pinned.items() if "3.11.0" not in SpecifierSet(data.get("Requires-Python", ""))
+    }
+    assert not refused
 
 
 def test_citation_names_the_version_and_the_address_of_the_project(project: dict) -> None:
