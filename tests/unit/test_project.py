@@ -59,13 +59,11 @@ def test_every_requirement_has_a_tested_pin(requirements: dict[str, str]) -> Non
 
 
 def test_pinned_versions_install_on_the_first_python_that_readme_promises() -> None:
-    here = {one.name.lower().replace("_", "-"): one for one in distributions()}
-    as_pinned = {
-        name: here[name].metadata for name, pin in pins().items() if name in here and here[name].version == pin
-    }
-    refused = {
-        name for name, data in as_pinned.items() if "3.11.0" not in SpecifierSet(data.get("Requires-Python", ""))
-    }
+    pinned, refused = pins(), []
+    for package in distributions():
+        as_tested = pinned.get(package.name.lower().replace("_", "-")) == package.version
+        if as_tested and "3.11.0" not in SpecifierSet(package.metadata.get("Requires-Python", "")):
+            refused.append(package.name)
     assert not refused
 
 
